@@ -1,0 +1,269 @@
+//! What travels on a link. In one process these values pass through bounded channels as they are;
+//! between processes `LINK.md` gives their bytes.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::error_code::ErrorCode;
+use crate::frame::{Admission, Direction, ErrorDetails, SignalKind};
+use crate::ids::{ChatId, Cursor, DeviceId, EntityId, Generation, Position, Seq, SessionId, ShardId, UserId};
+
+/// From an edge to a router. Frames of one link are handled in the order in which they were sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Up {
+    /// May this user listen to this entity, and from where? Being admitted is a statement of
+    /// interest: every event behind [`Admission::head`] goes down this link.
+    Admit(Admit),
+    /// The edge has no listener of this entity left.
+    Forget {
+        /// The chat or inbox.
+        entity: EntityId,
+    },
+    /// A read for a user.
+    Read(Read),
+    /// A signal of an admitted session.
+    Signal {
+        /// The chat.
+        chat: ChatId,
+        /// Who sends it.
+        user: UserId,
+        /// What it is about.
+        kind: SignalKind,
+        /// As sent.
+        payload: Bytes,
+    },
+    /// A session of this device is live here; an older one elsewhere is to be replaced.
+    Attach {
+        /// Whose.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// The session.
+        session: SessionId,
+    },
+    /// That session is no more.
+    Detach {
+        /// Whose.
+        user: UserId,
+        /// Which device.
+        device: DeviceId,
+        /// The session.
+        session: SessionId,
+    },
+    /// What became of a command whose answer did not come?
+    Ask {
+        /// The edge's number of the command.
+        token: u64,
+        /// Its entity.
+        entity: EntityId,
+        /// Where it stands in the log.
+        position: Position,
+    },
+}
+
+/// A question whether a user may listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admit {
+    /// The edge's number of the question.
+    pub token: u64,
+    /// Who.
+    pub user: UserId,
+    /// To what: a chat, or the user's own inbox.
+    pub entity: EntityId,
+    /// What the client holds.
+    pub cursor: Option<Cursor>,
+    /// A seq at which the user was a member, as a proof sealed by an edge of this deployment says.
+    pub member_at: Option<Seq>,
+}
+
+/// A read for a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// The edge's number of the question.
+    pub token: u64,
+    /// Who reads.
+    pub user: UserId,
+    /// Of what.
+    pub entity: EntityId,
+    /// What.
+    pub query: ReadQuery,
+}
+
+/// What is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadQuery {
+    /// A page of events that the user asked for: replies with the body of a PageChunk.
+    Page {
+        /// Which way.
+        direction: Direction,
+        /// From which event.
+        from: Seq,
+        /// At most so many.
+        limit: u64,
+    },
+    /// The events that a session lags behind, rising from `from`: replies with the body of a
+    /// PageChunk. One who was removed meanwhile still gets what came up to the removal.
+    CatchUp {
+        /// The first event missed.
+        from: Seq,
+        /// At most so many.
+        limit: u64,
+    },
+    /// Members: replies with the body of a MembersPage.
+    Members {
+        /// Behind this one.
+        after: Option<UserId>,
+        /// At most so many.
+        limit: u64,
+    },
+    /// The inbox's chats: replies with the body of a ChatsPage.
+    Chats {
+        /// Behind this one.
+        after: Option<ChatId>,
+        /// At most so many.
+        limit: u64,
+    },
+    /// The chat itself: replies with the body of a ChatInfoReply.
+    Info,
+}
+
+/// From a router to an edge. Frames of one entity keep their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// What became of an [`Up::Admit`].
+    Admitted(Admitted),
+    /// Stored events of an entity in which the edge has interest.
+    Events(Events),
+    /// The link was too slow for the bodies: the entity has come to this event. Listeners that are
+    /// not there yet catch up by reading; `readmit` says that rights were ended meanwhile, so
+    /// nothing of the entity may be delivered to a session before it is admitted anew.
+    Head {
+        /// The owner's term.
+        generation: Generation,
+        /// The chat or inbox.
+        entity: EntityId,
+        /// Its last event.
+        head: Seq,
+        /// Whether rights were ended by events whose headers were dropped.
+        readmit: bool,
+    },
+    /// What became of a command.
+    Answer(Answer),
+    /// A part of what was read.
+    Read(ReadReply),
+    /// A signal for the entity's listeners.
+    Signal {
+        /// The chat.
+        chat: ChatId,
+        /// Who sent it.
+        user: UserId,
+        /// What it is about.
+        kind: SignalKind,
+        /// As sent.
+        payload: Bytes,
+    },
+    /// A newer session of the device took over from this one.
+    Replaced {
+        /// The session to end.
+        session: SessionId,
+    },
+    /// For this link's interests, everything up to this position was sent.
+    Watermark {
+        /// The shard.
+        shard: ShardId,
+        /// The owner's term.
+        generation: Generation,
+        /// Up to here.
+        position: Position,
+    },
+    /// How old the oldest command is that a shard has not answered, in milliseconds.
+    Backlog {
+        /// The shard.
+        shard: ShardId,
+        /// Its age.
+        age_ms: u64,
+    },
+}
+
+/// What became of a question whether a user may listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The edge's number of the question.
+    pub token: u64,
+    /// The owner's term.
+    pub generation: Generation,
+    /// Admitted (the proof is empty: the edge seals it), or refused.
+    pub outcome: Result<Admission, Rejection>,
+}
+
+/// Stored events of one entity, without a gap between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Events {
+    /// The owner's term.
+    pub generation: Generation,
+    /// The chat or inbox.
+    pub entity: EntityId,
+    /// Rising, dense.
+    pub events: Vec<LinkEvent>,
+}
+
+/// One stored event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkEvent {
+    /// Its number.
+    pub seq: Seq,
+    /// The user whose right to listen it ends: it is the last event that this user gets.
+    pub ends: Option<UserId>,
+    /// The canonical bytes.
+    pub event: Bytes,
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The edge's number of the command.
+    pub token: u64,
+    /// The owner's term.
+    pub generation: Generation,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Applied now or before, and stored: the first event that it made.
+    Applied(Seq),
+    /// Refused; nothing changed.
+    Rejected(Rejection),
+}
+
+/// Why a command, admission or read was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// The code.
+    pub code: ErrorCode,
+    /// Do not repeat before this many milliseconds.
+    pub retry_after_ms: u64,
+    /// With `out_of_order` and `nothing_to_do`.
+    pub details: Option<ErrorDetails>,
+}
+
+impl Rejection {
+    /// A refusal without details.
+    pub const fn new(code: ErrorCode) -> Self {
+        Self { code, retry_after_ms: 0, details: None }
+    }
+}
+
+/// A part of what was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadReply {
+    /// The edge's number of the question.
+    pub token: u64,
+    /// Whether it is the last part.
+    pub last: bool,
+    /// The body of the client's reply frame behind its request number, or why not.
+    pub body: Result<Bytes, Rejection>,
+}

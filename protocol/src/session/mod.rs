@@ -1,0 +1,1 @@
+//! The session state machines of both ends, without I/O, clock or runtime: callers pass bytes and `now`.

@@ -1,0 +1,88 @@
+//! The command log: what clients ask to change, in shards, each in one order.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use panda_protocol::{Position, ShardId, Time};
+
+use crate::error::StoreError;
+
+/// Why a record was not appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The queue before the log is full. Nothing was appended.
+    #[error("the command log's queue is full")]
+    Full,
+    /// The log is away. Nothing was appended.
+    #[error("the command log is not available")]
+    Unavailable,
+    /// The log did not confirm in time: the record may or may not be in it.
+    #[error("the command log did not confirm the record")]
+    Unknown,
+}
+
+/// A record as it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Where it stands.
+    pub position: Position,
+    /// When the log took it, by the log's clock.
+    pub time: Time,
+    /// What was appended.
+    pub record: Bytes,
+}
+
+/// The log that edges append to and routers read.
+pub trait CommandLog: Clone + Send + Sync + 'static {
+    /// Resolves when the log confirms a record, or does not. Dropping it does not take the record back.
+    type Appending: Future<Output = Result<Position, AppendError>> + Send + Unpin + 'static;
+    /// Which shards this process is to own.
+    type Group: ShardGroup;
+    /// One shard's records.
+    type Reader: ShardReader;
+
+    /// How many shards there are; fixed in an epoch.
+    fn shards(&self) -> u16;
+
+    /// The log's epoch.
+    fn epoch(&self) -> u32;
+
+    /// Hands a record to the log, without waiting. Records of one caller to one shard keep their order.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`] or [`AppendError::Unavailable`] at once: nothing was appended.
+    fn append(&self, shard: ShardId, record: Bytes) -> Result<Self::Appending, AppendError>;
+
+    /// Joins those who share the shards among each other.
+    fn join(&self, router: u64) -> Self::Group;
+
+    /// Reads a shard from a position on, or from its first record.
+    fn read(&self, shard: ShardId, from: Option<Position>) -> impl Future<Output = Result<Self::Reader, StoreError>> + Send;
+
+    /// The position behind the shard's last record at some moment after the call.
+    fn end(&self, shard: ShardId) -> impl Future<Output = Result<Position, StoreError>> + Send;
+
+    /// Lets the log delete what stands before `position`. It may keep it.
+    fn release(&self, shard: ShardId, position: Position) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// What changed in the shards that this process is to own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardChange {
+    /// It is ours: append a `Takeover`, then read.
+    Assigned(ShardId),
+    /// It is no longer ours: stop after what is in flight.
+    Revoked(ShardId),
+}
+
+/// Membership among those who share the shards. Dropping it leaves.
+pub trait ShardGroup: Send + 'static {
+    /// The next change; waits for it. Cancel safe.
+    fn next(&mut self) -> impl Future<Output = Result<ShardChange, StoreError>> + Send;
+}
+
+/// Reads one shard in order.
+pub trait ShardReader: Send + 'static {
+    /// The next records, at least one and at most `max`; waits for the first. Cancel safe.
+    fn next(&mut self, max: usize) -> impl Future<Output = Result<Vec<LogRecord>, StoreError>> + Send;
+}

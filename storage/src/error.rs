@@ -1,0 +1,38 @@
+//! What can go wrong in a store, shaped by what the caller can do about it.
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store is away or too slow; the same call may work later. A write may or may not have happened.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// There is no room left; nothing is lost, and the same call may work once there is.
+    #[error("the store has no room left: {0}")]
+    Full(String),
+    /// What is stored is not what was written: a person must look.
+    #[error("the store is corrupt: {0}")]
+    Corrupt(String),
+    /// The data was written by a newer version; this one must not touch it.
+    #[error("{what} has version {found}, and this program knows versions up to {known}: start a newer panda, or name another folder")]
+    Newer {
+        /// What was opened.
+        what: String,
+        /// Its version.
+        found: u32,
+        /// The highest version that this program knows.
+        known: u32,
+    },
+    /// Another process has the data open.
+    #[error("{0} is in use by another process: stop that one, or name another folder")]
+    Locked(String),
+    /// The store was stopped.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// Whether the same call may work later without anybody's help.
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Full(_))
+    }
+}

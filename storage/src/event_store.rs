@@ -1,0 +1,188 @@
+//! The event store: the truth about every chat and inbox, and rows that cache its fold.
+//!
+//! Every write carries the time of the event that caused it, and a write with a lower time than what
+//! is stored changes nothing, in whatever order writes arrive. Equal times carry equal bytes. A
+//! deleted row keeps its time. So the late write of a process that no longer owns the shard always
+//! loses, without a lock.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use panda_protocol::{EntityId, Incarnation, Position, Seq, ShardId, Time};
+
+use crate::error::StoreError;
+
+/// Events of one bucket of an entity: seq / `BUCKET_EVENTS`. One write never crosses its end.
+pub const BUCKET_EVENTS: u64 = 8192;
+
+/// An event as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    /// Its number.
+    pub seq: Seq,
+    /// The command that made it.
+    pub position: Position,
+    /// Which event of its command this is, from 0.
+    pub index: u8,
+    /// How many events its command made: `index < count`.
+    pub count: u8,
+    /// The event's time, also the time of this write.
+    pub time: Time,
+    /// The canonical bytes.
+    pub event: Bytes,
+}
+
+/// An effect that a stored event owes to another entity and that the target has not stored yet.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OwedEffect {
+    /// The entity that the event is of.
+    pub source: EntityId,
+    /// The event.
+    pub source_seq: Seq,
+    /// The entity that is changed.
+    pub target: EntityId,
+    /// The event's canonical bytes.
+    pub event: Bytes,
+}
+
+/// Names an owed effect that its target has now stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SettledEffect {
+    /// The entity that the event is of.
+    pub source: EntityId,
+    /// The event.
+    pub source_seq: Seq,
+    /// The entity that was changed.
+    pub target: EntityId,
+}
+
+/// One write: whole commands of one entity, at most 128 events and 256 KiB, of one bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventBatch {
+    /// The chat or inbox.
+    pub entity: EntityId,
+    /// Rising, dense.
+    pub rows: Vec<EventRow>,
+    /// What these events owe. A store without transactions across entities may ignore it: its log
+    /// is read again from the checkpoint instead.
+    pub owes: Vec<OwedEffect>,
+    /// What these events settle, likewise.
+    pub settles: Vec<SettledEffect>,
+}
+
+/// Names a state row of an entity.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowKey {
+    /// Which kind of row; the router's matter.
+    pub kind: u8,
+    /// Which one of its kind; at most 64 bytes, may be empty.
+    pub key: Bytes,
+}
+
+/// A state row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateRow {
+    /// Which row.
+    pub key: RowKey,
+    /// Its value; absent: the row is deleted.
+    pub value: Option<Bytes>,
+    /// The time of the event that caused it.
+    pub time: Time,
+}
+
+/// Which way events are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadOrder {
+    /// Rising seqs, from `from` on.
+    Forward,
+    /// Falling seqs, from `from` down.
+    Backward,
+}
+
+/// How far a shard of an epoch is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Every command before this position is stored, effects included.
+    pub position: Position,
+    /// The rules version in force at that position.
+    pub rules: u16,
+}
+
+/// The truth about every chat and inbox.
+pub trait EventStore: Clone + Send + Sync + 'static {
+    /// This store's incarnation: made with it, kept by an export, replaced by a restore.
+    fn incarnation(&self) -> Incarnation;
+
+    /// Stores events. When it returns `Ok`, they survive the loss of power (embedded) or of a
+    /// minority of replicas (cluster); before that, none, some or all of them may be found by a read.
+    /// Not cancel safe in one sense only: the write goes on when the future is dropped.
+    ///
+    /// # Errors
+    /// After an error the write may or may not have happened; repeating it is harmless.
+    fn write_events(&self, batch: EventBatch) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Reads at most `limit` events and about `bytes_max` bytes of them, at least one if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn read_events(
+        &self,
+        entity: EntityId,
+        from: Seq,
+        order: ReadOrder,
+        limit: usize,
+        bytes_max: usize,
+    ) -> impl Future<Output = Result<Vec<EventRow>, StoreError>> + Send;
+
+    /// Stores state rows of one entity. They may be lost with the process until [`Self::sync_state`]
+    /// returns or a later [`Self::write_events`] does; a row is never found without the rows that
+    /// were written before it.
+    ///
+    /// # Errors
+    /// As [`Self::write_events`].
+    fn write_state(&self, entity: EntityId, rows: Vec<StateRow>) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Makes what [`Self::write_state`] took durable.
+    ///
+    /// # Errors
+    /// As [`Self::write_events`].
+    fn sync_state(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Reads state rows by key, in the keys' order. An absent or deleted row has no value; a deleted
+    /// one keeps its time.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn read_state(&self, entity: EntityId, keys: Vec<RowKey>) -> impl Future<Output = Result<Vec<Option<StateRow>>, StoreError>> + Send;
+
+    /// Reads at most `limit` live rows of one kind in the order of their keys, behind `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn scan_state(
+        &self,
+        entity: EntityId,
+        kind: u8,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StateRow>, StoreError>> + Send;
+
+    /// The effects that were owed when the store was opened and are not settled yet. A store whose
+    /// log outlives the process has none to tell.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn owed_effects(&self) -> impl Future<Output = Result<Vec<OwedEffect>, StoreError>> + Send;
+
+    /// How far a shard is stored; the highest position ever written.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn checkpoint(&self, shard: ShardId) -> impl Future<Output = Result<Option<Checkpoint>, StoreError>> + Send;
+
+    /// Writes a checkpoint; one below what is stored changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::write_events`].
+    fn write_checkpoint(&self, shard: ShardId, checkpoint: Checkpoint) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
