@@ -1,0 +1,45 @@
+//! Which keys there are, and which one an unknown key was meant to be.
+
+use toml::{Table, Value};
+
+use super::Config;
+
+/// Every key with its default, as `section.key`, in the order of the names.
+pub(super) fn known() -> Vec<(String, Value)> {
+    let mut keys = Vec::new();
+    if let Ok(Value::Table(table)) = Value::try_from(Config::default()) {
+        collect(&table, "", &mut keys);
+    }
+    keys
+}
+
+fn collect(table: &Table, prefix: &str, keys: &mut Vec<(String, Value)>) {
+    for (name, value) in table {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Table(inner) => collect(inner, &key, keys),
+            other => keys.push((key, other.clone())),
+        }
+    }
+}
+
+/// Every key that a file sets.
+pub(super) fn of(table: &Table) -> Vec<(String, Value)> {
+    let mut keys = Vec::new();
+    collect(table, "", &mut keys);
+    keys
+}
+
+/// The environment variable of a key: `edge.workers` is `PANDA_EDGE_WORKERS`.
+pub(super) fn variable(key: &str) -> String {
+    format!("PANDA_{}", key.replace('.', "_").to_uppercase())
+}
+
+/// The known key that looks most like `key`, if any does.
+pub(super) fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.7)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,213 @@
+//! The configuration: one TOML file, `PANDA_…` variables over it, flags over both.
+
+mod keys;
+mod source;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+pub use source::{ConfigError, Overrides, load};
+
+/// Everything that can be set. Each field's default is the one that `panda serve` runs with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The folder that holds everything that is kept.
+    pub data: PathBuf,
+    /// HTTP API, page and WebSocket.
+    pub http: HttpConfig,
+    /// QUIC for native clients.
+    pub quic: QuicConfig,
+    /// `/livez`, `/readyz`, `/sendz`, `/metrics`.
+    pub health: HealthConfig,
+    /// Sockets and sessions.
+    pub edge: EdgeLimits,
+    /// Shards.
+    pub router: RouterLimits,
+    /// The HTTP API's own work.
+    pub api: ApiLimits,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("./data"),
+            http: HttpConfig::default(),
+            quic: QuicConfig::default(),
+            health: HealthConfig::default(),
+            edge: EdgeLimits::default(),
+            router: RouterLimits::default(),
+            api: ApiLimits::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+/// HTTP API, page and WebSocket, all on one address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Where to listen. Loopback by default: opening it to others is a decision.
+    pub address: SocketAddr,
+    /// A PEM file with the certificate chain; empty: plain HTTP.
+    pub certificate: PathBuf,
+    /// A PEM file with its key.
+    pub key: PathBuf,
+    /// Origins of pages that may connect besides those of this address itself, as `https://host[:port]`.
+    pub origins: Vec<String>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+            origins: Vec::new(),
+        }
+    }
+}
+
+/// QUIC for native clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QuicConfig {
+    /// Where to listen (UDP).
+    pub address: SocketAddr,
+    /// A PEM file with the certificate chain; empty: one for development is made in the data folder.
+    pub certificate: PathBuf,
+    /// A PEM file with its key.
+    pub key: PathBuf,
+}
+
+impl Default for QuicConfig {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 8443)), certificate: PathBuf::new(), key: PathBuf::new() }
+    }
+}
+
+/// Health and metrics; not for the public.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthConfig {
+    /// Where to listen.
+    pub address: SocketAddr,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self { address: SocketAddr::from(([127, 0, 0, 1], 9600)) }
+    }
+}
+
+/// Limits of the edge.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EdgeLimits {
+    /// Threads that hold sockets; 0: one a core.
+    pub workers: usize,
+    /// Sessions of this process.
+    pub sessions_max: usize,
+    /// Connections that are not authenticated yet.
+    pub handshakes_max: usize,
+    /// Connections from one IPv4 address or IPv6 /64.
+    pub connections_per_address_max: usize,
+    /// From accept to a valid Hello, in milliseconds.
+    pub handshake_timeout_ms: u64,
+    /// Each side sends something at least this often, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// What may wait for one session, in bytes; a slower reader is cut and catches up.
+    pub outbox_bytes_max: usize,
+    /// Subscriptions of one session.
+    pub subscriptions_max: usize,
+    /// Commands a second of one session, over a longer time.
+    pub commands_per_second: u32,
+    /// How long a stop may take while sessions are told to go, in milliseconds.
+    pub drain_ms: u64,
+}
+
+impl Default for EdgeLimits {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            sessions_max: 1_000_000,
+            handshakes_max: 4_096,
+            connections_per_address_max: 20_000,
+            handshake_timeout_ms: 10_000,
+            heartbeat_ms: 45_000,
+            outbox_bytes_max: 256 * 1024,
+            subscriptions_max: 10_000,
+            commands_per_second: 100,
+            drain_ms: 3_000,
+        }
+    }
+}
+
+/// Limits of the router.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RouterLimits {
+    /// Threads that run shards.
+    pub threads: usize,
+    /// Commands of one shard that may wait in memory.
+    pub shard_queue_max: usize,
+}
+
+impl Default for RouterLimits {
+    fn default() -> Self {
+        Self { threads: 1, shard_queue_max: 16_384 }
+    }
+}
+
+/// Limits of the HTTP API.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiLimits {
+    /// Threads that answer requests.
+    pub threads: usize,
+    /// Threads that hash passwords; each takes 19 MiB while it works.
+    pub hash_threads: usize,
+    /// Passwords that may wait to be hashed.
+    pub hash_queue_max: usize,
+    /// Connections of the HTTP API.
+    pub connections_max: usize,
+    /// How long an access token lasts, in seconds.
+    pub token_lifetime_s: u64,
+}
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self { threads: 1, hash_threads: 1, hash_queue_max: 64, connections_max: 1_024, token_lifetime_s: 3_600 }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `human`, `json`, or `auto`: human on a terminal.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,panda_router=debug`.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, level: "info".to_owned() }
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Human on a terminal, otherwise JSON.
+    Auto,
+    /// For a person.
+    Human,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,88 @@
+//! `/livez`, `/readyz`, `/sendz` and `/metrics`, on an address of their own and a thread of their own,
+//! so that they answer when everything else is busy.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+/// What the process says of itself.
+pub(crate) struct Health {
+    admits: AtomicBool,
+    sends: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    registry: Registry,
+}
+
+impl Health {
+    /// `sends` says whether commands are accepted now, or why not.
+    pub(crate) fn new(registry: Registry, sends: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self { admits: AtomicBool::new(false), sends: Box::new(sends), registry })
+    }
+
+    /// Sessions are admitted from now on, or no longer.
+    pub(crate) fn set_admits(&self, admits: bool) {
+        self.admits.store(admits, Ordering::Release);
+    }
+}
+
+/// Takes the address; refuses with a sentence if it is taken.
+pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("listen on {address} for health and metrics (--health names another address)"))?;
+    listener.set_nonblocking(true).context("set the health socket up")?;
+    Ok(listener)
+}
+
+/// Serves on a thread of its own until the process ends.
+pub(crate) fn serve(listener: TcpListener, health: Arc<Health>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the health runtime")?;
+    let router = Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(readyz))
+        .route("/sendz", get(sendz))
+        .route("/metrics", get(metrics))
+        .with_state(health);
+    std::thread::Builder::new()
+        .name("health".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                let served = async { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await };
+                if let Err(error) = served.await {
+                    tracing::error!(%error, "health and metrics are no longer served");
+                }
+            });
+        })
+        .context("start the health thread")?;
+    Ok(())
+}
+
+async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
+    if health.admits.load(Ordering::Acquire) {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting or draining: no new session is admitted\n")
+    }
+}
+
+async fn sendz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
+    match (health.sends)() {
+        Ok(()) => (StatusCode::OK, "sends are accepted\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    let mut text = String::new();
+    match encode(&mut text, &health.registry) {
+        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new()),
+    }
+}
