@@ -1,1 +1,19 @@
+//! What lets a client in: access tokens, resume tickets, membership proofs, and the secrets behind them.
+//!
+//! Edges only verify tokens; the HTTP API signs them. Tickets and proofs are sealed and opened by
+//! edges with keys derived from one [`FleetSecret`], so an edge admits a client that another edge
+//! knew without asking any database. Nothing here reads a clock: callers pass the time. No type here
+//! shows a secret in its `Debug` form.
+#![warn(missing_docs)]
 
+mod fleet_secret;
+mod proof;
+mod seal;
+mod ticket;
+mod token;
+
+pub use fleet_secret::{DerivedKeys, FleetSecret, FleetSecretError, Purpose};
+pub use proof::{PROOF_LEN, ProofSealer};
+pub use seal::SealError;
+pub use ticket::{TICKET_LEN, Ticket, TicketError, TicketSealer};
+pub use token::{Access, AccessError, AccessKeys, KEYS_MAX, LEEWAY_S, Signer, SigningKey, VerifyingKey};

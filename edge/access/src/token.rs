@@ -1,0 +1,250 @@
+//! Access tokens: JWTs signed with Ed25519, by keys that name themselves.
+//!
+//! The algorithm is pinned and the key is chosen by its `kid` among those known here; nothing that a
+//! token's header says is believed before its signature is checked.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use panda_protocol::limits::TOKEN_BYTES_MAX;
+use panda_protocol::{ErrorCode, UserId};
+use parking_lot::RwLock;
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde::{Deserialize, Serialize};
+
+use crate::fleet_secret::{FleetSecret, Purpose};
+use crate::seal::{SealError, Sealer};
+
+/// By how many seconds the clocks of two machines of a deployment may differ.
+pub const LEEWAY_S: u64 = 5;
+/// Keys that are accepted at a time: the current one, and former ones whose tokens still live.
+pub const KEYS_MAX: usize = 16;
+
+/// Issuer and audience of every token.
+const PANDA: &str = "panda";
+/// Bytes of a key's name before it is written as text.
+const KID_LEN: usize = 12;
+/// What stands before the seed in the PKCS #8 form of an Ed25519 key (RFC 8410).
+const PKCS8_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+
+/// Whom a token stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The user.
+    pub user: UserId,
+    /// Seconds since 1970 at which the token's time is over.
+    pub expires_unix_s: u64,
+}
+
+/// Why a token lets nobody in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// Its time is over; log in again.
+    #[error("the access token has expired")]
+    Expired,
+    /// Not a token of this deployment, changed, or not valid yet.
+    #[error("the access token is not valid")]
+    Invalid,
+}
+
+impl AccessError {
+    /// The code that tells a client.
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Expired => ErrorCode::TokenExpired,
+            Self::Invalid => ErrorCode::TokenInvalid,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: String,
+    iat: u64,
+    nbf: u64,
+    exp: u64,
+}
+
+/// The public half of a signing key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyingKey {
+    kid: String,
+    public: [u8; 32],
+}
+
+impl VerifyingKey {
+    /// The key's name in a token's header.
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+}
+
+/// A key that signs tokens.
+#[derive(Clone)]
+pub struct SigningKey {
+    seed: [u8; 32],
+    public: VerifyingKey,
+}
+
+impl SigningKey {
+    /// A new key.
+    ///
+    /// # Errors
+    /// [`SealError::Random`] if the system has no random bytes.
+    pub fn generate() -> Result<Self, SealError> {
+        let mut seed = [0; 32];
+        SystemRandom::new().fill(&mut seed).map_err(|_| SealError::Random)?;
+        Self::from_seed(seed).ok_or(SealError::Invalid)
+    }
+
+    fn from_seed(seed: [u8; 32]) -> Option<Self> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).ok()?;
+        let public: [u8; 32] = pair.public_key().as_ref().try_into().ok()?;
+        let kid = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &public).as_ref()[..KID_LEN]);
+        Some(Self { seed, public: VerifyingKey { kid, public } })
+    }
+
+    /// The public half.
+    pub const fn verifying_key(&self) -> &VerifyingKey {
+        &self.public
+    }
+
+    /// The key's form at rest: of no use without the fleet secret.
+    ///
+    /// # Errors
+    /// [`SealError::Random`] if the system has no random bytes.
+    pub fn seal(&self, secret: &FleetSecret) -> Result<Vec<u8>, SealError> {
+        Sealer::new(&secret.derive(Purpose::SigningKeys)).seal(&self.seed, self.public.kid.as_bytes())
+    }
+
+    /// Opens a key at rest.
+    ///
+    /// # Errors
+    /// [`SealError::Invalid`] if it was sealed under another secret or another name, or changed.
+    pub fn open(secret: &FleetSecret, kid: &str, sealed: &[u8]) -> Result<Self, SealError> {
+        let seed = Sealer::new(&secret.derive(Purpose::SigningKeys)).open(sealed, kid.as_bytes())?;
+        let seed = seed.try_into().map_err(|_| SealError::Invalid)?;
+        Self::from_seed(seed).filter(|key| key.public.kid == kid).ok_or(SealError::Invalid)
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey({}, hidden)", self.public.kid)
+    }
+}
+
+/// Signs access tokens with one key.
+#[derive(Clone)]
+pub struct Signer {
+    kid: String,
+    key: EncodingKey,
+}
+
+impl Signer {
+    /// Signs with `key`.
+    pub fn new(key: &SigningKey) -> Self {
+        let der = [&PKCS8_PREFIX[..], &key.seed].concat();
+        Self { kid: key.public.kid.clone(), key: EncodingKey::from_ed_der(&der) }
+    }
+
+    /// A token for `user`, valid from `now_unix_s` on for `ttl_s` seconds.
+    ///
+    /// # Panics
+    /// Never for a key that [`SigningKey`] made.
+    pub fn sign(&self, user: UserId, now_unix_s: u64, ttl_s: u64) -> String {
+        let mut header = Header::new(Algorithm::EdDSA);
+        header.kid = Some(self.kid.clone());
+        let claims = Claims {
+            iss: PANDA.into(),
+            aud: PANDA.into(),
+            sub: user.to_string(),
+            iat: now_unix_s,
+            nbf: now_unix_s,
+            exp: now_unix_s.saturating_add(ttl_s),
+        };
+        jsonwebtoken::encode(&header, &claims, &self.key)
+            .expect("the key is a whole Ed25519 key and the claims are plain JSON")
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Signer({}, hidden)", self.kid)
+    }
+}
+
+/// The public keys whose tokens are accepted; clones share them.
+#[derive(Clone)]
+pub struct AccessKeys {
+    keys: Arc<RwLock<Arc<HashMap<String, DecodingKey>>>>,
+    validation: Arc<Validation>,
+}
+
+impl AccessKeys {
+    /// Accepts tokens of the first [`KEYS_MAX`] of `keys`.
+    pub fn new(keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_issuer(&[PANDA]);
+        validation.set_audience(&[PANDA]);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+        // The times are compared below, with the caller's clock.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        Self { keys: Arc::new(RwLock::new(Arc::new(index(keys)))), validation: Arc::new(validation) }
+    }
+
+    /// From now on accepts tokens of the first [`KEYS_MAX`] of these keys and of no others.
+    pub fn replace(&self, keys: impl IntoIterator<Item = VerifyingKey>) {
+        *self.keys.write() = Arc::new(index(keys));
+    }
+
+    /// Whom a token stands for.
+    ///
+    /// # Errors
+    /// [`AccessError`].
+    pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Access, AccessError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(AccessError::Invalid);
+        }
+        let header = jsonwebtoken::decode_header(token).map_err(|_| AccessError::Invalid)?;
+        // `crit` names what a verifier must understand, and this one understands nothing more.
+        if header.alg != Algorithm::EdDSA || header.crit.is_some() {
+            return Err(AccessError::Invalid);
+        }
+        let kid = header.kid.ok_or(AccessError::Invalid)?;
+        let keys = Arc::clone(&self.keys.read());
+        let key = keys.get(&kid).ok_or(AccessError::Invalid)?;
+        let claims =
+            jsonwebtoken::decode::<Claims>(token, key, &self.validation).map_err(|_| AccessError::Invalid)?.claims;
+        if now_unix_s.saturating_add(LEEWAY_S) < claims.nbf {
+            return Err(AccessError::Invalid);
+        }
+        if now_unix_s >= claims.exp.saturating_add(LEEWAY_S) {
+            return Err(AccessError::Expired);
+        }
+        let user = claims.sub.parse().map_err(|_| AccessError::Invalid)?;
+        Ok(Access { user, expires_unix_s: claims.exp })
+    }
+}
+
+impl fmt::Debug for AccessKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.keys.read().keys()).finish()
+    }
+}
+
+fn index(keys: impl IntoIterator<Item = VerifyingKey>) -> HashMap<String, DecodingKey> {
+    keys.into_iter().take(KEYS_MAX).map(|key| (key.kid, DecodingKey::from_ed_der(&key.public))).collect()
+}
+
+#[cfg(test)]
+mod tests;
