@@ -7,7 +7,10 @@ use alloc::vec::Vec;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::ids::{ChatId, Counter, Cursor, DeviceId, EntityId, Generation, IdError, Incarnation, Position, Seq, SessionId, ShardId, Time, UserId};
+use crate::ids::{
+    ChatId, Counter, Cursor, DeviceId, EntityId, Generation, IdError, Incarnation, Position, Seq, SessionId, ShardId,
+    Time, UserId,
+};
 use crate::limits::VARINT_MAX;
 use crate::text::Text;
 
@@ -193,7 +196,10 @@ impl Reader {
     ///
     /// # Errors
     /// [`DecodeError::Invalid`] for another byte, and what `value` returns.
-    pub fn option<T>(&mut self, value: impl FnOnce(&mut Self) -> Result<T, DecodeError>) -> Result<Option<T>, DecodeError> {
+    pub fn option<T>(
+        &mut self,
+        value: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
         match self.u8()? {
             0 => Ok(None),
             1 => value(self).map(Some),

@@ -21,5 +21,8 @@ pub mod text;
 
 pub use codec::{DecodeError, Reader, Writer};
 pub use error_code::ErrorCode;
-pub use ids::{ChatId, Counter, Cursor, DeviceId, EntityId, Generation, Incarnation, Position, Seq, SessionId, ShardId, Time, UserId};
+pub use ids::{
+    ChatId, Counter, Cursor, DeviceId, EntityId, Generation, Incarnation, Position, Seq, SessionId, ShardId, Time,
+    UserId,
+};
 pub use text::Text;

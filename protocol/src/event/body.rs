@@ -219,10 +219,18 @@ impl EventBody {
             0x04 => Self::RoleChanged { role: input.value()? },
             0x05 => Self::ChatRenamed { name: input.text(CHAT_NAME_BYTES_MAX)? },
             0x06 => Self::MessageSent { format: input.value()?, text: input.text(TEXT_BYTES_MAX)? },
-            0x40 => Self::ChatJoined { chat: input.value()?, source: input.value()?, role: input.value()?, visible_from: input.value()? },
+            0x40 => Self::ChatJoined {
+                chat: input.value()?,
+                source: input.value()?,
+                role: input.value()?,
+                visible_from: input.value()?,
+            },
             0x41 => Self::ChatLeft { chat: input.value()?, source: input.value()? },
             0x42 => Self::ReadMoved { chat: input.value()?, read: input.value()? },
-            0x43 => Self::SettingChanged { key: input.text(SETTING_KEY_BYTES_MAX)?, value: input.bytes(SETTING_VALUE_BYTES_MAX)? },
+            0x43 => Self::SettingChanged {
+                key: input.text(SETTING_KEY_BYTES_MAX)?,
+                value: input.bytes(SETTING_VALUE_BYTES_MAX)?,
+            },
             kind => Self::Unknown { kind, body: bytes },
         })
     }

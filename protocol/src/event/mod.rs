@@ -6,8 +6,8 @@
 
 mod body;
 
-use bytes::Bytes;
 pub use body::{ChatKind, EventBody, MessageFormat, Role};
+use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::ids::{Counter, DeviceId, Seq, Time, UserId};

@@ -9,7 +9,9 @@ use super::RequestId;
 use crate::codec::{DecodeError, Reader, Wire, Writer};
 use crate::event::{Digest, MessageFormat, Role};
 use crate::ids::{ChatId, Counter, EntityId, Seq, UserId};
-use crate::limits::{CHAT_NAME_BYTES_MAX, COMMAND_MEMBERS_MAX, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::limits::{
+    CHAT_NAME_BYTES_MAX, COMMAND_MEMBERS_MAX, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, TEXT_BYTES_MAX,
+};
 use crate::text::Text;
 
 /// A change asked for. (entity, user, device) have one row of counters.
@@ -162,7 +164,10 @@ impl CommandBody {
             0x06 => Self::SetRole { member: input.value()?, role: input.value()? },
             0x07 => Self::Rename { name: input.text(CHAT_NAME_BYTES_MAX)? },
             0x40 => Self::MarkRead { chat: input.value()?, read: input.value()? },
-            0x41 => Self::SetSetting { key: input.text(SETTING_KEY_BYTES_MAX)?, value: input.bytes(SETTING_VALUE_BYTES_MAX)? },
+            0x41 => Self::SetSetting {
+                key: input.text(SETTING_KEY_BYTES_MAX)?,
+                value: input.bytes(SETTING_VALUE_BYTES_MAX)?,
+            },
             _ => return Err(DecodeError::UnknownVersion),
         })
     }

@@ -129,7 +129,12 @@ impl Wire for Members {
         out.varint(self.limit);
     }
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(Self { request: input.value()?, chat: input.value()?, after: input.option(Reader::value)?, limit: input.varint()? })
+        Ok(Self {
+            request: input.value()?,
+            chat: input.value()?,
+            after: input.option(Reader::value)?,
+            limit: input.varint()?,
+        })
     }
 }
 
@@ -173,7 +178,11 @@ impl Wire for MembersPage {
         out.list(&self.members, Writer::value);
     }
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(Self { request: input.value()?, more: input.bool()?, members: input.list(PAGE_ROWS_MAX, 18, Reader::value)? })
+        Ok(Self {
+            request: input.value()?,
+            more: input.bool()?,
+            members: input.list(PAGE_ROWS_MAX, 18, Reader::value)?,
+        })
     }
 }
 

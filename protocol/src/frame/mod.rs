@@ -14,9 +14,13 @@ use bytes::Bytes;
 pub use command::{Ack, Command, CommandBody, command_digest};
 pub use error::{Bye, ErrorDetails, ErrorReply, GoAway};
 pub use hello::{Auth, Hello, InboxState, LimitKind, Refresh, Refreshed, Welcome, capabilities};
-pub use history::{ChatEntry, ChatInfo, ChatInfoReply, Chats, ChatsPage, Direction, MemberEntry, Members, MembersPage, Page, PageChunk};
+pub use history::{
+    ChatEntry, ChatInfo, ChatInfoReply, Chats, ChatsPage, Direction, MemberEntry, Members, MembersPage, Page, PageChunk,
+};
 pub use live::{EventFrame, Head, Ping, Pong, Signal, SignalKind};
-pub use subscription::{Admission, Ended, Start, Subscribe, Subscribed, Sync, SyncEntry, Synced, SyncedEntry, Unsubscribe, Unsubscribed};
+pub use subscription::{
+    Admission, Ended, Start, Subscribe, Subscribed, Sync, SyncEntry, Synced, SyncedEntry, Unsubscribe, Unsubscribed,
+};
 
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::framing::{RawFrame, frame_bytes};

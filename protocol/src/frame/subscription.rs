@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::RequestId;
 use crate::codec::{DecodeError, Reader, Wire, Writer};
+use crate::event::Role;
 use crate::ids::{ChatId, Cursor, EntityId, Incarnation, Seq};
 use crate::limits::{PROOF_BYTES_MAX, SYNC_CHATS_MAX};
-use crate::event::Role;
 
 /// One chat to be resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]

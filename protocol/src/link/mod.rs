@@ -5,7 +5,5 @@
 mod frame;
 mod record;
 
-pub use frame::{
-    Admit, Admitted, Answer, Down, Events, LinkEvent, Outcome, Read, ReadQuery, ReadReply, Rejection, Up,
-};
+pub use frame::{Admit, Admitted, Answer, Down, Events, LinkEvent, Outcome, Read, ReadQuery, ReadReply, Rejection, Up};
 pub use record::{CommandOrigin, CommandRecord, Effect, LinkId, Record};

@@ -7,7 +7,7 @@ use crate::ids::{Counter, DeviceId, EntityId, Seq, UserId};
 use crate::limits::{EVENT_BYTES_MAX, FRAME_BYTES_MAX};
 
 /// The version of the record bytes that this code writes.
-pub const RECORD_VERSION: u8 = 1;
+pub(crate) const RECORD_VERSION: u8 = 1;
 
 /// One edge's end of its links; random, new at each start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,77 @@
+//! Bytes that are no frame, and the error that each must give.
+
+use bytes::Bytes;
+use panda_protocol::codec::DecodeError;
+use panda_protocol::error_code::ErrorCode;
+use panda_protocol::frame::Frame;
+use panda_protocol::framing::next_frame;
+use panda_protocol::limits::FRAME_BYTES_MAX;
+
+use super::samples;
+
+/// The label of the error code that ends the connection, and why in words.
+pub(crate) fn error_of(bytes: Bytes) -> String {
+    let mut message = bytes;
+    let decoded = next_frame(&mut message, FRAME_BYTES_MAX)
+        .and_then(|raw| Frame::decode(raw.expect("a malformed vector is not empty")));
+    let error = decoded.expect_err("a malformed vector does not decode");
+    let code = match error {
+        DecodeError::UnknownFrame => ErrorCode::UnknownFrame,
+        DecodeError::TooLarge if message.len() > 4 => ErrorCode::FrameTooLarge,
+        _ => ErrorCode::Malformed,
+    };
+    format!("{}: {error}", code.label())
+}
+
+pub(crate) fn cases() -> Vec<(String, Bytes)> {
+    let fixed: &[(&str, &[u8])] = &[
+        ("length zero", &[0x00]),
+        ("length of two bytes that fits one", &[0x40, 0x02, 0x07, 0x00]),
+        ("length of eight bytes that fits one", &[0xc0, 0, 0, 0, 0, 0, 0, 0x02, 0x07, 0x00]),
+        ("length above the limit", &[0x80, 0x01, 0x00, 0x01, 0x07, 0x00]),
+        ("length that is the largest number", &[0xff; 10]),
+        ("length cut off", &[0x80, 0x01]),
+        ("frame cut off", &[0x05, 0x07, 0x00]),
+        ("type zero", &[0x01, 0x00]),
+        ("unknown type", &[0x01, 0x7f]),
+        ("ping without a nonce", &[0x01, 0x07]),
+        ("ping with a long nonce", &[0x03, 0x07, 0x40, 0x01]),
+        ("garbage", &[0x08, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
+        ("hello of nothing", &[0x01, 0x01]),
+        ("hello with min above max", &[0x04, 0x01, 0x02, 0x01, 0x00]),
+        ("hello with an unknown way to authenticate", &[0x05, 0x01, 0x01, 0x01, 0x00, 0x02]),
+        ("hello with a token above its limit", &[0x07, 0x01, 0x01, 0x01, 0x00, 0x00, 0x7f, 0xff]),
+        ("refresh with a token that is not UTF-8", &[0x05, 0x05, 0x01, 0x02, 0xc3, 0x28]),
+        ("sync that announces more chats than it has", &[0x04, 0x03, 0x01, 0x41, 0x00]),
+        ("sync that announces too many chats", &[0x05, 0x03, 0x01, 0x7f, 0xff, 0x00]),
+    ];
+    let mut cases: Vec<(String, Bytes)> =
+        fixed.iter().map(|(name, bytes)| ((*name).to_owned(), Bytes::from_static(bytes))).collect();
+    for (name, frame) in samples::frames() {
+        cases.push((format!("{name}, its last byte missing"), cut(&frame)));
+    }
+    let send = samples::frames().into_iter().find(|(name, _)| *name == "send").expect("there is a send").1.to_bytes();
+    cases.push(("command to a device".to_owned(), changed(&send, 4, 0x21)));
+    cases.push(("command with counter zero".to_owned(), changed(&send, 20, 0x00)));
+    cases.push(("command after itself".to_owned(), changed(&send, 21, 0x07)));
+    cases.push(("command of an unknown kind".to_owned(), changed(&send, 22, 0x3e)));
+    cases.push(("message of an unknown format".to_owned(), changed(&send, 23, 0x09)));
+    cases.push(("message that is not UTF-8".to_owned(), changed(&send, 25, 0xff)));
+    cases
+}
+
+/// The frame with one byte less than its fields need, its length told truly.
+fn cut(frame: &Frame) -> Bytes {
+    let raw = next_frame(&mut frame.to_bytes(), FRAME_BYTES_MAX).unwrap().unwrap();
+    let mut out = panda_protocol::Writer::default();
+    out.length(raw.body.len());
+    out.u8(raw.kind);
+    out.raw(&raw.body[..raw.body.len() - 1]);
+    out.freeze()
+}
+
+fn changed(frame: &Bytes, at: usize, byte: u8) -> Bytes {
+    let mut bytes = frame.to_vec();
+    bytes[at] = byte;
+    bytes.into()
+}
