@@ -4,16 +4,25 @@
 //! |---|---|---|---|
 //! | [`CommandLog`] | commands on their way to a router | memory | Kafka |
 //! | [`EventStore`] | events and the rows that cache their fold | one folder | Scylla or Cassandra |
-//! | `UserStore` | users, credentials, keys | SQLite | Postgres |
-//! | `Cache` | what may be lost: profiles, presence, shared rate limits | memory | Redis |
+//! | [`UserStore`] | users, credentials, keys | SQLite | Postgres |
+//! | [`Cache`] | what may be lost: profiles, presence, shared rate limits | memory | Redis |
 //!
 //! Bodies are opaque bytes here: this crate knows identifiers and limits of the protocol, never frames.
 #![warn(missing_docs)]
 
+pub mod cache;
 pub mod command_log;
+#[cfg(test)]
+mod contract;
+pub mod embedded;
 pub mod error;
 pub mod event_store;
+pub mod user_store;
 
+pub use cache::Cache;
 pub use command_log::{AppendError, CommandLog, LogRecord, ShardChange, ShardGroup, ShardReader};
 pub use error::StoreError;
-pub use event_store::{Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, SettledEffect, StateRow};
+pub use event_store::{
+    Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, SettledEffect, StateRow,
+};
+pub use user_store::{UserStore, UserStoreError};

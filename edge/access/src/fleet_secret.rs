@@ -197,12 +197,7 @@ pub(crate) fn expand(prk: &Prk, info: &[&[u8]]) -> [u8; SECRET_LEN] {
 }
 
 fn encode_hex(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }
 
 fn decode_hex(text: &str) -> Option<[u8; SECRET_LEN]> {

@@ -1,0 +1,202 @@
+//! The suite of [`UserStore`].
+
+use panda_protocol::{Time, UserId};
+
+use crate::user_store::{
+    ApiKey, Email, NewUser, PasswordHash, PictureUrl, SIGNING_KEYS_MAX, Scopes, SealedSigningKey, USERS_MAX,
+    UniqueField, User, UserChange, UserStore, UserStoreError, Username,
+};
+
+/// Runs every test on a new, empty store.
+pub(crate) async fn all<S: UserStore>(make: impl AsyncFn() -> S) {
+    a_created_user_is_read_back(make().await).await;
+    a_name_is_taken_whatever_its_case(make().await).await;
+    ensuring_users_is_idempotent(make().await).await;
+    a_bulk_is_created_wholly_or_not_at_all(make().await).await;
+    calls_above_their_limit_are_refused(make().await).await;
+    a_change_raises_the_version_and_keeps_the_rest(make().await).await;
+    a_change_of_an_older_version_is_refused(make().await).await;
+    racing_registrations_of_a_name_make_one_user(make().await).await;
+    api_keys_are_found_by_digest(make().await).await;
+    signing_keys_are_read_newest_first(make().await).await;
+}
+
+fn name(text: &str) -> Username {
+    Username::parse(text).unwrap()
+}
+
+fn id(number: u64) -> UserId {
+    let mut bytes = [0; 16];
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    UserId::from_random(bytes)
+}
+
+fn new_user(number: u64, username: &str) -> NewUser {
+    let password = Some(PasswordHash(format!("$argon2id${number}")));
+    NewUser {
+        id: id(number),
+        username: name(username),
+        email: Some(Email::parse("a@b.org").unwrap()),
+        password,
+        created: Time(number),
+    }
+}
+
+async fn one(store: &impl UserStore, id: UserId) -> Option<User> {
+    store.users(vec![id]).await.unwrap().remove(0)
+}
+
+async fn a_created_user_is_read_back(store: impl UserStore) {
+    let created = store.create_user(new_user(1, "Ada")).await.unwrap();
+    let expected = User {
+        id: id(1),
+        username: name("Ada"),
+        email: Some(Email::parse("a@b.org").unwrap()),
+        picture: None,
+        version: 1,
+        created: Time(1),
+    };
+    assert_eq!(created, expected);
+    assert_eq!(store.users(vec![id(2), id(1)]).await.unwrap(), [None, Some(expected.clone())]);
+    assert_eq!(store.users_by_name(vec![name("aDA"), name("bob")]).await.unwrap(), [Some(expected.clone()), None]);
+    let credential = store.credential(name("ADA")).await.unwrap().unwrap();
+    assert_eq!((credential.user, credential.password), (expected, Some(PasswordHash("$argon2id$1".into()))));
+    assert_eq!(store.credential(name("bob")).await.unwrap(), None);
+    let without = NewUser { password: None, email: None, ..new_user(2, "bot") };
+    store.create_user(without).await.unwrap();
+    let credential = store.credential(name("bot")).await.unwrap().unwrap();
+    assert_eq!((credential.user.email, credential.password), (None, None));
+}
+
+async fn a_name_is_taken_whatever_its_case(store: impl UserStore) {
+    store.create_user(new_user(1, "ada")).await.unwrap();
+    let refused = store.create_user(new_user(2, "ADA")).await;
+    assert!(matches!(refused, Err(UserStoreError::Taken(UniqueField::Username))), "{refused:?}");
+    let refused = store.create_user(new_user(1, "bob")).await;
+    assert!(matches!(refused, Err(UserStoreError::Taken(UniqueField::Id))), "{refused:?}");
+    assert_eq!(one(&store, id(2)).await, None);
+    assert_eq!(store.users_by_name(vec![name("bob")]).await.unwrap(), [None]);
+}
+
+async fn ensuring_users_is_idempotent(store: impl UserStore) {
+    store.create_user(new_user(1, "Ada")).await.unwrap();
+    let first = store
+        .ensure_users(vec![new_user(2, "bob"), new_user(3, "ada"), new_user(4, "eve"), new_user(5, "BOB")])
+        .await
+        .unwrap();
+    assert_eq!(first.iter().map(|user| user.id).collect::<Vec<_>>(), [id(2), id(1), id(4), id(2)]);
+    let again = store.ensure_users(vec![new_user(6, "eve"), new_user(7, "bob")]).await.unwrap();
+    assert_eq!(again, [first[2].clone(), first[0].clone()]);
+    assert_eq!(
+        store.credential(name("ada")).await.unwrap().unwrap().password,
+        Some(PasswordHash("$argon2id$1".into()))
+    );
+}
+
+async fn a_bulk_is_created_wholly_or_not_at_all(store: impl UserStore) {
+    store.create_user(new_user(1, "ada")).await.unwrap();
+    let refused = store.ensure_users(vec![new_user(2, "bob"), new_user(1, "eve")]).await;
+    assert!(matches!(refused, Err(UserStoreError::Taken(UniqueField::Id))), "{refused:?}");
+    assert_eq!(store.users_by_name(vec![name("bob"), name("eve")]).await.unwrap(), [None, None]);
+}
+
+async fn calls_above_their_limit_are_refused(store: impl UserStore) {
+    let count = u64::try_from(USERS_MAX).unwrap();
+    let many: Vec<_> = (0..=count).map(|number| new_user(number, &format!("user{number}"))).collect();
+    assert!(matches!(store.ensure_users(many.clone()).await, Err(UserStoreError::TooMany(USERS_MAX))));
+    assert!(matches!(
+        store.users(many.iter().map(|user| user.id).collect()).await,
+        Err(UserStoreError::TooMany(USERS_MAX))
+    ));
+    let names = many.iter().map(|user| user.username.clone()).collect();
+    assert!(matches!(store.users_by_name(names).await, Err(UserStoreError::TooMany(USERS_MAX))));
+    let made = store.ensure_users(many[..USERS_MAX].to_vec()).await.unwrap();
+    assert_eq!(made.len(), USERS_MAX);
+    assert_eq!(made[USERS_MAX - 1].id, id(count - 1));
+}
+
+async fn a_change_raises_the_version_and_keeps_the_rest(store: impl UserStore) {
+    store.create_user(new_user(1, "ada")).await.unwrap();
+    store.create_user(new_user(2, "bob")).await.unwrap();
+    let picture = PictureUrl::parse("https://example.org/a.png").unwrap();
+    let changed = store
+        .update_user(id(1), UserChange { picture: Some(Some(picture.clone())), ..UserChange::default() }, None)
+        .await
+        .unwrap();
+    assert_eq!((changed.version, changed.picture.clone(), changed.username.as_str()), (2, Some(picture), "ada"));
+    let renamed = store
+        .update_user(
+            id(1),
+            UserChange { username: Some(name("Ada")), email: Some(None), ..UserChange::default() },
+            Some(2),
+        )
+        .await
+        .unwrap();
+    assert_eq!((renamed.version, renamed.email.clone(), renamed.username.as_str()), (3, None, "Ada"));
+    assert_eq!(renamed.picture, changed.picture);
+    assert_eq!(one(&store, id(1)).await, Some(renamed.clone()));
+    let taken =
+        store.update_user(id(1), UserChange { username: Some(name("BOB")), ..UserChange::default() }, None).await;
+    assert!(matches!(taken, Err(UserStoreError::Taken(UniqueField::Username))), "{taken:?}");
+    assert_eq!(one(&store, id(1)).await, Some(renamed));
+    let nobody = store.update_user(id(9), UserChange::default(), None).await;
+    assert!(matches!(nobody, Err(UserStoreError::NotFound)), "{nobody:?}");
+    // A name that was given up is free again.
+    store
+        .update_user(id(1), UserChange { username: Some(name("lovelace")), ..UserChange::default() }, None)
+        .await
+        .unwrap();
+    store.create_user(new_user(3, "ada")).await.unwrap();
+}
+
+async fn a_change_of_an_older_version_is_refused(store: impl UserStore) {
+    store.create_user(new_user(1, "ada")).await.unwrap();
+    let change = UserChange { email: Some(None), ..UserChange::default() };
+    store.update_user(id(1), change.clone(), Some(1)).await.unwrap();
+    let refused = store.update_user(id(1), change, Some(1)).await;
+    assert!(matches!(refused, Err(UserStoreError::VersionConflict { current: 2 })), "{refused:?}");
+}
+
+async fn racing_registrations_of_a_name_make_one_user(store: impl UserStore) {
+    let tasks: Vec<_> = (0..20)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move { store.create_user(new_user(number, "ada")).await })
+        })
+        .collect();
+    let mut made = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(_) => made += 1,
+            Err(UserStoreError::Taken(UniqueField::Username)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(made, 1);
+}
+
+async fn api_keys_are_found_by_digest(store: impl UserStore) {
+    let key = ApiKey { digest: [7; 32], label: "admin".into(), scopes: Scopes::PROVISION, created: Time(1) };
+    assert_eq!(store.api_key_count().await.unwrap(), 0);
+    store.add_api_key(key.clone()).await.unwrap();
+    store.add_api_key(ApiKey { label: "again".into(), ..key.clone() }).await.unwrap();
+    assert_eq!(store.api_key_count().await.unwrap(), 1);
+    assert_eq!(store.api_key([7; 32]).await.unwrap(), Some(key));
+    assert_eq!(store.api_key([8; 32]).await.unwrap(), None);
+}
+
+async fn signing_keys_are_read_newest_first(store: impl UserStore) {
+    assert_eq!(store.signing_keys().await.unwrap(), []);
+    let count = u64::try_from(SIGNING_KEYS_MAX).unwrap() + 2;
+    let key = |number: u64| SealedSigningKey {
+        kid: format!("kid{number}"),
+        sealed: number.to_be_bytes().to_vec(),
+        created: Time(number),
+    };
+    for number in 0..count {
+        store.add_signing_key(key(number)).await.unwrap();
+    }
+    store.add_signing_key(SealedSigningKey { sealed: vec![9], ..key(count - 1) }).await.unwrap();
+    let expected: Vec<_> = (2..count).rev().map(key).collect();
+    assert_eq!(store.signing_keys().await.unwrap(), expected);
+}

@@ -1,0 +1,117 @@
+//! Users in one SQLite file: one thread writes, a few read, each behind a bounded queue.
+
+mod queries;
+mod schema;
+mod threads;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use panda_protocol::{Time, UserId};
+use rusqlite::Connection;
+
+use crate::error::StoreError;
+use crate::user_store::{
+    ApiKey, ApiKeyDigest, Credential, NewUser, SealedSigningKey, USERS_MAX, User, UserChange, UserStore,
+    UserStoreError, Username,
+};
+use threads::Threads;
+
+/// Threads that read.
+const READERS: usize = 2;
+
+/// The user store of one process. Clones share it; dropping the last one finishes what is queued and
+/// closes the file.
+#[derive(Clone)]
+pub struct SqliteUsers {
+    threads: Arc<Threads>,
+}
+
+impl SqliteUsers {
+    /// Opens the file, makes it if it is not there, and migrates it if it is older. `now` is noted
+    /// beside the migrations done.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] if a newer version wrote it; it is not touched then. [`StoreError::Corrupt`]
+    /// if it is no user store.
+    pub fn open(path: &Path, now: Time) -> Result<Self, StoreError> {
+        let writer = schema::open_writer(path, now)?;
+        let readers = (0..READERS).map(|_| schema::open_reader(path)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { threads: Arc::new(Threads::start(writer, readers)?) })
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> Result<T, UserStoreError> + Send + 'static,
+    ) -> Result<T, UserStoreError> {
+        self.threads.write(job).await?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T, UserStoreError> + Send + 'static,
+    ) -> Result<T, UserStoreError> {
+        self.threads.read(|connection| job(connection)).await?
+    }
+}
+
+const fn check_count(count: usize) -> Result<(), UserStoreError> {
+    if count > USERS_MAX { Err(UserStoreError::TooMany(USERS_MAX)) } else { Ok(()) }
+}
+
+impl UserStore for SqliteUsers {
+    async fn create_user(&self, user: NewUser) -> Result<User, UserStoreError> {
+        self.write(move |connection| queries::create_user(connection, &user)).await
+    }
+
+    async fn ensure_users(&self, users: Vec<NewUser>) -> Result<Vec<User>, UserStoreError> {
+        check_count(users.len())?;
+        self.write(move |connection| queries::ensure_users(connection, &users)).await
+    }
+
+    async fn users(&self, ids: Vec<UserId>) -> Result<Vec<Option<User>>, UserStoreError> {
+        check_count(ids.len())?;
+        self.read(move |connection| ids.iter().map(|id| queries::user(connection, *id)).collect()).await
+    }
+
+    async fn users_by_name(&self, names: Vec<Username>) -> Result<Vec<Option<User>>, UserStoreError> {
+        check_count(names.len())?;
+        self.read(move |connection| names.iter().map(|name| queries::user_by_name(connection, name)).collect()).await
+    }
+
+    async fn credential(&self, name: Username) -> Result<Option<Credential>, UserStoreError> {
+        self.read(move |connection| queries::credential(connection, &name)).await
+    }
+
+    async fn update_user(
+        &self,
+        id: UserId,
+        change: UserChange,
+        if_version: Option<u64>,
+    ) -> Result<User, UserStoreError> {
+        self.write(move |connection| queries::update_user(connection, id, &change, if_version)).await
+    }
+
+    async fn add_api_key(&self, key: ApiKey) -> Result<(), UserStoreError> {
+        self.write(move |connection| queries::add_api_key(connection, &key)).await
+    }
+
+    async fn api_key(&self, digest: ApiKeyDigest) -> Result<Option<ApiKey>, UserStoreError> {
+        self.read(move |connection| queries::api_key(connection, &digest)).await
+    }
+
+    async fn api_key_count(&self) -> Result<u64, UserStoreError> {
+        self.read(queries::api_key_count).await
+    }
+
+    async fn add_signing_key(&self, key: SealedSigningKey) -> Result<(), UserStoreError> {
+        self.write(move |connection| queries::add_signing_key(connection, &key)).await
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, UserStoreError> {
+        self.read(queries::signing_keys).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,208 @@
+//! The statements. Every function is one transaction or one read.
+
+use panda_protocol::{Time, UserId};
+use rusqlite::types::Type;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior};
+
+use super::schema::{store_error, to_integer};
+use crate::user_store::{
+    API_KEYS_MAX, ApiKey, ApiKeyDigest, Credential, Email, NewUser, PasswordHash, PictureUrl, SIGNING_KEYS_MAX, Scopes,
+    SealedSigningKey, UniqueField, User, UserChange, UserStoreError, Username,
+};
+
+const USER_COLUMNS: &str = "id, username, email, picture, version, created_us";
+
+impl From<rusqlite::Error> for UserStoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        let rusqlite::Error::SqliteFailure(failure, Some(text)) = &error else {
+            return Self::Store(store_error(&error));
+        };
+        // SQLite names the column of a broken constraint in its text and nowhere else.
+        if failure.code == ErrorCode::ConstraintViolation && text.ends_with("users.username_key") {
+            return Self::Taken(UniqueField::Username);
+        }
+        if failure.code == ErrorCode::ConstraintViolation && text.ends_with("users.id") {
+            return Self::Taken(UniqueField::Id);
+        }
+        Self::Store(store_error(&error))
+    }
+}
+
+pub(super) fn create_user(connection: &mut Connection, user: &NewUser) -> Result<User, UserStoreError> {
+    let transaction = begin(connection)?;
+    let created = insert_user(&transaction, user)?;
+    transaction.commit()?;
+    Ok(created)
+}
+
+pub(super) fn ensure_users(connection: &mut Connection, users: &[NewUser]) -> Result<Vec<User>, UserStoreError> {
+    let transaction = begin(connection)?;
+    let one = |user: &NewUser| match user_by_name(&transaction, &user.username)? {
+        Some(known) => Ok(known),
+        None => insert_user(&transaction, user),
+    };
+    let ensured = users.iter().map(one).collect::<Result<_, UserStoreError>>()?;
+    transaction.commit()?;
+    Ok(ensured)
+}
+
+pub(super) fn update_user(
+    connection: &mut Connection,
+    id: UserId,
+    change: &UserChange,
+    if_version: Option<u64>,
+) -> Result<User, UserStoreError> {
+    let transaction = begin(connection)?;
+    let mut user = user(&transaction, id)?.ok_or(UserStoreError::NotFound)?;
+    if if_version.is_some_and(|version| version != user.version) {
+        return Err(UserStoreError::VersionConflict { current: user.version });
+    }
+    if let Some(username) = &change.username {
+        user.username = username.clone();
+    }
+    if let Some(email) = &change.email {
+        user.email.clone_from(email);
+    }
+    if let Some(picture) = &change.picture {
+        user.picture.clone_from(picture);
+    }
+    user.version += 1;
+    transaction
+        .prepare_cached(
+            "UPDATE users SET username = ?2, username_key = ?3, email = ?4, picture = ?5, version = ?6 WHERE id = ?1",
+        )?
+        .execute((
+            user.id.as_bytes(),
+            user.username.as_str(),
+            user.username.key(),
+            user.email.as_ref().map(Email::as_str),
+            user.picture.as_ref().map(PictureUrl::as_str),
+            to_integer(user.version),
+        ))?;
+    transaction.commit()?;
+    Ok(user)
+}
+
+pub(super) fn user(connection: &Connection, id: UserId) -> Result<Option<User>, UserStoreError> {
+    let sql = format!("SELECT {USER_COLUMNS} FROM users WHERE id = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([id.as_bytes()], read_user).optional()?)
+}
+
+pub(super) fn user_by_name(connection: &Connection, name: &Username) -> Result<Option<User>, UserStoreError> {
+    let sql = format!("SELECT {USER_COLUMNS} FROM users WHERE username_key = ?1");
+    Ok(connection.prepare_cached(&sql)?.query_row([name.key()], read_user).optional()?)
+}
+
+pub(super) fn credential(connection: &Connection, name: &Username) -> Result<Option<Credential>, UserStoreError> {
+    let sql = format!(
+        "SELECT {USER_COLUMNS}, password_hash FROM users LEFT JOIN credentials ON user_id = id WHERE username_key = ?1"
+    );
+    let read = |row: &Row<'_>| {
+        Ok(Credential { user: read_user(row)?, password: row.get::<_, Option<String>>(6)?.map(PasswordHash) })
+    };
+    Ok(connection.prepare_cached(&sql)?.query_row([name.key()], read).optional()?)
+}
+
+pub(super) fn add_api_key(connection: &mut Connection, key: &ApiKey) -> Result<(), UserStoreError> {
+    let transaction = begin(connection)?;
+    let limit = u64::try_from(API_KEYS_MAX).unwrap_or(u64::MAX);
+    if api_key(&transaction, &key.digest)?.is_none() && api_key_count(&transaction)? >= limit {
+        return Err(UserStoreError::TooMany(API_KEYS_MAX));
+    }
+    transaction.execute(
+        "INSERT INTO api_keys (digest, label, scopes, created_us) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (digest) DO NOTHING",
+        (key.digest, &key.label, key.scopes.0, to_integer(key.created.0)),
+    )?;
+    Ok(transaction.commit()?)
+}
+
+pub(super) fn api_key(connection: &Connection, digest: &ApiKeyDigest) -> Result<Option<ApiKey>, UserStoreError> {
+    let read = |row: &Row<'_>| {
+        Ok(ApiKey {
+            digest: *digest,
+            label: row.get(0)?,
+            scopes: Scopes(row.get(1)?),
+            created: Time(unsigned(row, 2)?),
+        })
+    };
+    Ok(connection
+        .prepare_cached("SELECT label, scopes, created_us FROM api_keys WHERE digest = ?1")?
+        .query_row([digest], read)
+        .optional()?)
+}
+
+pub(super) fn api_key_count(connection: &Connection) -> Result<u64, UserStoreError> {
+    Ok(connection.query_row("SELECT count(*) FROM api_keys", [], |row| unsigned(row, 0))?)
+}
+
+pub(super) fn add_signing_key(connection: &mut Connection, key: &SealedSigningKey) -> Result<(), UserStoreError> {
+    connection.execute(
+        "INSERT INTO signing_keys (kid, sealed, created_us) VALUES (?1, ?2, ?3) ON CONFLICT (kid) DO NOTHING",
+        (&key.kid, &key.sealed, to_integer(key.created.0)),
+    )?;
+    Ok(())
+}
+
+pub(super) fn signing_keys(connection: &Connection) -> Result<Vec<SealedSigningKey>, UserStoreError> {
+    let read = |row: &Row<'_>| {
+        Ok(SealedSigningKey { kid: row.get(0)?, sealed: row.get(1)?, created: Time(unsigned(row, 2)?) })
+    };
+    let mut statement = connection
+        .prepare_cached("SELECT kid, sealed, created_us FROM signing_keys ORDER BY created_us DESC, kid LIMIT ?1")?;
+    let keys =
+        statement.query_map([i64::try_from(SIGNING_KEYS_MAX).unwrap_or(i64::MAX)], read)?.collect::<Result<_, _>>()?;
+    Ok(keys)
+}
+
+/// Takes the file's write lock at once: what the transaction reads is what it changes.
+fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    connection.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+fn insert_user(transaction: &Transaction<'_>, user: &NewUser) -> Result<User, UserStoreError> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO users (id, username, username_key, email, version, created_us) VALUES (?1, ?2, ?3, ?4, 1, ?5)",
+        )?
+        .execute((
+            user.id.as_bytes(),
+            user.username.as_str(),
+            user.username.key(),
+            user.email.as_ref().map(Email::as_str),
+            to_integer(user.created.0),
+        ))?;
+    if let Some(password) = &user.password {
+        transaction
+            .prepare_cached("INSERT INTO credentials (user_id, password_hash) VALUES (?1, ?2)")?
+            .execute((user.id.as_bytes(), &password.0))?;
+    }
+    Ok(User {
+        id: user.id,
+        username: user.username.clone(),
+        email: user.email.clone(),
+        picture: None,
+        version: 1,
+        created: user.created,
+    })
+}
+
+/// Reads [`USER_COLUMNS`]. Stored values are held to the rules of their fields, too.
+fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
+    let text = |column: usize| row.get::<_, Option<String>>(column);
+    Ok(User {
+        id: UserId::from_bytes(row.get(0)?).map_err(|error| unexpected(0, error))?,
+        username: Username::parse(&row.get::<_, String>(1)?).map_err(|error| unexpected(1, error))?,
+        email: text(2)?.map(|email| Email::parse(&email)).transpose().map_err(|error| unexpected(2, error))?,
+        picture: text(3)?.map(|url| PictureUrl::parse(&url)).transpose().map_err(|error| unexpected(3, error))?,
+        version: unsigned(row, 4)?,
+        created: Time(unsigned(row, 5)?),
+    })
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    u64::try_from(row.get::<_, i64>(column)?).map_err(|error| unexpected(column, error))
+}
+
+fn unexpected(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Null, Box::new(error))
+}

@@ -1,0 +1,143 @@
+//! The file's tables and how they came to be.
+
+use std::path::Path;
+use std::time::Duration;
+
+use panda_protocol::Time;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
+
+use crate::error::StoreError;
+
+/// Each brings the file to the version of its place, from 1. One that was released never changes.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE users (
+        id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+        username TEXT NOT NULL,
+        -- The name in lower case: what must be unique.
+        username_key TEXT NOT NULL UNIQUE,
+        email TEXT,
+        picture TEXT,
+        version INTEGER NOT NULL CHECK (version > 0),
+        created_us INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE credentials (
+        user_id BLOB NOT NULL PRIMARY KEY REFERENCES users (id),
+        password_hash TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE api_keys (
+        digest BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+        label TEXT NOT NULL,
+        scopes INTEGER NOT NULL,
+        created_us INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE signing_keys (
+        kid TEXT NOT NULL PRIMARY KEY,
+        sealed BLOB NOT NULL,
+        created_us INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// How long a statement waits for another process, such as a backup, to let go of the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Opens the connection that writes, and migrates.
+pub(super) fn open_writer(path: &Path, now: Time) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open(path).map_err(|error| store_error(&error))?;
+    prepare(&connection).map_err(|error| store_error(&error))?;
+    migrate(&mut connection, path, now)?;
+    // The journal's mode is part of the file, so nothing of it is touched before its version is known.
+    let mode: String =
+        connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(|error| store_error(&error))?;
+    if mode != "wal" {
+        return Err(StoreError::Unavailable(format!(
+            "{} does not take a write-ahead log; use a local file system",
+            path.display()
+        )));
+    }
+    Ok(connection)
+}
+
+/// Opens a connection that reads.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| store_error(&error))?;
+    prepare(&connection).map_err(|error| store_error(&error))?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // What a damaged or planted file may do to this process.
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection, path: &Path, now: Time) -> Result<(), StoreError> {
+    let known = version_number(MIGRATIONS.len());
+    let found = version(connection).map_err(|error| store_error(&error))?;
+    let Some(found) = found else {
+        return Err(StoreError::Corrupt(format!("{} is not a user store", path.display())));
+    };
+    if found > known {
+        return Err(StoreError::Newer { what: path.display().to_string(), found, known });
+    }
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(found as usize) {
+        step(connection, migration, version_number(index + 1), now).map_err(|error| store_error(&error))?;
+    }
+    Ok(())
+}
+
+/// One migration and the note that it was done, or neither.
+fn step(connection: &mut Connection, migration: &str, version: u32, now: Time) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch("CREATE TABLE IF NOT EXISTS migrations (version INTEGER NOT NULL PRIMARY KEY, applied_us INTEGER NOT NULL) STRICT")?;
+    transaction.execute_batch(migration)?;
+    transaction
+        .execute("INSERT INTO migrations (version, applied_us) VALUES (?1, ?2)", (version, to_integer(now.0)))?;
+    transaction.commit()
+}
+
+/// The file's version: 0 for an empty one, none for one that is not ours.
+fn version(connection: &Connection) -> rusqlite::Result<Option<u32>> {
+    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 {
+        return Ok(Some(0));
+    }
+    let ours: Option<u32> = connection
+        .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'migrations'", [], |row| row.get(0))
+        .optional()?;
+    match ours {
+        Some(_) => connection.query_row("SELECT max(version) FROM migrations", [], |row| row.get(0)),
+        None => Ok(None),
+    }
+}
+
+fn version_number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// A number as SQLite keeps it. Times and versions stay far below 2^63.
+pub(super) fn to_integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// What the caller can do about an error of SQLite.
+pub(super) fn store_error(error: &rusqlite::Error) -> StoreError {
+    let text = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full(text),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation) => {
+            StoreError::Corrupt(text)
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
+            StoreError::Locked(text)
+        }
+        Some(_) => StoreError::Unavailable(text),
+        // Not an answer of SQLite: a value that is of another type than was written.
+        None => StoreError::Corrupt(text),
+    }
+}

@@ -1,0 +1,248 @@
+//! The user store: who there is, and by what they prove it.
+//!
+//! Everything a call returns `Ok` for survives the loss of power. Passwords come here hashed, API keys
+//! as digests, signing keys sealed: what is stored lets nobody in by itself.
+
+mod fields;
+
+use std::fmt;
+use std::future::Future;
+
+pub use fields::{
+    EMAIL_BYTES_MAX, Email, FieldError, PICTURE_URL_BYTES_MAX, PictureUrl, USERNAME_CHARS_MAX, USERNAME_CHARS_MIN,
+    Username,
+};
+use panda_protocol::{Time, UserId};
+
+use crate::error::StoreError;
+
+/// Users that one call creates or reads.
+pub const USERS_MAX: usize = 1_000;
+/// API keys that a deployment keeps.
+pub const API_KEYS_MAX: usize = 1_000;
+/// Signing keys that are read: the newest ones.
+pub const SIGNING_KEYS_MAX: usize = 16;
+
+/// A user as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Who.
+    pub id: UserId,
+    /// The name, in the letters in which it was chosen.
+    pub username: Username,
+    /// Where to reach the user; known to the user and operators only.
+    pub email: Option<Email>,
+    /// Where clients find a picture.
+    pub picture: Option<PictureUrl>,
+    /// Raised by one by every change; 1 at first.
+    pub version: u64,
+    /// When the user was created.
+    pub created: Time,
+}
+
+/// A password's hash in PHC form. Its `Debug` form shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PasswordHash(pub String);
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(hidden)")
+    }
+}
+
+/// A user to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewUser {
+    /// A new identifier.
+    pub id: UserId,
+    /// A name that no other user has, whatever the case of its letters.
+    pub username: Username,
+    /// Where to reach the user.
+    pub email: Option<Email>,
+    /// Absent: nobody logs in as this user by a password.
+    pub password: Option<PasswordHash>,
+    /// Now.
+    pub created: Time,
+}
+
+/// What to change of a user; what is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserChange {
+    /// Another name.
+    pub username: Option<Username>,
+    /// Another address, or none.
+    pub email: Option<Option<Email>>,
+    /// Another picture, or none.
+    pub picture: Option<Option<PictureUrl>>,
+}
+
+/// What a login is checked against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// Whose.
+    pub user: User,
+    /// The hash; absent: no password opens this user.
+    pub password: Option<PasswordHash>,
+}
+
+/// SHA-256 of an API key's text. The key is random, so a plain digest tells nothing of it.
+pub type ApiKeyDigest = [u8; 32];
+
+/// What an API key may do; several are added with `|`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scopes(pub u32);
+
+impl Scopes {
+    /// Create users and chats in bulk, and tokens for them.
+    pub const PROVISION: Self = Self(1);
+
+    /// Whether all of `needed` are among these.
+    pub const fn contains(self, needed: Self) -> bool {
+        self.0 & needed.0 == needed.0
+    }
+}
+
+/// A key of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Names the key.
+    pub digest: ApiKeyDigest,
+    /// What a person calls it; at most 64 bytes.
+    pub label: String,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// When it was made.
+    pub created: Time,
+}
+
+/// A signing key at rest; sealed under the fleet secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedSigningKey {
+    /// The key's name.
+    pub kid: String,
+    /// Its sealed bytes.
+    pub sealed: Vec<u8>,
+    /// When it was made.
+    pub created: Time,
+}
+
+/// A field that no two users share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UniqueField {
+    /// The name, whatever the case of its letters.
+    Username,
+    /// The identifier.
+    Id,
+}
+
+impl UniqueField {
+    /// The field's name in the HTTP API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Username => "username",
+            Self::Id => "id",
+        }
+    }
+}
+
+/// Why the user store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum UserStoreError {
+    /// Another user has this value. Nothing changed.
+    #[error("this {} is taken", .0.name())]
+    Taken(UniqueField),
+    /// There is no such user. Nothing changed.
+    #[error("there is no such user")]
+    NotFound,
+    /// The user was changed since the version that was named. Nothing changed.
+    #[error("the user has version {current} now")]
+    VersionConflict {
+        /// The version that is stored.
+        current: u64,
+    },
+    /// More than a call or the store takes. Nothing changed.
+    #[error("more than the limit of {0}")]
+    TooMany(usize),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Users, their credentials, and the deployment's keys.
+pub trait UserStore: Clone + Send + Sync + 'static {
+    /// Creates a user.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Taken`].
+    fn create_user(&self, user: NewUser) -> impl Future<Output = Result<User, UserStoreError>> + Send;
+
+    /// Creates those users whose names nobody has, all of them or none, and returns the users of all
+    /// the names in order: repeating it changes nothing. A user that is there stays as it is. Of a
+    /// name that is repeated in the call, the first is created.
+    ///
+    /// # Errors
+    /// [`UserStoreError::TooMany`] above [`USERS_MAX`].
+    fn ensure_users(&self, users: Vec<NewUser>) -> impl Future<Output = Result<Vec<User>, UserStoreError>> + Send;
+
+    /// Reads users, in the order asked for.
+    ///
+    /// # Errors
+    /// [`UserStoreError::TooMany`] above [`USERS_MAX`].
+    fn users(&self, ids: Vec<UserId>) -> impl Future<Output = Result<Vec<Option<User>>, UserStoreError>> + Send;
+
+    /// Finds users by their names, whatever the case of the letters, in the order asked for.
+    ///
+    /// # Errors
+    /// [`UserStoreError::TooMany`] above [`USERS_MAX`].
+    fn users_by_name(
+        &self,
+        names: Vec<Username>,
+    ) -> impl Future<Output = Result<Vec<Option<User>>, UserStoreError>> + Send;
+
+    /// What a login under this name is checked against.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn credential(&self, name: Username) -> impl Future<Output = Result<Option<Credential>, UserStoreError>> + Send;
+
+    /// Changes a user, if its version is still `if_version` where one is named.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Taken`], [`UserStoreError::NotFound`], [`UserStoreError::VersionConflict`].
+    fn update_user(
+        &self,
+        id: UserId,
+        change: UserChange,
+        if_version: Option<u64>,
+    ) -> impl Future<Output = Result<User, UserStoreError>> + Send;
+
+    /// Adds an API key; one that is there stays as it is.
+    ///
+    /// # Errors
+    /// [`UserStoreError::TooMany`] beyond [`API_KEYS_MAX`].
+    fn add_api_key(&self, key: ApiKey) -> impl Future<Output = Result<(), UserStoreError>> + Send;
+
+    /// Finds an API key.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn api_key(&self, digest: ApiKeyDigest) -> impl Future<Output = Result<Option<ApiKey>, UserStoreError>> + Send;
+
+    /// How many API keys there are.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn api_key_count(&self) -> impl Future<Output = Result<u64, UserStoreError>> + Send;
+
+    /// Adds a signing key; one of the same name stays as it is.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn add_signing_key(&self, key: SealedSigningKey) -> impl Future<Output = Result<(), UserStoreError>> + Send;
+
+    /// The newest [`SIGNING_KEYS_MAX`] signing keys, newest first.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn signing_keys(&self) -> impl Future<Output = Result<Vec<SealedSigningKey>, UserStoreError>> + Send;
+}

@@ -1,0 +1,179 @@
+//! The rules of what a person may fill in. Each value is checked once, where it comes in.
+
+use std::fmt;
+
+/// The fewest characters of a username.
+pub const USERNAME_CHARS_MIN: usize = 3;
+/// The most characters of a username.
+pub const USERNAME_CHARS_MAX: usize = 32;
+/// Bytes of an email address (RFC 5321, section 4.5.3.1.3, without the brackets).
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// Bytes of a picture's URL.
+pub const PICTURE_URL_BYTES_MAX: usize = 2_048;
+
+/// Why a value is not allowed in its field. The text is for the person who filled it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FieldError {
+    /// Longer than its field; names the limit in characters or bytes.
+    #[error("it may have at most {0} characters")]
+    TooLong(usize),
+    /// Another form than its field has; says which.
+    #[error("{0}")]
+    Form(&'static str),
+}
+
+macro_rules! field {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text as it was given.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+field!(
+    /// A username: 3 to 32 characters, each an ASCII letter or digit, `.`, `_` or `-`; the first is a
+    /// letter, a digit or `_`. Names that differ only in the case of letters are the same name.
+    ///
+    /// Only ASCII, so that no name can be mistaken for another that looks the same.
+    Username
+);
+field!(
+    /// An email address: at most 254 bytes, something on both sides of one `@`, no space or control
+    /// character. Whether it reaches anybody is not known.
+    Email
+);
+field!(
+    /// An absolute `https` or `http` URL of at most 2,048 bytes without spaces or control characters.
+    /// The server never fetches it.
+    PictureUrl
+);
+
+impl Username {
+    /// Takes the text if it keeps the rule.
+    ///
+    /// # Errors
+    /// [`FieldError`].
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        // The bytes are counted before anything walks them: a name may come with any size.
+        if text.len() > USERNAME_CHARS_MAX * 4 || text.chars().count() > USERNAME_CHARS_MAX {
+            return Err(FieldError::TooLong(USERNAME_CHARS_MAX));
+        }
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let first_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if text.len() < USERNAME_CHARS_MIN || !text.bytes().all(allowed) || !text.bytes().take(1).all(first_allowed) {
+            return Err(FieldError::Form(
+                "a username has 3 to 32 letters (a-z), digits, '.', '_' or '-', and begins with a letter, a digit or '_'",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The form by which names are compared.
+    pub fn key(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+}
+
+impl Email {
+    /// Takes the text if it keeps the rule.
+    ///
+    /// # Errors
+    /// [`FieldError`].
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        if text.len() > EMAIL_BYTES_MAX {
+            return Err(FieldError::TooLong(EMAIL_BYTES_MAX));
+        }
+        let sides = text
+            .split_once('@')
+            .filter(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'));
+        if sides.is_none() || text.chars().any(|character| character.is_whitespace() || character.is_control()) {
+            return Err(FieldError::Form("an email address looks like name@example.org"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl PictureUrl {
+    /// Takes the text if it keeps the rule.
+    ///
+    /// # Errors
+    /// [`FieldError`].
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        if text.len() > PICTURE_URL_BYTES_MAX {
+            return Err(FieldError::TooLong(PICTURE_URL_BYTES_MAX));
+        }
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let host = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#']));
+        if !host || text.chars().any(|character| character.is_whitespace() || character.is_control()) {
+            return Err(FieldError::Form("a picture is an address that begins with https:// or http://"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usernames_keep_their_rule() {
+        for name in ["ada", "Ada.Lovelace", "_gpg_", "7of9", "a-b", &"x".repeat(USERNAME_CHARS_MAX)] {
+            assert_eq!(Username::parse(name).unwrap().as_str(), name);
+        }
+        for name in ["", "ab", ".abc", "-abc", "a b", "a@b", "\u{e4}da", "ada\u{0}", "ад\u{430}", "a\u{308}da"] {
+            assert!(matches!(Username::parse(name), Err(FieldError::Form(_))), "{name:?}");
+        }
+        for name in ["x".repeat(USERNAME_CHARS_MAX + 1), "x".repeat(64 * 1024), "ж".repeat(33)] {
+            assert_eq!(Username::parse(&name), Err(FieldError::TooLong(USERNAME_CHARS_MAX)));
+        }
+    }
+
+    #[test]
+    fn names_that_differ_in_case_have_one_key() {
+        assert_eq!(Username::parse("ADA").unwrap().key(), Username::parse("ada").unwrap().key());
+    }
+
+    #[test]
+    fn emails_keep_their_rule() {
+        for email in ["a@b", "ада@пример.рф", "first.last+tag@example.org"] {
+            assert!(Email::parse(email).is_ok(), "{email}");
+        }
+        for email in ["", "@", "a@", "@b", "a@b@c", "a b@c", "a@b\n"] {
+            assert!(matches!(Email::parse(email), Err(FieldError::Form(_))), "{email:?}");
+        }
+        assert_eq!(Email::parse(&"x".repeat(EMAIL_BYTES_MAX + 1)), Err(FieldError::TooLong(EMAIL_BYTES_MAX)));
+    }
+
+    #[test]
+    fn pictures_keep_their_rule() {
+        for url in ["https://example.org/a.png", "http://127.0.0.1:8080/x?y#z"] {
+            assert!(PictureUrl::parse(url).is_ok(), "{url}");
+        }
+        for url in
+            ["", "https://", "https:///x", "javascript:alert(1)", "data:image/png;base64,AA", "https://a b", "//a/b"]
+        {
+            assert!(matches!(PictureUrl::parse(url), Err(FieldError::Form(_))), "{url:?}");
+        }
+        let long = format!("https://{}", "x".repeat(PICTURE_URL_BYTES_MAX));
+        assert_eq!(PictureUrl::parse(&long), Err(FieldError::TooLong(PICTURE_URL_BYTES_MAX)));
+    }
+}
