@@ -6,7 +6,7 @@ use core::ops::Deref;
 use bytes::Bytes;
 
 /// A string over shared bytes: cloning copies no text.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Text(Bytes);
 
 impl Text {

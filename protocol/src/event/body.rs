@@ -123,6 +123,8 @@ pub enum EventBody {
     },
     /// 0x43: a setting has another value; an empty one removes it.
     SettingChanged {
+        /// Whether the setting had no value before.
+        new: bool,
         /// The setting's name.
         key: Text,
         /// Its value, opaque to the server.
@@ -164,7 +166,7 @@ impl EventBody {
         match self {
             Self::MessageSent { text, .. } => text.len() + 8,
             Self::ChatCreated { name, .. } | Self::ChatRenamed { name } => name.len() + 8,
-            Self::SettingChanged { key, value } => key.len() + value.len() + 8,
+            Self::SettingChanged { key, value, .. } => key.len() + value.len() + 8,
             Self::Unknown { body, .. } => body.len(),
             _ => 48,
         }
@@ -201,7 +203,8 @@ impl EventBody {
                 out.value(chat);
                 out.value(read);
             }
-            Self::SettingChanged { key, value } => {
+            Self::SettingChanged { new, key, value } => {
+                out.bool(*new);
                 out.bytes(key.as_bytes());
                 out.bytes(value);
             }
@@ -228,6 +231,7 @@ impl EventBody {
             0x41 => Self::ChatLeft { chat: input.value()?, source: input.value()? },
             0x42 => Self::ReadMoved { chat: input.value()?, read: input.value()? },
             0x43 => Self::SettingChanged {
+                new: input.bool()?,
                 key: input.text(SETTING_KEY_BYTES_MAX)?,
                 value: input.bytes(SETTING_VALUE_BYTES_MAX)?,
             },

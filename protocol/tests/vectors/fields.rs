@@ -57,7 +57,7 @@ fn event_body(body: &EventBody) -> Value {
         }
         EventBody::ChatLeft { chat, source } => json!({"chat": text(chat), "source": seq(*source)}),
         EventBody::ReadMoved { chat, read } => json!({"chat": text(chat), "read": seq(*read)}),
-        EventBody::SettingChanged { key, value } => json!({"key": key.as_str(), "value": hex(value)}),
+        EventBody::SettingChanged { new, key, value } => json!({"new": new, "key": key.as_str(), "value": hex(value)}),
         EventBody::Blanked { .. } => json!({"erased": true}),
         EventBody::Unknown { body, .. } => json!({"unknown": hex(body)}),
     }

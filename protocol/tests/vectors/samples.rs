@@ -98,7 +98,11 @@ pub(crate) fn events() -> Vec<(&'static str, Event)> {
         ("read moved", event(3, None, EventBody::ReadMoved { chat: chat(), read: Seq(40) })),
         (
             "setting changed",
-            event(4, None, EventBody::SettingChanged { key: "theme".into(), value: Bytes::from_static(b"dark") }),
+            event(
+                4,
+                None,
+                EventBody::SettingChanged { new: true, key: "theme".into(), value: Bytes::from_static(b"dark") },
+            ),
         ),
     ]
 }

@@ -1,0 +1,28 @@
+//! What is said, and the chat's name.
+
+use panda_protocol::event::{EventBody, MessageFormat, Role};
+use panda_protocol::{ErrorCode, Text};
+
+use super::Deciding;
+use crate::fold::{Decision, nothing_to_do};
+use crate::rows::Rows;
+
+pub(super) fn send(deciding: &mut Deciding<'_, impl Rows>, format: MessageFormat, text: Text) -> Result<(), Decision> {
+    deciding.head()?;
+    deciding.role(Role::Member)?;
+    if text.is_empty() {
+        return Err(ErrorCode::InvalidRequest.into());
+    }
+    deciding.push(None, EventBody::MessageSent { format, text });
+    Ok(())
+}
+
+pub(super) fn rename(deciding: &mut Deciding<'_, impl Rows>, name: Text) -> Result<(), Decision> {
+    let same = deciding.group()?.name == name;
+    deciding.role(Role::Admin)?;
+    if same {
+        return Err(nothing_to_do(deciding.rows.head_stamp().0));
+    }
+    deciding.push(None, EventBody::ChatRenamed { name });
+    Ok(())
+}
