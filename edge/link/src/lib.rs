@@ -1,1 +1,12 @@
+//! An edge's side of its links to the routers: commands, reads and admissions, and their answers.
+//!
+//! [`Links`] is the core: one owner, no channel, no clock. [`LinkClient`] wraps it for those who want
+//! to await an answer. Neither decides anything: they number what goes up, remember who waits for the
+//! answer, and keep what is out within limits.
 
+mod client;
+mod links;
+mod waiting;
+
+pub use client::{LinkCaller, LinkClient, LinkDriver};
+pub use links::{Arrived, LinkLimits, Links};

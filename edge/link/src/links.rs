@@ -1,0 +1,421 @@
+//! The core of an edge's end of its links: tokens, what waits, generations, and what goes up.
+//!
+//! It takes and gives values; a driver moves them. Nothing here waits: what has no room is refused.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, Stream as _};
+use panda_protocol::frame::{Admission, SignalKind};
+use panda_protocol::link::{
+    Admit, CommandOrigin, CommandRecord, Down, Events, LinkId, Outcome, Read, ReadQuery, Record, Rejection, Up,
+};
+use panda_protocol::{
+    ChatId, Counter, Cursor, DeviceId, EntityId, ErrorCode, Generation, Position, Seq, SessionId, ShardId, UserId,
+};
+use panda_storage::command_log::{AppendError, CommandLog};
+
+use crate::waiting::{Asked, Waiting, WaitingTable};
+
+/// What an end of a link may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkLimits {
+    /// Commands, admissions and reads that may wait for their answers.
+    pub waiting_max: usize,
+    /// Questions that may wait to go up. Goodbyes always find room: each follows a question.
+    pub up_max: usize,
+    /// How long an answer is waited for, in milliseconds.
+    pub answer_timeout_ms: u64,
+    /// How old a shard's oldest unanswered command may be before it takes no new ones, in milliseconds.
+    pub backlog_max_ms: u64,
+    /// The wait that a refusal for want of room names, in milliseconds.
+    pub retry_after_ms: u64,
+}
+
+impl Default for LinkLimits {
+    fn default() -> Self {
+        Self {
+            waiting_max: 65_536,
+            up_max: 8_192,
+            answer_timeout_ms: 10_000,
+            backlog_max_ms: 5_000,
+            retry_after_ms: 1_000,
+        }
+    }
+}
+
+/// What came of what went up, and what came by itself.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrived<'a, C> {
+    /// A command's outcome.
+    Command {
+        /// Who waited.
+        waiting: C,
+        /// The first event that it made.
+        outcome: Result<Seq, Rejection>,
+    },
+    /// An admission's outcome; events behind its head follow from now on.
+    Admission {
+        /// Who waited.
+        waiting: C,
+        /// The proof in it is empty.
+        outcome: Result<Admission, Rejection>,
+    },
+    /// A part of what was read; more follow.
+    Part {
+        /// Who waits.
+        waiting: &'a mut C,
+        /// The body behind the request number.
+        body: Bytes,
+    },
+    /// The last part of what was read, or why there is none.
+    Read {
+        /// Who waited.
+        waiting: C,
+        /// The body behind the request number.
+        outcome: Result<Bytes, Rejection>,
+    },
+    /// Events of an entity.
+    Events(Events),
+    /// Where an entity is, instead of its events.
+    Head {
+        /// The entity.
+        entity: EntityId,
+        /// Its last event.
+        head: Seq,
+        /// Nothing of it may be delivered before the sessions are admitted anew.
+        readmit: bool,
+    },
+    /// A signal for the chat's listeners.
+    Signal {
+        /// The chat.
+        chat: ChatId,
+        /// Who sent it.
+        user: UserId,
+        /// What it is about.
+        kind: SignalKind,
+        /// As sent.
+        payload: Bytes,
+    },
+    /// A newer session of the device is live.
+    Replaced {
+        /// The session to end.
+        session: SessionId,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Shard {
+    /// The highest seen; what carries a lower one is of an owner that is no more.
+    generation: Option<Generation>,
+    watermark: Position,
+    backlog_age_ms: u64,
+}
+
+/// An append and the command that it is of.
+struct Appending<A> {
+    token: u64,
+    append: A,
+}
+
+impl<A: Future + Unpin> Future for Appending<A> {
+    type Output = (u64, A::Output);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let output = ready!(Pin::new(&mut self.append).poll(cx));
+        Poll::Ready((self.token, output))
+    }
+}
+
+/// One end of the links. `C` is what the owner wants back with an answer.
+pub struct Links<L: CommandLog, C> {
+    log: L,
+    link: LinkId,
+    limits: LinkLimits,
+    waiting: WaitingTable<C>,
+    appending: FuturesUnordered<Appending<L::Appending>>,
+    shards: Vec<Shard>,
+    up: VecDeque<Up>,
+}
+
+impl<L: CommandLog, C> Links<L, C> {
+    /// An end of links named `link`, new at each start.
+    pub fn new(log: L, link: LinkId, limits: LinkLimits) -> Self {
+        let shards = vec![Shard::default(); usize::from(log.shards())];
+        Self {
+            log,
+            link,
+            limits,
+            waiting: WaitingTable::new(),
+            appending: FuturesUnordered::new(),
+            shards,
+            up: VecDeque::new(),
+        }
+    }
+
+    /// This end's name.
+    pub const fn link(&self) -> LinkId {
+        self.link
+    }
+
+    /// How many answers are waited for.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Appends a command. Its outcome comes as [`Arrived::Command`] from [`Self::arrive`],
+    /// [`Self::poll_failed`] or [`Self::expire`]. `command` is its kind and body as in the frame.
+    ///
+    /// # Errors
+    /// `backlogged` or `unavailable`, with a wait: nothing was appended, and `context` comes back.
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one record")]
+    pub fn command(
+        &mut self,
+        now_ms: u64,
+        actor: UserId,
+        device: DeviceId,
+        entity: EntityId,
+        counter: Counter,
+        after: Counter,
+        command: Bytes,
+        context: C,
+    ) -> Result<(), (Rejection, C)> {
+        let shard = self.shard(entity);
+        let age_ms = self.shards[usize::from(shard.0)].backlog_age_ms;
+        if age_ms > self.limits.backlog_max_ms {
+            return Err((self.later(ErrorCode::Backlogged), context));
+        }
+        if self.waiting.len() >= self.limits.waiting_max {
+            return Err((self.later(ErrorCode::Unavailable), context));
+        }
+        let origin = CommandOrigin { link: self.link, token: self.waiting.next_token() };
+        let record = Record::Command(CommandRecord { origin, entity, actor, device, counter, after, command });
+        match self.log.append(shard, record.to_bytes()) {
+            Ok(append) => {
+                let waiting = Waiting { entity, asked: Asked::Command(None), context };
+                let token = self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
+                self.appending.push(Appending { token, append });
+                Ok(())
+            }
+            Err(error) => Err((self.append_failed(error), context)),
+        }
+    }
+
+    /// Asks whether a user may listen. The outcome comes as [`Arrived::Admission`].
+    ///
+    /// # Errors
+    /// `unavailable`, with a wait, if there is no room; `context` comes back.
+    pub fn admit(
+        &mut self,
+        now_ms: u64,
+        user: UserId,
+        entity: EntityId,
+        cursor: Option<Cursor>,
+        member_at: Option<Seq>,
+        context: C,
+    ) -> Result<(), (Rejection, C)> {
+        if !self.has_room() {
+            return Err((self.later(ErrorCode::Unavailable), context));
+        }
+        let waiting = Waiting { entity, asked: Asked::Admission, context };
+        let token = self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
+        self.up.push_back(Up::Admit(Admit { token, user, entity, cursor, member_at }));
+        Ok(())
+    }
+
+    /// Asks for a read. Parts come as [`Arrived::Part`], the last as [`Arrived::Read`].
+    ///
+    /// # Errors
+    /// `unavailable`, with a wait, if there is no room; `context` comes back.
+    pub fn read(
+        &mut self,
+        now_ms: u64,
+        user: UserId,
+        entity: EntityId,
+        query: ReadQuery,
+        context: C,
+    ) -> Result<(), (Rejection, C)> {
+        if !self.has_room() {
+            return Err((self.later(ErrorCode::Unavailable), context));
+        }
+        let waiting = Waiting { entity, asked: Asked::Read, context };
+        let token = self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
+        self.up.push_back(Up::Read(Read { token, user, entity, query }));
+        Ok(())
+    }
+
+    /// Whether an admission or a read would find room now.
+    pub fn has_room(&self) -> bool {
+        self.waiting.len() < self.limits.waiting_max && self.up.len() < self.limits.up_max
+    }
+
+    /// Sends a session's signal, or drops it if there is no room: nobody waits for it.
+    pub fn signal(&mut self, chat: ChatId, user: UserId, kind: SignalKind, payload: Bytes) {
+        if self.up.len() < self.limits.up_max {
+            self.up.push_back(Up::Signal { chat, user, kind, payload });
+        }
+    }
+
+    /// Says that no listener of an entity is left. Each follows an admission, which found room.
+    pub fn forget(&mut self, entity: EntityId) {
+        self.up.push_back(Up::Forget { entity });
+    }
+
+    /// Says that a session of a device is live. Each follows an admission of the user's inbox.
+    pub fn attach(&mut self, user: UserId, device: DeviceId, session: SessionId) {
+        self.up.push_back(Up::Attach { user, device, session });
+    }
+
+    /// Says that a session is no more.
+    pub fn detach(&mut self, user: UserId, device: DeviceId, session: SessionId) {
+        self.up.push_back(Up::Detach { user, device, session });
+    }
+
+    /// Whether something is to go up.
+    pub fn has_up(&self) -> bool {
+        !self.up.is_empty()
+    }
+
+    /// Takes what goes up next.
+    pub fn next_up(&mut self) -> Option<Up> {
+        self.up.pop_front()
+    }
+
+    /// Takes what came down. `None` where nobody waits any more, or its sender owns the shard no more.
+    pub fn arrive(&mut self, down: Down) -> Option<Arrived<'_, C>> {
+        match down {
+            Down::Admitted(admitted) => {
+                let entity = self.waiting.entity(admitted.token)?;
+                self.is_current(self.shard(entity), admitted.generation).then_some(())?;
+                let waiting = self.waiting.remove(admitted.token)?.context;
+                Some(Arrived::Admission { waiting, outcome: admitted.outcome })
+            }
+            Down::Events(events) => {
+                self.is_current(self.shard(events.entity), events.generation).then_some(Arrived::Events(events))
+            }
+            Down::Head { generation, entity, head, readmit } => {
+                self.is_current(self.shard(entity), generation).then_some(Arrived::Head { entity, head, readmit })
+            }
+            Down::Answer(answer) => {
+                let entity = self.waiting.entity(answer.token)?;
+                self.is_current(self.shard(entity), answer.generation).then_some(())?;
+                let waiting = self.waiting.remove(answer.token)?.context;
+                let outcome = match answer.outcome {
+                    Outcome::Applied(seq) => Ok(seq),
+                    Outcome::Rejected(rejection) => Err(rejection),
+                };
+                Some(Arrived::Command { waiting, outcome })
+            }
+            Down::Read(reply) => match reply.body {
+                Ok(body) if !reply.last => {
+                    self.waiting.one_mut(reply.token).map(|one| Arrived::Part { waiting: &mut one.context, body })
+                }
+                outcome => {
+                    let waiting = self.waiting.remove(reply.token)?.context;
+                    Some(Arrived::Read { waiting, outcome })
+                }
+            },
+            Down::Signal { chat, user, kind, payload } => Some(Arrived::Signal { chat, user, kind, payload }),
+            Down::Replaced { session } => Some(Arrived::Replaced { session }),
+            Down::Watermark { shard, generation, position } => {
+                if self.is_current(shard, generation) {
+                    let known = self.shards.get_mut(usize::from(shard.0))?;
+                    known.watermark = known.watermark.max(position);
+                }
+                None
+            }
+            Down::Backlog { shard, age_ms } => {
+                self.shards.get_mut(usize::from(shard.0))?.backlog_age_ms = age_ms;
+                None
+            }
+        }
+    }
+
+    /// The next command whose append failed. Those that were appended are noted here, too: poll it
+    /// after every [`Self::command`].
+    pub fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<Arrived<'static, C>> {
+        loop {
+            let Some((token, appended)) = ready!(Pin::new(&mut self.appending).poll_next(cx)) else {
+                return Poll::Pending;
+            };
+            match appended {
+                Ok(position) => {
+                    // The answer may have been faster than the log's confirmation.
+                    if let Some(waiting) = self.waiting.one_mut(token) {
+                        waiting.asked = Asked::Command(Some(position));
+                    }
+                }
+                Err(error) => {
+                    if let Some(waiting) = self.waiting.remove(token) {
+                        let outcome = Err(self.append_failed(error));
+                        return Poll::Ready(Arrived::Command { waiting: waiting.context, outcome });
+                    }
+                }
+            }
+        }
+    }
+
+    /// One whose answer did not come in time: a command may still happen, a question did not.
+    pub fn expire(&mut self, now_ms: u64) -> Option<Arrived<'static, C>> {
+        let Waiting { asked, context: waiting, .. } = self.waiting.take_expired(now_ms)?;
+        Some(match asked {
+            Asked::Command(_) => Arrived::Command { waiting, outcome: Err(self.later(ErrorCode::OutcomeUnknown)) },
+            Asked::Admission => Arrived::Admission { waiting, outcome: Err(self.later(ErrorCode::Unavailable)) },
+            Asked::Read => Arrived::Read { waiting, outcome: Err(self.later(ErrorCode::Unavailable)) },
+        })
+    }
+
+    /// The link is new: asks what became of every command that stands in the log.
+    pub fn reconnected(&mut self) {
+        self.ask(None);
+    }
+
+    /// Up to where everything that these interests concern was sent.
+    pub fn watermark(&self, shard: ShardId) -> Option<Position> {
+        self.shards.get(usize::from(shard.0)).map(|shard| shard.watermark)
+    }
+
+    fn shard(&self, entity: EntityId) -> ShardId {
+        entity.shard(self.log.shards())
+    }
+
+    /// Notes the generation, and whether what carries it is to be taken.
+    fn is_current(&mut self, shard: ShardId, generation: Generation) -> bool {
+        let Some(known) = self.shards.get_mut(usize::from(shard.0)) else { return false };
+        let before = known.generation;
+        if before.is_some_and(|before| generation < before) {
+            return false;
+        }
+        known.generation = Some(generation);
+        if before.is_some_and(|before| generation > before) {
+            // The new owner does not know who waits here.
+            self.ask(Some(shard));
+        }
+        true
+    }
+
+    fn ask(&mut self, only: Option<ShardId>) {
+        let shards = self.log.shards();
+        for (token, entity, position) in self.waiting.commands() {
+            if only.is_none_or(|shard| entity.shard(shards) == shard) {
+                self.up.push_back(Up::Ask { token, entity, position });
+            }
+        }
+    }
+
+    fn append_failed(&self, error: AppendError) -> Rejection {
+        self.later(match error {
+            AppendError::Full | AppendError::Unavailable => ErrorCode::Unavailable,
+            AppendError::Unknown => ErrorCode::OutcomeUnknown,
+        })
+    }
+
+    const fn later(&self, code: ErrorCode) -> Rejection {
+        Rejection { code, retry_after_ms: self.limits.retry_after_ms, details: None }
+    }
+}
+
+#[cfg(test)]
+mod tests;
