@@ -1,1 +1,64 @@
+//! The HTTP API: identity, profiles, chats over HTTP, provisioning, and the page.
+//!
+//! It runs on threads of its own: nothing that happens here touches an edge's sockets. Commands and
+//! reads of chats take the way of every session's commands and reads, over a link to the chat's
+//! owner; this crate decides no permission of a chat. `HTTP.md` beside the edge describes every
+//! endpoint.
 
+mod backend;
+mod config;
+mod http;
+mod identity;
+mod metrics;
+mod server;
+
+use std::sync::Arc;
+
+pub use backend::{Backend, Chats};
+pub use config::{ApiConfig, Discovery, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
+pub use identity::{Bootstrap, BootstrapError, bootstrap};
+pub use metrics::Metrics;
+use panda_access::{AccessKeys, Signer};
+use panda_protocol::Time;
+pub use server::{ApiThreads, Connection, serve, start};
+
+use crate::identity::PasswordHasher;
+
+/// What the API works with.
+pub struct Parts<B: Backend> {
+    /// Users and keys.
+    pub users: B::Users,
+    /// What may be lost.
+    pub cache: B::Cache,
+    /// The way to the chats' owners.
+    pub chats: B::Chats,
+    /// Whose tokens are accepted.
+    pub keys: AccessKeys,
+    /// Signs new tokens.
+    pub signer: Signer,
+    /// Reads the clock; the only one that the API knows.
+    pub clock: fn() -> Time,
+}
+
+/// What all requests share.
+pub(crate) struct Api<B: Backend> {
+    config: ApiConfig,
+    parts: Parts<B>,
+    hasher: PasswordHasher,
+    metrics: Metrics,
+}
+
+impl<B: Backend> Api<B> {
+    pub(crate) fn new(config: ApiConfig, parts: Parts<B>, metrics: Metrics) -> std::io::Result<Arc<Self>> {
+        let hasher = PasswordHasher::start(config.hash_threads, config.hash_queue_max)?;
+        Ok(Arc::new(Self { config, parts, hasher, metrics }))
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        (self.parts.clock)()
+    }
+
+    pub(crate) fn now_unix_s(&self) -> u64 {
+        self.now().0 / 1_000_000
+    }
+}

@@ -1,0 +1,47 @@
+//! The seams behind the API, named once so that handlers carry one type parameter.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use panda_protocol::frame::CommandBody;
+use panda_protocol::link::{ReadQuery, Rejection};
+use panda_protocol::{Counter, DeviceId, EntityId, Seq, UserId};
+use panda_storage::{Cache, UserStore};
+
+/// Which implementations an API runs on. A tuple of the three is one.
+pub trait Backend: 'static {
+    /// Users and keys.
+    type Users: UserStore;
+    /// What may be lost.
+    type Cache: Cache;
+    /// The way to the chats' owners.
+    type Chats: Chats;
+}
+
+impl<U: UserStore, C: Cache, L: Chats> Backend for (U, C, L) {
+    type Users = U;
+    type Cache = C;
+    type Chats = L;
+}
+
+/// The way to the owners of chats and inboxes, the same that sessions take.
+pub trait Chats: Clone + Send + Sync + 'static {
+    /// Asks for a change and waits until it is stored or refused.
+    fn command(
+        &self,
+        actor: UserId,
+        device: DeviceId,
+        entity: EntityId,
+        counter: Counter,
+        after: Counter,
+        body: &CommandBody,
+    ) -> impl Future<Output = Result<Seq, Rejection>> + Send;
+
+    /// Reads for a user: the bodies of all parts of the reply.
+    fn read(
+        &self,
+        user: UserId,
+        entity: EntityId,
+        query: ReadQuery,
+    ) -> impl Future<Output = Result<Vec<Bytes>, Rejection>> + Send;
+}

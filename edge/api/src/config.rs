@@ -1,0 +1,90 @@
+//! Every limit of the API, with its default.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use panda_storage::cache::RateLimit;
+
+/// The fewest characters of a password.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// The most bytes of a password.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
+
+/// Bytes of a request's body.
+pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the body of a bulk request.
+pub(crate) const BULK_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of an Idempotency-Key.
+pub(crate) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+/// Users in one bulk request.
+pub(crate) const BULK_USERS_MAX: usize = 1_000;
+/// Chats in one bulk request.
+pub(crate) const BULK_CHATS_MAX: usize = 100;
+/// Members of a chat in a bulk request: their commands stay within what a window remembers, so a
+/// repeated request finds every one of its commands answered.
+pub(crate) const BULK_MEMBERS_MAX: usize = 10_000;
+
+const _: () =
+    assert!(BULK_MEMBERS_MAX / panda_protocol::limits::COMMAND_MEMBERS_MAX < panda_protocol::limits::WINDOW_COMMANDS);
+
+/// How the API is run.
+#[derive(Clone, Debug)]
+pub struct ApiConfig {
+    /// Threads that serve requests; 1 to 64, default 2.
+    pub threads: usize,
+    /// Threads that hash passwords, 19 MiB each while they do; 1 to 64, default 1.
+    pub hash_threads: usize,
+    /// Passwords that may wait to be hashed; a further one is refused as `overloaded`. Default 64.
+    pub hash_queue_max: usize,
+    /// Connections at a time; a further one is closed at once. Default 1,024.
+    pub connections_max: usize,
+    /// A connection is closed when a request's head takes longer, or when none comes. Default 15 s.
+    pub idle_timeout: Duration,
+    /// A request is answered within this time or not at all. Default 30 s.
+    pub request_timeout: Duration,
+    /// A connection is closed when its peer takes no bytes of an answer for so long. Default 15 s.
+    pub write_timeout: Duration,
+    /// How long an access token is valid. Default 24 h.
+    pub token_ttl: Duration,
+    /// Logins and registrations of one address. Default 600 a minute.
+    pub logins_per_address: RateLimit,
+    /// Logins under one name. Default 60 a minute.
+    pub logins_per_name: RateLimit,
+    /// Changes and reads of chats by one user. Default 1,200 a minute.
+    pub requests_per_user: RateLimit,
+    /// What `/.well-known/panda` tells.
+    pub discovery: Discovery,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        let per_minute = |count| RateLimit { count, window: Duration::from_secs(60) };
+        Self {
+            threads: 2,
+            hash_threads: 1,
+            hash_queue_max: 64,
+            connections_max: 1_024,
+            idle_timeout: Duration::from_secs(15),
+            request_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(15),
+            token_ttl: Duration::from_secs(24 * 3_600),
+            logins_per_address: per_minute(600),
+            logins_per_name: per_minute(60),
+            requests_per_user: per_minute(1_200),
+            discovery: Discovery::default(),
+        }
+    }
+}
+
+/// What a client learns from one base URL.
+#[derive(Clone, Debug, Default)]
+pub struct Discovery {
+    /// Where QUIC is served; absent: nowhere. An unspecified address stands for the host that the
+    /// client's request named.
+    pub quic: Option<SocketAddr>,
+    /// The host to name instead of `quic`'s address.
+    pub quic_host: Option<String>,
+    /// SHA-256 of the QUIC certificate if it is one that clients have to pin. Told on loopback and
+    /// over TLS only: elsewhere it could be another's.
+    pub quic_certificate_sha256: Option<[u8; 32]>,
+}

@@ -1,0 +1,75 @@
+//! Who asks: an access token's user, or a program with an API key.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use panda_protocol::limits::TOKEN_BYTES_MAX;
+use panda_protocol::{ErrorCode, UserId};
+use panda_storage::cache::RateLimit;
+use panda_storage::user_store::Scopes;
+use panda_storage::{Cache as _, UserStore as _};
+
+use super::problem::{Answer, Problem};
+use crate::Api;
+use crate::backend::Backend;
+use crate::identity::api_key_digest;
+
+/// The user of a valid access token, within the user's rate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller(pub(crate) UserId);
+
+/// A program whose API key may provision.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Provisioner;
+
+impl<B: Backend> FromRequestParts<Arc<Api<B>>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<B>>) -> Answer<Self> {
+        let access = api.parts.keys.verify(bearer(parts)?, api.now_unix_s())?;
+        take(api, &[&b"user "[..], access.user.as_bytes()].concat(), api.config.requests_per_user).await?;
+        Ok(Self(access.user))
+    }
+}
+
+impl<B: Backend> FromRequestParts<Arc<Api<B>>> for Provisioner {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<B>>) -> Answer<Self> {
+        let key = api.parts.users.api_key(api_key_digest(bearer(parts)?)).await?;
+        let key = key.ok_or_else(|| Problem::new(ErrorCode::Unauthenticated))?;
+        if !key.scopes.contains(Scopes::PROVISION) {
+            return Err(Problem::new(ErrorCode::Forbidden).detail("this API key may not provision"));
+        }
+        Ok(Self)
+    }
+}
+
+fn bearer(parts: &Parts) -> Answer<&str> {
+    let refused = || Problem::new(ErrorCode::Unauthenticated);
+    let value = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).ok_or_else(refused)?;
+    let (scheme, token) = value.split_once(' ').ok_or_else(refused)?;
+    if !scheme.eq_ignore_ascii_case("bearer") || token.len() > TOKEN_BYTES_MAX {
+        return Err(refused());
+    }
+    Ok(token.trim())
+}
+
+/// Uses a shared limit once. A cache that is away limits nobody: what it protects has bounds of its own.
+pub(crate) async fn take<B: Backend>(api: &Api<B>, key: &[u8], limit: RateLimit) -> Answer<()> {
+    match api.parts.cache.take(key, limit, api.now()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(wait)) => Err(Problem::new(ErrorCode::RateLimited).retry_after_ms(whole_ms(wait))),
+        Err(error) => {
+            tracing::debug!(%error, "no shared rate limit");
+            Ok(())
+        }
+    }
+}
+
+fn whole_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
+}

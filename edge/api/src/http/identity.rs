@@ -1,0 +1,141 @@
+//! Registering and logging in.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use panda_protocol::{ErrorCode, UserId};
+use panda_storage::UserStore as _;
+use panda_storage::user_store::{Email, NewUser, User, Username};
+use serde::{Deserialize, Serialize};
+
+use super::Peer;
+use super::auth::take;
+use super::body::{Body, Json};
+use super::problem::{Answer, Problem};
+use crate::Api;
+use crate::backend::Backend;
+use crate::config::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
+
+// No `Debug`: these hold passwords.
+#[derive(Deserialize)]
+pub(crate) struct Registration {
+    username: String,
+    email: Option<String>,
+    password: String,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Login {
+    username: String,
+    password: String,
+}
+
+/// What opens the API and the binary session.
+#[derive(Serialize)]
+pub(crate) struct Granted {
+    access_token: String,
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: u64,
+    user: GrantedUser,
+}
+
+#[derive(Serialize)]
+struct GrantedUser {
+    id: String,
+    username: String,
+}
+
+pub(crate) async fn register<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    Extension(peer): Extension<Peer>,
+    Body(asked): Body<Registration>,
+) -> Answer<(StatusCode, Json<Granted>)> {
+    let username = Username::parse(&asked.username).map_err(|error| Problem::of_field("username", error))?;
+    let email = parse_email(asked.email.as_deref())?;
+    check_new_password(&asked.password)?;
+    take_address(&api, peer).await?;
+    // A name that is taken costs no hash. The store decides again: two may ask for one name at once.
+    if let [Some(_)] = api.parts.users.users_by_name(vec![username.clone()]).await?.as_slice() {
+        return Err(panda_storage::UserStoreError::Taken(panda_storage::user_store::UniqueField::Username).into());
+    }
+    let password = hashed(&api, api.hasher.hash(&asked.password).await)?;
+    let new = NewUser {
+        id: UserId::from_random(rand::random()),
+        username,
+        email,
+        password: Some(password),
+        created: api.now(),
+    };
+    let user = api.parts.users.create_user(new).await?;
+    tracing::info!(user = %user.id, "registered");
+    Ok((StatusCode::CREATED, Json(grant(&api, &user))))
+}
+
+pub(crate) async fn login<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    Extension(peer): Extension<Peer>,
+    Body(asked): Body<Login>,
+) -> Answer<Json<Granted>> {
+    take_address(&api, peer).await?;
+    let refused = || {
+        api.metrics.logins_refused.inc();
+        Problem::new(ErrorCode::BadCredentials)
+    };
+    // What can be no password and no name of ours is not worth a hash; it tells nothing of who exists.
+    let username = Username::parse(&asked.username).map_err(|_| refused())?;
+    if asked.password.len() > PASSWORD_BYTES_MAX {
+        return Err(refused());
+    }
+    take(&api, format!("login {}", username.key()).as_bytes(), api.config.logins_per_name).await?;
+    let credential = api.parts.users.credential(username).await?;
+    let (user, password) = credential.map_or((None, None), |found| (Some(found.user), found.password));
+    let same = hashed(&api, api.hasher.verify(&asked.password, password).await)?;
+    let user = user.filter(|_| same).ok_or_else(refused)?;
+    Ok(Json(grant(&api, &user)))
+}
+
+fn hashed<B: Backend, T>(api: &Api<B>, outcome: Result<T, crate::identity::HashError>) -> Answer<T> {
+    match outcome {
+        Ok(_) => api.metrics.hashing.inc(),
+        Err(_) => api.metrics.hashing_refused.inc(),
+    };
+    Ok(outcome?)
+}
+
+async fn take_address<B: Backend>(api: &Api<B>, peer: Peer) -> Answer<()> {
+    let address = peer.address.ip().to_canonical();
+    take(api, format!("address {address}").as_bytes(), api.config.logins_per_address).await
+}
+
+pub(crate) fn parse_email(email: Option<&str>) -> Answer<Option<Email>> {
+    // A form sends an empty field where nothing was filled in.
+    let given = email.filter(|email| !email.is_empty());
+    given.map(Email::parse).transpose().map_err(|error| Problem::of_field("email", error))
+}
+
+pub(crate) fn check_new_password(password: &str) -> Answer<()> {
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(Problem::too_large("password", format!("a password has at most {PASSWORD_BYTES_MAX} bytes")));
+    }
+    if password.chars().count() < PASSWORD_CHARS_MIN {
+        return Err(Problem::field("password", format!("a password has at least {PASSWORD_CHARS_MIN} characters")));
+    }
+    Ok(())
+}
+
+/// A new token of a user.
+pub(crate) fn token_of<B: Backend>(api: &Api<B>, user: UserId) -> String {
+    api.parts.signer.sign(user, api.now_unix_s(), api.config.token_ttl.as_secs())
+}
+
+fn grant<B: Backend>(api: &Api<B>, user: &User) -> Granted {
+    Granted {
+        access_token: token_of(api, user.id),
+        token_type: "Bearer",
+        expires_in: api.config.token_ttl.as_secs(),
+        user: GrantedUser { id: user.id.to_string(), username: user.username.to_string() },
+    }
+}

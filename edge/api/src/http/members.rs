@@ -1,0 +1,134 @@
+//! Members of a chat: who they are, adding and removing them.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use panda_protocol::event::Role;
+use panda_protocol::frame::{CommandBody, MembersPage};
+use panda_protocol::limits::{COMMAND_MEMBERS_MAX, PAGE_ROWS_MAX};
+use panda_protocol::link::ReadQuery;
+use panda_protocol::{EntityId, ErrorCode, UserId};
+use serde::{Deserialize, Serialize};
+
+use super::PathId;
+use super::auth::Caller;
+use super::body::{Asked, Body, Json};
+use super::chats::{page_limit, role_name, too_many_members};
+use super::problem::{Answer, Problem};
+use super::sending::{Done, IdempotencyKey, chat_id, command, read_one};
+use super::users::existing;
+use crate::Api;
+use crate::backend::Backend;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewMembers {
+    members: Vec<String>,
+    role: Option<String>,
+    /// Whether they may see what was said before; true unless it says otherwise.
+    with_history: Option<bool>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Changed {
+    seq: u64,
+    /// Whether this request did it; it was so already otherwise.
+    changed: bool,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct MembersQuery {
+    after: Option<String>,
+    limit: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct MemberList {
+    members: Vec<MemberJson>,
+    /// The `after` of the next page; absent at the end.
+    after: Option<String>,
+}
+
+#[derive(Serialize)]
+struct MemberJson {
+    id: String,
+    role: &'static str,
+    joined: u64,
+}
+
+impl From<Done> for Json<Changed> {
+    fn from(done: Done) -> Self {
+        Self(Changed { seq: done.seq.0, changed: done.changed })
+    }
+}
+
+pub(crate) async fn list<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    Caller(user): Caller,
+    Path(id): PathId,
+    Asked(asked): Asked<MembersQuery>,
+) -> Answer<Json<MemberList>> {
+    let chat = chat_id(&id)?;
+    let after = asked
+        .after
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| Problem::field("after", "it is no user's identifier"))?;
+    let limit = page_limit(asked.limit, PAGE_ROWS_MAX)? as u64;
+    let page: MembersPage = read_one(&api, user, chat.into(), ReadQuery::Members { after, limit }).await?;
+    let after = page.members.last().filter(|_| page.more).map(|entry| entry.user.to_string());
+    let one = |entry: &panda_protocol::frame::MemberEntry| MemberJson {
+        id: entry.user.to_string(),
+        role: role_name(entry.role),
+        joined: entry.joined.0,
+    };
+    Ok(Json(MemberList { members: page.members.iter().map(one).collect(), after }))
+}
+
+pub(crate) async fn add<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    Caller(user): Caller,
+    Path(id): PathId,
+    key: IdempotencyKey,
+    Body(asked): Body<NewMembers>,
+) -> Answer<Json<Changed>> {
+    let chat = chat_id(&id)?;
+    if asked.members.len() > COMMAND_MEMBERS_MAX {
+        return Err(too_many_members());
+    }
+    let members = existing(&api, "members", &asked.members).await?;
+    if members.is_empty() {
+        return Err(Problem::field("members", "nobody is named"));
+    }
+    let role = role_of(asked.role.as_deref())?;
+    let body = CommandBody::AddMembers { role, with_history: asked.with_history.unwrap_or(true), members };
+    Ok(command(&api, user, key.device(user), EntityId::from(chat), &body).await?.into())
+}
+
+pub(crate) async fn remove<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    Caller(user): Caller,
+    Path((id, member)): Path<(String, String)>,
+    key: IdempotencyKey,
+) -> Answer<Json<Changed>> {
+    let chat = chat_id(&id)?;
+    let member: UserId = if member == "me" {
+        user
+    } else {
+        existing(&api, "user", &[member]).await.map_err(|_| Problem::new(ErrorCode::NotFound))?.pop().unwrap_or(user)
+    };
+    let body = CommandBody::RemoveMembers { members: vec![member] };
+    Ok(command(&api, user, key.device(user), EntityId::from(chat), &body).await?.into())
+}
+
+fn role_of(name: Option<&str>) -> Answer<Role> {
+    let roles = [Role::Reader, Role::Member, Role::Admin, Role::Owner];
+    match name {
+        None => Ok(Role::Member),
+        Some(name) => roles
+            .into_iter()
+            .find(|role| role_name(*role) == name)
+            .ok_or_else(|| Problem::field("role", "a role is reader, member, admin or owner")),
+    }
+}

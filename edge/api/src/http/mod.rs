@@ -1,0 +1,71 @@
+//! The endpoints: one file a resource, and the layers around all of them.
+
+mod auth;
+mod body;
+mod bulk;
+mod chats;
+mod discovery;
+mod identity;
+mod layers;
+mod members;
+mod messages;
+mod page;
+mod problem;
+mod sending;
+mod users;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, post};
+use panda_protocol::ErrorCode;
+
+use crate::Api;
+use crate::backend::Backend;
+use problem::Problem;
+
+/// Where a request comes from; laid into every request by its connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: bool,
+}
+
+/// All routes. Nothing outside of this table is answered with anything but a problem.
+pub(crate) fn router<B: Backend>(api: Arc<Api<B>>) -> Router {
+    Router::new()
+        .route("/", get(page::page))
+        .route("/.well-known/panda", get(discovery::discovery::<B>))
+        .route("/register", post(identity::register::<B>))
+        .route("/login", post(identity::login::<B>))
+        .route("/user/{id}", get(users::read::<B>).put(users::change::<B>))
+        .route("/chats", get(chats::list::<B>).post(chats::create::<B>))
+        .route("/chats/{id}", get(chats::read::<B>))
+        .route("/chats/{id}/messages", post(messages::send::<B>))
+        .route("/chats/{id}/members", get(members::list::<B>).post(members::add::<B>))
+        .route("/chats/{id}/members/{user}", delete(members::remove::<B>))
+        .route("/bulk/users", post(bulk::users::<B>))
+        .route("/bulk/chats", post(bulk::chats::<B>))
+        .route("/ws", get(websocket_on_a_used_connection))
+        .fallback(|| async { Problem::new(ErrorCode::NotFound) })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(ErrorCode::InvalidRequest).status(StatusCode::METHOD_NOT_ALLOWED)
+        })
+        .layer(from_fn_with_state(Arc::clone(&api), layers::around::<B>))
+        .with_state(api)
+}
+
+/// A WebSocket is opened by the first request of a connection: the edge took the others' sockets away.
+async fn websocket_on_a_used_connection() -> ([(&'static str, &'static str); 2], Problem) {
+    let problem = Problem::new(ErrorCode::InvalidRequest).status(StatusCode::UPGRADE_REQUIRED);
+    (
+        [("upgrade", "websocket"), ("connection", "close")],
+        problem.detail("open a new connection whose first request is the WebSocket's"),
+    )
+}
+
+/// The last id of a path, as text; parsed by each resource.
+type PathId = axum::extract::Path<String>;

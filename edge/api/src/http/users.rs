@@ -1,0 +1,183 @@
+//! Profiles, and finding users by what a person types.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use panda_protocol::{ErrorCode, UserId};
+use panda_storage::cache::Profile;
+use panda_storage::user_store::{PictureUrl, USERS_MAX, User, UserChange, Username};
+use panda_storage::{Cache as _, UserStore as _};
+use serde::{Deserialize, Serialize};
+
+use super::PathId;
+use super::auth::Caller;
+use super::body::{Body, Json, nullable};
+use super::identity::parse_email;
+use super::problem::{Answer, Problem};
+use crate::Api;
+use crate::backend::Backend;
+
+#[derive(Serialize)]
+pub(crate) struct ProfileJson {
+    id: String,
+    username: String,
+    picture: Option<String>,
+    version: u64,
+    /// The caller's own only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<Option<String>>,
+}
+
+/// What is absent stays; `null` empties.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeJson {
+    username: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    email: Option<Option<String>>,
+    #[serde(default, deserialize_with = "nullable")]
+    picture: Option<Option<String>>,
+}
+
+type Tagged = ([(HeaderName, HeaderValue); 1], Json<ProfileJson>);
+
+pub(crate) async fn read<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    caller: Caller,
+    Path(id): PathId,
+) -> Answer<Tagged> {
+    let id = one(&api, caller, &id).await?;
+    if id == caller.0 {
+        let user =
+            api.parts.users.users(vec![id]).await?.pop().flatten().ok_or_else(|| Problem::new(ErrorCode::NotFound))?;
+        return Ok(own(&user));
+    }
+    let profile = profile(&api, id).await?;
+    let json = ProfileJson {
+        id: profile.id.to_string(),
+        username: profile.username.to_string(),
+        picture: profile.picture.as_ref().map(PictureUrl::to_string),
+        version: profile.version,
+        email: None,
+    };
+    Ok((tag(profile.version), Json(json)))
+}
+
+pub(crate) async fn change<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    caller: Caller,
+    Path(id): PathId,
+    headers: HeaderMap,
+    Body(asked): Body<ChangeJson>,
+) -> Answer<Tagged> {
+    if one(&api, caller, &id).await? != caller.0 {
+        return Err(Problem::new(ErrorCode::Forbidden).detail("a profile is changed by its user only"));
+    }
+    let username = asked
+        .username
+        .as_deref()
+        .map(Username::parse)
+        .transpose()
+        .map_err(|error| Problem::of_field("username", error))?;
+    let email = asked.email.map(|email| parse_email(email.as_deref())).transpose()?;
+    let picture = asked.picture.map(|url| url.as_deref().map(PictureUrl::parse).transpose()).transpose();
+    let picture = picture.map_err(|error| Problem::of_field("picture", error))?;
+    let change = UserChange { username, email, picture };
+    let user = api.parts.users.update_user(caller.0, change, version_asked(&headers)?).await?;
+    fill(&api, &user).await;
+    Ok(own(&user))
+}
+
+/// The version that `If-Match` names; none for `*` or no such field.
+fn version_asked(headers: &HeaderMap) -> Answer<Option<u64>> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let version = text.strip_prefix("\"v").and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
+    // Another's tag matches no version, which is what If-Match asks about.
+    version.map(Some).ok_or_else(|| Problem::new(ErrorCode::VersionConflict))
+}
+
+fn tag(version: u64) -> [(HeaderName, HeaderValue); 1] {
+    let tag = HeaderValue::from_str(&format!("\"v{version}\"")).unwrap_or_else(|_| HeaderValue::from_static("\"\""));
+    [(header::ETAG, tag)]
+}
+
+fn own(user: &User) -> Tagged {
+    let json = ProfileJson {
+        id: user.id.to_string(),
+        username: user.username.to_string(),
+        picture: user.picture.as_ref().map(PictureUrl::to_string),
+        version: user.version,
+        email: Some(user.email.as_ref().map(ToString::to_string)),
+    };
+    (tag(user.version), Json(json))
+}
+
+/// What everybody may know of a user, from the cache or the store.
+async fn profile<B: Backend>(api: &Api<B>, id: UserId) -> Answer<Profile> {
+    if let Ok(Some(profile)) = api.parts.cache.profile(id, api.now()).await {
+        return Ok(profile);
+    }
+    let user =
+        api.parts.users.users(vec![id]).await?.pop().flatten().ok_or_else(|| Problem::new(ErrorCode::NotFound))?;
+    fill(api, &user).await;
+    Ok(profile_of(&user))
+}
+
+async fn fill<B: Backend>(api: &Api<B>, user: &User) {
+    if let Err(error) = api.parts.cache.fill_profile(profile_of(user), api.now()).await {
+        tracing::debug!(%error, "a profile was not cached");
+    }
+}
+
+fn profile_of(user: &User) -> Profile {
+    Profile { id: user.id, username: user.username.clone(), picture: user.picture.clone(), version: user.version }
+}
+
+/// A user as a path names one: an identifier, `@name`, or `me`.
+async fn one<B: Backend>(api: &Api<B>, caller: Caller, named: &str) -> Answer<UserId> {
+    if named == "me" {
+        return Ok(caller.0);
+    }
+    if let Some(name) = named.strip_prefix('@') {
+        let name = Username::parse(name).map_err(|_| Problem::new(ErrorCode::NotFound))?;
+        let found = api.parts.users.users_by_name(vec![name]).await?.pop().flatten();
+        return found.map(|user| user.id).ok_or_else(|| Problem::new(ErrorCode::NotFound));
+    }
+    named.parse().map_err(|_| Problem::new(ErrorCode::NotFound))
+}
+
+/// Users as a body names them: identifiers or `@name`, in order, each once. All of them exist.
+pub(crate) async fn existing<B: Backend>(api: &Api<B>, field: &'static str, named: &[String]) -> Answer<Vec<UserId>> {
+    let unknown = |text: &str| Problem::field(field, format!("there is no user {}", shortened(text)));
+    let mut ids = Vec::with_capacity(named.len());
+    for chunk in named.chunks(USERS_MAX) {
+        let (mut by_id, mut by_name) = (Vec::new(), Vec::new());
+        for text in chunk {
+            match text.strip_prefix('@') {
+                Some(name) => by_name.push(Username::parse(name).map_err(|_| unknown(text))?),
+                None => by_id.push(text.parse::<UserId>().map_err(|_| unknown(text))?),
+            }
+        }
+        let (mut by_id, mut by_name) = (
+            api.parts.users.users(by_id).await?.into_iter(),
+            api.parts.users.users_by_name(by_name).await?.into_iter(),
+        );
+        for text in chunk {
+            let found = if text.starts_with('@') { by_name.next() } else { by_id.next() };
+            ids.push(found.flatten().ok_or_else(|| unknown(text))?.id);
+        }
+    }
+    let mut seen = std::collections::HashSet::with_capacity(ids.len());
+    ids.retain(|id| seen.insert(*id));
+    Ok(ids)
+}
+
+/// As much of a text as an answer repeats.
+fn shortened(text: &str) -> &str {
+    text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
+}

@@ -1,0 +1,209 @@
+//! The first start: a signing key, and an API key for whoever runs the server.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use panda_access::{AccessKeys, FleetSecret, SealError, Signer, SigningKey};
+use panda_protocol::Time;
+use panda_storage::user_store::{ApiKey, ApiKeyDigest, Scopes, SealedSigningKey};
+use panda_storage::{StoreError, UserStore, UserStoreError};
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom as _, SystemRandom};
+
+/// What every API key begins with, so that one which leaks is found by a search for it.
+const API_KEY_PREFIX: &str = "panda_";
+/// The largest file that is read as a key.
+const KEY_FILE_BYTES_MAX: u64 = 1_024;
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// The user store failed.
+    #[error("the keys cannot be read or stored: {0}")]
+    Store(#[from] UserStoreError),
+    /// No stored signing key opens with this fleet secret.
+    #[error(
+        "no signing key opens with this fleet secret: give the one that this data was made with, as the current or the previous one"
+    )]
+    FleetSecret,
+    /// A key could not be made.
+    #[error("a key cannot be made: {0}")]
+    Make(#[from] SealError),
+    /// The admin key's file could not be read or written.
+    #[error("the admin key's file {path} cannot be read or written: {error}")]
+    File {
+        /// Which file.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// The keys that a process starts with.
+#[derive(Debug)]
+pub struct Bootstrap {
+    /// Whose tokens are accepted.
+    pub keys: AccessKeys,
+    /// Signs new tokens.
+    pub signer: Signer,
+    /// Whether the admin key was made now.
+    pub admin_key_made: bool,
+}
+
+/// Reads the signing keys, and at the first start makes one and the first API key, whose text is in
+/// `admin_key_path`, readable by its owner only. Every step may be cut short and repeated.
+///
+/// # Errors
+/// [`BootstrapError`].
+pub async fn bootstrap<U: UserStore>(
+    users: &U,
+    secret: &FleetSecret,
+    admin_key_path: &Path,
+    now: Time,
+) -> Result<Bootstrap, BootstrapError> {
+    let admin_key_made = ensure_admin_key(users, admin_key_path, now).await?;
+    let mut stored = users.signing_keys().await?;
+    if stored.is_empty() {
+        let made = SigningKey::generate()?;
+        let key =
+            SealedSigningKey { kid: made.verifying_key().kid().to_owned(), sealed: made.seal(secret)?, created: now };
+        users.add_signing_key(key).await?;
+        // Read again: of two processes that started together, both see both keys.
+        stored = users.signing_keys().await?;
+    }
+    let opened: Vec<_> = stored.iter().filter_map(|key| SigningKey::open(secret, &key.kid, &key.sealed).ok()).collect();
+    let newest = opened.first().ok_or(BootstrapError::FleetSecret)?;
+    let keys = AccessKeys::new(opened.iter().map(|key| key.verifying_key().clone()));
+    Ok(Bootstrap { keys, signer: Signer::new(newest), admin_key_made })
+}
+
+async fn ensure_admin_key<U: UserStore>(users: &U, path: &Path, now: Time) -> Result<bool, BootstrapError> {
+    if users.api_key_count().await? > 0 {
+        return Ok(false);
+    }
+    let failed = |error| BootstrapError::File { path: path.display().to_string(), error };
+    // The file comes first: after a crash in between, the next start stores what it says.
+    let text = match read_key(path).map_err(failed)? {
+        Some(text) => text,
+        None => write_key(path).map_err(failed)?,
+    };
+    let key = ApiKey { digest: api_key_digest(&text), label: "admin".into(), scopes: Scopes::PROVISION, created: now };
+    users.add_api_key(key).await?;
+    Ok(true)
+}
+
+/// What an API key is found by.
+pub(crate) fn api_key_digest(text: &str) -> ApiKeyDigest {
+    let mut found = [0; 32];
+    found.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+    found
+}
+
+fn read_key(path: &Path) -> io::Result<Option<String>> {
+    match fs::metadata(path) {
+        Ok(found) if found.len() <= KEY_FILE_BYTES_MAX => {}
+        Ok(_) => return Err(io::Error::other("it is too large to be a key")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let text = fs::read_to_string(path)?.trim().to_owned();
+    // A short text would be a key that is guessed.
+    let whole = text.strip_prefix(API_KEY_PREFIX).is_some_and(|secret| secret.len() >= 43);
+    if whole { Ok(Some(text)) } else { Err(io::Error::other("it holds no API key; move it away and start again")) }
+}
+
+fn write_key(path: &Path) -> io::Result<String> {
+    let mut secret = [0; 32];
+    SystemRandom::new().fill(&mut secret).map_err(|_| io::Error::other("the system has no random bytes"))?;
+    let hex = secret
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16));
+    let text = format!("{API_KEY_PREFIX}{}", hex.collect::<String>());
+    let partial = path.with_extension("key.partial");
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    fs::rename(&partial, path)?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(text)
+}
+
+impl From<StoreError> for BootstrapError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use panda_protocol::UserId;
+    use panda_storage::embedded::SqliteUsers;
+
+    use super::*;
+
+    const NOW: Time = Time(1_800_000_000_000_000);
+
+    fn store(folder: &Path) -> SqliteUsers {
+        SqliteUsers::open(&folder.join("users.sqlite"), NOW).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_first_start_makes_the_keys_and_the_second_finds_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let (users, path) = (store(folder.path()), folder.path().join("admin.key"));
+        let secret = FleetSecret::generate().unwrap();
+        let first = bootstrap(&users, &secret, &path, NOW).await.unwrap();
+        assert!(first.admin_key_made);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(users.api_key(api_key_digest(text.trim())).await.unwrap().is_some());
+        let second = bootstrap(&users, &secret, &path, NOW).await.unwrap();
+        assert!(!second.admin_key_made);
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+        let token = first.signer.sign(UserId::from_random([1; 16]), 1_800_000_000, 60);
+        assert!(second.keys.verify(&token, 1_800_000_000).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_start_cut_short_behind_the_file_stores_the_same_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let (users, path) = (store(folder.path()), folder.path().join("admin.key"));
+        let text = write_key(&path).unwrap();
+        bootstrap(&users, &FleetSecret::generate().unwrap(), &path, NOW).await.unwrap();
+        assert!(users.api_key(api_key_digest(&text)).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn another_fleet_secret_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let (users, path) = (store(folder.path()), folder.path().join("admin.key"));
+        let secret = FleetSecret::generate().unwrap();
+        bootstrap(&users, &secret, &path, NOW).await.unwrap();
+        let other = FleetSecret::generate().unwrap();
+        assert!(matches!(bootstrap(&users, &other, &path, NOW).await, Err(BootstrapError::FleetSecret)));
+        assert!(bootstrap(&users, &other.with_previous(&secret), &path, NOW).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_holds_no_key_is_not_taken_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (users, path) = (store(folder.path()), folder.path().join("admin.key"));
+        for text in ["", "1234", "panda_1234"] {
+            fs::write(&path, text).unwrap();
+            let refused = bootstrap(&users, &FleetSecret::generate().unwrap(), &path, NOW).await;
+            assert!(matches!(refused, Err(BootstrapError::File { .. })), "{text:?}");
+            assert_eq!(users.api_key_count().await.unwrap(), 0);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Who somebody is: passwords, and the keys that a deployment is born with.
+
+mod bootstrap;
+mod password;
+
+pub(crate) use bootstrap::api_key_digest;
+pub use bootstrap::{Bootstrap, BootstrapError, bootstrap};
+pub(crate) use password::{HashError, PasswordHasher};

@@ -1,0 +1,61 @@
+//! What the API counts. No label carries a name or identifier.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RequestLabels {
+    /// The route as it stands in the table, never the path.
+    pub(crate) route: String,
+    pub(crate) status: u16,
+}
+
+/// The API's metrics; clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    pub(crate) requests: Family<RequestLabels, Counter>,
+    pub(crate) request_seconds: Histogram,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_refused: Counter,
+    pub(crate) hashing: Counter,
+    pub(crate) hashing_refused: Counter,
+    pub(crate) logins_refused: Counter<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            requests: Family::default(),
+            request_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            hashing: Counter::default(),
+            hashing_refused: Counter::default(),
+            logins_refused: Counter::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Names the metrics in `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        let api = registry.sub_registry_with_prefix("panda_api");
+        api.register("requests", "HTTP requests answered", self.requests.clone());
+        api.register("request_seconds", "Time from a request's head to its answer", self.request_seconds.clone());
+        api.register("connections", "HTTP connections open", self.connections.clone());
+        api.register(
+            "connections_refused",
+            "HTTP connections closed because there were too many",
+            self.connections_refused.clone(),
+        );
+        api.register("hashing", "Passwords hashed or compared", self.hashing.clone());
+        api.register("hashing_refused", "Passwords refused because too many waited", self.hashing_refused.clone());
+        api.register("logins_refused", "Logins with a wrong name or password", self.logins_refused.clone());
+    }
+}
