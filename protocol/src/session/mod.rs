@@ -1,1 +1,3 @@
 //! The session state machines of both ends, without I/O, clock or runtime: callers pass bytes and `now`.
+
+pub mod server;
