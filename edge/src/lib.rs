@@ -1,1 +1,4 @@
+//! Holds the sockets: listeners, sessions, subscriptions, fan-out, drain.
 
+pub mod admission;
+pub mod transport;

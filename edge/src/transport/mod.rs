@@ -1,10 +1,21 @@
 //! How bytes reach a client: WebSocket and QUIC behind one trait.
+//!
+//! What happens here ends where a session begins: a [`Transport`] gives whole frames and takes whole
+//! frames, and knows nothing of their meaning. [`websocket::accept`] and [`quic::Listener`] turn what
+//! the network sends into transports, under the gates of [`crate::admission`].
+
+pub mod handover;
+pub mod quic;
+pub mod socket;
+pub mod tls;
+pub mod websocket;
 
 use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use panda_protocol::ErrorCode;
 use panda_protocol::codec::DecodeError;
 use panda_protocol::framing::RawFrame;
 
@@ -24,17 +35,17 @@ impl Outgoing {
         let mut bytes = BytesMut::with_capacity(frame.len() + 10);
         bytes.put_u8(0x82); // final fragment, binary
         match frame.len() {
-            len @ 0..=125 => bytes.put_u8(len as u8),
+            len @ 0..=125 => bytes.put_u8(u8::try_from(len).expect("at most 125")),
             len @ 126..=0xffff => {
                 bytes.put_u8(126);
-                bytes.put_u16(len as u16);
+                bytes.put_u16(u16::try_from(len).expect("at most 0xffff"));
             }
             len => {
                 bytes.put_u8(127);
                 bytes.put_u64(len as u64);
             }
         }
-        let header = bytes.len() as u8;
+        let header = u8::try_from(bytes.len()).expect("a header has at most 10 bytes");
         bytes.put_slice(frame);
         Self { bytes: bytes.freeze(), header }
     }
@@ -72,22 +83,54 @@ pub enum TransportError {
     /// The peer sent a text message.
     #[error("text message on the binary socket")]
     Text,
+    /// The peer broke the rules of the transport itself.
+    #[error("{0}")]
+    Protocol(&'static str),
     /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
 }
 
+impl TransportError {
+    /// What to tell the peer in a Bye; `None` if it cannot hear anything any more.
+    pub const fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Closed | Self::Io(_) => None,
+            Self::Decode(DecodeError::TooLarge) => Some(ErrorCode::FrameTooLarge),
+            Self::Decode(DecodeError::UnknownFrame) => Some(ErrorCode::UnknownFrame),
+            Self::Decode(_) | Self::Protocol(_) => Some(ErrorCode::Malformed),
+            Self::Text => Some(ErrorCode::TextMessage),
+        }
+    }
+}
+
 /// One client's connection after its handshake. An idle one holds no buffer.
+///
+/// Every method may be called again after `Pending` and may be left off at any time: nothing is lost
+/// (cancel safe). One task polls all of them; the last waker wins.
 pub trait Transport {
     /// The next whole frame. Frames larger than `bytes_max` are refused as soon as their length is
-    /// known. Control messages of the transport are answered inside.
+    /// known. Control messages of the transport are answered inside. After an error it is not called
+    /// again.
+    ///
+    /// A peer that sends faster than we read does not starve others: after 64 KiB of input this yields
+    /// by waking itself.
     fn poll_recv(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<RawFrame, TransportError>>;
 
     /// Writes from the front of `queue` until it is empty (`Ready`) or the peer takes no more
     /// (`Pending`, and `cx` is woken when it does). Several frames leave in one system call. What is
-    /// written is taken off the queue; a part-written frame is remembered inside.
+    /// written is taken off the queue; a part-written frame is remembered inside, so `queue` may be
+    /// cut or cleared between calls without breaking the stream.
     fn poll_send(&mut self, cx: &mut Context<'_>, queue: &mut VecDeque<Outgoing>) -> Poll<Result<(), TransportError>>;
 
     /// Says goodbye in the transport's own way and closes; what `poll_send` took is delivered first.
-    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// The first call's `code` counts. `Ready` once the peer has everything or is gone; a peer that
+    /// does neither is the caller's to drop, after a while.
+    fn poll_close(&mut self, cx: &mut Context<'_>, code: ErrorCode) -> Poll<()>;
+
+    /// Whether what `poll_recv` gave last came as early data, which its recorder could send once more.
+    /// Only Hello, Sync and Ping may be acted on while this holds; anything else waits or is refused.
+    fn early(&self) -> bool {
+        false
+    }
 }

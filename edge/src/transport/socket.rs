@@ -1,0 +1,110 @@
+//! A TCP socket, bare or under TLS, and how one is listened for.
+
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// Connections that the kernel holds for a worker that is busy. Linux cuts it to `somaxconn`.
+const BACKLOG: i32 = 4_096;
+
+/// A connection to a client or browser.
+#[derive(Debug)]
+pub enum Socket {
+    /// Bare.
+    Plain(TcpStream),
+    /// Under TLS. Boxed: its state is a kilobyte and most tasks are shared with bare sockets.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    /// Whether it is under TLS.
+    pub const fn is_secure(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    fn as_mut(&mut self) -> Pin<&mut dyn Stream> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream),
+            Self::Tls(stream) => Pin::new(stream.as_mut()),
+        }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().as_mut().poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().as_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().as_mut().poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().as_mut().poll_shutdown(cx)
+    }
+}
+
+/// Listens for TCP on `address`; every worker has a listener of its own on the same address, and the
+/// kernel spreads connections over them.
+///
+/// `SO_REUSEPORT` would let a second server process of the same user join silently and take half of
+/// the connections, so who starts the workers first binds the address once without it: see
+/// [`claim`].
+///
+/// # Errors
+/// What the kernel says, a taken address above all.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Fails if another process listens on `address`, even one that would share it.
+///
+/// # Errors
+/// `AddrInUse`, and what else the kernel says.
+pub fn claim(address: SocketAddr) -> io::Result<()> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1)
+}
+
+/// Sends small frames at once instead of collecting them. A socket that refuses it is about to fail
+/// anyway, so that is not an error.
+pub(crate) fn without_delay(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_tcp_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY refused");
+    }
+}
