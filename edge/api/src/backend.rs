@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
+use panda_link::LinkClient;
 use panda_protocol::frame::CommandBody;
 use panda_protocol::link::{ReadQuery, Rejection};
 use panda_protocol::{Counter, DeviceId, EntityId, Seq, UserId};
@@ -44,4 +45,22 @@ pub trait Chats: Clone + Send + Sync + 'static {
         entity: EntityId,
         query: ReadQuery,
     ) -> impl Future<Output = Result<Vec<Bytes>, Rejection>> + Send;
+}
+
+impl Chats for LinkClient {
+    async fn command(
+        &self,
+        actor: UserId,
+        device: DeviceId,
+        entity: EntityId,
+        counter: Counter,
+        after: Counter,
+        body: &CommandBody,
+    ) -> Result<Seq, Rejection> {
+        Self::command(self, actor, device, entity, counter, after, body).await
+    }
+
+    async fn read(&self, user: UserId, entity: EntityId, query: ReadQuery) -> Result<Vec<Bytes>, Rejection> {
+        Self::read(self, user, entity, query).await
+    }
 }

@@ -1,0 +1,7 @@
+//! The API over real HTTP: each endpoint, each refusal, each limit.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod chats;
+mod connections;
+mod identity;
+mod support;

@@ -1,0 +1,158 @@
+//! A running API over loopback, a client that writes HTTP by hand, and chats in memory behind it.
+
+mod chats;
+mod client;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+
+use bytes::{Bytes, BytesMut};
+use panda_access::FleetSecret;
+use panda_api::{ApiConfig, Bootstrap, Connection, Metrics, Parts, bootstrap, serve};
+use panda_protocol::Time;
+use panda_storage::embedded::{MemoryCache, SqliteUsers};
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+pub(crate) use chats::MemoryChats;
+pub(crate) use client::{Answer, Request};
+
+pub(crate) type TestBackend = (SqliteUsers, MemoryCache, MemoryChats);
+
+/// The clock of every test: it stands still.
+pub(crate) const NOW: Time = Time(1_800_000_000_000_000);
+
+/// An API that ends with the test.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) chats: MemoryChats,
+    pub(crate) admin_key: String,
+    pub(crate) identity: Bootstrap,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) serving: JoinHandle<std::io::Result<()>>,
+    _folder: TempDir,
+}
+
+/// What the tests hand over: a socket and the bytes that an edge worker would have read.
+struct Handed {
+    stream: TcpStream,
+    head: Bytes,
+    peer: SocketAddr,
+}
+
+/// The parts of an API on a new data folder.
+pub(crate) async fn parts(chats: &MemoryChats) -> (Parts<TestBackend>, Bootstrap, String, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let users = SqliteUsers::open(&folder.path().join("users.sqlite"), NOW).unwrap();
+    let key_path = folder.path().join("admin.key");
+    let identity = bootstrap(&users, &FleetSecret::generate().unwrap(), &key_path, NOW).await.unwrap();
+    let admin_key = std::fs::read_to_string(&key_path).unwrap().trim().to_owned();
+    let parts = Parts {
+        users,
+        cache: MemoryCache::new(NonZeroUsize::new(10_000).unwrap()),
+        chats: chats.clone(),
+        keys: identity.keys.clone(),
+        signer: identity.signer.clone(),
+        clock: || NOW,
+    };
+    (parts, identity, admin_key, folder)
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}, None).await
+    }
+
+    /// Starts with another configuration; `peer` is believed to be every client's address.
+    pub(crate) async fn with(change: impl FnOnce(&mut ApiConfig), peer: Option<SocketAddr>) -> Self {
+        let mut config = ApiConfig::default();
+        change(&mut config);
+        let chats = MemoryChats::default();
+        let (parts, identity, admin_key, folder) = parts(&chats).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (hand_over, handed_over) = mpsc::channel(64);
+        tokio::spawn(async move {
+            while let Ok((stream, from)) = listener.accept().await {
+                tokio::spawn(hand(stream, peer.unwrap_or(from), hand_over.clone()));
+            }
+        });
+        let (stop, stopping) = watch::channel(false);
+        let accept =
+            |handed: Handed| Ok(Connection { stream: handed.stream, head: handed.head, peer: handed.peer, tls: false });
+        let serving = tokio::spawn(serve(config, parts, Metrics::default(), handed_over, accept, stopping));
+        Self { address, chats, admin_key, identity, stop, serving, _folder: folder }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Request {
+        Request::new(self.address, "GET", path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> Request {
+        Request::new(self.address, "POST", path)
+    }
+
+    pub(crate) fn put(&self, path: &str) -> Request {
+        Request::new(self.address, "PUT", path)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Request {
+        Request::new(self.address, "DELETE", path)
+    }
+
+    /// A new user's id and token.
+    pub(crate) async fn user(&self, name: &str) -> (String, String) {
+        let body = format!("{{\"users\":[{{\"username\":\"{name}\"}}]}}");
+        let answer = self.post("/bulk/users").bearer(&self.admin_key).body(&body).send().await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let user = &answer.json()["users"][0];
+        (user["id"].as_str().unwrap().to_owned(), user["access_token"].as_str().unwrap().to_owned())
+    }
+
+    /// A new group's id.
+    pub(crate) async fn chat(&self, token: &str, members: &[&str]) -> String {
+        let body = serde_json::json!({ "name": "tea", "members": members }).to_string();
+        let answer = self.post("/chats").bearer(token).body(&body).send().await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// Reads some of a connection's first bytes, as an edge worker does, and hands it over.
+async fn hand(mut stream: TcpStream, peer: SocketAddr, hand_over: mpsc::Sender<Handed>) {
+    let mut head = BytesMut::zeroed(7);
+    if let Ok(len) = stream.read(&mut head).await {
+        head.truncate(len);
+        drop(hand_over.send(Handed { stream, head: head.freeze(), peer }).await);
+    }
+}
+
+/// What all logs of this process said, once a test asked for it.
+pub(crate) struct Logs;
+
+static LOGGED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+impl Logs {
+    pub(crate) fn capture() {
+        drop(tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| Self).try_init());
+    }
+
+    pub(crate) fn text() -> String {
+        String::from_utf8_lossy(&LOGGED.lock().unwrap()).into_owned()
+    }
+}
+
+impl std::io::Write for Logs {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOGGED.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
