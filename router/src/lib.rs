@@ -1,6 +1,18 @@
 //! Routers: chats and inboxes as pure folds, and the shards that run them over a log and a store.
+//!
+//! Start at [`fold`] for what a command does, at [`shard`] for how a shard runs commands, and at
+//! [`start`] for how shards are driven.
 
 pub(crate) mod chat;
+mod driver;
 pub mod fold;
 pub(crate) mod inbox;
+mod links;
+mod metrics;
+pub(crate) mod replies;
+mod router;
 pub mod rows;
+pub mod shard;
+
+pub use metrics::RouterMetrics;
+pub use router::{Router, RouterConfig, RouterError, start};

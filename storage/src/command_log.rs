@@ -57,7 +57,11 @@ pub trait CommandLog: Clone + Send + Sync + 'static {
     fn join(&self, router: u64) -> Self::Group;
 
     /// Reads a shard from a position on, or from its first record.
-    fn read(&self, shard: ShardId, from: Option<Position>) -> impl Future<Output = Result<Self::Reader, StoreError>> + Send;
+    fn read(
+        &self,
+        shard: ShardId,
+        from: Option<Position>,
+    ) -> impl Future<Output = Result<Self::Reader, StoreError>> + Send;
 
     /// The position behind the shard's last record at some moment after the call.
     fn end(&self, shard: ShardId) -> impl Future<Output = Result<Position, StoreError>> + Send;

@@ -13,7 +13,9 @@ pub enum StoreError {
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
     /// The data was written by a newer version; this one must not touch it.
-    #[error("{what} has version {found}, and this program knows versions up to {known}: start a newer panda, or name another folder")]
+    #[error(
+        "{what} has version {found}, and this program knows versions up to {known}: start a newer panda, or name another folder"
+    )]
     Newer {
         /// What was opened.
         what: String,

@@ -113,6 +113,12 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     /// This store's incarnation: made with it, kept by an export, replaced by a restore.
     fn incarnation(&self) -> Incarnation;
 
+    /// Whether everything that a read finds is durable. Where a read may find what only a minority of
+    /// replicas holds, a new owner writes the tail again before it builds on it.
+    fn reads_are_durable(&self) -> bool {
+        false
+    }
+
     /// Stores events. When it returns `Ok`, they survive the loss of power (embedded) or of a
     /// minority of replicas (cluster); before that, none, some or all of them may be found by a read.
     /// Not cancel safe in one sense only: the write goes on when the future is dropped.
@@ -140,7 +146,8 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Self::write_events`].
-    fn write_state(&self, entity: EntityId, rows: Vec<StateRow>) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn write_state(&self, entity: EntityId, rows: Vec<StateRow>)
+    -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Makes what [`Self::write_state`] took durable.
     ///
@@ -153,7 +160,11 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError`].
-    fn read_state(&self, entity: EntityId, keys: Vec<RowKey>) -> impl Future<Output = Result<Vec<Option<StateRow>>, StoreError>> + Send;
+    fn read_state(
+        &self,
+        entity: EntityId,
+        keys: Vec<RowKey>,
+    ) -> impl Future<Output = Result<Vec<Option<StateRow>>, StoreError>> + Send;
 
     /// Reads at most `limit` live rows of one kind in the order of their keys, behind `after`.
     ///
@@ -184,5 +195,9 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Self::write_events`].
-    fn write_checkpoint(&self, shard: ShardId, checkpoint: Checkpoint) -> impl Future<Output = Result<(), StoreError>> + Send;
+    fn write_checkpoint(
+        &self,
+        shard: ShardId,
+        checkpoint: Checkpoint,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

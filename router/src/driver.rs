@@ -1,0 +1,306 @@
+//! Drives one shard: does what the core asks for over the log, the store and the links.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use panda_protocol::codec::Writer;
+use panda_protocol::link::{Down, Effect, LinkId, Record, Up};
+use panda_protocol::{EntityId, Generation, ShardId, Time};
+use panda_storage::{AppendError, CommandLog, EventBatch, EventStore, ShardReader, StateRow, StoreError};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use crate::links::Links;
+use crate::metrics::RouterMetrics;
+use crate::replies::SCAN_ROWS;
+use crate::shard::load::{flushed_key, load};
+use crate::shard::{Input, Output, Shard, ShardFigures, ShardLimits};
+
+/// Records taken from the log at once.
+const RECORDS_AT_ONCE: usize = 512;
+/// Frames of links taken at once.
+const UPS_AT_ONCE: usize = 512;
+const TICK: Duration = Duration::from_millis(100);
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Bytes read at once for a page.
+const PAGE_BYTES: usize = 512 * 1024;
+
+/// What reaches a shard from outside of the log.
+#[derive(Debug)]
+pub(crate) enum Outside {
+    /// A frame of a link.
+    Up(LinkId, Up),
+    /// A link is gone.
+    Closed(LinkId),
+}
+
+/// What a shard's driver works with.
+pub(crate) struct Parts<L, S> {
+    pub(crate) shard: ShardId,
+    pub(crate) router: u64,
+    pub(crate) log: L,
+    pub(crate) store: S,
+    pub(crate) links: Rc<RefCell<Links>>,
+    pub(crate) outside: mpsc::Receiver<Outside>,
+    pub(crate) metrics: RouterMetrics,
+    pub(crate) limits: ShardLimits,
+    /// Becomes true when the router stops: what is in flight is finished first.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+type Done = Pin<Box<dyn Future<Output = Result<Input, StoreError>> + Send>>;
+
+/// Runs a shard until the router stops or another owner takes over.
+///
+/// # Errors
+/// What the store or the log returned and no repetition can mend.
+pub(crate) async fn run<L: CommandLog, S: EventStore>(
+    parts: Parts<L, S>,
+    ready: impl FnOnce(),
+) -> Result<(), StoreError> {
+    let takeover = Record::Takeover { router: parts.router, rules_max: crate::fold::RULES_CURRENT }.to_bytes();
+    let position = loop {
+        let appended = match parts.log.append(parts.shard, takeover.clone()) {
+            Ok(appending) => appending.await,
+            Err(error) => Err(error),
+        };
+        match appended {
+            Ok(position) => break position,
+            Err(AppendError::Full | AppendError::Unavailable | AppendError::Unknown) => sleep(RETRY_MAX).await,
+        }
+    };
+    let from = parts.store.checkpoint(parts.shard).await?.map(|checkpoint| checkpoint.position);
+    let from = from.filter(|from| from.epoch == position.epoch);
+    let mut reader = parts.log.read(parts.shard, from).await?;
+    let start = from.unwrap_or(panda_protocol::Position { epoch: position.epoch, offset: 0 });
+    let core = Shard::new(parts.router, Generation(position.offset), parts.store.incarnation(), start, parts.limits);
+    let mut driver = Driver {
+        core,
+        parts,
+        work: FuturesUnordered::new(),
+        effects: Default::default(),
+        figures: ShardFigures::default(),
+        gave_up: false,
+        started: Instant::now(),
+    };
+    ready();
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ups = Vec::with_capacity(UPS_AT_ONCE);
+    let mut stop = driver.parts.stop.clone();
+    let mut stopping = false;
+    loop {
+        driver.act();
+        if driver.gave_up || (stopping && driver.core.is_idle()) {
+            return Ok(());
+        }
+        let wants_records = driver.core.wants_records();
+        tokio::select! {
+            biased;
+            Some(done) = driver.work.next(), if !driver.work.is_empty() => driver.done(done?),
+            count = driver.parts.outside.recv_many(&mut ups, UPS_AT_ONCE) => {
+                if count == 0 {
+                    return Ok(());
+                }
+                for outside in ups.drain(..) {
+                    driver.core.handle(match outside {
+                        Outside::Up(link, up) => Input::Up(link, up),
+                        Outside::Closed(link) => Input::LinkClosed(link),
+                    });
+                }
+            }
+            records = reader.next(RECORDS_AT_ONCE), if wants_records => driver.core.handle(Input::Records(records?)),
+            _ = tick.tick() => driver.tick(),
+            () = async { drop(stop.wait_for(|stop| *stop).await) }, if !stopping => {
+                stopping = true;
+                driver.core.flush_all();
+            }
+        }
+    }
+}
+
+struct Driver<L, S> {
+    core: Shard,
+    parts: Parts<L, S>,
+    work: FuturesUnordered<Done>,
+    /// Effects on their way to the log: one at a time, in order.
+    effects: std::collections::VecDeque<Effect>,
+    figures: ShardFigures,
+    gave_up: bool,
+    started: Instant,
+}
+
+impl<L: CommandLog, S: EventStore> Driver<L, S> {
+    /// Does everything that the core asks for now.
+    fn act(&mut self) {
+        let outputs = self.core.take_outputs();
+        if outputs.is_empty() {
+            return;
+        }
+        let links = Rc::clone(&self.parts.links);
+        let mut links = links.borrow_mut();
+        for output in outputs {
+            match output {
+                Output::Send(link, down) => links.send(link, down),
+                Output::AppendEffect(effect) => {
+                    self.effects.push_back(effect);
+                    if self.effects.len() == 1 {
+                        self.append_effect();
+                    }
+                }
+                Output::Backlog(age_ms) => {
+                    self.parts.metrics.backlog_ms.set(i64::try_from(age_ms).unwrap_or(i64::MAX));
+                    links.broadcast(&Down::Backlog { shard: self.parts.shard, age_ms });
+                }
+                Output::GiveUp(reason) => {
+                    tracing::error!(shard = self.parts.shard.0, reason, "shard given up");
+                    self.gave_up = true;
+                }
+                other => self.start(other),
+            }
+        }
+        links.flush();
+    }
+
+    fn done(&mut self, input: Input) {
+        if matches!(input, Input::EffectAppended) {
+            self.effects.pop_front();
+            self.append_effect();
+        }
+        self.core.handle(input);
+    }
+
+    fn start(&mut self, output: Output) {
+        let store = self.parts.store.clone();
+        let done: Done = match output {
+            Output::Load { entity, ids, first } => Box::pin(async move {
+                let mut wait = RETRY_MIN;
+                loop {
+                    match load(&store, entity, ids.clone(), first).await {
+                        Ok(loaded) => return Ok(Input::Loaded(entity, loaded)),
+                        Err(error) => wait = retry(error, wait).await?,
+                    }
+                }
+            }),
+            Output::Write(batches) => Box::pin(write(store, batches)),
+            Output::Flush { entity, rows, through, time } => Box::pin(flush(store, entity, rows, through, time)),
+            Output::ReadEvents { read, entity, from, order, limit } => Box::pin(async move {
+                match store.read_events(entity, from, order, limit, PAGE_BYTES).await {
+                    Ok(events) => Ok(Input::EventsRead(read, events)),
+                    Err(error) if error.is_retryable() => Ok(Input::ReadFailed(read)),
+                    Err(error) => Err(error),
+                }
+            }),
+            Output::ScanRows { read, entity, kind, after } => Box::pin(async move {
+                match store.scan_state(entity, kind, after, SCAN_ROWS).await {
+                    Ok(rows) => Ok(Input::RowsScanned(read, rows)),
+                    Err(error) if error.is_retryable() => Ok(Input::ReadFailed(read)),
+                    Err(error) => Err(error),
+                }
+            }),
+            Output::AskEnd => {
+                let (log, shard) = (self.parts.log.clone(), self.parts.shard);
+                Box::pin(async move {
+                    let mut wait = RETRY_MIN;
+                    loop {
+                        match log.end(shard).await {
+                            Ok(position) => return Ok(Input::End(position)),
+                            Err(error) => wait = retry(error, wait).await?,
+                        }
+                    }
+                })
+            }
+            Output::Send(..) | Output::AppendEffect(_) | Output::Backlog(_) | Output::GiveUp(_) => return,
+        };
+        self.work.push(done);
+    }
+
+    /// Appends the first effect that waits; it stays in front until the log has confirmed it.
+    fn append_effect(&mut self) {
+        let Some(effect) = self.effects.front() else { return };
+        let log = self.parts.log.clone();
+        let shard = effect.target.shard(log.shards());
+        let record = Record::Effect(effect.clone()).to_bytes();
+        self.work.push(Box::pin(async move {
+            let mut wait = RETRY_MIN;
+            loop {
+                let appended = match log.append(shard, record.clone()) {
+                    Ok(appending) => appending.await,
+                    Err(error) => Err(error),
+                };
+                // A record that may be in the log is appended again: its target takes it once.
+                if appended.is_ok() {
+                    return Ok(Input::EffectAppended);
+                }
+                sleep(wait).await;
+                wait = (wait * 2).min(RETRY_MAX);
+            }
+        }));
+    }
+
+    fn tick(&mut self) {
+        let micros = self.started.elapsed().as_micros();
+        self.core.handle(Input::Tick(Time(u64::try_from(micros).unwrap_or(u64::MAX))));
+        self.parts.links.borrow_mut().flush();
+        let (now, before) = (self.core.figures(), self.figures);
+        let metrics = &self.parts.metrics;
+        metrics.events.inc_by(now.events - before.events);
+        metrics.applied.inc_by(now.applied - before.applied);
+        metrics.rejected.inc_by(now.rejected - before.rejected);
+        metrics.duplicates.inc_by(now.duplicates - before.duplicates);
+        metrics.panics.inc_by(now.panics - before.panics);
+        metrics.writes.inc_by(now.writes - before.writes);
+        metrics.loads.inc_by(now.loads - before.loads);
+        self.figures = now;
+        metrics.link_overflows.inc_by(self.parts.links.borrow_mut().take_overflows());
+    }
+}
+
+/// Stores events, as often as it takes: what was applied is never taken back.
+async fn write<S: EventStore>(store: S, batches: Vec<EventBatch>) -> Result<Input, StoreError> {
+    let entity = batches.first().map(|batch| batch.entity).ok_or(StoreError::Closed)?;
+    for batch in batches {
+        let mut wait = RETRY_MIN;
+        while let Err(error) = store.write_events(batch.clone()).await {
+            wait = retry(error, wait).await?;
+        }
+    }
+    Ok(Input::Written(entity))
+}
+
+async fn flush<S: EventStore>(
+    store: S,
+    entity: EntityId,
+    rows: Vec<StateRow>,
+    through: panda_protocol::Seq,
+    time: Time,
+) -> Result<Input, StoreError> {
+    let mut value = Writer::with_capacity(8);
+    value.value(&through);
+    let cell = StateRow { key: flushed_key(), value: Some(value.freeze()), time };
+    // The cell is written behind the rows that it speaks of.
+    for rows in [rows, vec![cell]] {
+        let mut wait = RETRY_MIN;
+        while let Err(error) = store.write_state(entity, rows.clone()).await {
+            wait = retry(error, wait).await?;
+        }
+    }
+    Ok(Input::Flushed(entity))
+}
+
+/// Waits before the next try, or returns an error that no repetition mends.
+async fn retry(error: StoreError, wait: Duration) -> Result<Duration, StoreError> {
+    if !error.is_retryable() {
+        return Err(error);
+    }
+    if wait == RETRY_MIN {
+        tracing::warn!(%error, "the event store refused; trying again");
+    }
+    sleep(wait).await;
+    Ok((wait * 2).min(RETRY_MAX))
+}

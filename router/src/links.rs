@@ -1,0 +1,145 @@
+//! The router's ends of the links: what goes down each, in order, and what happens when one is slow.
+//!
+//! A link's channel is bounded. While it is full, frames wait here; events beyond a limit are
+//! replaced by one `Head` an entity, and the edge reads what it missed. So a slow edge costs the
+//! router a bounded amount of memory and holds nobody else up.
+
+use std::collections::{HashMap, VecDeque};
+
+use panda_protocol::link::{Down, LinkId};
+use panda_protocol::{EntityId, Generation, Seq};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Events that may wait for a link; beyond, they become heads.
+const WAITING_EVENTS_MAX: usize = 8_192;
+/// Frames in one message of the channel.
+const BATCH_FRAMES: usize = 1_024;
+
+#[derive(Debug)]
+struct Link {
+    down: mpsc::Sender<Vec<Down>>,
+    waiting: VecDeque<Down>,
+    /// Events among what waits.
+    events: usize,
+    /// What replaces events that were dropped.
+    heads: HashMap<EntityId, Overflow>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Overflow {
+    generation: Generation,
+    head: Seq,
+    readmit: bool,
+}
+
+/// All links, as one thread sees them.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    links: HashMap<LinkId, Link>,
+    /// Links with something to send.
+    touched: Vec<LinkId>,
+    overflows: u64,
+}
+
+impl Links {
+    pub(crate) fn attach(&mut self, id: LinkId, down: mpsc::Sender<Vec<Down>>) {
+        self.links.insert(id, Link { down, waiting: VecDeque::new(), events: 0, heads: HashMap::new() });
+    }
+
+    pub(crate) fn detach(&mut self, id: LinkId) {
+        self.links.remove(&id);
+    }
+
+    /// How many times events were replaced by a head since the last call.
+    pub(crate) fn take_overflows(&mut self) -> u64 {
+        std::mem::take(&mut self.overflows)
+    }
+
+    /// Puts a frame behind what goes down a link. A link that is gone takes nothing.
+    pub(crate) fn send(&mut self, id: LinkId, down: Down) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.waiting.is_empty() && link.heads.is_empty() {
+            self.touched.push(id);
+        }
+        if let Down::Events(events) = &down {
+            let full = link.events + events.events.len() > WAITING_EVENTS_MAX;
+            // Once an entity has a head waiting, its later events join it: order is kept.
+            if full || link.heads.contains_key(&events.entity) {
+                let readmit = events.events.iter().any(|event| event.ends.is_some());
+                let head = events.events.last().map_or(Seq(0), |last| last.seq);
+                let overflow = link.heads.entry(events.entity).or_insert(Overflow {
+                    generation: events.generation,
+                    head,
+                    readmit,
+                });
+                overflow.head = overflow.head.max(head);
+                overflow.readmit |= readmit;
+                self.overflows += 1;
+                return;
+            }
+            link.events += events.events.len();
+        }
+        link.waiting.push_back(down);
+    }
+
+    /// Puts a frame behind what goes down every link.
+    pub(crate) fn broadcast(&mut self, down: &Down) {
+        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        for id in ids {
+            self.send(id, down.clone());
+        }
+    }
+
+    /// Hands over what the channels take. Returns whether something still waits.
+    pub(crate) fn flush(&mut self) -> bool {
+        let mut waiting = Vec::new();
+        for id in std::mem::take(&mut self.touched) {
+            if let Some(link) = self.links.get_mut(&id)
+                && !link.flush()
+            {
+                waiting.push(id);
+            }
+        }
+        self.touched = waiting;
+        !self.touched.is_empty()
+    }
+}
+
+impl Link {
+    /// Whether nothing waits any more.
+    fn flush(&mut self) -> bool {
+        loop {
+            if self.waiting.is_empty() && self.heads.is_empty() {
+                return true;
+            }
+            let permit = match self.down.try_reserve() {
+                Ok(permit) => permit,
+                Err(TrySendError::Full(())) => return false,
+                // The link's other end is gone; its closing is handled elsewhere.
+                Err(TrySendError::Closed(())) => {
+                    self.waiting.clear();
+                    self.heads.clear();
+                    self.events = 0;
+                    return true;
+                }
+            };
+            let count = self.waiting.len().min(BATCH_FRAMES);
+            let mut batch: Vec<Down> = self.waiting.drain(..count).collect();
+            for down in &batch {
+                if let Down::Events(events) = down {
+                    self.events -= events.events.len();
+                }
+            }
+            if self.waiting.is_empty() {
+                batch.extend(self.heads.drain().map(|(entity, overflow)| Down::Head {
+                    generation: overflow.generation,
+                    entity,
+                    head: overflow.head,
+                    readmit: overflow.readmit,
+                }));
+            }
+            permit.send(batch);
+        }
+    }
+}

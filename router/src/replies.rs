@@ -1,0 +1,207 @@
+//! What a user may read, and the bodies of the replies: pure.
+
+use bytes::Bytes;
+use panda_protocol::codec::{Wire, Writer};
+use panda_protocol::event::Role;
+use panda_protocol::frame::{Admission, ChatEntry, Direction, MemberEntry, Start};
+use panda_protocol::limits::{PAGE_CHUNK_BYTES_MAX, PAGE_EVENTS_MAX};
+use panda_protocol::link::Rejection;
+use panda_protocol::{Cursor, EntityId, ErrorCode, Incarnation, Seq, UserId};
+use panda_storage::ReadOrder;
+
+use crate::chat::live_member;
+use crate::rows::{Row, RowId, RowValue, Rows};
+
+/// Rows read from the store at once for a listing.
+pub(crate) const SCAN_ROWS: usize = 512;
+
+/// May the user listen to the entity, and from where?
+pub(crate) fn admission(
+    rows: &impl Rows,
+    entity: EntityId,
+    user: UserId,
+    cursor: Option<Cursor>,
+    incarnation: Incarnation,
+) -> Result<Admission, Rejection> {
+    let (head, _, _) = rows.head_stamp();
+    let (role, visible_from) = match entity.inbox() {
+        Some(owner) if owner == user => (Role::Reader, Seq(1)),
+        Some(_) => return Err(Rejection::new(ErrorCode::NotFound)),
+        None => {
+            rows.chat_head().ok_or(Rejection::new(ErrorCode::NotFound))?;
+            let member = live_member(rows, user).ok_or(Rejection::new(ErrorCode::NotMember))?;
+            (member.role, member.visible_from)
+        }
+    };
+    let behind_head = head.next();
+    let (start, from) = match cursor {
+        None => (Start::Live, behind_head),
+        Some(cursor) if cursor.incarnation != incarnation || cursor.seq > head => (Start::Reset, behind_head),
+        Some(cursor) if cursor.seq.next() < visible_from => (Start::BeginsAt, visible_from),
+        Some(cursor) => (Start::From, cursor.seq.next()),
+    };
+    Ok(Admission { start, incarnation, from, head, role, visible_from, proof: Bytes::new() })
+}
+
+/// Which events a page may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PageRight {
+    direction: Direction,
+    from: Seq,
+    pub(crate) limit: usize,
+    begins_at: Seq,
+    /// The last event that may be in it.
+    ends_at: Seq,
+    head: Seq,
+}
+
+/// May the user read these events? `catch_up`: one who was removed gets what came up to the removal.
+pub(crate) fn page_right(
+    rows: &impl Rows,
+    entity: EntityId,
+    user: UserId,
+    direction: Direction,
+    from: Seq,
+    limit: u64,
+    catch_up: bool,
+) -> Result<PageRight, Rejection> {
+    let (head, _, _) = rows.head_stamp();
+    let (begins_at, ends_at) = match entity.inbox() {
+        Some(owner) if owner == user => (Seq(1), head),
+        Some(_) => return Err(Rejection::new(ErrorCode::NotFound)),
+        None => {
+            rows.chat_head().ok_or(Rejection::new(ErrorCode::NotFound))?;
+            let member = rows.member(user).ok_or(Rejection::new(ErrorCode::NotMember))?;
+            match member.ended {
+                None => (member.visible_from, head),
+                Some(ended) if catch_up => (member.visible_from, ended),
+                Some(_) => return Err(Rejection::new(ErrorCode::NotMember)),
+            }
+        }
+    };
+    if limit == 0 || limit > PAGE_EVENTS_MAX as u64 {
+        return Err(Rejection::new(ErrorCode::InvalidRequest));
+    }
+    let limit = usize::try_from(limit).unwrap_or(PAGE_EVENTS_MAX);
+    Ok(PageRight { direction, from, limit, begins_at, ends_at, head })
+}
+
+impl PageRight {
+    /// Where reading starts; nothing is read if there can be no event in the page.
+    pub(crate) fn start(&self) -> Option<(Seq, ReadOrder)> {
+        let (from, order) = match self.direction {
+            Direction::Forward => (self.from.max(self.begins_at), ReadOrder::Forward),
+            Direction::Backward => (self.from.min(self.ends_at), ReadOrder::Backward),
+        };
+        (from >= self.begins_at && from <= self.ends_at && from > Seq(0)).then_some((from, order))
+    }
+}
+
+/// The bodies of the PageChunks behind their request: at least one, the last marked.
+pub(crate) fn page_chunks(right: &PageRight, incarnation: Incarnation, events: Vec<(Seq, Bytes)>) -> Vec<Bytes> {
+    let events: Vec<Bytes> = events
+        .into_iter()
+        .filter(|(seq, _)| *seq >= right.begins_at && *seq <= right.ends_at)
+        .map(|(_, event)| event)
+        .take(right.limit)
+        .collect();
+    let mut chunks: Vec<Vec<Bytes>> = vec![Vec::new()];
+    let mut bytes = 0;
+    for event in events {
+        if bytes + event.len() > PAGE_CHUNK_BYTES_MAX && bytes > 0 {
+            chunks.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += event.len();
+        if let Some(chunk) = chunks.last_mut() {
+            chunk.push(event);
+        }
+    }
+    let last = chunks.len() - 1;
+    let body = |(index, events): (usize, Vec<Bytes>)| {
+        let mut out = Writer::with_capacity(PAGE_CHUNK_BYTES_MAX / 4);
+        out.bool(index == last);
+        out.value(&incarnation);
+        out.value(&right.begins_at);
+        out.value(&right.head);
+        out.list(&events, |out, event| out.bytes(event));
+        out.freeze()
+    };
+    chunks.into_iter().enumerate().map(body).collect()
+}
+
+/// Members may see who else is one.
+pub(crate) fn may_list_members(rows: &impl Rows, entity: EntityId, user: UserId) -> Result<(), Rejection> {
+    admission(rows, entity, user, None, Incarnation::default()).map(|_| ())
+}
+
+/// Only the user sees the own chats.
+pub(crate) fn may_list_chats(entity: EntityId, user: UserId) -> Result<(), Rejection> {
+    if entity.inbox() == Some(user) { Ok(()) } else { Err(Rejection::new(ErrorCode::NotFound)) }
+}
+
+/// The body of a ChatInfoReply behind its request.
+pub(crate) fn chat_info(
+    rows: &impl Rows,
+    entity: EntityId,
+    user: UserId,
+    incarnation: Incarnation,
+) -> Result<Bytes, Rejection> {
+    let admission = admission(rows, entity, user, None, incarnation)?;
+    let head = rows.chat_head().ok_or(Rejection::new(ErrorCode::NotFound))?;
+    let mut out = Writer::with_capacity(64);
+    out.value(&head.kind);
+    out.bytes(head.name.as_bytes());
+    out.value(&incarnation);
+    out.value(&admission.head);
+    out.varint(u64::from(head.members));
+    out.value(&admission.role);
+    out.value(&admission.visible_from);
+    Ok(out.freeze())
+}
+
+/// Whether a row is in a listing: those who left are kept, and not shown.
+pub(crate) fn is_listed(row: &Row) -> bool {
+    match &row.value {
+        RowValue::Member(member) => member.ended.is_none(),
+        RowValue::InboxChat(chat) => chat.joined.is_some(),
+        _ => false,
+    }
+}
+
+/// The body of a MembersPage behind its request.
+pub(crate) fn members_page(found: Vec<(RowId, Row)>, limit: usize) -> Bytes {
+    listing(found, limit, None, |id, row| match (id, row) {
+        (RowId::Member(user), RowValue::Member(member)) => {
+            Some(MemberEntry { user, role: member.role, joined: member.joined })
+        }
+        _ => None,
+    })
+}
+
+/// The body of a ChatsPage behind its request.
+pub(crate) fn chats_page(found: Vec<(RowId, Row)>, limit: usize, head: Seq) -> Bytes {
+    listing(found, limit, Some(head), |id, row| match (id, row) {
+        (RowId::InboxChat(chat), RowValue::InboxChat(entry)) => {
+            Some(ChatEntry { chat, joined: entry.joined?, read: entry.read })
+        }
+        _ => None,
+    })
+}
+
+fn listing<T: Wire>(
+    found: Vec<(RowId, Row)>,
+    limit: usize,
+    head: Option<Seq>,
+    entry: impl Fn(RowId, RowValue) -> Option<T>,
+) -> Bytes {
+    let more = found.len() > limit;
+    let entries: Vec<T> = found.into_iter().take(limit).filter_map(|(id, row)| entry(id, row.value)).collect();
+    let mut out = Writer::with_capacity(32 * entries.len() + 16);
+    out.bool(more);
+    if let Some(head) = &head {
+        out.value(head);
+    }
+    out.list(&entries, Writer::value);
+    out.freeze()
+}

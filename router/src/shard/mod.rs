@@ -1,0 +1,398 @@
+//! One shard: the commands of its chats and inboxes, in the order of the log.
+//!
+//! This is the core, without I/O, clock or runtime: [`Shard::handle`] takes what happened, and
+//! [`Shard::take_outputs`] gives what is to be done. [`crate::driver`] does it over a log, a store and links.
+//!
+//! ```text
+//!   record / read ─▶ queue of its entity ─▶ rows loaded? ─▶ apply ─▶ building batch
+//!                                               │ no                    │ no write in flight
+//!                                               ▼                       ▼
+//!                                             Load                    Write ─▶ durable ─▶ release:
+//!                                                                        events, answers, reads, effects
+//! ```
+//!
+//! Rows in memory run ahead of what is durable; everything that leaves the shard waits behind the
+//! write of what it is built on, in order. `released <= applied`.
+
+mod entity;
+mod flush;
+pub(crate) mod load;
+mod pipeline;
+mod reads;
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use hashbrown::hash_map::Entry;
+use panda_protocol::link::{Admit, Down, Effect, LinkId, Read, Record, Up};
+use panda_protocol::{DeviceId, EntityId, ErrorCode, Generation, Incarnation, Position, Seq, SessionId, Time, UserId};
+use panda_storage::{EventBatch, EventRow, LogRecord, ReadOrder, StateRow};
+use smallvec::SmallVec;
+
+use self::entity::{Entity, Pending};
+use crate::fold::RULES_CURRENT;
+use crate::rows::RowId;
+
+/// Limits of one shard.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardLimits {
+    /// Records and reads that may wait in memory; above it no further record is read from the log.
+    pub queue_max: usize,
+    /// Reads and admissions that may wait; above it they are refused.
+    pub reads_max: usize,
+    /// Entities kept in memory when nothing goes on in them.
+    pub entities_max: usize,
+    /// Rows of one entity kept in memory when they are stored.
+    pub rows_max: usize,
+    /// Effects that the log has not confirmed; above it no further record is read.
+    pub effects_max: usize,
+}
+
+impl Default for ShardLimits {
+    fn default() -> Self {
+        Self { queue_max: 16_384, reads_max: 16_384, entities_max: 4_096, rows_max: 4_096, effects_max: 16_384 }
+    }
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// Records of the log, in order.
+    Records(Vec<LogRecord>),
+    /// A frame of a link.
+    Up(LinkId, Up),
+    /// A link is no more.
+    LinkClosed(LinkId),
+    /// The rows that [`Output::Load`] asked for.
+    Loaded(EntityId, Loaded),
+    /// The batch of [`Output::Write`] is durable.
+    Written(EntityId),
+    /// The rows of [`Output::Flush`] are stored, and the flushed cell behind them.
+    Flushed(EntityId),
+    /// The events that [`Output::ReadEvents`] asked for.
+    EventsRead(u64, Vec<EventRow>),
+    /// The rows that [`Output::ScanRows`] asked for.
+    RowsScanned(u64, Vec<StateRow>),
+    /// The log's end, asked for by [`Output::AskEnd`].
+    End(Position),
+    /// The effect of [`Output::AppendEffect`] is in the log.
+    EffectAppended,
+    /// Time went on; about ten times a second. Microseconds of any clock that does not go back.
+    Tick(Time),
+    /// A read of the store failed for good: refuse what waits for it.
+    ReadFailed(u64),
+}
+
+/// What a load brought.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// Rows as of `head` or later.
+    pub rows: Vec<(RowId, Option<crate::rows::Row>)>,
+    /// Through which seq every row is stored.
+    pub flushed: Seq,
+    /// The first load of the entity also brings rows that events behind `flushed` changed: they are
+    /// to be flushed again.
+    pub dirty: Vec<RowId>,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Load these rows; the first time also whatever lies behind the flushed cell.
+    Load {
+        /// Of this entity.
+        entity: EntityId,
+        /// These rows.
+        ids: Vec<RowId>,
+        /// Whether nothing of it is in memory.
+        first: bool,
+    },
+    /// Write these batches in order and say [`Input::Written`] once all are durable.
+    Write(Vec<EventBatch>),
+    /// Store rows, then the flushed cell.
+    Flush {
+        /// Of this entity.
+        entity: EntityId,
+        /// These rows.
+        rows: Vec<StateRow>,
+        /// Through this event.
+        through: Seq,
+        /// That event's time.
+        time: Time,
+    },
+    /// Read events.
+    ReadEvents {
+        /// Repeated in the answer.
+        read: u64,
+        /// Of this entity.
+        entity: EntityId,
+        /// From here.
+        from: Seq,
+        /// Which way.
+        order: ReadOrder,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Read live rows of a kind.
+    ScanRows {
+        /// Repeated in the answer.
+        read: u64,
+        /// Of this entity.
+        entity: EntityId,
+        /// The kind.
+        kind: u8,
+        /// Behind this key.
+        after: Option<Bytes>,
+    },
+    /// Send a frame down a link.
+    Send(LinkId, Down),
+    /// Append to the log; one at a time, in order.
+    AppendEffect(Effect),
+    /// Ask where the log ends now.
+    AskEnd,
+    /// Tell the edges how long the oldest command waits, in milliseconds; 0: no longer.
+    Backlog(u64),
+    /// Give the shard up: another owner took over, or a record is of a version that is not known.
+    GiveUp(&'static str),
+}
+
+/// Figures for metrics.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ShardFigures {
+    /// Events released.
+    pub events: u64,
+    /// Commands answered, by outcome.
+    pub applied: u64,
+    /// Commands refused.
+    pub rejected: u64,
+    /// Commands answered as before.
+    pub duplicates: u64,
+    /// Commands on which `apply` panicked.
+    pub panics: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Loads.
+    pub loads: u64,
+}
+
+/// One shard.
+pub struct Shard {
+    router: u64,
+    generation: Generation,
+    incarnation: Incarnation,
+    limits: ShardLimits,
+    rules: u16,
+    entities: hashbrown::HashMap<EntityId, Entity>,
+    interest: hashbrown::HashMap<EntityId, SmallVec<[LinkId; 2]>>,
+    devices: hashbrown::HashMap<UserId, SmallVec<[Attached; 1]>>,
+    /// Behind the last record taken.
+    consumed: Position,
+    queued: usize,
+    waiting: reads::Waiting,
+    reading: HashMap<u64, reads::Reading>,
+    next_read: u64,
+    effects_pending: usize,
+    now: Time,
+    backlog_ms: u64,
+    outputs: Vec<Output>,
+    figures: ShardFigures,
+}
+
+struct Attached {
+    device: DeviceId,
+    link: LinkId,
+    session: SessionId,
+}
+
+impl Shard {
+    /// A shard that this router owns from its Takeover on, whose offset is `generation`.
+    pub fn new(
+        router: u64,
+        generation: Generation,
+        incarnation: Incarnation,
+        start: Position,
+        limits: ShardLimits,
+    ) -> Self {
+        Self {
+            router,
+            generation,
+            incarnation,
+            limits,
+            rules: RULES_CURRENT,
+            entities: Default::default(),
+            interest: Default::default(),
+            devices: Default::default(),
+            consumed: start,
+            queued: 0,
+            waiting: reads::Waiting::default(),
+            reading: HashMap::new(),
+            next_read: 0,
+            effects_pending: 0,
+            now: Time(0),
+            backlog_ms: 0,
+            outputs: Vec::new(),
+            figures: ShardFigures::default(),
+        }
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, input: Input) {
+        match input {
+            Input::Records(records) => records.into_iter().for_each(|record| self.record(record)),
+            Input::Up(link, up) => self.up(link, up),
+            Input::LinkClosed(link) => self.link_closed(link),
+            Input::Loaded(entity, loaded) => self.loaded(entity, loaded),
+            Input::Written(entity) => self.written(entity),
+            Input::Flushed(entity) => self.flushed(entity),
+            Input::EventsRead(read, events) => self.events_read(read, events),
+            Input::RowsScanned(read, rows) => self.rows_scanned(read, rows),
+            Input::ReadFailed(read) => self.read_failed(read),
+            Input::End(position) => self.end(position),
+            Input::EffectAppended => self.effects_pending = self.effects_pending.saturating_sub(1),
+            Input::Tick(now) => self.tick(now),
+        }
+    }
+
+    /// What is to be done, in order.
+    pub fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.outputs)
+    }
+
+    /// Whether further records may be read from the log.
+    pub fn wants_records(&self) -> bool {
+        self.queued < self.limits.queue_max && self.effects_pending < self.limits.effects_max
+    }
+
+    /// Whether nothing waits and everything is durable.
+    pub fn is_idle(&self) -> bool {
+        self.queued == 0 && self.effects_pending == 0 && self.entities.values().all(Entity::is_quiet)
+    }
+
+    /// Figures since the start.
+    pub fn figures(&self) -> ShardFigures {
+        self.figures
+    }
+
+    /// How many entities are in memory.
+    pub fn resident(&self) -> usize {
+        self.entities.len()
+    }
+
+    fn record(&mut self, record: LogRecord) {
+        let LogRecord { position, time, record } = record;
+        self.consumed = Position { offset: position.offset + 1, ..position };
+        let Ok(record) = Record::from_bytes(record) else {
+            self.outputs.push(Output::GiveUp("a record of the log is of a version that this router does not know"));
+            return;
+        };
+        match &record {
+            Record::Takeover { router, .. } if *router != self.router && position.offset > self.generation.0 => {
+                self.outputs.push(Output::GiveUp("another router took the shard over"));
+            }
+            Record::Rules { version } if *version > RULES_CURRENT => {
+                self.outputs.push(Output::GiveUp("the shard's rules are newer than this router's"));
+            }
+            Record::Rules { version } => self.rules = *version,
+            Record::Takeover { .. } => {}
+            Record::Command(_) | Record::Effect(_) => {
+                if let Some(entity) = record.entity() {
+                    let since = self.now;
+                    self.enqueue(entity, Pending::Record { record, position, time, since });
+                }
+            }
+        }
+        self.admit_waiting_reads();
+    }
+
+    fn enqueue(&mut self, id: EntityId, pending: Pending) {
+        self.queued += 1;
+        self.entities.entry(id).or_default().queue.push_back(pending);
+        self.run(id);
+    }
+
+    fn up(&mut self, link: LinkId, up: Up) {
+        match up {
+            Up::Admit(admit) => self.question(link, reads::Question::Admit(admit)),
+            Up::Read(read) => self.question(link, reads::Question::Read(read)),
+            Up::Forget { entity } => self.forget(link, entity),
+            Up::Signal { chat, user, kind, payload } => {
+                let Some(links) = self.interest.get(&EntityId::from(chat)) else { return };
+                if links.contains(&link) {
+                    for to in links {
+                        self.outputs
+                            .push(Output::Send(*to, Down::Signal { chat, user, kind, payload: payload.clone() }));
+                    }
+                }
+            }
+            Up::Attach { user, device, session } => self.attach(link, user, device, session),
+            Up::Detach { user, device, session } => self.detach(user, device, session),
+            // A position alone does not name the sender's window: the sender asks with its counter.
+            Up::Ask { token, .. } => self.answer_unknown(link, token),
+        }
+    }
+
+    fn attach(&mut self, link: LinkId, user: UserId, device: DeviceId, session: SessionId) {
+        let attached = self.devices.entry(user).or_default();
+        if let Some(older) = attached.iter_mut().find(|attached| attached.device == device) {
+            if older.session != session {
+                self.outputs.push(Output::Send(older.link, Down::Replaced { session: older.session }));
+            }
+            *older = Attached { device, link, session };
+        } else {
+            attached.push(Attached { device, link, session });
+        }
+    }
+
+    fn detach(&mut self, user: UserId, device: DeviceId, session: SessionId) {
+        if let Entry::Occupied(mut entry) = self.devices.entry(user) {
+            entry.get_mut().retain(|attached| attached.device != device || attached.session != session);
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+    }
+
+    fn forget(&mut self, link: LinkId, entity: EntityId) {
+        if let Entry::Occupied(mut entry) = self.interest.entry(entity) {
+            entry.get_mut().retain(|interested| *interested != link);
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+    }
+
+    fn link_closed(&mut self, link: LinkId) {
+        self.interest.retain(|_, links| {
+            links.retain(|interested| *interested != link);
+            !links.is_empty()
+        });
+        self.devices.retain(|_, attached| {
+            attached.retain(|attached| attached.link != link);
+            !attached.is_empty()
+        });
+    }
+
+    fn answer_unknown(&mut self, link: LinkId, token: u64) {
+        let rejection = panda_protocol::link::Rejection::new(ErrorCode::OutcomeUnknown);
+        self.outputs.push(Output::Send(
+            link,
+            Down::Answer(panda_protocol::link::Answer {
+                token,
+                generation: self.generation,
+                outcome: panda_protocol::link::Outcome::Rejected(rejection),
+            }),
+        ));
+    }
+}
+
+/// The entity that a frame of a link is about, and so the shard that it goes to.
+pub fn entity_of(up: &Up) -> EntityId {
+    match up {
+        Up::Admit(Admit { entity, .. })
+        | Up::Read(Read { entity, .. })
+        | Up::Forget { entity }
+        | Up::Ask { entity, .. } => *entity,
+        Up::Signal { chat, .. } => (*chat).into(),
+        Up::Attach { user, .. } | Up::Detach { user, .. } => (*user).into(),
+    }
+}

@@ -1,0 +1,311 @@
+//! Questions of edges: admissions and reads.
+//!
+//! A question waits until the shard has taken in everything that was in the log when it was asked,
+//! then for its turn in its entity's queue. It is decided from the rows as they are then, and
+//! answered once all that these rows are built on is durable. So an answer never shows less than was
+//! acked before it was asked, and never more than is stored.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use panda_protocol::frame::{Admission, Direction};
+use panda_protocol::limits::PAGE_ROWS_MAX;
+use panda_protocol::link::{Admit, Admitted, Down, LinkId, Read, ReadQuery, ReadReply, Rejection};
+use panda_protocol::{EntityId, ErrorCode, Incarnation, Position, Seq, UserId};
+use panda_storage::{EventRow, ReadOrder, StateRow};
+
+use super::entity::{Entity, Pending};
+use super::{Output, Shard};
+use crate::replies::{self, PageRight};
+use crate::rows::bytes::kind as rows_kind;
+use crate::rows::{Row, RowId};
+
+/// What an edge asks.
+#[derive(Debug)]
+pub(super) enum Question {
+    Admit(Admit),
+    Read(Read),
+}
+
+/// What the rows said when it was the question's turn.
+#[derive(Debug)]
+pub(super) enum Decided {
+    Admission(Result<Admission, Rejection>),
+    Page(Result<PageRight, Rejection>),
+    Rows(Result<(), Rejection>),
+    Info(Result<Bytes, Rejection>),
+}
+
+/// Questions that wait for the log.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// Came after the question to the log was asked: it must be asked again for them.
+    unasked: Vec<(LinkId, Question)>,
+    /// The question to the log in flight will answer for these.
+    asked: Option<Vec<(LinkId, Question)>>,
+    /// Wait until the shard has taken in what stands before the position.
+    until: VecDeque<(Position, Vec<(LinkId, Question)>)>,
+    count: usize,
+}
+
+/// A read of the store under way.
+#[derive(Debug)]
+pub(super) struct Reading {
+    entity: EntityId,
+    link: LinkId,
+    token: u64,
+    what: ReadingWhat,
+}
+
+#[derive(Debug)]
+enum ReadingWhat {
+    Page(PageRight),
+    Listing { kind: u8, limit: usize, after: Option<Bytes>, found: BTreeMap<Bytes, (RowId, Row)> },
+}
+
+impl Question {
+    fn token(&self) -> u64 {
+        match self {
+            Self::Admit(admit) => admit.token,
+            Self::Read(read) => read.token,
+        }
+    }
+
+    fn entity(&self) -> EntityId {
+        match self {
+            Self::Admit(admit) => admit.entity,
+            Self::Read(read) => read.entity,
+        }
+    }
+
+    fn user(&self) -> UserId {
+        match self {
+            Self::Admit(admit) => admit.user,
+            Self::Read(read) => read.user,
+        }
+    }
+
+    pub(super) fn needs(&self) -> Vec<RowId> {
+        match self.entity().inbox() {
+            Some(_) => vec![RowId::Head],
+            None => vec![RowId::Head, RowId::Member(self.user())],
+        }
+    }
+
+    pub(super) fn decide(&self, rows: &Entity, incarnation: Incarnation) -> Decided {
+        let (entity, user) = (self.entity(), self.user());
+        match self {
+            Self::Admit(admit) => Decided::Admission(replies::admission(rows, entity, user, admit.cursor, incarnation)),
+            Self::Read(read) => match &read.query {
+                ReadQuery::Page { direction, from, limit } => {
+                    Decided::Page(replies::page_right(rows, entity, user, *direction, *from, *limit, false))
+                }
+                ReadQuery::CatchUp { from, limit } => {
+                    Decided::Page(replies::page_right(rows, entity, user, Direction::Forward, *from, *limit, true))
+                }
+                ReadQuery::Members { .. } => Decided::Rows(replies::may_list_members(rows, entity, user)),
+                ReadQuery::Chats { .. } => Decided::Rows(replies::may_list_chats(entity, user)),
+                ReadQuery::Info => Decided::Info(replies::chat_info(rows, entity, user, incarnation)),
+            },
+        }
+    }
+}
+
+impl Shard {
+    /// A question came: it waits for the log's end as of now.
+    pub(super) fn question(&mut self, link: LinkId, question: Question) {
+        if self.waiting.count + self.reading.len() >= self.limits.reads_max {
+            let rejection = Rejection { retry_after_ms: 500, ..Rejection::new(ErrorCode::Unavailable) };
+            self.refuse_question(link, &question, rejection);
+            return;
+        }
+        self.waiting.count += 1;
+        self.waiting.unasked.push((link, question));
+        self.ask_end();
+    }
+
+    fn ask_end(&mut self) {
+        if self.waiting.asked.is_none() && !self.waiting.unasked.is_empty() {
+            self.waiting.asked = Some(std::mem::take(&mut self.waiting.unasked));
+            self.outputs.push(Output::AskEnd);
+        }
+    }
+
+    pub(super) fn end(&mut self, position: Position) {
+        if let Some(questions) = self.waiting.asked.take() {
+            self.waiting.until.push_back((position, questions));
+        }
+        self.ask_end();
+        self.admit_waiting_reads();
+    }
+
+    /// Gives questions whose moment of the log was reached their place in the queues.
+    pub(super) fn admit_waiting_reads(&mut self) {
+        while self.waiting.until.front().is_some_and(|(position, _)| *position <= self.consumed) {
+            let Some((_, questions)) = self.waiting.until.pop_front() else { return };
+            self.waiting.count -= questions.len();
+            for (link, question) in questions {
+                self.enqueue(question.entity(), Pending::Question { link, question });
+            }
+        }
+    }
+
+    fn refuse_question(&mut self, link: LinkId, question: &Question, rejection: Rejection) {
+        let token = question.token();
+        let down = match question {
+            Question::Admit(_) => {
+                Down::Admitted(Admitted { token, generation: self.generation, outcome: Err(rejection) })
+            }
+            Question::Read(_) => Down::Read(ReadReply { token, last: true, body: Err(rejection) }),
+        };
+        self.outputs.push(Output::Send(link, down));
+    }
+
+    /// Everything that the decision is built on is durable: answer.
+    pub(super) fn answer_question(&mut self, id: EntityId, link: LinkId, question: Question, decided: Decided) {
+        let token = question.token();
+        match (question, decided) {
+            (Question::Admit(_), Decided::Admission(outcome)) => {
+                if outcome.is_ok() {
+                    let links = self.interest.entry(id).or_default();
+                    if !links.contains(&link) {
+                        links.push(link);
+                    }
+                }
+                let admitted = Admitted { token, generation: self.generation, outcome };
+                self.outputs.push(Output::Send(link, Down::Admitted(admitted)));
+            }
+            (_, Decided::Page(Ok(right))) => self.page(id, link, token, right),
+            (_, Decided::Info(Ok(body))) => self.reply(link, token, vec![body]),
+            (Question::Read(Read { query: ReadQuery::Members { after, limit }, .. }), Decided::Rows(Ok(()))) => {
+                self.list(
+                    id,
+                    link,
+                    token,
+                    rows_kind::MEMBER,
+                    after.map(|user| Bytes::copy_from_slice(user.as_bytes())),
+                    limit,
+                );
+            }
+            (Question::Read(Read { query: ReadQuery::Chats { after, limit }, .. }), Decided::Rows(Ok(()))) => {
+                self.list(
+                    id,
+                    link,
+                    token,
+                    rows_kind::INBOX_CHAT,
+                    after.map(|chat| Bytes::copy_from_slice(chat.as_bytes())),
+                    limit,
+                );
+            }
+            (
+                question,
+                Decided::Page(Err(rejection)) | Decided::Info(Err(rejection)) | Decided::Rows(Err(rejection)),
+            ) => {
+                self.refuse_question(link, &question, rejection);
+            }
+            (question, _) => self.refuse_question(link, &question, Rejection::new(ErrorCode::InvalidRequest)),
+        }
+    }
+
+    /// From the ring if it reaches that far, otherwise from the store.
+    fn page(&mut self, id: EntityId, link: LinkId, token: u64, right: PageRight) {
+        let Some((from, order)) = right.start() else {
+            self.reply(link, token, replies::page_chunks(&right, self.incarnation, Vec::new()));
+            return;
+        };
+        let ring = self.entities.get(&id).map(|entity| &entity.ring);
+        if let (Some(ring), ReadOrder::Forward) = (ring, order)
+            && ring.front().is_some_and(|oldest| oldest.seq <= from)
+        {
+            let events = ring
+                .iter()
+                .skip_while(|stored| stored.seq < from)
+                .take(right.limit)
+                .map(|stored| (stored.seq, stored.bytes.clone()));
+            let chunks = replies::page_chunks(&right, self.incarnation, events.collect());
+            self.reply(link, token, chunks);
+            return;
+        }
+        let limit = right.limit;
+        let read = self.start_reading(Reading { entity: id, link, token, what: ReadingWhat::Page(right) });
+        self.outputs.push(Output::ReadEvents { read, entity: id, from, order, limit });
+    }
+
+    fn start_reading(&mut self, reading: Reading) -> u64 {
+        self.next_read += 1;
+        self.reading.insert(self.next_read, reading);
+        self.next_read
+    }
+
+    fn list(&mut self, entity: EntityId, link: LinkId, token: u64, kind: u8, after: Option<Bytes>, limit: u64) {
+        let what =
+            ReadingWhat::Listing { kind, limit: rows_limit(limit), after: after.clone(), found: BTreeMap::new() };
+        let read = self.start_reading(Reading { entity, link, token, what });
+        self.outputs.push(Output::ScanRows { read, entity, kind, after });
+    }
+
+    pub(super) fn events_read(&mut self, read: u64, events: Vec<EventRow>) {
+        let Some(Reading { link, token, what: ReadingWhat::Page(right), .. }) = self.reading.remove(&read) else {
+            return;
+        };
+        let events = events.into_iter().map(|row| (row.seq, row.event)).collect();
+        self.reply(link, token, replies::page_chunks(&right, self.incarnation, events));
+    }
+
+    pub(super) fn read_failed(&mut self, read: u64) {
+        if let Some(Reading { link, token, .. }) = self.reading.remove(&read) {
+            let rejection = Rejection { retry_after_ms: 1_000, ..Rejection::new(ErrorCode::Unavailable) };
+            self.outputs.push(Output::Send(link, Down::Read(ReadReply { token, last: true, body: Err(rejection) })));
+        }
+    }
+
+    /// Stored rows, overlaid with those that are released and not stored yet.
+    pub(super) fn rows_scanned(&mut self, read: u64, rows: Vec<StateRow>) {
+        let Some(mut reading) = self.reading.remove(&read) else { return };
+        let entity = reading.entity;
+        let ReadingWhat::Listing { kind, limit, after, found } = &mut reading.what else { return };
+        let last = rows.last().filter(|_| rows.len() >= replies::SCAN_ROWS).map(|row| row.key.key.clone());
+        for row in rows {
+            if let (Ok(id), Some(Ok(value))) = (RowId::from_key(&row.key), row.value.map(Row::from_bytes)) {
+                found.insert(row.key.key, (id, value));
+            }
+        }
+        for (id, row) in self.entities.get(&entity).into_iter().flat_map(|entity| &entity.dirty) {
+            let key = id.key();
+            let behind = after.as_ref().is_none_or(|after| key.key > *after);
+            let before = last.as_ref().is_none_or(|last| key.key <= *last);
+            if key.kind == *kind && behind && before {
+                found.insert(key.key, (id.clone(), row.clone()));
+            }
+        }
+        found.retain(|_, (_, row)| replies::is_listed(row));
+        if let (Some(last), true) = (last, found.len() <= *limit) {
+            let kind = *kind;
+            *after = Some(last.clone());
+            let read = self.start_reading(reading);
+            self.outputs.push(Output::ScanRows { read, entity, kind, after: Some(last) });
+            return;
+        }
+        let found: Vec<(RowId, Row)> = std::mem::take(found).into_values().collect();
+        let body = if *kind == rows_kind::MEMBER {
+            replies::members_page(found, *limit)
+        } else {
+            replies::chats_page(found, *limit, self.entities.get(&entity).map_or(Seq(0), |entity| entity.released.0))
+        };
+        self.reply(reading.link, reading.token, vec![body]);
+    }
+
+    fn reply(&mut self, link: LinkId, token: u64, bodies: Vec<Bytes>) {
+        let count = bodies.len();
+        for (index, body) in bodies.into_iter().enumerate() {
+            let reply = ReadReply { token, last: index + 1 == count, body: Ok(body) };
+            self.outputs.push(Output::Send(link, Down::Read(reply)));
+        }
+    }
+}
+
+fn rows_limit(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(PAGE_ROWS_MAX).clamp(1, PAGE_ROWS_MAX)
+}
+
+const _: () = assert!(replies::SCAN_ROWS >= PAGE_ROWS_MAX);
