@@ -40,6 +40,8 @@ pub struct Connection<S> {
     pub peer: SocketAddr,
     /// Whether TLS protects it.
     pub tls: bool,
+    /// Dropped when the connection is closed, such as its place among those of its address.
+    pub held: Box<dyn Send>,
 }
 
 /// The API's threads.
@@ -185,6 +187,7 @@ async fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let _held = connection.held;
     let peer = Peer { address: connection.peer, tls: connection.tls };
     let router = router.layer(axum::Extension(peer));
     let stream = Prefixed {

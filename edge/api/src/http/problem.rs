@@ -213,6 +213,30 @@ mod tests {
     }
 
     #[test]
+    fn the_document_has_the_status_of_every_code() {
+        let document = include_str!("../../../HTTP.md");
+        for code in ErrorCode::ALL {
+            let status = status_of(*code).as_u16();
+            // 400 is what a code has that is not listed.
+            let row = format!("| {} | `{}` | {status} |", *code as u16, code.label());
+            assert!(
+                status == 400 && *code != ErrorCode::InvalidRequest || document.contains(&row),
+                "HTTP.md has no row {row}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_document_names_every_route() {
+        let (document, table) = (include_str!("../../../HTTP.md"), include_str!("mod.rs"));
+        let routes: Vec<_> = table.split(".route(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(routes.len() > 10, "{routes:?}");
+        for route in routes {
+            assert!(document.contains(&format!(" {route}`")), "HTTP.md does not name {route}");
+        }
+    }
+
+    #[test]
     fn a_wait_is_told_twice_and_never_too_short() {
         let response = Problem::new(ErrorCode::RateLimited).retry_after_ms(1_001).into_response();
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");

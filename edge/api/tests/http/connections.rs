@@ -76,7 +76,7 @@ async fn piped(
     let (hand_over, handed_over) = mpsc::channel(8);
     let (stop, stopping) = watch::channel(false);
     let peer = "127.0.0.1:1".parse().unwrap();
-    let accept = move |stream| Ok(Connection { stream, head: Bytes::new(), peer, tls: false });
+    let accept = move |stream| Ok(Connection { stream, head: Bytes::new(), peer, tls: false, held: Box::new(()) });
     let serving = tokio::spawn(async move {
         let _folder = folder;
         serve(config, parts, Metrics::default(), handed_over, accept, stopping).await
@@ -184,7 +184,13 @@ async fn the_api_serves_and_stops_on_threads_of_its_own() {
     let peer = "127.0.0.1:1".parse().unwrap();
     let accept = move |socket: std::net::TcpStream| {
         socket.set_nonblocking(true)?;
-        Ok(Connection { stream: TcpStream::from_std(socket)?, head: Bytes::new(), peer, tls: false })
+        Ok(Connection {
+            stream: TcpStream::from_std(socket)?,
+            head: Bytes::new(),
+            peer,
+            tls: false,
+            held: Box::new(()),
+        })
     };
     let api = start(ApiConfig::default(), parts, Metrics::default(), handed_over, accept).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -82,8 +82,15 @@ impl Server {
             }
         });
         let (stop, stopping) = watch::channel(false);
-        let accept =
-            |handed: Handed| Ok(Connection { stream: handed.stream, head: handed.head, peer: handed.peer, tls: false });
+        let accept = |handed: Handed| {
+            Ok(Connection {
+                stream: handed.stream,
+                head: handed.head,
+                peer: handed.peer,
+                tls: false,
+                held: Box::new(()),
+            })
+        };
         let serving = tokio::spawn(serve(config, parts, Metrics::default(), handed_over, accept, stopping));
         Self { address, chats, admin_key, identity, stop, serving, _folder: folder }
     }
