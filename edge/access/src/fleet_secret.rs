@@ -197,7 +197,11 @@ pub(crate) fn expand(prk: &Prk, info: &[&[u8]]) -> [u8; SECRET_LEN] {
 }
 
 fn encode_hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .collect()
 }
 
 fn decode_hex(text: &str) -> Option<[u8; SECRET_LEN]> {
