@@ -1,1 +1,8 @@
+//! Loads a Panda server and proves that nothing was lost, doubled, reordered or altered.
+//!
+//! Pure: [`schedule`] (when a send is due), [`checker`] (what must hold), [`transcript`]. The rest does
+//! I/O through `panda-client` and the HTTP API, as any client does.
 
+pub mod checker;
+pub mod schedule;
+pub mod transcript;

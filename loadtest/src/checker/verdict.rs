@@ -1,0 +1,67 @@
+//! What the checker says in the end.
+
+use panda_protocol::ChatId;
+
+use super::VIOLATIONS_KEPT_MAX;
+use super::violation::{Found, Violation};
+
+/// Of one chat.
+#[derive(Debug, Default)]
+pub struct ChatVerdict {
+    pub(super) events: u64,
+    pub(super) deliveries: u64,
+    pub(super) streams: u64,
+    pub(super) sends: u64,
+    pub(super) acked: u64,
+    pub(super) refused: u64,
+    pub(super) unknown: u64,
+    pub(super) violations: u64,
+    pub(super) kept: Vec<Violation>,
+}
+
+/// Of all chats.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Chats judged.
+    pub chats: u64,
+    /// Different events seen, live or in the store.
+    pub events: u64,
+    /// Events that sessions got.
+    pub deliveries: u64,
+    /// Streams of (session, chat).
+    pub streams: u64,
+    /// Sends that left.
+    pub sends: u64,
+    /// Of them, acked.
+    pub acked: u64,
+    /// Of them, refused.
+    pub refused: u64,
+    /// Of them, with an unknown outcome.
+    pub unknown: u64,
+    /// All violations.
+    pub violations: u64,
+    /// The first [`VIOLATIONS_KEPT_MAX`] of them, with the evidence.
+    pub kept: Vec<Found>,
+}
+
+impl Verdict {
+    /// Whether everything held.
+    pub const fn held(&self) -> bool {
+        self.violations == 0
+    }
+
+    /// Takes in a chat's.
+    pub fn add(&mut self, chat: ChatId, of: ChatVerdict) {
+        self.chats += 1;
+        self.events += of.events;
+        self.deliveries += of.deliveries;
+        self.streams += of.streams;
+        self.sends += of.sends;
+        self.acked += of.acked;
+        self.refused += of.refused;
+        self.unknown += of.unknown;
+        self.violations += of.violations;
+        let room = VIOLATIONS_KEPT_MAX.saturating_sub(self.kept.len());
+        self.kept.extend(of.kept.into_iter().take(room).map(|violation| Found { chat, violation }));
+    }
+}

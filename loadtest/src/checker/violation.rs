@@ -1,0 +1,141 @@
+//! What can be wrong, told with the evidence.
+
+use std::fmt;
+
+use panda_protocol::{ChatId, Counter, DeviceId};
+
+/// Who showed an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// This session, live.
+    Session(u32),
+    /// The store, read back by pages.
+    Store,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(number) => write!(f, "session {number}"),
+            Self::Store => f.write_str("the store"),
+        }
+    }
+}
+
+/// A violation and the chat in which it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where.
+    pub chat: ChatId,
+    /// What.
+    pub violation: Violation,
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "chat {}: {}", self.chat, self.violation)
+    }
+}
+
+/// What does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// Events between are missing.
+    Gap { source: Source, expected: u64, got: u64 },
+    /// The last event came again.
+    Repeated { source: Source, seq: u64 },
+    /// An earlier event came after a later one.
+    Reordered { source: Source, expected: u64, got: u64 },
+    /// The stream did not begin where the admission said.
+    WrongStart { session: u32, said: u64, got: u64 },
+    /// The stream ended before the chat's last event.
+    Behind { session: u32, next: u64, head: u64 },
+    /// An event for a chat to which the session does not listen.
+    NotListening { session: u32, seq: u64 },
+    /// Two sources showed other bytes under one seq.
+    Divergence { seq: u64, one: Source, one_digest: u64, other: Source, other_digest: u64 },
+    /// The bytes are not an event, or one of another seq.
+    Unreadable { source: Source, seq: u64, problem: String },
+    /// An acked send is not at the seq of its ack.
+    LostAck { device: DeviceId, counter: Counter, acked: u64, there: String },
+    /// One send made two messages.
+    Duplicate { device: DeviceId, counter: Counter, first: u64, second: u64 },
+    /// A message has another text than was sent.
+    Altered { device: DeviceId, counter: Counter, seq: u64, sent_digest: u64, got_digest: u64 },
+    /// A sender's later message stands before its earlier one.
+    SenderOrder { device: DeviceId, counter: Counter, seq: u64, later_device: DeviceId, later_counter: Counter },
+    /// A refused send is there all the same.
+    RefusedButThere { device: DeviceId, counter: Counter, code: u16, seq: u64 },
+    /// A message of one of our devices that it never sent.
+    NeverSent { device: DeviceId, counter: Counter, seq: u64 },
+    /// Delivered live, but the store does not have it.
+    NotStored { seq: u64, begins_at: u64, head: u64 },
+    /// A message of the transcript was refused for good.
+    NotTaken { user: u32, code: u16, text_digest: u64 },
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gap { source, expected, got } => {
+                write!(f, "GAP: {source} got seq {got} where {expected} was due ({} missing)", got - expected)
+            }
+            Self::Repeated { source, seq } => write!(f, "REPEATED: {source} got seq {seq} twice"),
+            Self::Reordered { source, expected, got } => {
+                write!(f, "REORDERED: {source} got seq {got} where {expected} was due")
+            }
+            Self::WrongStart { session, said, got } => {
+                write!(f, "WRONG START: session {session} was told that events begin at seq {said}, not {got}")
+            }
+            Self::Behind { session, next, head } => {
+                write!(f, "MISSING: session {session} never got seq {next} to {head}")
+            }
+            Self::NotListening { session, seq } => {
+                write!(f, "NOT LISTENING: session {session} got seq {seq} without a subscription")
+            }
+            Self::Divergence { seq, one, one_digest, other, other_digest } => {
+                write!(f, "DIVERGENCE: seq {seq} is {one_digest:016x} in {one} and {other_digest:016x} in {other}")
+            }
+            Self::Unreadable { source, seq, problem } => write!(f, "UNREADABLE: seq {seq} of {source}: {problem}"),
+            Self::NotStored { seq, begins_at, head } => {
+                write!(f, "NOT STORED: seq {seq} was delivered; the store has {begins_at} to {head}")
+            }
+            Self::NotTaken { user, code, text_digest } => {
+                write!(f, "NOT TAKEN: the text {text_digest:016x} of user {user} was refused with {code}")
+            }
+            sent => sent.fmt_send(f),
+        }
+    }
+}
+
+impl Violation {
+    /// Those that concern one send, named by its device and counter.
+    fn fmt_send(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LostAck { device, counter, acked, there } => {
+                write!(f, "LOST ACK: send {counter} of device {device} was acked at seq {acked}; there is {there}")
+            }
+            Self::Duplicate { device, counter, first, second } => {
+                write!(f, "DUPLICATE: send {counter} of device {device} is at seq {first} and at seq {second}")
+            }
+            Self::Altered { device, counter, seq, sent_digest, got_digest } => write!(
+                f,
+                "ALTERED: send {counter} of device {device} had the text {sent_digest:016x}, seq {seq} has {got_digest:016x}"
+            ),
+            Self::SenderOrder { device, counter, seq, later_device, later_counter } => write!(
+                f,
+                "SENDER ORDER: send {counter} of device {device} is at seq {seq}, behind send {later_counter} of device {later_device}, which was sent later"
+            ),
+            Self::RefusedButThere { device, counter, code, seq } => {
+                write!(
+                    f,
+                    "REFUSED BUT THERE: send {counter} of device {device} was refused with {code} and is at seq {seq}"
+                )
+            }
+            Self::NeverSent { device, counter, seq } => {
+                write!(f, "NEVER SENT: seq {seq} says it is send {counter} of device {device}, which did not send it")
+            }
+            _ => Ok(()),
+        }
+    }
+}
