@@ -4,5 +4,9 @@
 //! I/O through `panda-client` and the HTTP API, as any client does.
 
 pub mod checker;
+pub mod limits;
+pub mod provision;
+pub mod recorder;
+pub mod report;
 pub mod schedule;
 pub mod transcript;

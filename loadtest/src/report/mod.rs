@@ -1,0 +1,7 @@
+//! What a run tells: a line a second while it runs, a summary for people, JSON for programs.
+
+mod live;
+mod summary;
+
+pub use live::{Live, line};
+pub use summary::{Checked, Percentiles, Rates, Summary};

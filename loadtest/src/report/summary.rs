@@ -1,0 +1,225 @@
+//! The summary, for people and as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use panda_protocol::ErrorCode;
+use serde::Serialize;
+
+use crate::checker::Verdict;
+use crate::recorder::Recorder;
+
+/// What a run was and what it showed. Its JSON is what scripts read; fields are added, never changed.
+#[derive(Debug, Default, Serialize)]
+pub struct Summary {
+    /// Which scenario.
+    pub scenario: String,
+    /// The seed: the same one makes the same users, chats and sends.
+    pub seed: u64,
+    /// Base URLs.
+    pub targets: Vec<String>,
+    /// `ws`, `quic` or `mixed`.
+    pub transport: String,
+    /// Sessions, or for a replay users.
+    pub sessions: usize,
+    /// Chats.
+    pub chats: usize,
+    /// Seconds that provisioning took.
+    pub provision_s: f64,
+    /// Seconds from the first send that was due to the last answer.
+    pub load_s: f64,
+    /// Totals and what they are a second.
+    pub rates: Rates,
+    /// Send due to ack, in microseconds.
+    pub ack_us: Percentiles,
+    /// Send due to delivery, in microseconds, of every session.
+    pub delivery_us: Percentiles,
+    /// Refusals by label and code.
+    pub refusals: BTreeMap<String, u64>,
+    /// Connections that came back.
+    pub reconnects: u64,
+    /// Whether the checker found nothing; absent where nothing was to check.
+    pub held: Option<bool>,
+    /// How many violations it found.
+    pub violations: u64,
+    /// The first of them, with their evidence.
+    pub evidence: Vec<String>,
+    /// What was checked.
+    pub checked: Checked,
+}
+
+/// Totals and what they are a second.
+#[derive(Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Rates {
+    pub sent: u64,
+    pub acked: u64,
+    pub unknown: u64,
+    pub delivered: u64,
+    pub sent_per_second: f64,
+    pub acked_per_second: f64,
+    pub delivered_per_second: f64,
+}
+
+/// What was checked.
+#[derive(Debug, Default, Serialize)]
+pub struct Checked {
+    /// Different events.
+    pub events: u64,
+    /// Events that sessions got.
+    pub deliveries: u64,
+    /// Streams of (session, chat).
+    pub streams: u64,
+    /// Acked sends, each found at its seq.
+    pub acked: u64,
+}
+
+/// Percentiles of one histogram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Percentiles {
+    pub count: u64,
+    pub p50: u64,
+    pub p90: u64,
+    pub p99: u64,
+    #[serde(rename = "p99.9")]
+    pub p99_9: u64,
+    pub max: u64,
+}
+
+impl From<&Histogram<u64>> for Percentiles {
+    fn from(times: &Histogram<u64>) -> Self {
+        let at = |quantile| times.value_at_quantile(quantile);
+        Self { count: times.len(), p50: at(0.5), p90: at(0.9), p99: at(0.99), p99_9: at(0.999), max: times.max() }
+    }
+}
+
+impl Summary {
+    /// Takes in what was recorded while the load ran for `load`.
+    pub fn recorded(&mut self, recorder: &Recorder, load: Duration) {
+        let seconds = load.as_secs_f64().max(0.001);
+        #[expect(clippy::cast_precision_loss, reason = "a rate is read by people")]
+        let a_second = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Relaxed);
+        let (sent, acked, delivered) = (count(&recorder.sent), count(&recorder.acked), count(&recorder.delivered));
+        self.load_s = load.as_secs_f64();
+        self.rates = Rates {
+            sent,
+            acked,
+            unknown: count(&recorder.unknown),
+            delivered,
+            sent_per_second: a_second(sent),
+            acked_per_second: a_second(acked),
+            delivered_per_second: a_second(delivered),
+        };
+        let times = recorder.times();
+        self.ack_us = Percentiles::from(&times.ack);
+        self.delivery_us = Percentiles::from(&times.delivery);
+        let named = |(code, count)| match ErrorCode::from_u16(code) {
+            Some(known) => (known.to_string(), count),
+            None => (code.to_string(), count),
+        };
+        self.refusals = recorder.refusals().into_iter().map(named).collect();
+        self.reconnects = count(&recorder.reconnects);
+    }
+
+    /// Takes in the checker's verdict.
+    pub fn judged(&mut self, verdict: &Verdict) {
+        self.held = Some(verdict.held());
+        self.violations = verdict.violations;
+        self.evidence = verdict.kept.iter().map(ToString::to_string).collect();
+        self.checked = Checked {
+            events: verdict.events,
+            deliveries: verdict.deliveries,
+            streams: verdict.streams,
+            acked: verdict.acked,
+        };
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Rates { sent, acked, unknown, delivered, .. } = self.rates;
+        writeln!(f, "{}: {} sessions, {} chats, seed {}", self.scenario, self.sessions, self.chats, self.seed)?;
+        writeln!(f, "  load       {:.1} s, provisioned in {:.1} s", self.load_s, self.provision_s)?;
+        writeln!(f, "  sent       {sent} ({:.1}/s), outcome unknown {unknown}", self.rates.sent_per_second)?;
+        writeln!(f, "  acked      {acked} ({:.1}/s)  {}", self.rates.acked_per_second, self.ack_us)?;
+        writeln!(f, "  delivered  {delivered} ({:.1}/s)  {}", self.rates.delivered_per_second, self.delivery_us)?;
+        for (code, count) in &self.refusals {
+            writeln!(f, "  refused    {count} with {code}")?;
+        }
+        writeln!(f, "  reconnects {}", self.reconnects)?;
+        let Checked { events, deliveries, streams, acked } = self.checked;
+        match self.held {
+            None => {}
+            Some(true) => {
+                writeln!(f, "  checker    held: {events} events, {deliveries} deliveries in {streams} streams,")?;
+                writeln!(f, "             {acked} acked sends, and the store read back")?;
+            }
+            Some(false) => {
+                writeln!(f, "  checker    {} VIOLATIONS; the first {}:", self.violations, self.evidence.len())?;
+                self.evidence.iter().try_for_each(|found| writeln!(f, "    {found}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Percentiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = Duration::from_micros;
+        let Self { p50, p90, p99, p99_9, max, .. } = *self;
+        write!(
+            f,
+            "p50 {:.1?}  p90 {:.1?}  p99 {:.1?}  p99.9 {:.1?}  max {:.1?}",
+            time(p50),
+            time(p90),
+            time(p99),
+            time(p99_9),
+            time(max)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use panda_protocol::{ChatId, UserId};
+
+    use super::*;
+    use crate::checker::{Found, Source, Violation};
+
+    #[test]
+    fn the_json_has_what_scripts_read() {
+        let recorder = Recorder::default();
+        recorder.sent.store(10, Relaxed);
+        (1..=9).for_each(|ms| recorder.ack(0, Duration::from_millis(ms)));
+        recorder.refusal(2000);
+        recorder.refusal(2999);
+        let mut summary = Summary { scenario: "steady".into(), ..Summary::default() };
+        summary.recorded(&recorder, Duration::from_secs(2));
+        summary.judged(&Verdict::default());
+        let json = serde_json::to_value(&summary).unwrap();
+        assert_eq!(json["rates"]["sent_per_second"], 5.0);
+        assert_eq!(json["ack_us"]["count"], 9);
+        assert!(json["ack_us"]["p99.9"].as_u64().unwrap() >= 9_000);
+        assert_eq!(json["refusals"], serde_json::json!({"unavailable (2000)": 1, "2999": 1}));
+        assert_eq!(json["held"], true);
+        assert!(summary.to_string().contains("checker    held"));
+    }
+
+    #[test]
+    fn a_violation_is_printed_with_its_evidence() {
+        let user = |byte| UserId::from_random([byte; 16]);
+        let chat = ChatId::direct(user(1), user(2));
+        let violation = Violation::Gap { source: Source::Session(7), expected: 3, got: 5 };
+        let kept = vec![Found { chat, violation }];
+        let mut summary = Summary::default();
+        summary.judged(&Verdict { violations: 1, kept, ..Verdict::default() });
+        let text = summary.to_string();
+        assert!(text.contains("1 VIOLATIONS"), "{text}");
+        assert!(text.contains(&chat.to_string()) && text.contains("session 7 got seq 5 where 3 was due"), "{text}");
+    }
+}
