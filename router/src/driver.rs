@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::links::Links;
-use crate::metrics::RouterMetrics;
+use crate::metrics::{Backlog, RouterMetrics};
 use crate::replies::SCAN_ROWS;
 use crate::shard::load::{flushed_key, load};
 use crate::shard::{Input, Output, Shard, ShardFigures, ShardLimits};
@@ -48,6 +48,7 @@ pub(crate) struct Parts<L, S> {
     pub(crate) links: Rc<RefCell<Links>>,
     pub(crate) outside: mpsc::Receiver<Outside>,
     pub(crate) metrics: RouterMetrics,
+    pub(crate) backlog: Backlog,
     pub(crate) limits: ShardLimits,
     /// Becomes true when the router stops: what is in flight is finished first.
     pub(crate) stop: watch::Receiver<bool>,
@@ -85,6 +86,7 @@ pub(crate) async fn run<L: CommandLog, S: EventStore>(
         work: FuturesUnordered::new(),
         effects: Default::default(),
         figures: ShardFigures::default(),
+        resident: 0,
         gave_up: false,
         started: Instant::now(),
     };
@@ -100,8 +102,8 @@ pub(crate) async fn run<L: CommandLog, S: EventStore>(
             return Ok(());
         }
         let wants_records = driver.core.wants_records();
+        // Not biased: under load every branch is always ready, and none may starve another.
         tokio::select! {
-            biased;
             Some(done) = driver.work.next(), if !driver.work.is_empty() => driver.done(done?),
             count = driver.parts.outside.recv_many(&mut ups, UPS_AT_ONCE) => {
                 if count == 0 {
@@ -115,7 +117,13 @@ pub(crate) async fn run<L: CommandLog, S: EventStore>(
                 }
             }
             records = reader.next(RECORDS_AT_ONCE), if wants_records => driver.core.handle(Input::Records(records?)),
-            _ = tick.tick() => driver.tick(),
+            _ = tick.tick() => {
+                driver.tick();
+                if stopping {
+                    // What became durable since the stop was asked for is stored, too.
+                    driver.core.flush_all();
+                }
+            }
             () = async { drop(stop.wait_for(|stop| *stop).await) }, if !stopping => {
                 stopping = true;
                 driver.core.flush_all();
@@ -131,6 +139,8 @@ struct Driver<L, S> {
     /// Effects on their way to the log: one at a time, in order.
     effects: std::collections::VecDeque<Effect>,
     figures: ShardFigures,
+    /// What this shard has added to the gauge that all shards share.
+    resident: i64,
     gave_up: bool,
     started: Instant,
 }
@@ -154,7 +164,7 @@ impl<L: CommandLog, S: EventStore> Driver<L, S> {
                     }
                 }
                 Output::Backlog(age_ms) => {
-                    self.parts.metrics.backlog_ms.set(i64::try_from(age_ms).unwrap_or(i64::MAX));
+                    self.parts.backlog.announce(self.parts.shard, age_ms, &self.parts.metrics.backlog_ms);
                     links.broadcast(&Down::Backlog { shard: self.parts.shard, age_ms });
                 }
                 Output::GiveUp(reason) => {
@@ -178,10 +188,10 @@ impl<L: CommandLog, S: EventStore> Driver<L, S> {
     fn start(&mut self, output: Output) {
         let store = self.parts.store.clone();
         let done: Done = match output {
-            Output::Load { entity, ids, first } => Box::pin(async move {
+            Output::Load { entity, wanted } => Box::pin(async move {
                 let mut wait = RETRY_MIN;
                 loop {
-                    match load(&store, entity, ids.clone(), first).await {
+                    match load(&store, entity, wanted.clone()).await {
                         Ok(loaded) => return Ok(Input::Loaded(entity, loaded)),
                         Err(error) => wait = retry(error, wait).await?,
                     }
@@ -256,6 +266,9 @@ impl<L: CommandLog, S: EventStore> Driver<L, S> {
         metrics.panics.inc_by(now.panics - before.panics);
         metrics.writes.inc_by(now.writes - before.writes);
         metrics.loads.inc_by(now.loads - before.loads);
+        let resident = i64::try_from(self.core.resident()).unwrap_or(i64::MAX);
+        metrics.resident.inc_by(resident - self.resident);
+        self.resident = resident;
         self.figures = now;
         metrics.link_overflows.inc_by(self.parts.links.borrow_mut().take_overflows());
     }

@@ -65,7 +65,7 @@ pub fn apply(
 ) -> Result<Vec<Event>, Decision> {
     let (_, _, applied) = rows.head_stamp();
     if position <= applied {
-        return Err(Decision::AlreadyApplied);
+        return Err(skipped(rows, record));
     }
     match record {
         Record::Command(command) => {
@@ -80,16 +80,34 @@ pub fn apply(
     }
 }
 
+/// What is left to say of a record whose events are stored already: a command that is still in its
+/// window is answered as the first time.
+fn skipped(rows: &impl Rows, record: &Record) -> Decision {
+    let Record::Command(command) = record else { return Decision::AlreadyApplied };
+    match rows.window(command.actor, command.device).and_then(|window| window.find(command.counter)) {
+        Some(known) if known.digest == command_digest(&command.command) => Decision::Duplicate(known.seq),
+        _ => Decision::AlreadyApplied,
+    }
+}
+
+/// Whether this code knows the record's kind of command. One that does not gives the shard up: what
+/// it cannot apply it must neither refuse nor skip.
+pub fn knows(record: &Record) -> bool {
+    match record {
+        Record::Command(command) => matches!(command.command.first(), None | Some(0x01..=0x07 | 0x40 | 0x41)),
+        Record::Effect(_) | Record::Takeover { .. } | Record::Rules { .. } => true,
+    }
+}
+
 /// Only the command that follows the last applied one of its window is applied.
 fn check_window(rows: &impl Rows, command: &CommandRecord) -> Result<(), Decision> {
     let window = rows.window(command.actor, command.device);
     let last = window.and_then(Window::last).copied();
-    let (highest, seq) = last.map_or((Default::default(), Default::default()), |last| (last.counter, last.seq));
+    let (highest, seq) = last.map(|last| (last.counter, last.seq)).unwrap_or_default();
     if command.counter > highest && command.after == highest {
         return Ok(());
     }
-    let known = window.and_then(|window| window.applied.iter().find(|known| known.counter == command.counter));
-    match known {
+    match window.and_then(|window| window.find(command.counter)) {
         Some(known) if known.digest == command_digest(&command.command) => Err(Decision::Duplicate(known.seq)),
         Some(_) => Err(ErrorCode::CounterReused.into()),
         None => Err(Decision::Rejected(Rejection {

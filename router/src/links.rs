@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use panda_protocol::link::{Down, LinkId};
+use panda_protocol::link::{Down, Events, LinkId};
 use panda_protocol::{EntityId, Generation, Seq};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -15,6 +15,10 @@ use tokio::sync::mpsc::error::TrySendError;
 const WAITING_EVENTS_MAX: usize = 8_192;
 /// Frames in one message of the channel.
 const BATCH_FRAMES: usize = 1_024;
+/// Bytes of events that may wait for a link; beyond, they become heads too.
+const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Frames that may wait before signals are dropped.
+const WAITING_SIGNALS_MAX: usize = 8_192;
 
 #[derive(Debug)]
 struct Link {
@@ -22,6 +26,8 @@ struct Link {
     waiting: VecDeque<Down>,
     /// Events among what waits.
     events: usize,
+    /// Their bytes.
+    bytes: usize,
     /// What replaces events that were dropped.
     heads: HashMap<EntityId, Overflow>,
 }
@@ -44,7 +50,7 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) fn attach(&mut self, id: LinkId, down: mpsc::Sender<Vec<Down>>) {
-        self.links.insert(id, Link { down, waiting: VecDeque::new(), events: 0, heads: HashMap::new() });
+        self.links.insert(id, Link { down, waiting: VecDeque::new(), events: 0, bytes: 0, heads: HashMap::new() });
     }
 
     pub(crate) fn detach(&mut self, id: LinkId) {
@@ -62,8 +68,12 @@ impl Links {
         if link.waiting.is_empty() && link.heads.is_empty() {
             self.touched.push(id);
         }
+        if matches!(down, Down::Signal { .. }) && link.waiting.len() >= WAITING_SIGNALS_MAX {
+            return;
+        }
         if let Down::Events(events) = &down {
-            let full = link.events + events.events.len() > WAITING_EVENTS_MAX;
+            let bytes = bytes_of(events);
+            let full = link.events + events.events.len() > WAITING_EVENTS_MAX || link.bytes + bytes > WAITING_BYTES_MAX;
             // Once an entity has a head waiting, its later events join it: order is kept.
             if full || link.heads.contains_key(&events.entity) {
                 let readmit = events.events.iter().any(|event| event.ends.is_some());
@@ -79,6 +89,7 @@ impl Links {
                 return;
             }
             link.events += events.events.len();
+            link.bytes += bytes;
         }
         link.waiting.push_back(down);
     }
@@ -121,6 +132,7 @@ impl Link {
                     self.waiting.clear();
                     self.heads.clear();
                     self.events = 0;
+                    self.bytes = 0;
                     return true;
                 }
             };
@@ -129,6 +141,7 @@ impl Link {
             for down in &batch {
                 if let Down::Events(events) = down {
                     self.events -= events.events.len();
+                    self.bytes -= bytes_of(events);
                 }
             }
             if self.waiting.is_empty() {
@@ -142,4 +155,8 @@ impl Link {
             permit.send(batch);
         }
     }
+}
+
+fn bytes_of(events: &Events) -> usize {
+    events.events.iter().map(|event| event.event.len()).sum()
 }

@@ -1,8 +1,31 @@
 //! Figures of the router.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use panda_protocol::ShardId;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+/// The age of each shard's oldest unanswered command; cloning shares them.
+#[derive(Clone, Debug)]
+pub(crate) struct Backlog(Arc<Vec<AtomicU64>>);
+
+impl Backlog {
+    pub(crate) fn new(shards: u16) -> Self {
+        Self(Arc::new((0..shards).map(|_| AtomicU64::new(0)).collect()))
+    }
+
+    /// Notes a shard's age; the gauge shows the highest of all shards.
+    pub(crate) fn announce(&self, shard: ShardId, age_ms: u64, gauge: &Gauge) {
+        if let Some(age) = self.0.get(usize::from(shard.0)) {
+            age.store(age_ms, Ordering::Relaxed);
+        }
+        let highest = self.0.iter().map(|age| age.load(Ordering::Relaxed)).max().unwrap_or(0);
+        gauge.set(i64::try_from(highest).unwrap_or(i64::MAX));
+    }
+}
 
 /// Figures of the router; cloning shares them.
 #[derive(Clone, Debug, Default)]

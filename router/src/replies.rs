@@ -66,6 +66,7 @@ pub(crate) fn page_right(
     catch_up: bool,
 ) -> Result<PageRight, Rejection> {
     let (head, _, _) = rows.head_stamp();
+    // One who was removed learns nothing of what came later, its number included.
     let (begins_at, ends_at) = match entity.inbox() {
         Some(owner) if owner == user => (Seq(1), head),
         Some(_) => return Err(Rejection::new(ErrorCode::NotFound)),
@@ -83,7 +84,7 @@ pub(crate) fn page_right(
         return Err(Rejection::new(ErrorCode::InvalidRequest));
     }
     let limit = usize::try_from(limit).unwrap_or(PAGE_EVENTS_MAX);
-    Ok(PageRight { direction, from, limit, begins_at, ends_at, head })
+    Ok(PageRight { direction, from, limit, begins_at, ends_at, head: ends_at })
 }
 
 impl PageRight {

@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 
 use crate::driver::{self, Outside, Parts};
 use crate::links::Links;
-use crate::metrics::RouterMetrics;
+use crate::metrics::{Backlog, RouterMetrics};
 use crate::shard::{ShardLimits, entity_of};
 
 /// Frames that may wait before one shard.
@@ -48,12 +48,12 @@ pub enum RouterError {
 }
 
 enum Control {
-    Attach(LinkId, mpsc::Sender<Vec<Down>>),
+    Attach(LinkId, mpsc::Sender<Vec<Down>>, oneshot::Sender<()>),
     Detach(LinkId),
     Own(ShardId, mpsc::Receiver<Outside>),
 }
 
-/// A running router. Dropping it does not stop it.
+/// A running router. Dropping it ends it without storing its rows.
 pub struct Router {
     threads: Vec<mpsc::Sender<Control>>,
     shards: Arc<Vec<mpsc::Sender<Outside>>>,
@@ -74,6 +74,7 @@ pub async fn start<L: CommandLog, S: EventStore>(
     store: S,
 ) -> Result<Router, RouterError> {
     let metrics = RouterMetrics::default();
+    let backlog = Backlog::new(log.shards());
     let (stop, stopped) = watch::channel(false);
     let ready = Arc::new(AtomicUsize::new(0));
     let mut threads = Vec::new();
@@ -86,6 +87,7 @@ pub async fn start<L: CommandLog, S: EventStore>(
             log: log.clone(),
             store: store.clone(),
             metrics: metrics.clone(),
+            backlog: backlog.clone(),
             stop: stopped.clone(),
             ready: Arc::clone(&ready),
         };
@@ -117,6 +119,12 @@ pub async fn start<L: CommandLog, S: EventStore>(
     }
     let router = Router { threads, shards: Arc::new(senders), stop, ended, ready, metrics };
     append_owed(&log, &store).await?;
+    // Dropping the membership would leave the group: it lives as long as this router owns shards.
+    let mut stop = stopped;
+    tokio::spawn(async move {
+        drop(stop.wait_for(|stop| *stop).await);
+        drop(group);
+    });
     Ok(router)
 }
 
@@ -143,7 +151,10 @@ impl Router {
     pub async fn attach(&self, link: LinkId, mut up: mpsc::Receiver<Up>, down: mpsc::Sender<Vec<Down>>) {
         for thread in &self.threads {
             // A thread that is gone has ended the router; its end is reported elsewhere.
-            drop(thread.send(Control::Attach(link, down.clone())).await);
+            let (done, attached) = oneshot::channel();
+            drop(thread.send(Control::Attach(link, down.clone(), done)).await);
+            // Nothing may be sent to the link before every thread knows it.
+            drop(attached.await);
         }
         let (shards, threads) = (Arc::clone(&self.shards), self.threads.clone());
         tokio::spawn(async move {
@@ -184,10 +195,11 @@ impl Router {
     /// # Errors
     /// Why it ended. Cancel safe.
     pub async fn failed(&mut self) -> RouterError {
-        let ends = self.ended.iter_mut().map(|end| async move { end.await });
-        let mut ends: futures_util::stream::FuturesUnordered<_> = ends.collect();
-        match futures_util::StreamExt::next(&mut ends).await {
-            Some(Ok(Err(error))) => error,
+        let (ended, index, _) = futures_util::future::select_all(self.ended.iter_mut()).await;
+        // Its end was taken: a stop must not wait for it again.
+        drop(self.ended.swap_remove(index));
+        match ended {
+            Ok(Err(error)) => error,
             _ => RouterError::Panic,
         }
     }
@@ -212,6 +224,7 @@ struct Thread<L, S> {
     log: L,
     store: S,
     metrics: RouterMetrics,
+    backlog: Backlog,
     stop: watch::Receiver<bool>,
     ready: Arc<AtomicUsize>,
 }
@@ -231,7 +244,11 @@ impl<L: CommandLog, S: EventStore> Thread<L, S> {
             tokio::select! {
                 biased;
                 control = controls.recv(), if !stopping => match control {
-                    Some(Control::Attach(link, down)) => links.borrow_mut().attach(link, down),
+                    Some(Control::Attach(link, down, done)) => {
+                        links.borrow_mut().attach(link, down);
+                        // Who attached may have gone meanwhile; the link ends by itself then.
+                        let _gone = done.send(());
+                    }
                     Some(Control::Detach(link)) => links.borrow_mut().detach(link),
                     Some(Control::Own(shard, outside)) => {
                         let parts = Parts {
@@ -242,6 +259,7 @@ impl<L: CommandLog, S: EventStore> Thread<L, S> {
                             links: Rc::clone(&links),
                             outside,
                             metrics: self.metrics.clone(),
+                            backlog: self.backlog.clone(),
                             limits: self.config.limits,
                             stop: self.stop.clone(),
                         };

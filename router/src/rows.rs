@@ -64,6 +64,8 @@ pub struct ChatHead {
     pub kind: ChatKind,
     /// Its name.
     pub name: Text,
+    /// The event that gave it this name.
+    pub named: Seq,
     /// How many members it has now.
     pub members: u32,
 }
@@ -132,6 +134,12 @@ impl Window {
     /// The command applied last.
     pub fn last(&self) -> Option<&AppliedCommand> {
         self.applied.back()
+    }
+
+    /// The command of this counter, if it is still remembered.
+    pub fn find(&self, counter: Counter) -> Option<&AppliedCommand> {
+        let index = self.applied.binary_search_by_key(&counter, |known| known.counter).ok()?;
+        self.applied.get(index)
     }
 
     /// Notes an event of a command; of a command with several events, the first counts.

@@ -9,7 +9,7 @@ use panda_protocol::{ErrorCode, Seq, UserId};
 
 use super::{Deciding, live_member};
 use crate::fold::{Decision, nothing_to_do};
-use crate::rows::{MemberRow, RowValue, Rows};
+use crate::rows::{MemberRow, RowId, RowValue, Rows};
 
 fn each_once(mut members: Vec<UserId>) -> Result<Vec<UserId>, Decision> {
     members.sort_unstable();
@@ -77,7 +77,8 @@ pub(super) fn set_role(deciding: &mut Deciding<'_, impl Rows>, user: UserId, rol
     deciding.role(Role::Owner)?;
     let Some(member) = live_member(deciding.rows, user) else { return Err(ErrorCode::NotFound.into()) };
     if member.role == role {
-        return Err(nothing_to_do(member.joined));
+        // The last event that named a live member gave it its role.
+        return Err(nothing_to_do(deciding.rows.row(&RowId::Member(user)).map_or(member.joined, |row| row.seq)));
     }
     deciding.push(Some(user), EventBody::RoleChanged { role });
     Ok(())

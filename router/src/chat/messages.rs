@@ -18,10 +18,10 @@ pub(super) fn send(deciding: &mut Deciding<'_, impl Rows>, format: MessageFormat
 }
 
 pub(super) fn rename(deciding: &mut Deciding<'_, impl Rows>, name: Text) -> Result<(), Decision> {
-    let same = deciding.group()?.name == name;
+    let chat = deciding.group()?;
     deciding.role(Role::Admin)?;
-    if same {
-        return Err(nothing_to_do(deciding.rows.head_stamp().0));
+    if chat.name == name {
+        return Err(nothing_to_do(chat.named));
     }
     deciding.push(None, EventBody::ChatRenamed { name });
     Ok(())

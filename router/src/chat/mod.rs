@@ -99,15 +99,19 @@ pub(crate) fn advance(rows: &mut impl Rows, event: &Event, position: Position) {
     change(rows, RowId::Head, event, |old| {
         let mut head = match old {
             Some(RowValue::Chat(head)) => head,
-            _ => ChatHead { position, kind: ChatKind::Group, name: Default::default(), members: 0 },
+            _ => ChatHead { position, kind: ChatKind::Group, name: Default::default(), named: event.seq, members: 0 },
         };
         head.position = position;
         match &event.body {
             EventBody::ChatCreated { kind, name } => {
                 head.kind = *kind;
                 head.name = name.clone();
+                head.named = event.seq;
             }
-            EventBody::ChatRenamed { name } => head.name = name.clone(),
+            EventBody::ChatRenamed { name } => {
+                head.name = name.clone();
+                head.named = event.seq;
+            }
             EventBody::MemberAdded { .. } => head.members += 1,
             EventBody::MemberRemoved => head.members = head.members.saturating_sub(1),
             _ => {}

@@ -72,6 +72,7 @@ impl Row {
                 out.value(&head.position);
                 out.value(&head.kind);
                 out.bytes(head.name.as_bytes());
+                out.value(&head.named);
                 out.varint(u64::from(head.members));
             }
             RowValue::Inbox(head) => {
@@ -126,6 +127,7 @@ impl Row {
                 position: input.value()?,
                 kind: input.value()?,
                 name: input.text(CHAT_NAME_BYTES_MAX)?,
+                named: input.value()?,
                 members: small(input)?,
             }),
             2 => RowValue::Inbox(InboxHead { position: input.value()?, chats: small(input)?, settings: small(input)? }),

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use bytes::Bytes;
 use panda_protocol::link::{Down, Effect, LinkId, Record};
 use panda_protocol::{EntityId, Position, Seq, Time, UserId};
-use panda_storage::event_store::BUCKET_EVENTS;
 use panda_storage::{EventBatch, EventRow, OwedEffect, SettledEffect};
 
+use super::load::batches;
 use super::reads::Question;
 use crate::rows::{Row, RowId, Rows};
 
@@ -20,7 +20,7 @@ const RING_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) enum Pending {
     /// A command or an effect.
-    Record { record: Record, position: Position, time: Time, since: Time },
+    Record { record: Record, rules: u16, position: Position, time: Time, since: Time },
     /// A question of an edge; it is answered from what was applied before it.
     Question { link: LinkId, question: Question },
 }
@@ -54,6 +54,8 @@ pub(super) struct Batch {
     pub(super) owes: Vec<OwedEffect>,
     pub(super) settles: Vec<SettledEffect>,
     pub(super) releases: Vec<Release>,
+    /// Records and questions that are in it: they count as waiting until they are released.
+    pub(super) taken: usize,
     /// Rows that these events changed, as they are behind the last of them.
     pub(super) touched: HashSet<RowId>,
     pub(super) changed: Vec<(RowId, Row)>,
@@ -61,21 +63,12 @@ pub(super) struct Batch {
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.releases.is_empty()
+        self.rows.is_empty() && self.releases.is_empty() && self.taken == 0
     }
 
     /// One write a bucket, the lower first.
     pub(super) fn writes(&mut self, entity: EntityId) -> Vec<EventBatch> {
-        let mut writes: Vec<EventBatch> = Vec::new();
-        for row in std::mem::take(&mut self.rows) {
-            let bucket = row.seq.0 / BUCKET_EVENTS;
-            match writes.last_mut() {
-                Some(write) if write.rows.last().is_some_and(|last| last.seq.0 / BUCKET_EVENTS == bucket) => {
-                    write.rows.push(row)
-                }
-                _ => writes.push(EventBatch { entity, rows: vec![row], owes: Vec::new(), settles: Vec::new() }),
-            }
-        }
+        let mut writes = batches(entity, std::mem::take(&mut self.rows));
         if let Some(last) = writes.last_mut() {
             // With the last write: an effect is owed only for events that are all there.
             last.owes = std::mem::take(&mut self.owes);
@@ -104,7 +97,6 @@ pub(super) struct Entity {
     /// Rows as of what was released, not stored yet.
     pub(super) dirty: HashMap<RowId, Row>,
     pub(super) flushing: Option<HashMap<RowId, Seq>>,
-    pub(super) flushed: Seq,
     pub(super) dirty_since: Option<Time>,
     /// The newest released events, without a gap, ending with the released head.
     pub(super) ring: VecDeque<Stored>,
@@ -150,6 +142,16 @@ impl Entity {
     /// Those of the rows that are not in memory.
     pub(super) fn missing(&self, ids: Vec<RowId>) -> Vec<RowId> {
         ids.into_iter().filter(|id| !self.rows.contains_key(id)).collect()
+    }
+
+    /// Forgets the questions of a link; returns how many stood in the queue.
+    pub(super) fn drop_link(&mut self, link: LinkId) -> usize {
+        let before = self.queue.len();
+        self.queue.retain(|pending| !matches!(pending, Pending::Question { link: of, .. } if *of == link));
+        for batch in std::iter::once(&mut self.building).chain(&mut self.in_flight) {
+            batch.releases.retain(|release| !matches!(release, Release::Question { link: of, .. } if *of == link));
+        }
+        before - self.queue.len()
     }
 
     pub(super) fn remember(&mut self, stored: Stored) {

@@ -75,7 +75,6 @@ impl Shard {
         entity.flushing =
             Some(entity.dirty.iter().map(|(row, value)| (row.clone(), value.seq)).collect::<HashMap<_, _>>());
         entity.dirty_since = None;
-        entity.flushed = through;
         self.outputs.push(Output::Flush { entity: id, rows, through, time });
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use panda_protocol::event::Event;
+use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
 use panda_protocol::{EntityId, Position, Seq};
 use panda_storage::event_store::BUCKET_EVENTS;
 use panda_storage::{EventBatch, EventRow, EventStore, ReadOrder, RowKey, StoreError};
@@ -38,42 +39,77 @@ pub(crate) fn flushed_key() -> RowKey {
     RowKey { kind: kind::FLUSHED, key: bytes::Bytes::new() }
 }
 
+/// What a load is to bring.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Rows to bring.
+    pub ids: Vec<RowId>,
+    /// The last event that was applied in memory and its position; absent: nothing is in memory, and
+    /// the head is to be found.
+    pub base: Option<(Seq, Position)>,
+    /// With the first load: also the stored events from this position on, because the log is read
+    /// again from there and what they owe to other entities may not have been appended.
+    pub owing_from: Option<Position>,
+}
+
 /// Loads rows. The first load of an entity also finds its head: it reads the flushed cell and the
-/// events behind it, loads every row that these change, and moves all of them to the last whole command.
+/// events behind it, loads every row that these change, and moves all of them to the last whole
+/// command. A later load that meets a row ahead of the base (another owner stored it) brings the
+/// events up to it, too: the row must not be used before them.
 ///
 /// # Errors
 /// What the store returns; [`StoreError::Corrupt`] for rows or events that cannot be read.
-pub(crate) async fn load<S: EventStore>(
-    store: &S,
-    entity: EntityId,
-    ids: Vec<RowId>,
-    first: bool,
-) -> Result<Loaded, StoreError> {
-    let mut loading = Loading::default();
-    read_rows(store, entity, ids, &mut loading).await?;
-    if !first {
-        return Ok(Loaded { rows: loading.rows.into_iter().collect(), ..Loaded::default() });
-    }
-    let cell = store.read_state(entity, vec![flushed_key()]).await?.pop().flatten();
-    let flushed = match cell.and_then(|cell| cell.value) {
-        Some(bytes) => Seq(panda_protocol::Reader::new(bytes).varint().map_err(|error| corrupt(entity, error))?),
-        None => Seq(0),
+pub(crate) async fn load<S: EventStore>(store: &S, entity: EntityId, wanted: Wanted) -> Result<Loaded, StoreError> {
+    let first = wanted.base.is_none();
+    let mut tail = match wanted.base {
+        Some((seq, position)) => Tail { head: seq, position: Some(position), events: Vec::new() },
+        None => {
+            let cell = store.read_state(entity, vec![flushed_key()]).await?.pop().flatten();
+            let flushed = match cell.and_then(|cell| cell.value) {
+                Some(bytes) => panda_protocol::Reader::new(bytes).varint().map_err(|error| corrupt(entity, error))?,
+                None => 0,
+            };
+            Tail { head: Seq(flushed), position: None, events: Vec::new() }
+        }
     };
-    let events = whole_commands(read_behind(store, entity, flushed).await?);
-    if !store.reads_are_durable() {
-        write_tail(store, entity, &events, flushed).await?;
+    let mut loading = Loading::default();
+    read_rows(store, entity, wanted.ids, &mut loading).await?;
+    if first {
+        tail.extend(store, entity).await?;
     }
-    let mut decoded: Vec<(Position, Event)> = Vec::with_capacity(events.len());
-    for row in &events {
-        decoded.push((row.position, Event::from_bytes(&row.event).map_err(|error| corrupt(entity, error))?));
+    let mut touched: HashSet<RowId> = HashSet::new();
+    let mut decoded: Vec<(Position, Event)> = Vec::new();
+    loop {
+        for row in &tail.events[decoded.len()..] {
+            let event = Event::from_bytes(&row.event).map_err(|error| corrupt(entity, error))?;
+            touched.extend(fold::touches(&event));
+            decoded.push((row.position, event));
+        }
+        let missing: Vec<RowId> = touched.iter().filter(|id| !loading.rows.contains_key(*id)).cloned().collect();
+        read_rows(store, entity, missing, &mut loading).await?;
+        let newest = loading.rows.values().flatten().map(|row| row.seq).max().unwrap_or_default();
+        if newest <= tail.head {
+            break;
+        }
+        if !tail.extend(store, entity).await? {
+            return Err(StoreError::Corrupt(format!("{entity} has a row of event {newest} and no such event")));
+        }
     }
-    let touched: HashSet<RowId> = decoded.iter().flat_map(|(_, event)| fold::touches(event)).collect();
-    let missing: Vec<RowId> = touched.iter().filter(|id| !loading.rows.contains_key(*id)).cloned().collect();
-    read_rows(store, entity, missing, &mut loading).await?;
+    // What a minority may hold is made the majority's before anything is built on it. The base's
+    // owner writes what this load brings with its next batch.
+    if first && !store.reads_are_durable() {
+        write_tail(store, entity, &tail.events).await?;
+    }
     for (position, event) in &decoded {
         fold::advance(&mut loading, entity, event, *position);
     }
-    Ok(Loaded { rows: loading.rows.into_iter().collect(), flushed, dirty: touched.into_iter().collect() })
+    let owing = match wanted.owing_from {
+        Some(from) if entity.chat().is_some() => read_owing(store, entity, tail.head, from).await?,
+        _ => Vec::new(),
+    };
+    let events = if first { Vec::new() } else { tail.events };
+    let rows = loading.rows.into_iter().collect();
+    Ok(Loaded { rows, dirty: touched.into_iter().collect(), events, owing })
 }
 
 async fn read_rows<S: EventStore>(
@@ -96,65 +132,115 @@ async fn read_rows<S: EventStore>(
     Ok(())
 }
 
-async fn read_behind<S: EventStore>(store: &S, entity: EntityId, flushed: Seq) -> Result<Vec<EventRow>, StoreError> {
-    let mut events: Vec<EventRow> = Vec::new();
-    let mut next = flushed.next();
-    loop {
-        let page = store.read_events(entity, next, ReadOrder::Forward, LOAD_EVENTS, LOAD_BYTES).await?;
-        if page.is_empty() {
-            return Ok(events);
+/// The events behind a head, as far as they are whole commands.
+struct Tail {
+    head: Seq,
+    /// Of the head's event, if it is known.
+    position: Option<Position>,
+    events: Vec<EventRow>,
+}
+
+impl Tail {
+    /// Reads on. Returns whether there was more.
+    async fn extend<S: EventStore>(&mut self, store: &S, entity: EntityId) -> Result<bool, StoreError> {
+        if self.position.is_none() && self.head > Seq(0) {
+            let head = store.read_events(entity, self.head, ReadOrder::Forward, 1, LOAD_BYTES).await?;
+            self.position = head.first().filter(|row| row.seq == self.head).map(|row| row.position);
         }
-        for row in page {
-            // A row that is not the next one, or of a position that does not follow, is what a
-            // process left that no longer owned the shard: the events end before it.
-            let follows = events.last().is_none_or(|last| {
-                row.position > last.position || row.position == last.position && row.index == last.index + 1
-            });
-            if row.seq != next || !follows {
-                return Ok(events);
+        let mut found: Vec<EventRow> = Vec::new();
+        let mut next = self.head.next();
+        'pages: loop {
+            let page = store.read_events(entity, next, ReadOrder::Forward, LOAD_EVENTS, LOAD_BYTES).await?;
+            if page.is_empty() {
+                break;
             }
-            next = next.next();
-            events.push(row);
+            for row in page {
+                if row.seq != next || !self.follows(found.last(), &row) {
+                    break 'pages;
+                }
+                next = next.next();
+                found.push(row);
+            }
+        }
+        // Without the last command if it is not all there.
+        while found.last().is_some_and(|last| last.index + 1 != last.count) {
+            found.pop();
+        }
+        let Some(last) = found.last() else { return Ok(false) };
+        self.head = last.seq;
+        self.position = Some(last.position);
+        self.events.extend(found);
+        Ok(true)
+    }
+
+    /// A row that does not go on with its command, or of a position that does not follow, is what a
+    /// process left that no longer owned the shard: the events end before it.
+    fn follows(&self, last: Option<&EventRow>, row: &EventRow) -> bool {
+        match last {
+            Some(last) if last.index + 1 < last.count => {
+                row.position == last.position && row.index == last.index + 1 && row.count == last.count
+            }
+            Some(last) => row.position > last.position && row.index == 0,
+            None => self.position.is_none_or(|position| row.position > position) && row.index == 0,
         }
     }
 }
 
-/// Without the last command if it is not all there.
-fn whole_commands(mut events: Vec<EventRow>) -> Vec<EventRow> {
-    while events.last().is_some_and(|last| last.index + 1 != last.count) {
-        events.pop();
-    }
-    events
-}
-
-/// What a minority may hold is made the majority's before anything is built on it.
-async fn write_tail<S: EventStore>(
+/// The stored events up to `head` that records from `from` on made, rising.
+async fn read_owing<S: EventStore>(
     store: &S,
     entity: EntityId,
-    behind: &[EventRow],
-    flushed: Seq,
-) -> Result<(), StoreError> {
-    let head = behind.last().map_or(flushed, |last| last.seq);
-    if head == Seq(0) {
-        return Ok(());
-    }
-    let mut tail = store.read_events(entity, head, ReadOrder::Backward, TAIL_EVENTS, LOAD_BYTES).await?;
-    tail.reverse();
-    let mut writes: Vec<EventBatch> = Vec::new();
-    for row in tail {
-        match writes.last_mut() {
-            Some(write)
-                if write.rows.last().is_some_and(|last| last.seq.0 / BUCKET_EVENTS == row.seq.0 / BUCKET_EVENTS) =>
-            {
-                write.rows.push(row)
+    head: Seq,
+    from: Position,
+) -> Result<Vec<(Seq, bytes::Bytes)>, StoreError> {
+    let mut owing = Vec::new();
+    let mut next = head;
+    'pages: while next > Seq(0) {
+        let page = store.read_events(entity, next, ReadOrder::Backward, LOAD_EVENTS, LOAD_BYTES).await?;
+        let Some(last) = page.last() else { break };
+        next = Seq(last.seq.0.saturating_sub(1));
+        for row in page {
+            if row.position < from {
+                break 'pages;
             }
-            _ => writes.push(EventBatch { entity, rows: vec![row], owes: Vec::new(), settles: Vec::new() }),
+            owing.push((row.seq, row.event));
         }
     }
-    for write in writes {
-        store.write_events(write).await?;
+    owing.reverse();
+    Ok(owing)
+}
+
+/// Writes the rows that were found once more: at most the last 128 are not everywhere yet, because
+/// an owner has one write of that size in flight. They are those that were read, not read again:
+/// another read may find fewer.
+async fn write_tail<S: EventStore>(store: &S, entity: EntityId, found: &[EventRow]) -> Result<(), StoreError> {
+    let tail = found[found.len().saturating_sub(TAIL_EVENTS)..].to_vec();
+    for batch in batches(entity, tail) {
+        store.write_events(batch).await?;
     }
     Ok(())
+}
+
+/// Cuts rows into writes, the lower first: one bucket each, and within the limits of a write.
+pub(super) fn batches(entity: EntityId, rows: Vec<EventRow>) -> Vec<EventBatch> {
+    let mut writes: Vec<EventBatch> = Vec::new();
+    let mut bytes = 0;
+    for row in rows {
+        let fits = writes.last().and_then(|write| write.rows.last()).is_some_and(|last| {
+            last.seq.0 / BUCKET_EVENTS == row.seq.0 / BUCKET_EVENTS && bytes + row.event.len() <= WRITE_BYTES_MAX
+        });
+        match writes.last_mut() {
+            Some(write) if fits && write.rows.len() < COMMAND_EVENTS_MAX => {
+                bytes += row.event.len();
+                write.rows.push(row);
+            }
+            _ => {
+                bytes = row.event.len();
+                writes.push(EventBatch { entity, rows: vec![row], owes: Vec::new(), settles: Vec::new() });
+            }
+        }
+    }
+    writes
 }
 
 fn corrupt(entity: EntityId, error: panda_protocol::DecodeError) -> StoreError {

@@ -16,7 +16,7 @@
 
 mod entity;
 mod flush;
-pub(crate) mod load;
+pub mod load;
 mod pipeline;
 mod reads;
 
@@ -30,7 +30,8 @@ use panda_storage::{EventBatch, EventRow, LogRecord, ReadOrder, StateRow};
 use smallvec::SmallVec;
 
 use self::entity::{Entity, Pending};
-use crate::fold::RULES_CURRENT;
+use self::load::Wanted;
+use crate::fold::{self, RULES_CURRENT};
 use crate::rows::RowId;
 
 /// Limits of one shard.
@@ -88,11 +89,13 @@ pub enum Input {
 pub struct Loaded {
     /// Rows as of `head` or later.
     pub rows: Vec<(RowId, Option<crate::rows::Row>)>,
-    /// Through which seq every row is stored.
-    pub flushed: Seq,
-    /// The first load of the entity also brings rows that events behind `flushed` changed: they are
-    /// to be flushed again.
+    /// The first load of the entity also brings rows that events behind the flushed cell changed:
+    /// they are to be flushed again.
     pub dirty: Vec<RowId>,
+    /// A later load: events of another owner, from the base up to the newest of these rows.
+    pub events: Vec<EventRow>,
+    /// Stored events whose effects may not have been appended.
+    pub owing: Vec<(Seq, Bytes)>,
 }
 
 /// What is to be done.
@@ -102,10 +105,8 @@ pub enum Output {
     Load {
         /// Of this entity.
         entity: EntityId,
-        /// These rows.
-        ids: Vec<RowId>,
-        /// Whether nothing of it is in memory.
-        first: bool,
+        /// What to bring.
+        wanted: Wanted,
     },
     /// Write these batches in order and say [`Input::Written`] once all are durable.
     Write(Vec<EventBatch>),
@@ -185,6 +186,9 @@ pub struct Shard {
     entities: hashbrown::HashMap<EntityId, Entity>,
     interest: hashbrown::HashMap<EntityId, SmallVec<[LinkId; 2]>>,
     devices: hashbrown::HashMap<UserId, SmallVec<[Attached; 1]>>,
+    /// From where the log is read.
+    start: Position,
+    given_up: bool,
     /// Behind the last record taken.
     consumed: Position,
     queued: usize,
@@ -222,6 +226,8 @@ impl Shard {
             entities: Default::default(),
             interest: Default::default(),
             devices: Default::default(),
+            start,
+            given_up: false,
             consumed: start,
             queued: 0,
             waiting: reads::Waiting::default(),
@@ -237,6 +243,9 @@ impl Shard {
 
     /// Takes in what happened.
     pub fn handle(&mut self, input: Input) {
+        if self.given_up {
+            return;
+        }
         match input {
             Input::Records(records) => records.into_iter().for_each(|record| self.record(record)),
             Input::Up(link, up) => self.up(link, up),
@@ -279,29 +288,38 @@ impl Shard {
     }
 
     fn record(&mut self, record: LogRecord) {
-        let LogRecord { position, time, record } = record;
-        self.consumed = Position { offset: position.offset + 1, ..position };
-        let Ok(record) = Record::from_bytes(record) else {
-            self.outputs.push(Output::GiveUp("a record of the log is of a version that this router does not know"));
+        if self.given_up {
             return;
+        }
+        let LogRecord { position, time, record } = record;
+        let Some(record) = Record::from_bytes(record).ok().filter(fold::knows) else {
+            return self.give_up("a record of the log is of a version or kind that this router does not know");
         };
+        self.consumed = Position { offset: position.offset + 1, ..position };
         match &record {
             Record::Takeover { router, .. } if *router != self.router && position.offset > self.generation.0 => {
-                self.outputs.push(Output::GiveUp("another router took the shard over"));
+                return self.give_up("another router took the shard over");
             }
             Record::Rules { version } if *version > RULES_CURRENT => {
-                self.outputs.push(Output::GiveUp("the shard's rules are newer than this router's"));
+                return self.give_up("the shard's rules are newer than this router's");
             }
-            Record::Rules { version } => self.rules = *version,
+            // Records that wait are decided under the rules that held where they stand.
+            Record::Rules { version } => self.rules = self.rules.max(*version),
             Record::Takeover { .. } => {}
             Record::Command(_) | Record::Effect(_) => {
                 if let Some(entity) = record.entity() {
-                    let since = self.now;
-                    self.enqueue(entity, Pending::Record { record, position, time, since });
+                    let (since, rules) = (self.now, self.rules);
+                    self.enqueue(entity, Pending::Record { record, rules, position, time, since });
                 }
             }
         }
         self.admit_waiting_reads();
+    }
+
+    /// Nothing more is taken in or let out: what is released from here on is another owner's matter.
+    fn give_up(&mut self, reason: &'static str) {
+        self.given_up = true;
+        self.outputs.push(Output::GiveUp(reason));
     }
 
     fn enqueue(&mut self, id: EntityId, pending: Pending) {
@@ -370,6 +388,11 @@ impl Shard {
             attached.retain(|attached| attached.link != link);
             !attached.is_empty()
         });
+        // A question that is still to be answered would state interest of a link that is gone.
+        self.waiting.drop_link(link);
+        for entity in self.entities.values_mut() {
+            self.queued -= entity.drop_link(link);
+        }
     }
 
     fn answer_unknown(&mut self, link: LinkId, token: u64) {

@@ -9,6 +9,7 @@ use panda_protocol::{EntityId, ErrorCode, Position, Time};
 use panda_storage::{EventRow, OwedEffect, SettledEffect};
 
 use super::entity::{Batch, Entity, Pending, Release, Stored};
+use super::load::Wanted;
 use super::{Loaded, Output, Shard};
 use crate::fold::{self, Decision};
 use crate::rows::{RowId, Rows};
@@ -31,25 +32,36 @@ impl Shard {
             if !missing.is_empty() {
                 entity.loading = true;
                 self.figures.loads += 1;
-                self.outputs.push(Output::Load { entity: id, ids: missing, first: !entity.loaded });
+                let (seq, _, applied) = entity.head_stamp();
+                let base = entity.loaded.then_some((seq, applied));
+                // Only what stands before this owner's Takeover may be stored by another one.
+                let owing_from = match next {
+                    Pending::Record { position, .. } if base.is_none() && position.offset < self.generation.0 => {
+                        Some(self.start)
+                    }
+                    _ => None,
+                };
+                self.outputs.push(Output::Load { entity: id, wanted: Wanted { ids: missing, base, owing_from } });
                 break;
             }
             let Some(pending) = entity.queue.pop_front() else { break };
             match pending {
                 Pending::Question { link, question } => {
-                    self.queued -= 1;
+                    entity.building.taken += 1;
                     let decided = question.decide(entity, self.incarnation);
                     entity.building.releases.push(Release::Question { link, question, decided });
                 }
-                Pending::Record { record, position, time, since } => {
-                    if let Err(record) = self.command(id, record, position, time) {
+                Pending::Record { record, rules, position, time, since } => {
+                    entity.building.taken += 1;
+                    if let Err(record) = self.command(id, record, rules, position, time) {
                         // The batch is full: the command opens the next one.
                         if let Some(entity) = self.entities.get_mut(&id) {
-                            entity.queue.push_front(Pending::Record { record: *record, position, time, since });
+                            entity.building.taken -= 1;
+                            let record = *record;
+                            entity.queue.push_front(Pending::Record { record, rules, position, time, since });
                         }
                         break;
                     }
-                    self.queued -= 1;
                 }
             }
             self.write(id);
@@ -58,13 +70,19 @@ impl Shard {
     }
 
     /// Applies one record. Hands it back if its events do not fit into the batch that is being built.
-    fn command(&mut self, id: EntityId, record: Record, position: Position, time: Time) -> Result<(), Box<Record>> {
+    fn command(
+        &mut self,
+        id: EntityId,
+        record: Record,
+        rules: u16,
+        position: Position,
+        time: Time,
+    ) -> Result<(), Box<Record>> {
         let Some(entity) = self.entities.get_mut(&id) else { return Ok(()) };
         if entity.poisoned {
             self.refuse(id, &record, Rejection::new(ErrorCode::OutcomeUnknown));
             return Ok(());
         }
-        let rules = self.rules;
         let applied = catch_unwind(AssertUnwindSafe(|| fold::apply(rules, &*entity, &record, position, time)));
         match applied {
             Ok(Ok(events)) => return self.take_events(id, record, position, events),
@@ -176,7 +194,10 @@ impl Shard {
 
     /// Everything of the batch is durable: let it go, in order.
     fn release(&mut self, id: EntityId, batch: Batch) {
+        self.queued -= batch.taken;
         let mut events: Vec<LinkEvent> = Vec::new();
+        // Behind the events in one frame: who hears that a removal is done, hears it after it was sent.
+        let mut answers: Vec<Output> = Vec::new();
         for release in batch.releases {
             match release {
                 Release::Event(stored) => {
@@ -190,15 +211,17 @@ impl Shard {
                     }
                     entity.remember(*stored);
                 }
-                Release::Send(link, down) => self.outputs.push(Output::Send(link, down)),
+                Release::Send(link, down) => answers.push(Output::Send(link, down)),
                 Release::Question { link, question, decided } => {
                     // A question sees the events before it as sent already.
                     self.send_events(id, std::mem::take(&mut events));
+                    self.outputs.append(&mut answers);
                     self.answer_question(id, link, question, decided);
                 }
             }
         }
         self.send_events(id, events);
+        self.outputs.append(&mut answers);
         let now = self.now;
         if let Some(entity) = self.entities.get_mut(&id) {
             if !batch.changed.is_empty() {
@@ -219,24 +242,54 @@ impl Shard {
     pub(super) fn loaded(&mut self, id: EntityId, loaded: Loaded) {
         let Some(entity) = self.entities.get_mut(&id) else { return };
         entity.loading = false;
-        if !entity.loaded {
-            entity.loaded = true;
-            entity.flushed = loaded.flushed;
-        }
+        let first = !std::mem::replace(&mut entity.loaded, true);
         for (row, value) in loaded.rows {
-            entity.rows.insert(row, value);
+            // What is in memory is as of the head, or ahead of what is stored.
+            entity.rows.entry(row).or_insert(value);
         }
-        let (seq, time, _) = entity.head_stamp();
-        if entity.in_flight.is_none() && entity.building.rows.is_empty() {
+        if first {
+            let (seq, time, _) = entity.head_stamp();
             entity.released = (seq, time);
-        }
-        for row in loaded.dirty {
-            if let Some(value) = entity.row(&row).cloned() {
-                entity.dirty.insert(row, value);
-                entity.dirty_since.get_or_insert(self.now);
+            for row in loaded.dirty {
+                if let Some(value) = entity.row(&row).cloned() {
+                    entity.dirty.insert(row, value);
+                    entity.dirty_since.get_or_insert(self.now);
+                }
             }
         }
+        self.append_owing(id, &loaded.owing);
+        self.adopt(id, loaded.events);
         self.run(id);
+    }
+
+    /// Events that another owner stored and this one has not applied: they take the way of its own,
+    /// so that they are everywhere before anything is built on them, and leave in order.
+    fn adopt(&mut self, id: EntityId, rows: Vec<EventRow>) {
+        let Some(entity) = self.entities.get_mut(&id) else { return };
+        for row in rows {
+            let Ok(event) = Event::from_bytes(&row.event) else { return };
+            // A row that was loaded reflects the event already, and is still to be stored.
+            entity.building.touched.extend(fold::touches(&event));
+            fold::advance(entity, id, &event, row.position);
+            let effects = fold::effects(id, &event, &row.event);
+            entity.building.bytes += row.event.len();
+            let stored =
+                Stored { seq: row.seq, time: row.time, ends: fold::ends(&event), bytes: row.event.clone(), effects };
+            entity.building.rows.push(row);
+            entity.building.releases.push(Release::Event(Box::new(stored)));
+        }
+        self.write(id);
+    }
+
+    /// What stored events owe to other entities is appended again; a target takes it once.
+    fn append_owing(&mut self, id: EntityId, owing: &[(panda_protocol::Seq, bytes::Bytes)]) {
+        for (_, bytes) in owing {
+            let Ok(event) = Event::from_bytes(bytes) else { continue };
+            for effect in fold::effects(id, &event, bytes) {
+                self.effects_pending += 1;
+                self.outputs.push(Output::AppendEffect(effect));
+            }
+        }
     }
 
     /// Rows in memory that are also stored are dropped when there are too many; the head stays.

@@ -60,7 +60,57 @@ pub(super) struct Reading {
 #[derive(Debug)]
 enum ReadingWhat {
     Page(PageRight),
-    Listing { kind: u8, limit: usize, after: Option<Bytes>, found: BTreeMap<Bytes, (RowId, Row)> },
+    Listing(Listing),
+}
+
+/// Rows as of a head or later: those that were not stored when the listing began lie over those that
+/// the store gives, because they may be stored, and be forgotten here, between two reads of it.
+#[derive(Debug)]
+struct Listing {
+    kind: u8,
+    limit: usize,
+    head: Seq,
+    unstored: BTreeMap<Bytes, (RowId, Row)>,
+    found: BTreeMap<Bytes, (RowId, Row)>,
+}
+
+impl Listing {
+    /// Takes what a scan gave. Returns behind which key to scan on, if that is needed.
+    fn take(&mut self, rows: Vec<StateRow>) -> Option<Bytes> {
+        let last = rows.last().filter(|_| rows.len() >= replies::SCAN_ROWS).map(|row| row.key.key.clone());
+        for row in rows {
+            if let (Ok(id), Some(Ok(value))) = (RowId::from_key(&row.key), row.value.map(Row::from_bytes)) {
+                self.found.insert(row.key.key, (id, value));
+            }
+        }
+        let within = match &last {
+            Some(last) => {
+                let behind = self.unstored.split_off(last);
+                let mut within = std::mem::replace(&mut self.unstored, behind);
+                within.extend(self.unstored.remove_entry(last));
+                within
+            }
+            None => std::mem::take(&mut self.unstored),
+        };
+        for (key, (id, row)) in within {
+            if self.found.get(&key).is_none_or(|(_, stored)| stored.seq < row.seq) {
+                self.found.insert(key, (id, row));
+            }
+        }
+        self.found.retain(|_, (_, row)| replies::is_listed(row));
+        last.filter(|_| self.found.len() <= self.limit)
+    }
+}
+
+impl Waiting {
+    pub(super) fn drop_link(&mut self, link: LinkId) {
+        let lists = self.until.iter_mut().map(|(_, questions)| questions);
+        for questions in lists.chain(&mut self.asked).chain(std::iter::once(&mut self.unasked)) {
+            let before = questions.len();
+            questions.retain(|(of, _)| *of != link);
+            self.count -= before - questions.len();
+        }
+    }
 }
 
 impl Question {
@@ -238,8 +288,21 @@ impl Shard {
     }
 
     fn list(&mut self, entity: EntityId, link: LinkId, token: u64, kind: u8, after: Option<Bytes>, limit: u64) {
-        let what =
-            ReadingWhat::Listing { kind, limit: rows_limit(limit), after: after.clone(), found: BTreeMap::new() };
+        let memory = self.entities.get(&entity);
+        let listing = Listing {
+            kind,
+            limit: rows_limit(limit),
+            head: memory.map_or(Seq(0), |memory| memory.released.0),
+            unstored: memory
+                .into_iter()
+                .flat_map(|memory| &memory.dirty)
+                .map(|(id, row)| (id.key(), (id.clone(), row.clone())))
+                .filter(|(key, _)| key.kind == kind && after.as_ref().is_none_or(|after| key.key > *after))
+                .map(|(key, row)| (key.key, row))
+                .collect(),
+            found: BTreeMap::new(),
+        };
+        let what = ReadingWhat::Listing(listing);
         let read = self.start_reading(Reading { entity, link, token, what });
         self.outputs.push(Output::ScanRows { read, entity, kind, after });
     }
@@ -259,38 +322,21 @@ impl Shard {
         }
     }
 
-    /// Stored rows, overlaid with those that are released and not stored yet.
+    /// Stored rows, overlaid with those that were released and not stored when the listing began.
     pub(super) fn rows_scanned(&mut self, read: u64, rows: Vec<StateRow>) {
         let Some(mut reading) = self.reading.remove(&read) else { return };
-        let entity = reading.entity;
-        let ReadingWhat::Listing { kind, limit, after, found } = &mut reading.what else { return };
-        let last = rows.last().filter(|_| rows.len() >= replies::SCAN_ROWS).map(|row| row.key.key.clone());
-        for row in rows {
-            if let (Ok(id), Some(Ok(value))) = (RowId::from_key(&row.key), row.value.map(Row::from_bytes)) {
-                found.insert(row.key.key, (id, value));
-            }
-        }
-        for (id, row) in self.entities.get(&entity).into_iter().flat_map(|entity| &entity.dirty) {
-            let key = id.key();
-            let behind = after.as_ref().is_none_or(|after| key.key > *after);
-            let before = last.as_ref().is_none_or(|last| key.key <= *last);
-            if key.kind == *kind && behind && before {
-                found.insert(key.key, (id.clone(), row.clone()));
-            }
-        }
-        found.retain(|_, (_, row)| replies::is_listed(row));
-        if let (Some(last), true) = (last, found.len() <= *limit) {
-            let kind = *kind;
-            *after = Some(last.clone());
+        let ReadingWhat::Listing(listing) = &mut reading.what else { return };
+        if let Some(after) = listing.take(rows) {
+            let (entity, kind) = (reading.entity, listing.kind);
             let read = self.start_reading(reading);
-            self.outputs.push(Output::ScanRows { read, entity, kind, after: Some(last) });
+            self.outputs.push(Output::ScanRows { read, entity, kind, after: Some(after) });
             return;
         }
-        let found: Vec<(RowId, Row)> = std::mem::take(found).into_values().collect();
-        let body = if *kind == rows_kind::MEMBER {
-            replies::members_page(found, *limit)
+        let found: Vec<(RowId, Row)> = std::mem::take(&mut listing.found).into_values().collect();
+        let body = if listing.kind == rows_kind::MEMBER {
+            replies::members_page(found, listing.limit)
         } else {
-            replies::chats_page(found, *limit, self.entities.get(&entity).map_or(Seq(0), |entity| entity.released.0))
+            replies::chats_page(found, listing.limit, listing.head)
         };
         self.reply(reading.link, reading.token, vec![body]);
     }

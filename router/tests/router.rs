@@ -1,0 +1,148 @@
+//! A whole router over a log and a store in memory, with one link.
+
+#[allow(dead_code, reason = "the simulation uses the rest of it")]
+mod support;
+
+use panda_protocol::codec::Writer;
+use panda_protocol::event::{Event, EventBody, MessageFormat};
+use panda_protocol::frame::{CommandBody, Direction};
+use panda_protocol::link::{Admit, CommandOrigin, CommandRecord, Down, LinkId, Outcome, Read, ReadQuery, Record, Up};
+use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Seq, UserId};
+use panda_router::shard::ShardLimits;
+use panda_router::{RouterConfig, start};
+use panda_storage::CommandLog;
+use tokio::sync::mpsc;
+
+use support::log::MemoryLog;
+use support::store::MemoryStore;
+
+const LINK: LinkId = LinkId(7);
+
+fn user(number: u8) -> UserId {
+    UserId::from_random([number; 16])
+}
+
+fn device(number: u8) -> DeviceId {
+    DeviceId::from_random([number; 16])
+}
+
+struct Edge {
+    log: MemoryLog,
+    up: mpsc::Sender<Up>,
+    down: mpsc::Receiver<Vec<Down>>,
+    waiting: Vec<Down>,
+    token: u64,
+}
+
+impl Edge {
+    /// The next frame that is not backlog news.
+    async fn next(&mut self) -> Down {
+        loop {
+            if !self.waiting.is_empty() {
+                return self.waiting.remove(0);
+            }
+            self.waiting = self.down.recv().await.expect("the router lives");
+            self.waiting.retain(|down| !matches!(down, Down::Backlog { .. }));
+        }
+    }
+
+    fn command(&mut self, entity: EntityId, actor: UserId, counter: u64, body: &CommandBody) -> u64 {
+        self.token += 1;
+        let mut command = Writer::with_capacity(64);
+        body.encode(&mut command);
+        let record = Record::Command(CommandRecord {
+            origin: CommandOrigin { link: LINK, token: self.token },
+            entity,
+            actor,
+            device: device(actor.as_bytes()[1]),
+            counter: Counter(counter),
+            after: Counter(counter - 1),
+            command: command.freeze(),
+        });
+        let appended = self.log.append(entity.shard(self.log.shards()), record.to_bytes());
+        assert!(appended.is_ok());
+        self.token
+    }
+
+    async fn answer(&mut self, token: u64) -> Outcome {
+        loop {
+            if let Down::Answer(answer) = self.next().await {
+                assert_eq!(answer.token, token);
+                return answer.outcome;
+            }
+        }
+    }
+
+    async fn ask(&mut self, up: Up) -> Down {
+        self.up.send(up).await.expect("the router lives");
+        loop {
+            let down = self.next().await;
+            if matches!(down, Down::Admitted(_) | Down::Read(_)) {
+                return down;
+            }
+        }
+    }
+}
+
+async fn start_over(log: &MemoryLog, store: &MemoryStore, router: u64) -> (panda_router::Router, Edge) {
+    let config = RouterConfig { router, threads: 2, limits: ShardLimits::default() };
+    let router = start(config, log.clone(), store.clone()).await.expect("it starts");
+    let (up, ups) = mpsc::channel(64);
+    let (downs, down) = mpsc::channel(64);
+    router.attach(LINK, ups, downs).await;
+    (router, Edge { log: log.clone(), up, down, waiting: Vec::new(), token: 0 })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_become_events_and_answers_and_pages_and_a_restart_remembers_them() {
+    let (log, store) = (MemoryLog::new(4), MemoryStore::new(1, true));
+    let (router, mut edge) = start_over(&log, &store, 1).await;
+    let (ann, ben) = (user(1), user(2));
+    let chat = ChatId::group(ann, device(1), Counter(1));
+    let create = CommandBody::CreateGroup { name: "tea".into(), members: vec![ben] };
+    let token = edge.command(chat.into(), ann, 1, &create);
+    assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(1)));
+
+    let admit = Admit { token: 90, user: ben, entity: chat.into(), cursor: None, member_at: None };
+    let Down::Admitted(admitted) = edge.ask(Up::Admit(admit)).await else { panic!("an admission was asked for") };
+    assert_eq!(admitted.outcome.expect("ben is a member").head, Seq(3));
+    let admit = Admit { token: 91, user: user(3), entity: chat.into(), cursor: None, member_at: None };
+    let Down::Admitted(admitted) = edge.ask(Up::Admit(admit)).await else { panic!("an admission was asked for") };
+    assert_eq!(admitted.outcome.expect_err("a stranger").code, ErrorCode::NotMember);
+
+    let say = CommandBody::Send { format: MessageFormat::Text, text: "hello".into() };
+    let token = edge.command(chat.into(), ann, 2, &say);
+    let Down::Events(events) = edge.next().await else { panic!("the event comes before the answer") };
+    let event = Event::from_bytes(&events.events[0].event).expect("canonical bytes");
+    assert!(matches!(event.body, EventBody::MessageSent { text, .. } if text.as_str() == "hello"));
+    assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(4)));
+
+    let page = ReadQuery::Page { direction: Direction::Forward, from: Seq(1), limit: 10 };
+    let read = Read { token: 92, user: ben, entity: chat.into(), query: page };
+    let Down::Read(reply) = edge.ask(Up::Read(read.clone())).await else { panic!("a page was asked for") };
+    let before = reply.body.expect("ben may read");
+    let listed = Read { query: ReadQuery::Chats { after: None, limit: 10 }, entity: ben.into(), ..read.clone() };
+    // The effect follows the event through the log; more: no; head 1, one entry.
+    let joined = async {
+        loop {
+            let Down::Read(reply) = edge.ask(Up::Read(listed.clone())).await else { panic!("a listing was asked for") };
+            let body = reply.body.expect("the own inbox");
+            if body[..3] == [0, 1, 1] {
+                return;
+            }
+            assert_eq!(body[..3], [0, 0, 0]);
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), joined).await.expect("ben is told of the chat");
+    assert!(router.ready());
+    drop(edge);
+    router.stop().await.expect("it stops cleanly");
+
+    let (router, mut edge) = start_over(&log, &store, 2).await;
+    let Down::Read(reply) = edge.ask(Up::Read(read)).await else { panic!("a page was asked for") };
+    assert_eq!(reply.body.expect("ben may read"), before);
+    let token = edge.command(chat.into(), ann, 2, &say);
+    assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(4)));
+    drop(edge);
+    router.stop().await.expect("it stops cleanly");
+}

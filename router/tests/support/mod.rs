@@ -1,0 +1,4 @@
+//! A store of three replicas and a log, in memory, that tests can break.
+
+pub(crate) mod log;
+pub(crate) mod store;

@@ -1,0 +1,276 @@
+//! An event store of three replicas in memory. A write reaches them one by one, in any order, and is
+//! durable once two have it; a read asks two and takes what has the higher time. What is on its way
+//! goes on when the writer is gone, late or never.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use panda_protocol::{EntityId, Incarnation, Seq, ShardId, Time};
+use panda_storage::{
+    Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, StateRow, StoreError,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+#[derive(Clone)]
+enum Change {
+    Events(EventBatch),
+    State(EntityId, Vec<StateRow>),
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Replica {
+    pub(crate) events: BTreeMap<(EntityId, Seq), EventRow>,
+    pub(crate) state: BTreeMap<(EntityId, RowKey), StateRow>,
+}
+
+impl Replica {
+    fn take(&mut self, change: &Change) {
+        match change {
+            Change::Events(batch) => {
+                for row in &batch.rows {
+                    let place = self.events.entry((batch.entity, row.seq)).or_insert_with(|| row.clone());
+                    if row.time > place.time {
+                        *place = row.clone();
+                    } else if row.time == place.time {
+                        assert_eq!(place, row, "equal times carry equal bytes");
+                    }
+                }
+            }
+            Change::State(entity, rows) => {
+                for row in rows {
+                    let place = self.state.entry((*entity, row.key.clone())).or_insert_with(|| row.clone());
+                    if row.time > place.time {
+                        *place = row.clone();
+                    } else if row.time == place.time {
+                        assert_eq!(place, row, "equal times carry equal bytes");
+                    }
+                }
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for ((entity, _), row) in &other.events {
+            let rows = vec![row.clone()];
+            self.take(&Change::Events(EventBatch { entity: *entity, rows, owes: vec![], settles: vec![] }));
+        }
+        for ((entity, _), row) in &other.state {
+            self.take(&Change::State(*entity, vec![row.clone()]));
+        }
+    }
+}
+
+struct InTransit {
+    write: u64,
+    replica: usize,
+    change: Change,
+}
+
+struct Inner {
+    replicas: [Replica; 3],
+    transit: Vec<InTransit>,
+    /// How many replicas confirmed a write.
+    acks: BTreeMap<u64, usize>,
+    next_write: u64,
+    random: StdRng,
+    /// Every write arrives everywhere at once.
+    calm: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct MemoryStore(Arc<Mutex<Inner>>);
+
+impl MemoryStore {
+    pub(crate) fn new(seed: u64, calm: bool) -> Self {
+        Self(Arc::new(Mutex::new(Inner {
+            replicas: Default::default(),
+            transit: Vec::new(),
+            acks: BTreeMap::new(),
+            next_write: 0,
+            random: StdRng::seed_from_u64(seed),
+            calm,
+        })))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("no test panics while it holds the store")
+    }
+
+    /// One message arrives somewhere, or is lost if its write does not depend on it.
+    pub(crate) fn deliver(&self) -> bool {
+        let inner = &mut *self.inner();
+        if inner.transit.is_empty() {
+            return false;
+        }
+        let index = inner.random.random_range(0..inner.transit.len());
+        let InTransit { write, replica, change } = inner.transit.swap_remove(index);
+        let acks = inner.acks.entry(write).or_default();
+        if *acks >= 2 && inner.random.random_bool(0.3) {
+            return true;
+        }
+        *acks += 1;
+        inner.replicas[replica].take(&change);
+        true
+    }
+
+    /// Loses some of what is on its way: of writes whose writer is gone too.
+    pub(crate) fn lose(&self) {
+        let inner = &mut *self.inner();
+        let random = &mut inner.random;
+        inner.transit.retain(|_| random.random_bool(0.7));
+    }
+
+    /// What all replicas hold together.
+    pub(crate) fn all(&self) -> Replica {
+        let inner = self.inner();
+        let mut all = inner.replicas[0].clone();
+        all.merge(&inner.replicas[1]);
+        all.merge(&inner.replicas[2]);
+        all
+    }
+
+    /// What two replicas hold: as a read would see it.
+    fn quorum<T>(&self, read: impl Fn(&Replica) -> T) -> (T, T) {
+        let inner = &mut *self.inner();
+        let left_out = inner.random.random_range(0..3);
+        let (one, other) = ((left_out + 1) % 3, (left_out + 2) % 3);
+        (read(&inner.replicas[one]), read(&inner.replicas[other]))
+    }
+
+    async fn write(&self, change: Change) -> Result<(), StoreError> {
+        Yield(false).await;
+        let write = {
+            let inner = &mut *self.inner();
+            if inner.calm {
+                inner.replicas.iter_mut().for_each(|replica| replica.take(&change));
+                return Ok(());
+            }
+            inner.next_write += 1;
+            let write = inner.next_write;
+            inner.transit.extend((0..3).map(|replica| InTransit { write, replica, change: change.clone() }));
+            write
+        };
+        loop {
+            {
+                let inner = self.inner();
+                if inner.acks.get(&write).is_some_and(|acks| *acks >= 2) {
+                    return Ok(());
+                }
+                // What was lost is not coming: the writer learns it, and writes again.
+                if !inner.transit.iter().any(|message| message.write == write) {
+                    return Err(StoreError::Unavailable("replicas are away".into()));
+                }
+            }
+            Yield(false).await;
+        }
+    }
+}
+
+/// Lets others go first, once: every operation of the store is a place to stop at.
+struct Yield(bool);
+
+impl Future for Yield {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.0 {
+            return Poll::Ready(());
+        }
+        self.0 = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+fn newer<T: Clone>(one: Option<&T>, other: Option<&T>, time: impl Fn(&T) -> Time) -> Option<T> {
+    one.into_iter().chain(other).max_by_key(|row| time(row)).cloned()
+}
+
+impl EventStore for MemoryStore {
+    fn incarnation(&self) -> Incarnation {
+        Incarnation(*b"in tests")
+    }
+
+    async fn write_events(&self, batch: EventBatch) -> Result<(), StoreError> {
+        let bytes: usize = batch.rows.iter().map(|row| row.event.len()).sum();
+        assert!(batch.rows.len() <= 128 && bytes <= 256 * 1024, "a write has its limits");
+        self.write(Change::Events(batch)).await
+    }
+
+    async fn read_events(
+        &self,
+        entity: EntityId,
+        from: Seq,
+        order: ReadOrder,
+        limit: usize,
+        _bytes_max: usize,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        Yield(false).await;
+        let read = |replica: &Replica| -> BTreeMap<Seq, EventRow> {
+            let (low, high) = match order {
+                ReadOrder::Forward => (from, Seq(u64::MAX)),
+                ReadOrder::Backward => (Seq(0), from),
+            };
+            let rows = replica.events.range((entity, low)..=(entity, high));
+            rows.map(|((_, seq), row)| (*seq, row.clone())).collect()
+        };
+        let (one, other) = self.quorum(read);
+        let mut seqs: Vec<Seq> = one.keys().chain(other.keys()).copied().collect();
+        seqs.sort_unstable();
+        seqs.dedup();
+        if order == ReadOrder::Backward {
+            seqs.reverse();
+        }
+        let row = |seq: &Seq| newer(one.get(seq), other.get(seq), |row| row.time);
+        Ok(seqs.iter().take(limit).filter_map(row).collect())
+    }
+
+    async fn write_state(&self, entity: EntityId, rows: Vec<StateRow>) -> Result<(), StoreError> {
+        self.write(Change::State(entity, rows)).await
+    }
+
+    async fn sync_state(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn read_state(&self, entity: EntityId, keys: Vec<RowKey>) -> Result<Vec<Option<StateRow>>, StoreError> {
+        Yield(false).await;
+        let (one, other) = self.quorum(|replica| {
+            let get = |key: &RowKey| replica.state.get(&(entity, key.clone())).cloned();
+            keys.iter().map(get).collect::<Vec<_>>()
+        });
+        let both = one.iter().zip(&other);
+        Ok(both.map(|(one, other)| newer(one.as_ref(), other.as_ref(), |row| row.time)).collect())
+    }
+
+    async fn scan_state(
+        &self,
+        entity: EntityId,
+        kind: u8,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> Result<Vec<StateRow>, StoreError> {
+        Yield(false).await;
+        let (mut one, other) = self.quorum(Replica::clone);
+        one.merge(&other);
+        let of_kind = one.state.into_iter().filter(|((of, key), _)| *of == entity && key.kind == kind);
+        let behind = of_kind.filter(|((_, key), _)| after.as_ref().is_none_or(|after| key.key > *after));
+        Ok(behind.map(|(_, row)| row).filter(|row| row.value.is_some()).take(limit).collect())
+    }
+
+    async fn owed_effects(&self) -> Result<Vec<OwedEffect>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn checkpoint(&self, _shard: ShardId) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(None)
+    }
+
+    async fn write_checkpoint(&self, _shard: ShardId, _checkpoint: Checkpoint) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
