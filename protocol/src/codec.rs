@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut, Bytes, BytesMut};
 
 use crate::ids::{
     ChatId, Counter, Cursor, DeviceId, EntityId, Generation, IdError, Incarnation, Position, Seq, SessionId, ShardId,
@@ -106,7 +106,7 @@ impl Reader {
     /// [`DecodeError::Truncated`] if there are fewer.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let array = *self.rest.first_chunk::<N>().ok_or(DecodeError::Truncated)?;
-        let _ = self.rest.split_to(N);
+        self.rest.advance(N);
         Ok(array)
     }
 
@@ -140,7 +140,7 @@ impl Reader {
     /// [`DecodeError::Truncated`] or [`DecodeError::NonMinimal`].
     pub fn varint(&mut self) -> Result<u64, DecodeError> {
         let (value, len) = peek_varint(&self.rest)?.ok_or(DecodeError::Truncated)?;
-        let _ = self.rest.split_to(len);
+        self.rest.advance(len);
         Ok(value)
     }
 

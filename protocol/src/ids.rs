@@ -232,7 +232,7 @@ impl EntityId {
             u64::from_be_bytes(bytes)
         };
         let mixed = fmix64(fmix64(half(0)) ^ half(8));
-        let scaled = u128::from(mixed) * u128::from(shards.max(1)) >> 64;
+        let scaled = (u128::from(mixed) * u128::from(shards.max(1))) >> 64;
         // Below `shards`, which is a u16.
         ShardId(u16::try_from(scaled).unwrap_or(0))
     }

@@ -216,9 +216,8 @@ impl ServerSession {
             kind if kind >= IGNORABLE_FROM && !is_known(kind) => return Ok(Heard::Nothing),
             kind => return Err(unexpected(kind)),
         }
-        let hello = match Frame::decode(raw)? {
-            Some(Frame::Hello(hello)) => hello,
-            _ => return Err(ErrorCode::UnexpectedFrame.into()),
+        let Some(Frame::Hello(hello)) = Frame::decode(raw)? else {
+            return Err(ErrorCode::UnexpectedFrame.into());
         };
         if hello.version_min > PROTOCOL_VERSION || hello.version_max < PROTOCOL_VERSION {
             return Err(ErrorCode::VersionUnsupported.into());
