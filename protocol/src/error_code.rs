@@ -54,8 +54,6 @@ macro_rules! error_codes {
 error_codes! {
     /// The server drains or the client says goodbye.
     Going = 1000, "going", "This server is going down for maintenance; connect again.";
-    /// A newer session of the same device took over.
-    Replaced = 1300, "replaced", "A newer connection of this device replaced this one; use that one.";
     /// The server takes no more connections or handshakes now.
     Overloaded = 1100, "overloaded", "The server is at its limit; wait and try again.";
     /// The peer was silent for longer than the heartbeat allows.
@@ -72,6 +70,8 @@ error_codes! {
     TokenInvalid = 1201, "token_invalid", "The access token is not valid here; log in again.";
     /// The ticket cannot be opened or its time is over: use the access token.
     TicketInvalid = 1202, "ticket_invalid", "The resume ticket is not valid any more; connect with an access token.";
+    /// A newer session of the same device took over.
+    Replaced = 1300, "replaced", "A newer connection of this device replaced this one; use that one.";
     /// Bytes that are not a frame.
     Malformed = 1301, "malformed", "The bytes are not a valid frame of this protocol; the client has a defect.";
     /// A frame above its size limit.

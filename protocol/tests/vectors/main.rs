@@ -11,6 +11,7 @@ mod samples;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use panda_protocol::codec::DecodeError;
 use panda_protocol::event::Event;
 use panda_protocol::frame::{CommandBody, Frame, command_digest};
 use panda_protocol::framing::next_frame;
@@ -128,6 +129,75 @@ fn malformed_bytes_give_the_error_that_is_pinned() {
         .map(|(name, bytes)| json!({"name": name, "hex": hex(bytes), "error": malformed::error_of(bytes.clone())}))
         .collect();
     pinned("malformed.json", made);
+}
+
+#[test]
+fn bytes_that_are_no_event_or_record_give_the_error_that_is_pinned() {
+    let made = malformed::events()
+        .iter()
+        .map(|(name, bytes)| {
+            let error = Event::from_bytes(bytes).expect_err(name);
+            json!({"name": name, "hex": hex(bytes), "error": error.to_string()})
+        })
+        .collect();
+    pinned("malformed_events.json", made);
+    let made = malformed::records()
+        .iter()
+        .map(|(name, bytes)| {
+            let error = Record::from_bytes(bytes.clone()).expect_err(name);
+            json!({"name": name, "hex": hex(bytes), "error": error.to_string()})
+        })
+        .collect();
+    pinned("malformed_records.json", made);
+}
+
+/// A new way to be malformed needs a vector: the match below does not compile without it.
+#[test]
+fn every_way_to_be_malformed_has_a_vector() {
+    let all = [
+        DecodeError::Truncated,
+        DecodeError::NonMinimal,
+        DecodeError::TooLarge,
+        DecodeError::Invalid,
+        DecodeError::Utf8,
+        DecodeError::IdKind,
+        DecodeError::UnknownFrame,
+        DecodeError::UnknownVersion,
+    ];
+    let told: Vec<String> = malformed::cases().into_iter().map(|(_, bytes)| malformed::error_of(bytes)).collect();
+    for error in all {
+        match error {
+            DecodeError::Truncated
+            | DecodeError::NonMinimal
+            | DecodeError::TooLarge
+            | DecodeError::Invalid
+            | DecodeError::Utf8
+            | DecodeError::IdKind
+            | DecodeError::UnknownFrame
+            | DecodeError::UnknownVersion => {}
+        }
+        assert!(told.iter().any(|told| told.ends_with(&error.to_string())), "{error:?}");
+    }
+}
+
+/// The shard of an entity never changes: a log that is written already depends on it.
+#[test]
+fn shards_are_as_pinned() {
+    let entities = (0..32u8).flat_map(|n| {
+        let (one, other) = (samples::user(n), samples::user(255 - n));
+        let group = ChatId::group(one, samples::device(n), Counter(1 << n));
+        [EntityId::from(one), group.into(), ChatId::direct(one, other).into()]
+    });
+    let made = entities
+        .map(|entity| {
+            let shards: serde_json::Map<String, Value> = [1, 2, 3, 16, 64, 1000, 1024, u16::MAX]
+                .into_iter()
+                .map(|shards| (shards.to_string(), entity.shard(shards).0.into()))
+                .collect();
+            json!({"entity": hex(entity.as_bytes()), "shard": shards})
+        })
+        .collect();
+    pinned("shards.json", made);
 }
 
 #[test]

@@ -9,18 +9,61 @@ use panda_protocol::limits::FRAME_BYTES_MAX;
 
 use super::samples;
 
-/// The label of the error code that ends the connection, and why in words.
+/// The label of the error code that a server answers with, and why in words.
 pub(crate) fn error_of(bytes: Bytes) -> String {
-    let mut message = bytes;
-    let decoded = next_frame(&mut message, FRAME_BYTES_MAX)
-        .and_then(|raw| Frame::decode(raw.expect("a malformed vector is not empty")));
-    let error = decoded.expect_err("a malformed vector does not decode");
-    let code = match error {
-        DecodeError::UnknownFrame => ErrorCode::UnknownFrame,
-        DecodeError::TooLarge if message.len() > 4 => ErrorCode::FrameTooLarge,
-        _ => ErrorCode::Malformed,
+    let (code, error) = match next_frame(&mut bytes.clone(), FRAME_BYTES_MAX) {
+        Err(DecodeError::TooLarge) => (ErrorCode::FrameTooLarge, DecodeError::TooLarge),
+        Err(error) => (ErrorCode::Malformed, error),
+        Ok(raw) => {
+            let raw = raw.expect("a malformed vector is not empty");
+            let is_command = raw.kind == 0x10;
+            let error = Frame::decode(raw).expect_err("a malformed vector does not decode");
+            let code = match error {
+                DecodeError::UnknownFrame => ErrorCode::UnknownFrame,
+                DecodeError::TooLarge if is_command => ErrorCode::TooLarge,
+                DecodeError::UnknownVersion if is_command => ErrorCode::InvalidRequest,
+                _ => ErrorCode::Malformed,
+            };
+            (code, error)
+        }
     };
     format!("{}: {error}", code.label())
+}
+
+/// Bytes that are no event: why in words.
+pub(crate) fn events() -> Vec<(&'static str, Bytes)> {
+    let message =
+        samples::events().into_iter().find(|(name, _)| *name == "message").expect("there is one").1.to_bytes();
+    let added = samples::events()[2].1.to_bytes();
+    vec![
+        ("nothing", Bytes::new()),
+        ("another version", changed(&message, 0, 2)),
+        ("an unknown flag", changed(&message, 2, 4)),
+        ("a seq in more bytes than it needs", changed(&changed(&message, 4, 0), 5, 0)),
+        ("an actor that is a device", changed(&message, 15, 0x21)),
+        ("a body above the limit", [&message[..56], &[0x80, 0x00, 0x50, 0x01]].concat().into()),
+        ("a body cut off", message.slice(..message.len() - 1)),
+        ("a message of an unknown format", changed(&message, 57, 9)),
+        ("a message that is not UTF-8", changed(&message, 59, 0xff)),
+        ("a role that does not exist", changed(&added, added.len() - 2, 5)),
+    ]
+}
+
+/// Bytes that are no record: why in words.
+pub(crate) fn records() -> Vec<(&'static str, Bytes)> {
+    let command = samples::records()[0].1.to_bytes();
+    let effect = samples::records()[1].1.to_bytes();
+    vec![
+        ("nothing", Bytes::new()),
+        ("another version", changed(&command, 0, 2)),
+        ("an unknown kind", changed(&command, 1, 5)),
+        ("a token in more bytes than it needs", changed(&command, 11, 0x01)),
+        ("an entity that is a device", changed(&command, 12, 0x21)),
+        ("a command above the limit", [&command[..62], &[0x80, 0x01, 0x00, 0x01]].concat().into()),
+        ("a command cut off", command.slice(..command.len() - 1)),
+        ("an effect cut off", effect.slice(..effect.len() - 1)),
+        ("a takeover cut off", samples::records()[2].1.to_bytes().slice(..10)),
+    ]
 }
 
 pub(crate) fn cases() -> Vec<(String, Bytes)> {
@@ -55,6 +98,7 @@ pub(crate) fn cases() -> Vec<(String, Bytes)> {
     cases.push(("command with counter zero".to_owned(), changed(&send, 20, 0x00)));
     cases.push(("command after itself".to_owned(), changed(&send, 21, 0x07)));
     cases.push(("command of an unknown kind".to_owned(), changed(&send, 22, 0x3e)));
+    cases.push(("command with a text above its limit".to_owned(), too_long(&send)));
     cases.push(("message of an unknown format".to_owned(), changed(&send, 23, 0x09)));
     cases.push(("message that is not UTF-8".to_owned(), changed(&send, 25, 0xff)));
     cases
@@ -67,6 +111,15 @@ fn cut(frame: &Frame) -> Bytes {
     out.length(raw.body.len());
     out.u8(raw.kind);
     out.raw(&raw.body[..raw.body.len() - 1]);
+    out.freeze()
+}
+
+/// The Send with a text that announces one byte more than a text may have.
+fn too_long(send: &Bytes) -> Bytes {
+    let mut out = panda_protocol::Writer::default();
+    out.length(send.len() - 1 - 6 + 4);
+    out.raw(&send[1..24]);
+    out.raw(&[0x80, 0x00, 0x40, 0x01]);
     out.freeze()
 }
 
