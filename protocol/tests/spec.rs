@@ -119,12 +119,12 @@ fn every_frame_type_is_in_the_table() {
 }
 
 fn vectors(name: &str) -> Vec<Value> {
-    serde_json::from_str(&file(&format!("vectors/{name}"))).unwrap()
+    serde_json::from_str(&file(&format!("vectors/{name}"))).expect("a list of vectors")
 }
 
 /// The kinds of a table, and those of the vectors, which cover every variant of the code.
 fn kinds(rows: &[Vec<&str>]) -> Vec<u64> {
-    rows.iter().map(|row| u64::from_str_radix(&row[0][2..], 16).unwrap()).collect()
+    rows.iter().map(|row| u64::from_str_radix(&row[0][2..], 16).expect("is_code took it")).collect()
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn assert_example(text: &str, heading: &str, name: &str, file: &str) {
         .collect();
     let vectors = vectors(file);
     let vector = vectors.iter().find(|vector| vector["name"] == name).unwrap_or_else(|| panic!("no vector {name}"));
-    assert_eq!(bytes, vector["hex"].as_str().unwrap(), "the example '{name}'");
+    assert_eq!(bytes, vector["hex"].as_str().expect("a vector has bytes"), "the example '{name}'");
 }
 
 #[test]

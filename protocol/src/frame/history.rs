@@ -103,7 +103,7 @@ impl Wire for PageChunk {
             incarnation: input.value()?,
             begins_at: input.value()?,
             head: input.value()?,
-            events: input.list(PAGE_EVENTS_MAX, 2, |input| input.bytes(EVENT_BYTES_MAX))?,
+            events: input.list(PAGE_EVENTS_MAX, 1, |input| input.bytes(EVENT_BYTES_MAX))?,
         })
     }
 }

@@ -13,11 +13,11 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use panda_protocol::codec::DecodeError;
 use panda_protocol::event::Event;
-use panda_protocol::frame::{CommandBody, Frame, command_digest};
+use panda_protocol::frame::{CommandBody, Frame, PageChunk, RequestId, command_digest};
 use panda_protocol::framing::next_frame;
 use panda_protocol::limits::FRAME_BYTES_MAX;
 use panda_protocol::link::Record;
-use panda_protocol::{ChatId, Counter, DeviceId, EntityId, Reader, Writer};
+use panda_protocol::{ChatId, Counter, DeviceId, EntityId, Incarnation, Reader, Seq, Writer};
 use serde_json::{Value, json};
 
 fn hex(bytes: &[u8]) -> String {
@@ -82,6 +82,20 @@ fn frames_may_grow_at_their_end() {
         })
         .collect();
     pinned("grown.json", made);
+}
+
+/// The shortest item of a list takes one byte: a count must not be refused for it.
+#[test]
+fn page_chunk_of_empty_events_round_trips() {
+    let chunk = PageChunk {
+        request: RequestId(1),
+        last: true,
+        incarnation: Incarnation::default(),
+        begins_at: Seq(1),
+        head: Seq(2),
+        events: vec![Bytes::new(); 2],
+    };
+    assert_eq!(decode_frame(Frame::from(chunk.clone()).to_bytes()), chunk.into());
 }
 
 #[test]
