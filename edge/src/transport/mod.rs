@@ -4,9 +4,12 @@
 //! frames, and knows nothing of their meaning. [`websocket::accept`] and [`quic::Listener`] turn what
 //! the network sends into transports, under the gates of [`crate::admission`].
 
+mod assembler;
 pub mod handover;
 pub mod quic;
+mod scratch;
 pub mod socket;
+mod tickets;
 pub mod tls;
 pub mod websocket;
 
@@ -131,6 +134,12 @@ pub trait Transport {
     /// Whether what `poll_recv` gave last came as early data, which its recorder could send once more.
     /// Only Hello, Sync and Ping may be acted on while this holds; anything else waits or is refused.
     fn early(&self) -> bool {
+        false
+    }
+
+    /// Whether control messages of the transport itself came in since the last call: signs of life
+    /// that [`Self::poll_recv`] answers but does not give out.
+    fn heard(&mut self) -> bool {
         false
     }
 }

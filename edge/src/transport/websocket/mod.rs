@@ -1,19 +1,40 @@
 //! WebSocket (RFC 6455), the server's side: request head, upgrade, codec.
 
-use std::collections::VecDeque;
+mod answer;
+mod connection;
+mod decoder;
+mod head;
+mod upgrade;
+
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
-use panda_protocol::ErrorCode;
-use panda_protocol::framing::RawFrame;
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
+use self::answer::Answer;
+pub use self::connection::WebSocket;
+use self::head::Head;
+use self::upgrade::Request;
 use super::handover::HandedOver;
-use super::socket::Socket;
-use super::{Outgoing, Transport, TransportError};
+use super::scratch::with_scratch;
+use super::socket::{Socket, without_delay};
 use crate::admission::{Handshake, Refusal};
+
+/// Bytes that a TLS connection holds for a peer that takes no more.
+const TLS_BUFFER_BYTES: usize = 16 * 1024;
+
+/// How long a refused connection may take to read its answer.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Bytes that are read, and thrown away, of a refused connection.
+const LINGER_BYTES: usize = 64 * 1024;
 
 /// What the upgrade insists on; one for all workers.
 #[derive(Clone, Default)]
@@ -34,34 +55,88 @@ pub enum Accepted {
     Ended,
 }
 
-/// One upgraded connection.
-pub struct WebSocket<S> {
-    stream: S,
+/// What the request head turned out to be.
+enum Opened {
+    WebSocket(WebSocket<Socket>),
+    Http(Socket, Bytes),
+    Refused,
 }
 
 /// Takes a connection that the gate admitted through TLS and its request head, and upgrades or hands
 /// it over. Never waits longer than the handshake's deadline.
 pub async fn accept(stream: TcpStream, peer: SocketAddr, handshake: Handshake, rules: &WebSocketRules) -> Accepted {
-    drop((stream, peer, handshake, rules));
-    Accepted::Ended
+    without_delay(&stream);
+    match timeout_at(handshake.deadline(), open(stream, rules, handshake.deadline())).await {
+        Ok(Ok(Opened::WebSocket(socket))) => Accepted::WebSocket(socket, handshake),
+        Ok(Ok(Opened::Http(socket, head))) => {
+            Accepted::Http(HandedOver { socket, head, peer, place: handshake.handed_over() })
+        }
+        Ok(Ok(Opened::Refused)) => Accepted::Ended,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "a connection broke off before its first request");
+            Accepted::Ended
+        }
+        Err(_) => {
+            handshake.timed_out();
+            Accepted::Ended
+        }
+    }
+}
+
+async fn open(stream: TcpStream, rules: &WebSocketRules, deadline: Instant) -> io::Result<Opened> {
+    let mut socket = match &rules.tls {
+        None => Socket::Plain(stream),
+        Some(config) => {
+            let limit = |tls: &mut rustls::ServerConnection| tls.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+            let accepting = TlsAcceptor::from(config.clone()).accept_with(stream, limit);
+            Socket::Tls(Box::new(accepting.await?))
+        }
+    };
+    let answer = match head::read(&mut socket).await? {
+        Head::Refused(answer) => answer,
+        Head::Complete { bytes, len } => match upgrade::examine(&bytes[..len], &rules.origins) {
+            Request::Http => return Ok(Opened::Http(socket, bytes)),
+            Request::Upgrade(response) => {
+                socket.write_all(response.as_bytes()).await?;
+                socket.flush().await?;
+                return Ok(Opened::WebSocket(WebSocket::upgraded(socket, bytes.slice(len..))));
+            }
+            Request::Refused(answer) => answer,
+        },
+    };
+    say(socket, &answer, deadline.min(Instant::now() + LINGER)).await?;
+    Ok(Opened::Refused)
+}
+
+/// Sends an answer and waits until the peer has it: closing a socket with unread input would reset
+/// the connection and take the answer with it.
+async fn say(mut socket: Socket, answer: &Answer, deadline: Instant) -> io::Result<()> {
+    let farewell = async {
+        socket.write_all(answer.to_http().as_bytes()).await?;
+        socket.shutdown().await?;
+        let mut left = LINGER_BYTES;
+        let mut discarded = [0; 1024];
+        while left > 0 {
+            match socket.read(&mut discarded).await? {
+                0 => break,
+                len => left = left.saturating_sub(len),
+            }
+        }
+        Ok(())
+    };
+    // A peer that takes longer has lost its answer.
+    timeout_at(deadline, farewell).await.unwrap_or(Ok(()))
 }
 
 /// Tells a connection that the gate refused why, as far as one write without waiting can, and closes it.
 pub fn refuse(stream: TcpStream, refusal: Refusal, rules: &WebSocketRules) {
-    drop((stream, refusal, rules));
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Transport for WebSocket<S> {
-    fn poll_recv(&mut self, _: &mut Context<'_>, _: usize) -> Poll<Result<RawFrame, TransportError>> {
-        Poll::Ready(Err(TransportError::Closed))
+    // Without a handshake there is no way to say anything under TLS, and none is spent on it.
+    if rules.tls.is_some() {
+        return;
     }
-
-    fn poll_send(&mut self, _: &mut Context<'_>, _: &mut VecDeque<Outgoing>) -> Poll<Result<(), TransportError>> {
-        let _ = &self.stream;
-        Poll::Ready(Err(TransportError::Closed))
-    }
-
-    fn poll_close(&mut self, _: &mut Context<'_>, _: ErrorCode) -> Poll<()> {
-        Poll::Ready(())
-    }
+    let socket = SockRef::from(&stream);
+    // What the peer has sent is taken off first: left unread, it would turn the close into a reset.
+    let taken = with_scratch(|scratch| (&*socket).read(scratch));
+    let sent = socket.send(Answer::refusal(refusal).to_http().as_bytes());
+    tracing::debug!(?taken, ?sent, %refusal, "a connection was turned away");
 }

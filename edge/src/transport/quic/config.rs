@@ -1,0 +1,80 @@
+//! Settings of the endpoint and its connections, for many small conversations and not for bulk.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use panda_access::{FleetSecret, Purpose};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{EndpointConfig, ServerConfig, TransportConfig, VarInt};
+use ring::{hkdf, hmac};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::transport::tls::Identity;
+
+/// Streams that a client may have open: the session and the pages.
+const STREAMS_MAX: u32 = 2;
+/// Bytes that a client may send on a stream before we took the first.
+const STREAM_WINDOW: u32 = 32 * 1024;
+/// The same for both streams together.
+const CONNECTION_WINDOW: u32 = 48 * 1024;
+/// Bytes that wait for a client that takes no more, or that it has not acknowledged.
+const SEND_WINDOW: u64 = 128 * 1024;
+/// Bytes of handshake messages that arrived out of order.
+const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
+/// A connection without any packet for so long is gone. Sessions end much earlier, by heartbeats.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Connections that wait to be looked at by the gate.
+const INCOMING_MAX: usize = 4_096;
+/// Bytes of packets that wait with each of them, and with all.
+const INCOMING_BYTES_MAX: u64 = 8 * 1024;
+const ALL_INCOMING_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Bytes that the kernel holds for the one socket of all connections, if it allows so many.
+const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Keys that any process of the fleet has: what one endpoint gave out, another understands.
+pub(super) fn endpoint(fleet: &FleetSecret) -> EndpointConfig {
+    EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &fleet.derive(Purpose::QuicReset).current)))
+}
+
+pub(super) fn server(identity: &Identity, fleet: &FleetSecret) -> Result<ServerConfig, String> {
+    let tls = identity.quic_config(fleet).map_err(|error| error.to_string())?;
+    let crypto = QuicServerConfig::try_from(tls).map_err(|error| error.to_string())?;
+    let token_key = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &fleet.derive(Purpose::QuicToken).current);
+    let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
+    server
+        .transport_config(Arc::new(transport()?))
+        .max_incoming(INCOMING_MAX)
+        .incoming_buffer_size(INCOMING_BYTES_MAX)
+        .incoming_buffer_size_total(ALL_INCOMING_BYTES_MAX);
+    Ok(server)
+}
+
+fn transport() -> Result<TransportConfig, String> {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from(STREAMS_MAX))
+        .max_concurrent_uni_streams(VarInt::from(0_u32))
+        .stream_receive_window(VarInt::from(STREAM_WINDOW))
+        .receive_window(VarInt::from(CONNECTION_WINDOW))
+        .send_window(SEND_WINDOW)
+        .crypto_buffer_size(CRYPTO_BUFFER_BYTES)
+        .max_idle_timeout(Some(IDLE_TIMEOUT.try_into().map_err(|_| "the idle timeout is too long")?))
+        // Signals come on the stream: DATAGRAM_SIGNALS is not announced.
+        .datagram_receive_buffer_size(None)
+        // Chat is small packets; probing a larger size for every connection is not worth its state.
+        .mtu_discovery_config(None);
+    Ok(transport)
+}
+
+pub(super) fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    for sized in [socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES), socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)] {
+        if let Err(error) = sized {
+            tracing::debug!(%error, "the kernel refuses a larger UDP buffer");
+        }
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}

@@ -1,0 +1,176 @@
+//! Decides what a request head asks for: the upgrade, or something of the HTTP API.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use httparse::{EMPTY_HEADER, Header, Status};
+use ring::digest;
+
+use super::answer::Answer;
+
+/// Where the WebSocket is; the discovery document says so.
+const PATH: &str = "/ws";
+/// The subprotocol of version 1.
+const SUBPROTOCOL: &str = "panda.1";
+/// Fields of a request head.
+const FIELDS_MAX: usize = 64;
+/// RFC 6455, section 1.3.
+const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// What the request is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// For the HTTP API.
+    Http,
+    /// A correct upgrade, and the response to it.
+    Upgrade(String),
+    /// Neither.
+    Refused(Answer),
+}
+
+/// Examines a whole head.
+pub(super) fn examine(head: &[u8], origins: &[String]) -> Request {
+    let mut fields = [EMPTY_HEADER; FIELDS_MAX];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(head) {
+        Ok(Status::Complete(_)) => {}
+        Err(httparse::Error::TooManyHeaders) => return Request::Refused(Answer::head_too_large()),
+        Ok(Status::Partial) | Err(_) => {
+            return Request::Refused(Answer::bad_request("the head of this request is malformed"));
+        }
+    }
+    let path = request.path.and_then(|target| target.split('?').next());
+    if path != Some(PATH) {
+        return Request::Http;
+    }
+    let line = (request.method, request.version);
+    match upgrade(line, &Fields(request.headers), origins) {
+        Ok(key) => Request::Upgrade(response(key)),
+        Err(answer) => Request::Refused(answer),
+    }
+}
+
+/// The key of a request that asks for the upgrade in every way that it should.
+fn upgrade<'h>(
+    (method, version): (Option<&str>, Option<u8>),
+    fields: &Fields<'h>,
+    origins: &[String],
+) -> Result<&'h str, Answer> {
+    if !fields.lists("upgrade", |token| token.eq_ignore_ascii_case("websocket"))
+        || !fields.lists("connection", |token| token.eq_ignore_ascii_case("upgrade"))
+    {
+        return Err(Answer::upgrade_required("this path speaks WebSocket only"));
+    }
+    if (method, version) != (Some("GET"), Some(1)) {
+        return Err(Answer::bad_request("an upgrade is a GET of HTTP/1.1"));
+    }
+    if fields.only("sec-websocket-version")? != Some("13") {
+        return Err(Answer::upgrade_required("the WebSocket version is 13"));
+    }
+    let key = fields.only("sec-websocket-key")?.filter(|key| is_key(key));
+    let key = key.ok_or(Answer::bad_request("Sec-WebSocket-Key is not 16 bytes in base64"))?;
+    let host = fields.only("host")?.ok_or(Answer::bad_request("there is no Host field"))?;
+    // Clients that are no browsers send no origin.
+    if let Some(origin) = fields.only("origin")?
+        && !is_allowed(origin, host, origins)
+    {
+        return Err(Answer::origin_refused());
+    }
+    if !fields.lists("sec-websocket-protocol", |token| token == SUBPROTOCOL) {
+        return Err(Answer::bad_request("the subprotocol panda.1 is not asked for"));
+    }
+    Ok(key)
+}
+
+struct Fields<'h>(&'h [Header<'h>]);
+
+impl<'h> Fields<'h> {
+    fn named(&self, name: &str) -> impl Iterator<Item = Option<&'h str>> {
+        self.0
+            .iter()
+            .filter(move |field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| std::str::from_utf8(field.value).ok().map(str::trim))
+    }
+
+    /// Whether a token of this list, which may be in several fields, is the one wanted.
+    fn lists(&self, name: &str, wanted: impl Fn(&str) -> bool) -> bool {
+        self.named(name).flatten().flat_map(|list| list.split(',')).any(|token| wanted(token.trim()))
+    }
+
+    /// The value of a field that may be there once.
+    fn only(&self, name: &str) -> Result<Option<&'h str>, Answer> {
+        let mut values = self.named(name);
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(Some(value)), None) => Ok(Some(value)),
+            _ => Err(Answer::bad_request("a field is repeated or is not text")),
+        }
+    }
+}
+
+fn is_key(key: &str) -> bool {
+    key.len() == 24 && BASE64_STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)
+}
+
+/// Whether a page of `origin` may connect: one that is listed, or one of the host that was asked.
+///
+/// The scheme is not compared with the socket's own, because TLS may end in a proxy before it.
+fn is_allowed(origin: &str, host: &str, origins: &[String]) -> bool {
+    if origins.iter().any(|listed| listed.eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let default_port = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => return false,
+    };
+    let without_default = |name: &'_ str| name.strip_suffix(default_port).unwrap_or(name).to_ascii_lowercase();
+    !authority.is_empty() && without_default(authority) == without_default(host)
+}
+
+fn response(key: &str) -> String {
+    let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(key.as_bytes());
+    hash.update(ACCEPT_GUID);
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n",
+        BASE64_STANDARD.encode(hash.finish())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_the_rfc_is_accepted_as_in_the_rfc() {
+        let answer = response("dGhlIHNhbXBsZSBub25jZQ==");
+        assert!(answer.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+    }
+
+    #[test]
+    fn an_origin_is_the_same_host_or_listed() {
+        let listed = vec!["https://chat.example.org".to_owned()];
+        for (origin, host) in [
+            ("http://localhost:8080", "localhost:8080"),
+            ("https://Chat.example.com", "chat.example.COM"),
+            ("https://chat.example.com:443", "chat.example.com"),
+            ("http://[::1]:8080", "[::1]:8080"),
+            ("https://CHAT.example.org", "other"),
+        ] {
+            assert!(is_allowed(origin, host, &listed), "{origin}");
+        }
+        for (origin, host) in [
+            ("null", "null"),
+            ("https://", ""),
+            ("http://localhost:8081", "localhost:8080"),
+            ("http://chat.example.com:443", "chat.example.com"),
+            ("https://chat.example.org.evil.example", "chat.example.org"),
+            ("http://chat.example.org", "other"),
+            ("file://host", "host"),
+        ] {
+            assert!(!is_allowed(origin, host, &listed), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Both transports over real sockets on loopback.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod identity;
+mod quic;
+mod support;
+mod upgrade;
+mod websocket;
