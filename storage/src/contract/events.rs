@@ -1,0 +1,255 @@
+//! The suite of [`EventStore`], for stores that are empty when they are made.
+
+use bytes::Bytes;
+use panda_protocol::{EntityId, Position, Seq, ShardId, Time, UserId};
+
+use crate::event_store::{
+    Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, SettledEffect, StateRow,
+};
+
+const TIME: u64 = 1_800_000_000_000_000;
+const ALL: usize = usize::MAX;
+
+/// Runs every test on a new store.
+pub(crate) async fn all<S: EventStore>(make: impl Fn() -> S) {
+    events_are_read_in_both_directions(make()).await;
+    a_read_ends_at_its_limits_and_has_at_least_one(make()).await;
+    a_stale_event_changes_nothing(make()).await;
+    entities_are_apart(make()).await;
+    a_state_row_is_replaced_by_later_times_only(make()).await;
+    a_stale_write_does_not_bring_a_deleted_row_back(make()).await;
+    a_scan_finds_live_rows_of_one_kind_in_order(make()).await;
+    every_stale_write_replayed_after_everything_changes_nothing(make()).await;
+    a_checkpoint_only_rises(make()).await;
+    writes_of_many_tasks_are_all_there(make()).await;
+}
+
+pub(crate) fn entity(byte: u8) -> EntityId {
+    UserId::from_random([byte; 16]).into()
+}
+
+fn row(seq: u64, time: u64, text: &str) -> EventRow {
+    let position = Position { epoch: 1, offset: seq * 10 };
+    EventRow {
+        seq: Seq(seq),
+        position,
+        index: 0,
+        count: 1,
+        time: Time(TIME + time),
+        event: Bytes::copy_from_slice(text.as_bytes()),
+    }
+}
+
+fn batch(entity: EntityId, rows: Vec<EventRow>) -> EventBatch {
+    EventBatch { entity, rows, owes: Vec::new(), settles: Vec::new() }
+}
+
+fn key(kind: u8, key: &str) -> RowKey {
+    RowKey { kind, key: Bytes::copy_from_slice(key.as_bytes()) }
+}
+
+fn state(key: RowKey, value: Option<&str>, time: u64) -> StateRow {
+    StateRow { key, value: value.map(|value| Bytes::copy_from_slice(value.as_bytes())), time: Time(TIME + time) }
+}
+
+async fn read(store: &impl EventStore, entity: EntityId, from: u64, order: ReadOrder) -> Vec<EventRow> {
+    store.read_events(entity, Seq(from), order, ALL, ALL).await.unwrap()
+}
+
+fn seqs(rows: &[EventRow]) -> Vec<u64> {
+    rows.iter().map(|row| row.seq.0).collect()
+}
+
+async fn events_are_read_in_both_directions(store: impl EventStore) {
+    let rows: Vec<_> = (1..=700).map(|seq| row(seq, seq, &format!("event {seq}"))).collect();
+    assert_eq!(read(&store, entity(1), 1, ReadOrder::Forward).await, []);
+    for rows in rows.chunks(64) {
+        store.write_events(batch(entity(1), rows.to_vec())).await.unwrap();
+    }
+    assert_eq!(read(&store, entity(1), 1, ReadOrder::Forward).await, rows);
+    assert_eq!(read(&store, entity(1), 690, ReadOrder::Forward).await, rows[689..]);
+    let mut backward = read(&store, entity(1), 400, ReadOrder::Backward).await;
+    backward.reverse();
+    assert_eq!(backward, rows[..400]);
+    assert_eq!(read(&store, entity(1), u64::MAX, ReadOrder::Backward).await.len(), 700);
+    assert_eq!(read(&store, entity(1), 701, ReadOrder::Forward).await, []);
+}
+
+async fn a_read_ends_at_its_limits_and_has_at_least_one(store: impl EventStore) {
+    let rows = (1..=20).map(|seq| row(seq, seq, &"x".repeat(100))).collect();
+    store.write_events(batch(entity(1), rows)).await.unwrap();
+    let read =
+        async |limit, bytes| store.read_events(entity(1), Seq(5), ReadOrder::Forward, limit, bytes).await.unwrap();
+    assert_eq!(seqs(&read(3, ALL).await), [5, 6, 7]);
+    assert_eq!(seqs(&read(ALL, 250).await), [5, 6]);
+    assert_eq!(seqs(&read(ALL, 1).await), [5]);
+    assert_eq!(seqs(&read(0, ALL).await), [0; 0]);
+    let backward = store.read_events(entity(1), Seq(5), ReadOrder::Backward, 2, ALL).await.unwrap();
+    assert_eq!(seqs(&backward), [5, 4]);
+}
+
+async fn a_stale_event_changes_nothing(store: impl EventStore) {
+    store.write_events(batch(entity(1), vec![row(1, 10, "first"), row(2, 11, "second")])).await.unwrap();
+    store.write_events(batch(entity(1), vec![row(1, 9, "stale"), row(2, 11, "second")])).await.unwrap();
+    let expected = [row(1, 10, "first"), row(2, 11, "second")];
+    assert_eq!(read(&store, entity(1), 1, ReadOrder::Forward).await, expected);
+    store.write_events(batch(entity(1), vec![row(1, 12, "")])).await.unwrap();
+    store.write_events(batch(entity(1), vec![row(1, 10, "first")])).await.unwrap();
+    assert_eq!(read(&store, entity(1), 1, ReadOrder::Forward).await[0], row(1, 12, ""));
+}
+
+async fn entities_are_apart(store: impl EventStore) {
+    for byte in [1, 2, 3] {
+        store.write_events(batch(entity(byte), vec![row(1, 1, &byte.to_string())])).await.unwrap();
+        store.write_state(entity(byte), vec![state(key(1, "k"), Some(&byte.to_string()), 1)]).await.unwrap();
+    }
+    assert_eq!(read(&store, entity(2), 1, ReadOrder::Forward).await, [row(1, 1, "2")]);
+    assert_eq!(read(&store, entity(2), 9, ReadOrder::Backward).await, [row(1, 1, "2")]);
+    assert_eq!(store.scan_state(entity(2), 1, None, 9).await.unwrap(), [state(key(1, "k"), Some("2"), 1)]);
+}
+
+async fn a_state_row_is_replaced_by_later_times_only(store: impl EventStore) {
+    let write = async |value, time| store.write_state(entity(1), vec![state(key(1, "k"), value, time)]).await.unwrap();
+    let read = async || store.read_state(entity(1), vec![key(1, "k"), key(1, "other")]).await.unwrap();
+    assert_eq!(read().await, [None, None]);
+    write(Some("one"), 5).await;
+    write(Some("stale"), 4).await;
+    write(Some("one"), 5).await;
+    assert_eq!(read().await, [Some(state(key(1, "k"), Some("one"), 5)), None]);
+    write(Some("two"), 6).await;
+    assert_eq!(read().await[0], Some(state(key(1, "k"), Some("two"), 6)));
+    // Within one write as well.
+    let rows = vec![state(key(1, "k"), Some("new"), 9), state(key(1, "k"), Some("old"), 8)];
+    store.write_state(entity(1), rows).await.unwrap();
+    assert_eq!(read().await[0], Some(state(key(1, "k"), Some("new"), 9)));
+    store.sync_state().await.unwrap();
+}
+
+async fn a_stale_write_does_not_bring_a_deleted_row_back(store: impl EventStore) {
+    store.write_state(entity(1), vec![state(key(1, "k"), Some("one"), 5)]).await.unwrap();
+    store.write_state(entity(1), vec![state(key(1, "k"), None, 7)]).await.unwrap();
+    for time in [5, 6, 7] {
+        store.write_state(entity(1), vec![state(key(1, "k"), Some("zombie"), time)]).await.unwrap();
+        let found = store.read_state(entity(1), vec![key(1, "k")]).await.unwrap();
+        assert_eq!(found, [Some(state(key(1, "k"), None, 7))]);
+        assert_eq!(store.scan_state(entity(1), 1, None, 9).await.unwrap(), []);
+    }
+    // A row that was deleted before it was ever written.
+    store.write_state(entity(1), vec![state(key(1, "late"), None, 7)]).await.unwrap();
+    store.write_state(entity(1), vec![state(key(1, "late"), Some("late"), 6)]).await.unwrap();
+    assert_eq!(store.scan_state(entity(1), 1, None, 9).await.unwrap(), []);
+}
+
+async fn a_scan_finds_live_rows_of_one_kind_in_order(store: impl EventStore) {
+    let name = |number: u64| format!("{number:04}");
+    for number in (0..600).rev() {
+        store.write_state(entity(1), vec![state(key(2, &name(number)), Some("value"), 1)]).await.unwrap();
+    }
+    for number in (0..600).filter(|number| number % 3 != 0) {
+        store.write_state(entity(1), vec![state(key(2, &name(number)), None, 2)]).await.unwrap();
+    }
+    let others = vec![state(key(1, "a"), Some("other"), 1), state(key(3, ""), Some("other"), 1)];
+    store.write_state(entity(1), others).await.unwrap();
+    let mut found = Vec::new();
+    loop {
+        let after = found.last().map(|row: &StateRow| row.key.key.clone());
+        let page = store.scan_state(entity(1), 2, after, 7).await.unwrap();
+        assert!(page.len() <= 7);
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page);
+    }
+    let expected: Vec<_> = (0..600).step_by(3).map(|number| state(key(2, &name(number)), Some("value"), 1)).collect();
+    assert_eq!(found, expected);
+    assert_eq!(store.scan_state(entity(1), 3, None, 7).await.unwrap().len(), 1);
+    assert_eq!(store.scan_state(entity(1), 3, Some(Bytes::new()), 7).await.unwrap(), []);
+}
+
+/// The late writes of a process that lost its shard, in any order.
+async fn every_stale_write_replayed_after_everything_changes_nothing(store: impl EventStore) {
+    let mut events = Vec::new();
+    let mut states = Vec::new();
+    for step in 1..=60_u64 {
+        let seq = step % 20 + 1;
+        events.push(batch(entity(1), vec![row(seq, step, &format!("{seq} at {step}"))]));
+        let value = format!("at {step}");
+        let value = (step % 4 != 0).then_some(value.as_str());
+        states.push(state(key(1, &(step % 7).to_string()), value, step));
+    }
+    for (event, state) in events.iter().zip(&states) {
+        store.write_events(event.clone()).await.unwrap();
+        store.write_state(entity(1), vec![state.clone()]).await.unwrap();
+    }
+    let keys: Vec<_> = (0..7).map(|number| key(1, &number.to_string())).collect();
+    let picture = async || {
+        let events = read(&store, entity(1), 1, ReadOrder::Forward).await;
+        let rows = store.read_state(entity(1), keys.clone()).await.unwrap();
+        (events, rows, store.scan_state(entity(1), 1, None, 99).await.unwrap())
+    };
+    let before = picture().await;
+    assert_eq!(before.0.len(), 20);
+    for turn in [1, 7, 23, 59] {
+        for index in (0..60).map(|index| index * turn % 60) {
+            store.write_events(events[index].clone()).await.unwrap();
+            store.write_state(entity(1), vec![states[index].clone()]).await.unwrap();
+            assert_eq!(picture().await, before);
+        }
+    }
+}
+
+async fn a_checkpoint_only_rises(store: impl EventStore) {
+    let shard = ShardId(3);
+    let checkpoint = |epoch, offset, rules| Checkpoint { position: Position { epoch, offset }, rules };
+    assert_eq!(store.checkpoint(shard).await.unwrap(), None);
+    store.write_checkpoint(shard, checkpoint(1, 50, 1)).await.unwrap();
+    store.write_checkpoint(shard, checkpoint(1, 40, 9)).await.unwrap();
+    assert_eq!(store.checkpoint(shard).await.unwrap(), Some(checkpoint(1, 50, 1)));
+    store.write_checkpoint(shard, checkpoint(2, 0, 2)).await.unwrap();
+    store.write_checkpoint(shard, checkpoint(1, 99, 9)).await.unwrap();
+    assert_eq!(store.checkpoint(shard).await.unwrap(), Some(checkpoint(2, 0, 2)));
+    assert_eq!(store.checkpoint(ShardId(4)).await.unwrap(), None);
+}
+
+async fn writes_of_many_tasks_are_all_there(store: impl EventStore) {
+    let tasks: Vec<_> = (0..32)
+        .map(|byte| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for seq in 1..=20 {
+                    store.write_events(batch(entity(byte), vec![row(seq, seq, "text")])).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    for byte in 0..32 {
+        assert_eq!(read(&store, entity(byte), 1, ReadOrder::Forward).await.len(), 20);
+    }
+}
+
+/// For a store that keeps owed effects over a restart. `reopen` closes the store and opens it again.
+pub(crate) async fn owed_effects_outlive_a_restart<S: EventStore>(store: S, reopen: impl Fn(S) -> S) {
+    let owe = |seq| OwedEffect {
+        source: entity(1),
+        source_seq: Seq(seq),
+        target: entity(2),
+        event: Bytes::from(format!("event {seq}")),
+    };
+    let settle = |seq| SettledEffect { source: entity(1), source_seq: Seq(seq), target: entity(2) };
+    let first = EventBatch { owes: vec![owe(1), owe(2)], ..batch(entity(1), vec![row(1, 1, ""), row(2, 2, "")]) };
+    store.write_events(first.clone()).await.unwrap();
+    assert_eq!(store.owed_effects().await.unwrap(), []);
+    let store = reopen(store);
+    assert_eq!(store.owed_effects().await.unwrap(), [owe(1), owe(2)]);
+    let settling = EventBatch { settles: vec![settle(1)], ..batch(entity(2), vec![row(1, 1, "")]) };
+    store.write_events(settling).await.unwrap();
+    assert_eq!(store.owed_effects().await.unwrap(), [owe(2)]);
+    // The source's write is repeated: what was settled is not owed again.
+    store.write_events(first).await.unwrap();
+    let store = reopen(store);
+    assert_eq!(store.owed_effects().await.unwrap(), [owe(2)]);
+    assert_eq!(read(&store, entity(2), 1, ReadOrder::Forward).await.len(), 1);
+}

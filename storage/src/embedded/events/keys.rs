@@ -1,0 +1,187 @@
+//! How rows become keys and values. Keys sort as their rows do; the first byte says which table.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use panda_protocol::{EntityId, Position, Seq, ShardId, Time};
+
+use crate::error::StoreError;
+use crate::event_store::{Checkpoint, EventRow, OwedEffect, RowKey, SettledEffect, StateRow};
+
+const META: u8 = 0;
+const EVENT: u8 = 1;
+const STATE: u8 = 2;
+const OWED: u8 = 3;
+const CHECKPOINT: u8 = 4;
+
+/// Where the store's incarnation stands.
+pub(super) const INCARNATION: &[u8] = &[META, 1];
+/// Where the last epoch stands.
+pub(super) const EPOCH: &[u8] = &[META, 2];
+/// Where the index notes the last journal file that is wholly in it.
+pub(super) const APPLIED: &[u8] = &[META, 3];
+
+const EVENT_HEAD: usize = 22;
+
+pub(super) fn event(entity: EntityId, seq: Seq) -> Bytes {
+    let mut key = BytesMut::with_capacity(25);
+    key.put_u8(EVENT);
+    key.put_slice(entity.as_bytes());
+    key.put_u64(seq.0);
+    key.freeze()
+}
+
+pub(super) fn state(entity: EntityId, row: &RowKey) -> Bytes {
+    let mut key = BytesMut::with_capacity(18 + row.key.len());
+    key.put_u8(STATE);
+    key.put_slice(entity.as_bytes());
+    key.put_u8(row.kind);
+    key.put_slice(&row.key);
+    key.freeze()
+}
+
+/// The first key behind every row of this kind.
+pub(super) fn state_end(entity: EntityId, kind: u8) -> Bytes {
+    let mut key = BytesMut::from(&state(entity, &RowKey { kind, key: Bytes::new() })[..]);
+    // Bigger than every key of the kind, smaller than the next kind: no row key is that long.
+    key.put_bytes(0xff, ROW_KEY_BYTES_MAX + 1);
+    key.freeze()
+}
+
+/// Bytes of a state row's key within its kind.
+pub(super) const ROW_KEY_BYTES_MAX: usize = 64;
+
+fn owed(source: EntityId, seq: Seq, target: EntityId) -> Bytes {
+    let mut key = BytesMut::with_capacity(41);
+    key.put_u8(OWED);
+    key.put_slice(source.as_bytes());
+    key.put_u64(seq.0);
+    key.put_slice(target.as_bytes());
+    key.freeze()
+}
+
+pub(super) fn owed_effect(owed_effect: &OwedEffect) -> Bytes {
+    owed(owed_effect.source, owed_effect.source_seq, owed_effect.target)
+}
+
+pub(super) fn settled_effect(settled: &SettledEffect) -> Bytes {
+    owed(settled.source, settled.source_seq, settled.target)
+}
+
+/// Every owed effect is between them.
+pub(super) const OWED_RANGE: (&[u8], &[u8]) = (&[OWED], &[OWED + 1]);
+
+pub(super) fn checkpoint(shard: ShardId) -> Bytes {
+    let mut key = BytesMut::with_capacity(3);
+    key.put_u8(CHECKPOINT);
+    key.put_u16(shard.0);
+    key.freeze()
+}
+
+pub(super) fn event_value(row: &EventRow) -> Bytes {
+    let mut value = BytesMut::with_capacity(EVENT_HEAD + row.event.len());
+    value.put_u64(row.time.0);
+    put_position(&mut value, row.position);
+    value.put_u8(row.index);
+    value.put_u8(row.count);
+    value.put_slice(&row.event);
+    value.freeze()
+}
+
+pub(super) fn state_value(row: &StateRow) -> Bytes {
+    let mut value = BytesMut::with_capacity(9 + row.value.as_ref().map_or(0, Bytes::len));
+    value.put_u64(row.time.0);
+    value.put_u8(u8::from(row.value.is_some()));
+    value.put_slice(row.value.as_deref().unwrap_or_default());
+    value.freeze()
+}
+
+pub(super) fn checkpoint_value(checkpoint: Checkpoint) -> Bytes {
+    let mut value = BytesMut::with_capacity(14);
+    put_position(&mut value, checkpoint.position);
+    value.put_u16(checkpoint.rules);
+    value.freeze()
+}
+
+fn put_position(value: &mut BytesMut, position: Position) {
+    value.put_u32(position.epoch);
+    value.put_u64(position.offset);
+}
+
+/// Reads a value or key from its front.
+struct Fields(Bytes);
+
+impl Fields {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        if self.0.len() < N {
+            return Err(malformed());
+        }
+        let mut bytes = [0; N];
+        bytes.copy_from_slice(&self.0.split_to(N));
+        Ok(bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, StoreError> {
+        self.take().map(u64::from_be_bytes)
+    }
+
+    fn entity(&mut self) -> Result<EntityId, StoreError> {
+        EntityId::from_bytes(self.take()?).map_err(|_| malformed())
+    }
+
+    fn position(&mut self) -> Result<Position, StoreError> {
+        Ok(Position { epoch: u32::from_be_bytes(self.take()?), offset: self.u64()? })
+    }
+}
+
+fn malformed() -> StoreError {
+    StoreError::Corrupt("a row of the event store has the wrong form".into())
+}
+
+/// The time of an event or a state row.
+pub(super) fn time(value: &Bytes) -> Result<Time, StoreError> {
+    Fields(value.clone()).u64().map(Time)
+}
+
+pub(super) fn read_event(key: Bytes, value: Bytes) -> Result<EventRow, StoreError> {
+    let mut key = Fields(key);
+    key.take::<17>()?;
+    let mut value = Fields(value);
+    Ok(EventRow {
+        seq: Seq(key.u64()?),
+        time: Time(value.u64()?),
+        position: value.position()?,
+        index: value.take::<1>()?[0],
+        count: value.take::<1>()?[0],
+        event: value.0,
+    })
+}
+
+pub(super) fn read_state(key: RowKey, value: Bytes) -> Result<StateRow, StoreError> {
+    let mut value = Fields(value);
+    let time = Time(value.u64()?);
+    let live = value.take::<1>()? == [1];
+    Ok(StateRow { key, value: live.then_some(value.0), time })
+}
+
+/// A state row of a scan, with the key that its own key holds.
+pub(super) fn read_scanned(key: Bytes, value: Bytes) -> Result<StateRow, StoreError> {
+    let mut key = Fields(key);
+    key.take::<17>()?;
+    let kind = key.take::<1>()?[0];
+    read_state(RowKey { kind, key: key.0 }, value)
+}
+
+pub(super) fn read_owed(key: Bytes, value: Bytes) -> Result<OwedEffect, StoreError> {
+    let mut key = Fields(key);
+    key.take::<1>()?;
+    Ok(OwedEffect { source: key.entity()?, source_seq: Seq(key.u64()?), target: key.entity()?, event: value })
+}
+
+pub(super) fn read_checkpoint(value: Bytes) -> Result<Checkpoint, StoreError> {
+    let mut value = Fields(value);
+    Ok(Checkpoint { position: value.position()?, rules: u16::from_be_bytes(value.take()?) })
+}
+
+/// A number or identifier of the store itself.
+pub(super) fn read_meta<const N: usize>(value: Bytes) -> Result<[u8; N], StoreError> {
+    Fields(value).take()
+}

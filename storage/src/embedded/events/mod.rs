@@ -1,0 +1,440 @@
+//! Events, state rows, owed effects and checkpoints in one folder.
+//!
+//! A commit is one append to the [`journal`] and one sync, for all writes that wait. What a journal
+//! file holds is in memory too; when it is large enough, a new file is begun and the rows of the old
+//! one move into the [`index`] in one sorted, durable step. Opening reads the journal files that the
+//! index lacks. `ENGINE.md` tells why, with measurements.
+
+pub mod disk;
+mod failure;
+mod index;
+mod journal;
+mod keys;
+mod reads;
+mod tables;
+mod writer;
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use panda_protocol::{EntityId, Incarnation, Seq, ShardId};
+use parking_lot::Mutex;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::sync::{mpsc, oneshot};
+
+use super::folder::DataFolder;
+use crate::error::StoreError;
+use crate::event_store::{Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, StateRow};
+use disk::{Disk, FolderDisk};
+use index::{Index, Pair};
+use journal::{Journal, Operation};
+use reads::Readers;
+use tables::Tables;
+use writer::{Filling, Request, Work, Writer};
+
+/// The folder in the data folder.
+const FOLDER: &str = "events";
+/// Writes that may wait for the writer; who comes then waits for a place.
+const WRITES_QUEUED_MAX: usize = 2_048;
+/// Rows that one look at the tables takes when their count is not known.
+const PAGE_ROWS: usize = 256;
+
+/// What may be chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Bytes of rows in memory from which on they move into the index. Twice as many may be there
+    /// before writes wait, and as many again are on their way.
+    pub memory_bytes: usize,
+    /// After how long the index is tried again when it could not be written.
+    pub retry: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { memory_bytes: 64 << 20, retry: Duration::from_secs(1) }
+    }
+}
+
+/// The event store of one process. Clones share it; dropping the last one finishes what is queued.
+#[derive(Clone)]
+pub struct EmbeddedEvents {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    incarnation: Incarnation,
+    epoch: u32,
+    owed: Vec<OwedEffect>,
+    filling: Arc<Filling>,
+    last_error: Arc<Mutex<Option<String>>>,
+    readers: Readers,
+    /// Absent while it is being dropped.
+    writes: Option<mpsc::Sender<Request>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl EmbeddedEvents {
+    /// Opens the store in the folder, or makes it. When it returns, the epoch is one above the last
+    /// and durable.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Newer`], [`StoreError::Full`], or
+    /// [`StoreError::Unavailable`] with the system's words.
+    pub fn open(folder: &DataFolder) -> Result<Self, StoreError> {
+        let disk = FolderDisk::open(&folder.path().join(FOLDER)).map_err(|error| failure::io(&error))?;
+        Self::open_on(Arc::new(disk), Options::default())
+    }
+
+    /// Opens the store on a disk that nobody else uses.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, StoreError> {
+        let index = Index::open(Arc::clone(&disk))?;
+        let applied = index.applied()?;
+        let recovered = journal::recover(&disk, applied)?;
+        if applied > 0 && recovered.is_empty() {
+            return Err(failure::corrupt(format!("journal file {} is missing", applied + 1)));
+        }
+        journal::remove_through(disk.as_ref(), applied).map_err(|error| failure::io(&error))?;
+        let tables = Tables::new(index);
+        tables.put(recovered.operations.iter().cloned());
+        let (incarnation, epoch, first) = identity(&tables)?;
+        let journal = Journal::begin(Arc::clone(&disk), &recovered, applied, first.clone())?;
+        drop(recovered);
+        tables.put(first);
+        let owed = owed(&tables)?;
+        Self::start(disk, options, journal, tables, (incarnation, epoch, owed))
+    }
+
+    fn start(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        journal: Journal,
+        tables: Tables,
+        (incarnation, epoch, owed): (Incarnation, u32, Vec<OwedEffect>),
+    ) -> Result<Self, StoreError> {
+        let tables = Arc::new(tables);
+        let filling = Arc::new(Filling::default());
+        let last_error = Arc::default();
+        let (writes, requests) = mpsc::channel(WRITES_QUEUED_MAX);
+        let writer = Writer {
+            tables: Arc::clone(&tables),
+            journal,
+            filling: Arc::clone(&filling),
+            last_error: Arc::clone(&last_error),
+            options,
+        };
+        let filler = {
+            let (tables, filling) = (Arc::clone(&tables), Arc::clone(&filling));
+            spawn("events-index", move || writer::fill_index(&tables, disk.as_ref(), &filling, options))?
+        };
+        let writer = match spawn("events-write", move || writer.run(requests)) {
+            Ok(writer) => writer,
+            Err(error) => {
+                filling.stop();
+                return Err(error);
+            }
+        };
+        let readers = Readers::start(&tables);
+        let threads = vec![writer, filler];
+        let inner =
+            Inner { incarnation, epoch, owed, filling, last_error, readers: readers?, writes: Some(writes), threads };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The epoch that the command log is to have: above every one before, and durable.
+    pub fn epoch(&self) -> u32 {
+        self.inner.epoch
+    }
+
+    /// Why writes fail at the moment, if they do.
+    pub fn last_error(&self) -> Option<String> {
+        self.inner.last_error.lock().clone().or_else(|| self.inner.filling.error())
+    }
+
+    /// Finishes what is queued and syncs it; later calls get [`StoreError::Closed`].
+    ///
+    /// # Errors
+    /// As [`EventStore::write_events`].
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.write(Work::Close).await
+    }
+
+    async fn write(&self, work: Work) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let writes = self.inner.writes.as_ref().ok_or(StoreError::Closed)?;
+        writes.send(Request { work, answer }).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Tables) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.inner.readers.run(job).await
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.writes = None;
+        self.filling.stop();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked was reported by the panic hook.
+            drop(thread.join());
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
+    let thread = thread::Builder::new().name(name.into()).spawn(run);
+    thread.map_err(|error| StoreError::Unavailable(format!("no thread for the event store: {error}")))
+}
+
+/// Who this store is, the epoch that begins now, and what is to be written about it.
+fn identity(tables: &Tables) -> Result<(Incarnation, u32, Vec<Operation>), StoreError> {
+    let mut first = Vec::new();
+    let incarnation = match tables.value(keys::INCARNATION)? {
+        Some(value) => keys::read_meta(value)?,
+        None => {
+            let mut made = [0; 8];
+            SystemRandom::new()
+                .fill(&mut made)
+                .map_err(|_| StoreError::Unavailable("the system gave no random bytes".into()))?;
+            let value = Some(Bytes::copy_from_slice(&made));
+            first.push(Operation { key: Bytes::from_static(keys::INCARNATION), value });
+            made
+        }
+    };
+    let last = tables.value(keys::EPOCH)?.map(keys::read_meta).transpose()?.map_or(0, u32::from_be_bytes);
+    let epoch = last.checked_add(1).ok_or_else(|| failure::corrupt("there are no epochs left".into()))?;
+    let value = Some(Bytes::copy_from_slice(&epoch.to_be_bytes()));
+    first.push(Operation { key: Bytes::from_static(keys::EPOCH), value });
+    Ok((Incarnation(incarnation), epoch, first))
+}
+
+fn owed(tables: &Tables) -> Result<Vec<OwedEffect>, StoreError> {
+    let (start, end) = keys::OWED_RANGE;
+    let mut owed = Vec::new();
+    walk(tables, (Bound::Included(start), Bound::Excluded(end)), ReadOrder::Forward, PAGE_ROWS, |(key, value)| {
+        owed.push(keys::read_owed(key, value)?);
+        Ok(true)
+    })?;
+    Ok(owed)
+}
+
+/// Gives the rows of a range to `take` until it has enough.
+fn walk(
+    tables: &Tables,
+    (start, end): (Bound<&[u8]>, Bound<&[u8]>),
+    order: ReadOrder,
+    page_rows: usize,
+    mut take: impl FnMut(Pair) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    let mut from: Option<Bytes> = None;
+    loop {
+        let bounds = match (&from, order) {
+            (None, _) => (start, end),
+            (Some(from), ReadOrder::Forward) => (Bound::Excluded(&from[..]), end),
+            (Some(from), ReadOrder::Backward) => (start, Bound::Excluded(&from[..])),
+        };
+        let page = tables.page(bounds, order, page_rows.clamp(1, PAGE_ROWS))?;
+        for pair in page.rows {
+            if !take(pair)? {
+                return Ok(());
+            }
+        }
+        match page.next {
+            Some(next) => from = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn read_events(
+    tables: &Tables,
+    (entity, from): (EntityId, Seq),
+    order: ReadOrder,
+    limit: usize,
+    bytes_max: usize,
+) -> Result<Vec<EventRow>, StoreError> {
+    let mut rows = Vec::new();
+    if limit == 0 {
+        return Ok(rows);
+    }
+    let (first, from, last) =
+        (keys::event(entity, Seq(0)), keys::event(entity, from), keys::event(entity, Seq(u64::MAX)));
+    let bounds = match order {
+        ReadOrder::Forward => (Bound::Included(&from[..]), Bound::Included(&last[..])),
+        ReadOrder::Backward => (Bound::Included(&first[..]), Bound::Included(&from[..])),
+    };
+    let mut bytes = 0;
+    walk(tables, bounds, order, limit, |(key, value)| {
+        let row = keys::read_event(key, value)?;
+        bytes += row.event.len();
+        // At least one, so that whoever pages gets on.
+        if bytes > bytes_max && !rows.is_empty() {
+            return Ok(false);
+        }
+        rows.push(row);
+        Ok(rows.len() < limit)
+    })?;
+    Ok(rows)
+}
+
+fn scan_state(
+    tables: &Tables,
+    entity: EntityId,
+    kind: u8,
+    after: Option<Bytes>,
+    limit: usize,
+) -> Result<Vec<StateRow>, StoreError> {
+    let mut rows = Vec::new();
+    if limit == 0 {
+        return Ok(rows);
+    }
+    let end = keys::state_end(entity, kind);
+    let start = keys::state(entity, &RowKey { kind, key: after.clone().unwrap_or_default() });
+    let start = if after.is_some() { Bound::Excluded(&start[..]) } else { Bound::Included(&start[..]) };
+    walk(tables, (start, Bound::Excluded(&end[..])), ReadOrder::Forward, limit, |(key, value)| {
+        rows.extend(Some(keys::read_scanned(key, value)?).filter(|row| row.value.is_some()));
+        Ok(rows.len() < limit)
+    })?;
+    Ok(rows)
+}
+
+impl EventStore for EmbeddedEvents {
+    fn incarnation(&self) -> Incarnation {
+        self.inner.incarnation
+    }
+
+    fn reads_are_durable(&self) -> bool {
+        true
+    }
+
+    async fn write_events(&self, batch: EventBatch) -> Result<(), StoreError> {
+        self.write(Work::Events(batch)).await
+    }
+
+    async fn read_events(
+        &self,
+        entity: EntityId,
+        from: Seq,
+        order: ReadOrder,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        self.read(move |tables| read_events(tables, (entity, from), order, limit, bytes_max)).await
+    }
+
+    async fn write_state(&self, entity: EntityId, rows: Vec<StateRow>) -> Result<(), StoreError> {
+        self.write(Work::State(entity, rows)).await
+    }
+
+    async fn sync_state(&self) -> Result<(), StoreError> {
+        self.write(Work::SyncState).await
+    }
+
+    async fn read_state(&self, entity: EntityId, keys: Vec<RowKey>) -> Result<Vec<Option<StateRow>>, StoreError> {
+        let read = move |tables: &Tables| {
+            let row = |key: RowKey| {
+                let value = tables.value(&keys::state(entity, &key))?;
+                value.map(|value| keys::read_state(key, value)).transpose()
+            };
+            keys.into_iter().map(row).collect()
+        };
+        self.read(read).await
+    }
+
+    async fn scan_state(
+        &self,
+        entity: EntityId,
+        kind: u8,
+        after: Option<Bytes>,
+        limit: usize,
+    ) -> Result<Vec<StateRow>, StoreError> {
+        self.read(move |tables| scan_state(tables, entity, kind, after, limit)).await
+    }
+
+    async fn owed_effects(&self) -> Result<Vec<OwedEffect>, StoreError> {
+        let owed = self.inner.owed.clone();
+        // Those that were settled since are told no more.
+        self.read(move |tables| {
+            let is_owed = |owed: &OwedEffect| Ok(tables.value(&keys::owed_effect(owed))?.is_some());
+            owed.into_iter().filter_map(|owed| is_owed(&owed).map(|is| is.then_some(owed)).transpose()).collect()
+        })
+        .await
+    }
+
+    async fn checkpoint(&self, shard: ShardId) -> Result<Option<Checkpoint>, StoreError> {
+        self.read(move |tables| tables.value(&keys::checkpoint(shard))?.map(keys::read_checkpoint).transpose()).await
+    }
+
+    async fn write_checkpoint(&self, shard: ShardId, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        self.write(Work::Checkpoint(shard, checkpoint)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Small enough that rows move into the index all the time.
+    const SMALL: Options = Options { memory_bytes: 2_000, retry: Duration::from_millis(5) };
+
+    #[tokio::test]
+    async fn the_store_keeps_the_contract() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(place.path()).unwrap();
+        let number = std::cell::Cell::new(0);
+        let make = || {
+            number.set(number.get() + 1);
+            let path = folder.path().join(number.get().to_string());
+            Arc::new(FolderDisk::open(&path).unwrap()) as Arc<dyn Disk>
+        };
+        for options in [Options::default(), SMALL] {
+            crate::contract::events::all(|| EmbeddedEvents::open_on(make(), options).unwrap()).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_epoch_is_above_the_last_and_the_incarnation_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(place.path()).unwrap();
+        let first = EmbeddedEvents::open(&folder).unwrap();
+        let incarnation = first.incarnation();
+        assert_eq!(first.epoch(), 1);
+        drop(first);
+        let second = EmbeddedEvents::open(&folder).unwrap();
+        assert_eq!((second.epoch(), second.incarnation()), (2, incarnation));
+    }
+
+    #[tokio::test]
+    async fn owed_effects_outlive_a_restart() {
+        for options in [Options::default(), SMALL] {
+            let place = tempfile::tempdir().unwrap();
+            let open = || {
+                let disk = Arc::new(FolderDisk::open(place.path()).unwrap());
+                EmbeddedEvents::open_on(disk, options).unwrap()
+            };
+            let reopen = |store| {
+                drop(store);
+                open()
+            };
+            crate::contract::events::owed_effects_outlive_a_restart(open(), reopen).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_says_so() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(place.path()).unwrap();
+        let store = EmbeddedEvents::open(&folder).unwrap();
+        store.close().await.unwrap();
+        assert!(matches!(store.sync_state().await, Err(StoreError::Closed)));
+    }
+}
