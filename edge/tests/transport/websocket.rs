@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
+use panda_edge::transport::socket::Socket;
 use panda_edge::transport::websocket::WebSocket;
 use panda_edge::transport::{Outgoing, Transport as _, TransportError};
 use panda_protocol::ErrorCode;
@@ -257,6 +258,29 @@ async fn a_peer_that_goes_away_is_closed() {
     let (mut socket, client) = pair().await;
     drop(client);
     assert!(matches!(recv(&mut socket).await, Err(TransportError::Closed)));
+}
+
+#[tokio::test]
+async fn an_answer_leaves_without_anything_else_to_send() {
+    // A pipe that takes five bytes at a time: the pong leaves in pieces, by reading alone.
+    let (server, mut client) = tokio::io::duplex(5);
+    let mut socket = WebSocket::upgraded(server, Bytes::new());
+    let talking = async {
+        client.write_all(&masked(0x89, b"are you there?")).await.unwrap();
+        let mut pong = [0; 16];
+        within(client.read_exact(&mut pong)).await.unwrap();
+        drop(client);
+        pong
+    };
+    let (ended, pong) = tokio::join!(recv(&mut socket), talking);
+    assert!(matches!(ended, Err(TransportError::Closed)));
+    assert_eq!(&pong, b"\x8a\x0eare you there?");
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    let size = size_of::<WebSocket<Socket>>();
+    assert!(size <= 320, "{size} bytes");
 }
 
 #[tokio::test]

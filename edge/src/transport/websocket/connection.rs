@@ -32,6 +32,8 @@ pub struct WebSocket<S> {
     partial: Bytes,
     /// The answer to the peer's last ping or close, or our own close.
     control: Bytes,
+    /// Something was written that may still be in the stream's own buffer, or only in part.
+    unflushed: bool,
     closing: Closing,
     heard: bool,
 }
@@ -56,6 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             input_turn: 0,
             partial: Bytes::new(),
             control: Bytes::new(),
+            unflushed: false,
             closing: Closing::No,
             heard: false,
         }
@@ -157,8 +160,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 count += 1;
             }
             if count == 0 {
-                return Pin::new(&mut self.stream).poll_flush(cx).map_err(closed_or);
+                ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(closed_or)?;
+                self.unflushed = false;
+                return Poll::Ready(Ok(()));
             }
+            self.unflushed = true;
             let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..count]));
             match written.map_err(closed_or)? {
                 0 => return Poll::Ready(Err(TransportError::Closed)),
@@ -217,8 +223,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Transport for WebSocket<S> {
     fn poll_recv(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<RawFrame, TransportError>> {
         loop {
-            // An answer that did not fit before; a peer that takes nothing still may send.
-            if !self.control.is_empty()
+            // An answer that did not leave before; a peer that takes nothing still may send.
+            if (self.unflushed || !self.control.is_empty())
                 && let Poll::Ready(written) = self.poll_write(cx, None)
             {
                 written?;
