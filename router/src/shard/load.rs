@@ -35,7 +35,7 @@ impl Rows for Loading {
 }
 
 /// The key of the flushed cell.
-pub(crate) fn flushed_key() -> RowKey {
+pub fn flushed_key() -> RowKey {
     RowKey { kind: kind::FLUSHED, key: bytes::Bytes::new() }
 }
 
@@ -59,7 +59,7 @@ pub struct Wanted {
 ///
 /// # Errors
 /// What the store returns; [`StoreError::Corrupt`] for rows or events that cannot be read.
-pub(crate) async fn load<S: EventStore>(store: &S, entity: EntityId, wanted: Wanted) -> Result<Loaded, StoreError> {
+pub async fn load<S: EventStore>(store: &S, entity: EntityId, wanted: Wanted) -> Result<Loaded, StoreError> {
     let first = wanted.base.is_none();
     let mut tail = match wanted.base {
         Some((seq, position)) => Tail { head: seq, position: Some(position), events: Vec::new() },

@@ -184,7 +184,7 @@ pub struct Shard {
     limits: ShardLimits,
     rules: u16,
     entities: hashbrown::HashMap<EntityId, Entity>,
-    interest: hashbrown::HashMap<EntityId, SmallVec<[LinkId; 2]>>,
+    interest: hashbrown::HashMap<EntityId, Interest>,
     devices: hashbrown::HashMap<UserId, SmallVec<[Attached; 1]>>,
     /// From where the log is read.
     start: Position,
@@ -200,6 +200,14 @@ pub struct Shard {
     backlog_ms: u64,
     outputs: Vec<Output>,
     figures: ShardFigures,
+}
+
+/// Links that listen to an entity; it outlives the entity's stay in memory.
+#[derive(Default)]
+struct Interest {
+    links: SmallVec<[LinkId; 2]>,
+    /// The last event that they were told of.
+    told: Seq,
 }
 
 struct Attached {
@@ -334,9 +342,9 @@ impl Shard {
             Up::Read(read) => self.question(link, reads::Question::Read(read)),
             Up::Forget { entity } => self.forget(link, entity),
             Up::Signal { chat, user, kind, payload } => {
-                let Some(links) = self.interest.get(&EntityId::from(chat)) else { return };
-                if links.contains(&link) {
-                    for to in links {
+                let Some(interest) = self.interest.get(&EntityId::from(chat)) else { return };
+                if interest.links.contains(&link) {
+                    for to in &interest.links {
                         self.outputs
                             .push(Output::Send(*to, Down::Signal { chat, user, kind, payload: payload.clone() }));
                     }
@@ -372,17 +380,17 @@ impl Shard {
 
     fn forget(&mut self, link: LinkId, entity: EntityId) {
         if let Entry::Occupied(mut entry) = self.interest.entry(entity) {
-            entry.get_mut().retain(|interested| *interested != link);
-            if entry.get().is_empty() {
+            entry.get_mut().links.retain(|interested| *interested != link);
+            if entry.get().links.is_empty() {
                 entry.remove();
             }
         }
     }
 
     fn link_closed(&mut self, link: LinkId) {
-        self.interest.retain(|_, links| {
-            links.retain(|interested| *interested != link);
-            !links.is_empty()
+        self.interest.retain(|_, interest| {
+            interest.links.retain(|interested| *interested != link);
+            !interest.links.is_empty()
         });
         self.devices.retain(|_, attached| {
             attached.retain(|attached| attached.link != link);

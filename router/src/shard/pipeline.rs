@@ -232,8 +232,9 @@ impl Shard {
     }
 
     fn send_events(&mut self, id: EntityId, events: Vec<LinkEvent>) {
-        let (false, Some(links)) = (events.is_empty(), self.interest.get(&id)) else { return };
-        for link in links {
+        let (Some(last), Some(interest)) = (events.last(), self.interest.get_mut(&id)) else { return };
+        interest.told = last.seq;
+        for link in &interest.links {
             let down = Down::Events(Events { generation: self.generation, entity: id, events: events.clone() });
             self.outputs.push(Output::Send(*link, down));
         }
@@ -247,9 +248,11 @@ impl Shard {
             // What is in memory is as of the head, or ahead of what is stored.
             entity.rows.entry(row).or_insert(value);
         }
+        let mut head = None;
         if first {
             let (seq, time, _) = entity.head_stamp();
             entity.released = (seq, time);
+            head = Some(seq);
             for row in loaded.dirty {
                 if let Some(value) = entity.row(&row).cloned() {
                     entity.dirty.insert(row, value);
@@ -257,9 +260,23 @@ impl Shard {
                 }
             }
         }
+        if let Some(head) = head {
+            self.tell_head(id, head);
+        }
         self.append_owing(id, &loaded.owing);
         self.adopt(id, loaded.events);
         self.run(id);
+    }
+
+    /// What another owner stored while the entity was not in memory here has no bodies to send:
+    /// listeners are admitted anew.
+    fn tell_head(&mut self, entity: EntityId, head: panda_protocol::Seq) {
+        let Some(interest) = self.interest.get_mut(&entity).filter(|interest| interest.told < head) else { return };
+        interest.told = head;
+        for link in &interest.links {
+            let down = Down::Head { generation: self.generation, entity, head, readmit: true };
+            self.outputs.push(Output::Send(*link, down));
+        }
     }
 
     /// Events that another owner stored and this one has not applied: they take the way of its own,

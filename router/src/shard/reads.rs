@@ -216,10 +216,11 @@ impl Shard {
         let token = question.token();
         match (question, decided) {
             (Question::Admit(_), Decided::Admission(outcome)) => {
-                if outcome.is_ok() {
-                    let links = self.interest.entry(id).or_default();
-                    if !links.contains(&link) {
-                        links.push(link);
+                if let Ok(admission) = &outcome {
+                    let interest = self.interest.entry(id).or_default();
+                    interest.told = interest.told.max(admission.head);
+                    if !interest.links.contains(&link) {
+                        interest.links.push(link);
                     }
                 }
                 let admitted = Admitted { token, generation: self.generation, outcome };

@@ -1,0 +1,93 @@
+//! One owner of the shard: the core, and its operations of the store under way.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use panda_protocol::codec::Writer;
+use panda_protocol::link::{Down, Effect, LinkId};
+use panda_protocol::{Generation, Position};
+use panda_router::shard::load::{flushed_key, load};
+use panda_router::shard::{Input, Output, Shard, ShardLimits};
+use panda_storage::{EventStore, StateRow};
+
+use super::support::store::MemoryStore;
+
+type Task = Pin<Box<dyn Future<Output = Input>>>;
+
+pub(crate) struct Owner {
+    pub(crate) core: Shard,
+    /// The next record to read, in the log of all epochs.
+    pub(crate) next: usize,
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) effects: VecDeque<Effect>,
+    pub(crate) asks: usize,
+    pub(crate) gave_up: bool,
+}
+
+impl Owner {
+    pub(crate) fn new(router: u64, takeover: Position, next: usize, store: &MemoryStore) -> Self {
+        let limits = ShardLimits { queue_max: 40, reads_max: 16, entities_max: 1, rows_max: 3, effects_max: 30 };
+        let start = Position { offset: 0, ..takeover };
+        let core = Shard::new(router, Generation(takeover.offset), store.incarnation(), start, limits);
+        Self { core, next, tasks: vec![], effects: VecDeque::new(), asks: 0, gave_up: false }
+    }
+
+    /// Starts what the core asks for; returns what goes down the links.
+    pub(crate) fn act(&mut self, store: &MemoryStore) -> Vec<(LinkId, Down)> {
+        let mut downs = Vec::new();
+        for output in self.core.take_outputs() {
+            let store = store.clone();
+            match output {
+                Output::Send(link, down) => downs.push((link, down)),
+                Output::AppendEffect(effect) => self.effects.push_back(effect),
+                Output::AskEnd => self.asks += 1,
+                Output::GiveUp(_) => self.gave_up = true,
+                Output::Backlog(_) => {}
+                Output::Load { entity, wanted } => self.tasks.push(Box::pin(async move {
+                    loop {
+                        match load(&store, entity, wanted.clone()).await {
+                            Ok(loaded) => return Input::Loaded(entity, loaded),
+                            Err(error) => assert!(error.is_retryable(), "{error}"),
+                        }
+                    }
+                })),
+                Output::Write(batches) => self.tasks.push(Box::pin(async move {
+                    let entity = batches[0].entity;
+                    for batch in batches {
+                        while store.write_events(batch.clone()).await.is_err() {}
+                    }
+                    Input::Written(entity)
+                })),
+                Output::Flush { entity, rows, through, time } => self.tasks.push(Box::pin(async move {
+                    let mut value = Writer::with_capacity(8);
+                    value.value(&through);
+                    let cell = StateRow { key: flushed_key(), value: Some(value.freeze()), time };
+                    for rows in [rows, vec![cell]] {
+                        while store.write_state(entity, rows.clone()).await.is_err() {}
+                    }
+                    Input::Flushed(entity)
+                })),
+                Output::ReadEvents { read, entity, from, order, limit } => self.tasks.push(Box::pin(async move {
+                    let events = store.read_events(entity, from, order, limit, 1 << 20).await;
+                    Input::EventsRead(read, events.expect("reads work"))
+                })),
+                Output::ScanRows { read, entity, kind, after } => self.tasks.push(Box::pin(async move {
+                    let rows = store.scan_state(entity, kind, after, 512).await;
+                    Input::RowsScanned(read, rows.expect("reads work"))
+                })),
+            }
+        }
+        downs
+    }
+
+    /// Lets one operation go on to its next access of the store.
+    pub(crate) fn step(&mut self, index: usize) {
+        let mut task = self.tasks.swap_remove(index);
+        match task.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(input) => self.core.handle(input),
+            Poll::Pending => self.tasks.push(task),
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! The scheduler: what happens next is drawn from the seed.
+
+use std::collections::HashMap;
+
+use panda_protocol::codec::Writer;
+use panda_protocol::event::{Event, MessageFormat, Role};
+use panda_protocol::frame::CommandBody;
+use panda_protocol::link::{Admit, CommandOrigin, CommandRecord, LinkId, Outcome, Record, Up};
+use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Position, Seq, Time, UserId};
+use panda_router::rows::{Row, RowValue};
+use panda_router::shard::{Input, load::flushed_key};
+use panda_storage::LogRecord;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::edge::Edge;
+use super::owner::Owner;
+use super::reference::Reference;
+use super::support::store::MemoryStore;
+
+const USERS: u8 = 4;
+const EDGES: u64 = 2;
+
+/// What the seeds met, so that a run shows that it was not idle.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Covered {
+    records: usize,
+    events: usize,
+    crashes: usize,
+    takeovers: usize,
+    delivered: usize,
+    acks: usize,
+}
+
+impl Covered {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.records += other.records;
+        self.events += other.events;
+        self.crashes += other.crashes;
+        self.takeovers += other.takeovers;
+        self.delivered += other.delivered;
+        self.acks += other.acks;
+    }
+}
+
+pub(crate) struct World {
+    random: StdRng,
+    store: MemoryStore,
+    /// The records of all epochs; those of the present one begin at `epoch_at`.
+    log: Vec<LogRecord>,
+    epoch: u32,
+    epoch_at: usize,
+    owners: Vec<Owner>,
+    edges: Vec<Edge>,
+    routers: u64,
+    tokens: HashMap<u64, Position>,
+    next_token: u64,
+    /// The highest counter that a sender used, and the one that it believes to be applied last.
+    senders: HashMap<(EntityId, UserId), (u64, u64)>,
+    sent: Vec<(CommandRecord, u64)>,
+    now: u64,
+    log_time: u64,
+    covered: Covered,
+}
+
+fn user(number: u8) -> UserId {
+    UserId::from_random([number + 1; 16])
+}
+
+fn device(user: UserId) -> DeviceId {
+    DeviceId::from_random(*user.as_bytes())
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            random: StdRng::seed_from_u64(seed),
+            store: MemoryStore::new(seed ^ 0x5eed, false),
+            log: Vec::new(),
+            epoch: 1,
+            epoch_at: 0,
+            owners: Vec::new(),
+            edges: (0..EDGES).map(|_| Edge::default()).collect(),
+            routers: 0,
+            tokens: HashMap::new(),
+            next_token: 0,
+            senders: HashMap::new(),
+            sent: Vec::new(),
+            now: 0,
+            log_time: 1_000,
+            covered: Covered::default(),
+        }
+    }
+
+    pub(crate) fn run(mut self) -> Covered {
+        for epoch in 0..2 {
+            let steps = self.random.random_range(150..700);
+            for _ in 0..steps {
+                self.step();
+            }
+            self.settle();
+            self.check();
+            if epoch == 0 {
+                // The next epoch opens when nothing of this one is left.
+                self.owners.clear();
+                self.store.lose();
+                self.epoch += 1;
+                self.epoch_at = self.log.len();
+                self.edges.iter_mut().for_each(Edge::new_epoch);
+            }
+        }
+        self.covered
+    }
+
+    fn step(&mut self) {
+        match self.random.random_range(0..100) {
+            0..=9 => self.client(),
+            10..=12 => self.resend(),
+            13..=17 => self.admit(),
+            18 if self.owners.is_empty() || self.random.random_bool(0.4) => self.takeover(),
+            19 if self.random.random_bool(0.4) => self.crash(),
+            20..=29 => drop(self.store.deliver()),
+            30 => {
+                self.now += self.random.random_range(100_000..4_000_000);
+                let now = Time(self.now);
+                self.with_owner(|owner, _| owner.core.handle(Input::Tick(now)));
+            }
+            31..=34 => self.effect(),
+            35..=36 => self.end(),
+            37..=50 => self.read(),
+            51..=52 => self.store.lose(),
+            53..=69 => drop(self.store.deliver()),
+            _ => self.with_owner(|owner, random| {
+                if !owner.tasks.is_empty() {
+                    owner.step(random.random_range(0..owner.tasks.len()));
+                }
+            }),
+        }
+    }
+
+    fn with_owner(&mut self, act: impl FnOnce(&mut Owner, &mut StdRng)) {
+        if self.owners.is_empty() {
+            return;
+        }
+        let index = self.random.random_range(0..self.owners.len());
+        act(&mut self.owners[index], &mut self.random);
+        for (link, down) in self.owners[index].act(&self.store) {
+            self.edges[usize::try_from(link.0).expect("small")].take(down);
+        }
+        if self.owners[index].gave_up {
+            self.owners.swap_remove(index);
+        }
+        self.learn();
+    }
+
+    fn append(&mut self, record: &Record) -> Position {
+        // The log's clock stands still at times, and goes back.
+        self.log_time = (self.log_time + self.random.random_range(0..2_000)).saturating_sub(300);
+        let offset = (self.log.len() - self.epoch_at) as u64;
+        let position = Position { epoch: self.epoch, offset };
+        self.log.push(LogRecord { position, time: Time(self.log_time), record: record.to_bytes() });
+        position
+    }
+
+    fn command(&mut self, mut command: CommandRecord) {
+        self.next_token += 1;
+        let link = LinkId(self.random.random_range(0..EDGES));
+        command.origin = CommandOrigin { link, token: self.next_token };
+        let position = self.append(&Record::Command(command.clone()));
+        self.tokens.insert(self.next_token, position);
+        self.sent.push((command, self.next_token));
+    }
+
+    fn client(&mut self) {
+        let actor = user(self.random.random_range(0..USERS));
+        let other = user(self.random.random_range(0..USERS));
+        let group = ChatId::group(user(0), device(user(0)), Counter(1));
+        let mut entity = EntityId::from(group);
+        let text = format!("{}", self.next_token);
+        let body = match self.random.random_range(0..20) {
+            0..=1 => CommandBody::CreateGroup { name: "g".into(), members: vec![user(1), user(2)] },
+            2 => {
+                entity = ChatId::direct(actor, other).into();
+                CommandBody::CreateDirect { peer: other }
+            }
+            3..=5 => CommandBody::AddMembers { role: Role::Member, with_history: false, members: vec![other, user(3)] },
+            6..=8 => CommandBody::RemoveMembers { members: vec![other] },
+            9 => CommandBody::SetRole { member: other, role: Role::Admin },
+            10 => CommandBody::Rename { name: text.as_str().into() },
+            11 => {
+                entity = actor.into();
+                CommandBody::SetSetting { key: "k".into(), value: text.into_bytes().into() }
+            }
+            12 => {
+                entity = actor.into();
+                CommandBody::MarkRead { chat: group, read: Seq(self.random.random_range(1..9)) }
+            }
+            13 => {
+                entity = ChatId::direct(actor, other).into();
+                CommandBody::Send { format: MessageFormat::Text, text: text.as_str().into() }
+            }
+            _ => CommandBody::Send { format: MessageFormat::Text, text: text.as_str().into() },
+        };
+        let actor = if matches!(body, CommandBody::CreateGroup { .. }) { user(0) } else { actor };
+        let (highest, after) = self.senders.get(&(entity, actor)).copied().unwrap_or_default();
+        let create = matches!(body, CommandBody::CreateGroup { .. });
+        let (counter, after) = if create { (1, 0) } else { (highest.max(1) + 1, after) };
+        // Half of the time the sender does not wait for the answer before.
+        let after = if !create && highest > 1 && self.random.random_bool(0.5) { highest } else { after };
+        self.senders.entry((entity, actor)).or_default().0 = counter.max(highest);
+        let mut command = Writer::with_capacity(64);
+        body.encode(&mut command);
+        self.command(CommandRecord {
+            origin: CommandOrigin { link: LinkId(0), token: 0 },
+            entity,
+            actor,
+            device: device(actor),
+            counter: Counter(counter),
+            after: Counter(after),
+            command: command.freeze(),
+        });
+    }
+
+    /// A copy of any command comes again, over any edge.
+    fn resend(&mut self) {
+        if !self.sent.is_empty() {
+            let index = self.random.random_range(0..self.sent.len());
+            self.command(self.sent[index].0.clone());
+        }
+    }
+
+    /// Senders learn from answers how to go on.
+    fn learn(&mut self) {
+        let answers: Vec<_> = self.edges.iter().flat_map(|edge| edge.answers.iter()).collect();
+        let Some(answer) = answers.last() else { return };
+        let Some((command, _)) = self.sent.iter().find(|(_, token)| *token == answer.token) else { return };
+        let applied = match answer.outcome {
+            Outcome::Applied(_) => command.counter.0,
+            Outcome::Rejected(why) if why.code == ErrorCode::OutOfOrder => {
+                why.details.map_or(0, |details| details.counter.0)
+            }
+            Outcome::Rejected(_) => return,
+        };
+        let believed = &mut self.senders.entry((command.entity, command.actor)).or_default().1;
+        *believed = applied.max(*believed);
+    }
+
+    fn admit(&mut self) {
+        let user = user(self.random.random_range(0..USERS));
+        let group = ChatId::group(self::user(0), device(self::user(0)), Counter(1));
+        let entity = if self.random.random_bool(0.2) { user.into() } else { group.into() };
+        let edge = self.random.random_range(0..EDGES);
+        self.next_token += 1;
+        let token = self.next_token;
+        self.edges[usize::try_from(edge).expect("small")].asked.insert(token, (entity, user));
+        let admit = Admit { token, user, entity, cursor: None, member_at: None };
+        self.with_owner(|owner, _| owner.core.handle(Input::Up(LinkId(edge), Up::Admit(admit))));
+    }
+
+    fn takeover(&mut self) {
+        if self.owners.len() >= 3 {
+            return;
+        }
+        self.routers += 1;
+        self.covered.takeovers += 1;
+        let position = self.append(&Record::Takeover { router: self.routers, rules_max: 1 });
+        self.owners.push(Owner::new(self.routers, position, self.epoch_at, &self.store));
+    }
+
+    fn crash(&mut self) {
+        if self.owners.is_empty() {
+            return;
+        }
+        self.covered.crashes += 1;
+        let index = self.random.random_range(0..self.owners.len());
+        self.owners.swap_remove(index);
+    }
+
+    fn effect(&mut self) {
+        if self.owners.is_empty() {
+            return;
+        }
+        let index = self.random.random_range(0..self.owners.len());
+        let Some(effect) = self.owners[index].effects.pop_front() else { return };
+        self.append(&Record::Effect(effect));
+        // The confirmation gets lost at times with the owner; the record stays.
+        if self.random.random_bool(0.1) {
+            self.owners.swap_remove(index);
+            return;
+        }
+        self.owners[index].core.handle(Input::EffectAppended);
+    }
+
+    fn end(&mut self) {
+        let end = Position { epoch: self.epoch, offset: (self.log.len() - self.epoch_at) as u64 };
+        self.with_owner(|owner, _| {
+            if owner.asks > 0 {
+                owner.asks -= 1;
+                owner.core.handle(Input::End(end));
+            }
+        });
+    }
+
+    fn read(&mut self) {
+        let count = self.random.random_range(1..6);
+        let log = std::mem::take(&mut self.log);
+        self.with_owner(|owner, _| {
+            if owner.core.wants_records() {
+                let records: Vec<LogRecord> = log[owner.next..].iter().take(count).cloned().collect();
+                owner.next += records.len();
+                owner.core.handle(Input::Records(records));
+            }
+        });
+        self.log = log;
+    }
+
+    /// No more commands and crashes: one owner takes over and brings everything to an end.
+    fn settle(&mut self) {
+        while self.owners.len() >= 3 {
+            self.crash();
+        }
+        self.takeover();
+        for step in 0..200_000 {
+            // A calm while at first, in which sessions listen and members come and go.
+            if step < 600 && step % 20 == 0 {
+                self.client();
+                self.admit();
+            }
+            match self.random.random_range(0..12) {
+                0 => self.effect_kept(),
+                1 => self.end(),
+                2 => self.read(),
+                3 => {
+                    self.now += 500_000;
+                    let now = Time(self.now);
+                    self.with_owner(|owner, _| owner.core.handle(Input::Tick(now)));
+                }
+                4..=6 => drop(self.store.deliver()),
+                _ => self.with_owner(|owner, random| {
+                    if !owner.tasks.is_empty() {
+                        owner.step(random.random_range(0..owner.tasks.len()));
+                    }
+                }),
+            }
+            let at_end = |owner: &Owner| {
+                owner.next == self.log.len() && owner.tasks.is_empty() && owner.effects.is_empty() && owner.asks == 0
+            };
+            if step >= 600 && self.owners.len() == 1 && at_end(&self.owners[0]) && self.owners[0].core.is_idle() {
+                while self.store.deliver() {}
+                return;
+            }
+        }
+        panic!("it does not come to an end");
+    }
+
+    fn effect_kept(&mut self) {
+        let index = self.random.random_range(0..self.owners.len());
+        let Some(effect) = self.owners[index].effects.pop_front() else { return };
+        self.append(&Record::Effect(effect));
+        self.owners[index].core.handle(Input::EffectAppended);
+    }
+
+    fn check(&mut self) {
+        let reference = Reference::run(&self.log);
+        self.check_store(&reference);
+        self.check_edges(&reference);
+        self.check_inboxes(&reference);
+        self.covered.records += self.log.len() - self.epoch_at;
+        self.covered.events = reference.events.len();
+    }
+
+    fn check_store(&self, reference: &Reference) {
+        let stored = self.store.all();
+        let events: Vec<_> = stored.events.iter().map(|(at, row)| (*at, row.position, row.event.clone())).collect();
+        let expected: Vec<_> = reference.events.iter().map(|(at, (p, event))| (*at, *p, event.clone())).collect();
+        assert_eq!(events, expected, "the stored events are a single owner's");
+        let mut rows = 0;
+        for (entity, expected) in &reference.rows {
+            for (id, row) in expected {
+                let found = stored.state.get(&(*entity, id.key())).and_then(|row| row.value.clone());
+                let found = found.map(|bytes| Row::from_bytes(bytes).expect("a row"));
+                assert_eq!(found.as_ref(), Some(row), "{id:?} of {entity} is a single owner's");
+                rows += 1;
+            }
+        }
+        let found = stored.state.keys().filter(|(_, key)| *key != flushed_key()).count();
+        assert_eq!(found, rows, "no other rows are stored");
+    }
+
+    fn check_edges(&mut self, reference: &Reference) {
+        for edge in &mut self.edges {
+            for answer in edge.answers.drain(..) {
+                let position = self.tokens[&answer.token];
+                let (command, _) = self.sent.iter().find(|(_, token)| *token == answer.token).expect("it was sent");
+                let first = reference.first(&Record::Command(command.clone()));
+                self.covered.acks += 1;
+                match answer.outcome {
+                    Outcome::Applied(seq) => assert_eq!(Some(seq), first, "an ack names the first seq"),
+                    Outcome::Rejected(why) if why.code == ErrorCode::OutcomeUnknown => {}
+                    rejected => assert_eq!(Some(&rejected), reference.answers.get(&position), "at {position}"),
+                }
+            }
+            for (entity, seq, bytes) in edge.events.drain(..) {
+                let expected = reference.events.get(&(entity, seq)).map(|(_, event)| event);
+                assert_eq!(Some(&bytes), expected, "a released event is stored");
+            }
+            for (entity, seq, user) in edge.delivered.drain(..) {
+                assert!(reference.may_see(entity, user, seq), "{user} got {seq} of {entity} after its removal");
+                self.covered.delivered += 1;
+            }
+        }
+    }
+
+    /// Every change of membership has reached the inbox of whom it concerns.
+    fn check_inboxes(&self, reference: &Reference) {
+        for (entity, rows) in &reference.rows {
+            let Some(chat) = entity.chat() else { continue };
+            for (id, row) in rows {
+                if let (panda_router::rows::RowId::Member(user), RowValue::Member(member)) = (id, &row.value) {
+                    reference.check_inbox(chat, *user, member.ended.is_none());
+                }
+            }
+        }
+        assert!(reference.events.values().all(|(_, bytes)| Event::from_bytes(bytes).is_ok()));
+    }
+}
