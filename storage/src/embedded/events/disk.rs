@@ -21,8 +21,6 @@ pub enum SyncPoint {
     Recovered,
     /// The index's own file: before the journal files that it makes needless are removed.
     Index,
-    /// The name of a new index.
-    IndexName,
 }
 
 /// A folder of files.

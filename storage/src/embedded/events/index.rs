@@ -137,14 +137,14 @@ fn fill(database: &Database, rows: &Rows, applied: u64) -> Result<(), redb::Erro
     Ok(())
 }
 
-/// An index is whole or not there: it gets its name when it is durable.
+/// An index is whole or not there: it gets its name when it is durable. The name itself becomes
+/// durable with that of the first journal file; nothing is acknowledged before.
 fn make(disk: &dyn Disk) -> Result<(), StoreError> {
     let file = disk.create(NEW_NAME).map_err(|error| failure::io(&error))?;
     let database = open_file(file)?;
     fill(&database, &Rows::new(), 0).map_err(|error| failure::index(&error))?;
     drop(database);
-    disk.rename(NEW_NAME, NAME).map_err(|error| failure::io(&error))?;
-    disk.sync_names(SyncPoint::IndexName).map_err(|error| failure::io(&error))
+    disk.rename(NEW_NAME, NAME).map_err(|error| failure::io(&error))
 }
 
 fn open(disk: &dyn Disk) -> Result<Database, StoreError> {

@@ -2,9 +2,11 @@
 //!
 //! A file begins with a header and goes on with frames:
 //!
-//!     header: "PNDJ" | version u32 | number u64 | salt u64 | base u64 | crc u32
-//!     frame:  "PNDF" | length u32 | synced u64 | crc u32 | operations
-//!     operation: 1 key_length u16 value_length u32 key value | 2 key_length u16 key
+//! ```text
+//! header: "PNDJ" | version u32 | number u64 | salt u64 | base u64 | crc u32
+//! frame:   "PNDF" | length u32 | synced u64 | crc u32 | operations
+//! operation: 1 key_length u16 value_length u32 key value | 2 key_length u16 key
+//! ```
 //!
 //! `base` is the length through which the file before this one counts. A sync that failed leaves what
 //! was written in doubt for good, so nothing is ever appended behind it: the next file leaves it out.
