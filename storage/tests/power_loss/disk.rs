@@ -22,15 +22,17 @@ struct State {
     steps_left: Option<usize>,
     /// This sync does nothing and says that it did.
     dropped: Option<SyncPoint>,
-    /// Nothing more can be written.
+    /// No file can become longer, and none can be made.
     full: bool,
 }
 
 impl State {
+    fn grow(&self, file: Option<usize>, len: usize) -> io::Result<()> {
+        let has = file.map_or(0, |file| self.files[file].written.len());
+        if self.full && len > has { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
     fn step(&mut self) -> io::Result<()> {
-        if self.full {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
         match &mut self.steps_left {
             Some(0) => Err(io::Error::other("the power is off")),
             Some(left) => {
@@ -125,6 +127,7 @@ impl Disk for CutDisk {
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
         state.step()?;
+        state.grow(None, 1)?;
         let index = match state.names.get(name) {
             Some(index) => *index,
             None => {
@@ -188,6 +191,7 @@ impl DiskFile for CutFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state.lock();
         let start = usize::try_from(offset).map_err(io::Error::other)?;
+        state.grow(Some(self.index), start + data.len())?;
         // The write at which the power goes gets half way.
         let result = state.step();
         let data = if result.is_ok() { data } else { &data[..data.len() / 2] };
@@ -202,7 +206,9 @@ impl DiskFile for CutFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.state.lock();
         state.step()?;
-        state.files[self.index].written.resize(usize::try_from(len).map_err(io::Error::other)?, 0);
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        state.grow(Some(self.index), len)?;
+        state.files[self.index].written.resize(len, 0);
         Ok(())
     }
 
