@@ -71,9 +71,8 @@ impl Edge {
                 }
             }
             Down::Head { generation, entity, readmit, .. } => {
-                if !self.is_stale(generation) && readmit {
-                    self.listed.remove(&entity);
-                }
+                let heeded = !self.is_stale(generation) && readmit;
+                self.listed.retain(|listed, _| !heeded || *listed != entity);
             }
             _ => {}
         }
