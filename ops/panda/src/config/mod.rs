@@ -7,28 +7,28 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-pub use source::{ConfigError, Overrides, load};
+pub(crate) use source::{Overrides, load};
 
 /// Everything that can be set. Each field's default is the one that `panda serve` runs with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// The folder that holds everything that is kept.
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// HTTP API, page and WebSocket.
-    pub http: HttpConfig,
+    pub(crate) http: HttpConfig,
     /// QUIC for native clients.
-    pub quic: QuicConfig,
+    pub(crate) quic: QuicConfig,
     /// `/livez`, `/readyz`, `/sendz`, `/metrics`.
-    pub health: HealthConfig,
+    pub(crate) health: HealthConfig,
     /// Sockets and sessions.
-    pub edge: EdgeLimits,
+    pub(crate) edge: EdgeLimits,
     /// Shards.
-    pub router: RouterLimits,
+    pub(crate) router: RouterLimits,
     /// The HTTP API's own work.
-    pub api: ApiLimits,
+    pub(crate) api: ApiLimits,
     /// What is logged, and how.
-    pub log: LogConfig,
+    pub(crate) log: LogConfig,
 }
 
 impl Default for Config {
@@ -49,15 +49,15 @@ impl Default for Config {
 /// HTTP API, page and WebSocket, all on one address.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct HttpConfig {
+pub(crate) struct HttpConfig {
     /// Where to listen. Loopback by default: opening it to others is a decision.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// A PEM file with the certificate chain; empty: plain HTTP.
-    pub certificate: PathBuf,
+    pub(crate) certificate: PathBuf,
     /// A PEM file with its key.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
     /// Origins of pages that may connect besides those of this address itself, as `https://host[:port]`.
-    pub origins: Vec<String>,
+    pub(crate) origins: Vec<String>,
 }
 
 impl Default for HttpConfig {
@@ -74,13 +74,13 @@ impl Default for HttpConfig {
 /// QUIC for native clients.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct QuicConfig {
+pub(crate) struct QuicConfig {
     /// Where to listen (UDP).
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// A PEM file with the certificate chain; empty: one for development is made in the data folder.
-    pub certificate: PathBuf,
+    pub(crate) certificate: PathBuf,
     /// A PEM file with its key.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Default for QuicConfig {
@@ -92,9 +92,9 @@ impl Default for QuicConfig {
 /// Health and metrics; not for the public.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct HealthConfig {
+pub(crate) struct HealthConfig {
     /// Where to listen.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Default for HealthConfig {
@@ -106,27 +106,27 @@ impl Default for HealthConfig {
 /// Limits of the edge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct EdgeLimits {
+pub(crate) struct EdgeLimits {
     /// Threads that hold sockets; 0: one a core.
-    pub workers: usize,
+    pub(crate) workers: usize,
     /// Sessions of this process.
-    pub sessions_max: usize,
+    pub(crate) sessions_max: usize,
     /// Connections that are not authenticated yet.
-    pub handshakes_max: usize,
+    pub(crate) handshakes_max: usize,
     /// Connections from one IPv4 address or IPv6 /64.
-    pub connections_per_address_max: usize,
+    pub(crate) connections_per_address_max: usize,
     /// From accept to a valid Hello, in milliseconds.
-    pub handshake_timeout_ms: u64,
+    pub(crate) handshake_timeout_ms: u64,
     /// Each side sends something at least this often, in milliseconds.
-    pub heartbeat_ms: u64,
+    pub(crate) heartbeat_ms: u64,
     /// What may wait for one session, in bytes; a slower reader is cut and catches up.
-    pub outbox_bytes_max: usize,
+    pub(crate) outbox_bytes_max: usize,
     /// Subscriptions of one session.
-    pub subscriptions_max: usize,
+    pub(crate) subscriptions_max: usize,
     /// Commands a second of one session, over a longer time.
-    pub commands_per_second: u32,
+    pub(crate) commands_per_second: u32,
     /// How long a stop may take while sessions are told to go, in milliseconds.
-    pub drain_ms: u64,
+    pub(crate) drain_ms: u64,
 }
 
 impl Default for EdgeLimits {
@@ -149,11 +149,11 @@ impl Default for EdgeLimits {
 /// Limits of the router.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct RouterLimits {
+pub(crate) struct RouterLimits {
     /// Threads that run shards.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// Commands of one shard that may wait in memory.
-    pub shard_queue_max: usize,
+    pub(crate) shard_queue_max: usize,
 }
 
 impl Default for RouterLimits {
@@ -165,17 +165,17 @@ impl Default for RouterLimits {
 /// Limits of the HTTP API.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct ApiLimits {
+pub(crate) struct ApiLimits {
     /// Threads that answer requests.
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// Threads that hash passwords; each takes 19 MiB while it works.
-    pub hash_threads: usize,
+    pub(crate) hash_threads: usize,
     /// Passwords that may wait to be hashed.
-    pub hash_queue_max: usize,
+    pub(crate) hash_queue_max: usize,
     /// Connections of the HTTP API.
-    pub connections_max: usize,
+    pub(crate) connections_max: usize,
     /// How long an access token lasts, in seconds.
-    pub token_lifetime_s: u64,
+    pub(crate) token_lifetime_s: u64,
 }
 
 impl Default for ApiLimits {
@@ -187,11 +187,11 @@ impl Default for ApiLimits {
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct LogConfig {
+pub(crate) struct LogConfig {
     /// `human`, `json`, or `auto`: human on a terminal.
-    pub format: LogFormat,
+    pub(crate) format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,panda_router=debug`.
-    pub level: String,
+    pub(crate) level: String,
 }
 
 impl Default for LogConfig {
@@ -203,7 +203,7 @@ impl Default for LogConfig {
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Human on a terminal, otherwise JSON.
     Auto,
     /// For a person.

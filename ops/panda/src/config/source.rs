@@ -9,20 +9,20 @@ use super::{Config, keys};
 
 /// What flags say; they win over file and environment.
 #[derive(Clone, Debug, Default)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// `--data`
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// `--http`
-    pub http: Option<SocketAddr>,
+    pub(crate) http: Option<SocketAddr>,
     /// `--quic`
-    pub quic: Option<SocketAddr>,
+    pub(crate) quic: Option<SocketAddr>,
     /// `--health`
-    pub health: Option<SocketAddr>,
+    pub(crate) health: Option<SocketAddr>,
 }
 
 /// Why there is no configuration, in a sentence that says what to change.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read the configuration {path}: {cause}")]
     File {
@@ -63,7 +63,7 @@ pub enum ConfigError {
 ///
 /// # Errors
 /// [`ConfigError`], whose text says what to change and where.
-pub fn load(
+pub(crate) fn load(
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
     overrides: &Overrides,
