@@ -1,0 +1,197 @@
+//! Making connections: one for a process or a few, shared by any number of clients.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls_pki_types::ServerName;
+use tokio::net::{TcpStream, lookup_host};
+use tokio_tungstenite::tungstenite;
+
+use crate::config::TransportKind;
+use crate::discovery::{QuicTarget, Target, host_of};
+use crate::wire::{Stream, Wire, quic, websocket};
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The target does not have this transport.
+    #[error("the server offers no {0:?}")]
+    NotOffered(TransportKind),
+    /// The target's WebSocket URL is not one.
+    #[error("{0} is not a ws:// or wss:// URL with a host")]
+    Url(String),
+    /// TLS cannot be set up, or the server's name is not one.
+    #[error("TLS: {0}")]
+    Tls(rustls::Error),
+    /// The built-in roots cannot be used.
+    #[error("the built-in root certificates cannot be used")]
+    Roots,
+    /// The name leads nowhere.
+    #[error("{0} has no address")]
+    NoAddress(String),
+    /// The socket failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The WebSocket was refused.
+    #[error("WebSocket: {0}")]
+    WebSocket(Box<tungstenite::Error>),
+    /// The QUIC connection was refused before it began.
+    #[error("QUIC: {0}")]
+    Quic(#[from] quinn::ConnectError),
+    /// The QUIC connection was lost.
+    #[error("QUIC: {0}")]
+    QuicLost(#[from] quinn::ConnectionError),
+}
+
+/// Makes connections to one target. Clones share everything, above all the one UDP socket.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    websocket: Option<WebSocketTarget>,
+    quic: Option<(QuicTarget, quinn::ClientConfig)>,
+    /// Bound when the first QUIC connection is made, one for each family of addresses.
+    endpoints: Mutex<Endpoints>,
+}
+
+#[derive(Debug, Default)]
+struct Endpoints {
+    v4: Option<quinn::Endpoint>,
+    v6: Option<quinn::Endpoint>,
+}
+
+struct WebSocketTarget {
+    url: String,
+    host: String,
+    port: u16,
+    tls: Option<(tokio_rustls::TlsConnector, ServerName<'static>)>,
+}
+
+impl std::fmt::Debug for WebSocketTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebSocketTarget").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    /// Prepares what all connections share. Nothing is bound or connected yet.
+    ///
+    /// # Errors
+    /// [`ConnectError::Url`], [`ConnectError::Tls`], [`ConnectError::Roots`]
+    pub fn new(target: Target) -> Result<Self, ConnectError> {
+        let Target { websocket, quic } = target;
+        let pin = quic.as_ref().and_then(|quic| quic.certificate_sha256);
+        let websocket = websocket.map(|url| websocket_target(url, pin)).transpose()?;
+        let quic = quic.map(|quic| quic::client_config(quic.certificate_sha256).map(|config| (quic, config)));
+        let shared = Shared { websocket, quic: quic.transpose()?, endpoints: Mutex::default() };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Connects, to `address` instead of the target's if that is not empty. The certificate must be the
+    /// target's either way.
+    pub(crate) async fn connect(&self, kind: TransportKind, address: &str) -> Result<Wire, ConnectError> {
+        match kind {
+            TransportKind::WebSocket => self.connect_websocket(address).await,
+            TransportKind::Quic => self.connect_quic(address).await,
+        }
+    }
+
+    async fn connect_websocket(&self, address: &str) -> Result<Wire, ConnectError> {
+        let target = self.shared.websocket.as_ref().ok_or(ConnectError::NotOffered(TransportKind::WebSocket))?;
+        let tcp = if address.is_empty() {
+            TcpStream::connect((target.host.as_str(), target.port)).await?
+        } else {
+            TcpStream::connect(address).await?
+        };
+        // Frames are small and somebody waits for each.
+        tcp.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match &target.tls {
+            None => Box::new(tcp),
+            Some((connector, name)) => Box::new(connector.connect(name.clone(), tcp).await?),
+        };
+        websocket::Socket::connect(&target.url, stream).await.map(|socket| Wire::WebSocket(Box::new(socket)))
+    }
+
+    async fn connect_quic(&self, address: &str) -> Result<Wire, ConnectError> {
+        let (target, config) = self.shared.quic.as_ref().ok_or(ConnectError::NotOffered(TransportKind::Quic))?;
+        let remote = if address.is_empty() {
+            first(lookup_host((target.host.as_str(), target.port)).await?, &target.host)?
+        } else {
+            first(lookup_host(address).await?, address)?
+        };
+        let endpoint = self.endpoint(remote)?;
+        let connection = endpoint.connect_with(config.clone(), remote, &target.host)?.await?;
+        quic::Channel::open(connection).await.map(|channel| Wire::Quic(Box::new(channel)))
+    }
+
+    fn endpoint(&self, remote: SocketAddr) -> Result<quinn::Endpoint, ConnectError> {
+        let mut endpoints = self.shared.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let (slot, local): (_, SocketAddr) = match remote {
+            SocketAddr::V4(_) => (&mut endpoints.v4, (Ipv4Addr::UNSPECIFIED, 0).into()),
+            SocketAddr::V6(_) => (&mut endpoints.v6, (Ipv6Addr::UNSPECIFIED, 0).into()),
+        };
+        if let Some(endpoint) = slot {
+            return Ok(endpoint.clone());
+        }
+        let endpoint = quinn::Endpoint::client(local)?;
+        Ok(slot.insert(endpoint).clone())
+    }
+}
+
+fn first(mut addresses: impl Iterator<Item = SocketAddr>, name: &str) -> Result<SocketAddr, ConnectError> {
+    addresses.next().ok_or_else(|| ConnectError::NoAddress(name.to_owned()))
+}
+
+fn websocket_target(url: String, pin: Option<[u8; 32]>) -> Result<WebSocketTarget, ConnectError> {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = host_of(authority).to_owned();
+    let default_port = match scheme {
+        "ws" => 80,
+        "wss" => 443,
+        _ => return Err(ConnectError::Url(url)),
+    };
+    // Behind the host and its brackets.
+    let port = match authority.rsplit_once(':') {
+        Some((before, port)) if !before.contains(':') || before.ends_with(']') => port.parse().ok(),
+        _ => Some(default_port),
+    };
+    let (Some(port), false) = (port, host.is_empty()) else { return Err(ConnectError::Url(url)) };
+    let tls = if scheme == "wss" {
+        let versions = &[&rustls::version::TLS13, &rustls::version::TLS12];
+        let config = crate::tls::client_config(pin, true, versions, None)?;
+        let name = ServerName::try_from(host.clone()).map_err(|_| ConnectError::Url(url.clone()))?;
+        Some((tokio_rustls::TlsConnector::from(Arc::new(config)), name))
+    } else {
+        None
+    };
+    Ok(WebSocketTarget { url, host, port, tls })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_gives_host_and_port() {
+        let parts = |url: &str| {
+            let target = websocket_target(url.to_owned(), None).unwrap();
+            (target.host, target.port, target.tls.is_some())
+        };
+        assert_eq!(parts("ws://h:8080/ws"), ("h".into(), 8080, false));
+        assert_eq!(parts("wss://h/ws"), ("h".into(), 443, true));
+        assert_eq!(parts("ws://[::1]:9/ws"), ("::1".into(), 9, false));
+        assert_eq!(parts("ws://[::1]/ws"), ("::1".into(), 80, false));
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused() {
+        for url in ["", "http://h/", "ws://", "ws://h:99999/", "ws:///ws"] {
+            assert!(matches!(websocket_target(url.to_owned(), None), Err(ConnectError::Url(_))), "{url}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What an application learns without having asked.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use panda_protocol::frame::{Admission, InboxState, Signal};
+use panda_protocol::session::client::Notice;
+use panda_protocol::{ChatId, EntityId, Seq, SessionId, Text, UserId};
+use tokio::sync::mpsc;
+
+/// The updates of one client, in their order. They wait up to a limit; while that many wait, the
+/// client does not read its socket, and neither replies nor events arrive. So take them all the time,
+/// not only while nothing is asked. Dropping this drops all further updates.
+#[derive(Debug)]
+pub struct Updates {
+    pub(crate) updates: mpsc::Receiver<Update>,
+}
+
+impl Updates {
+    /// The next update; `None` once the client ended. Cancel safe.
+    pub async fn next(&mut self) -> Option<Update> {
+        self.updates.recv().await
+    }
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// A connection is being made.
+    Connecting {
+        /// How many were made since a session last lived.
+        attempt: u32,
+    },
+    /// The session is open, and what the application asked for goes on.
+    Connected {
+        /// This connection.
+        session: SessionId,
+        /// Whose it is.
+        user: UserId,
+        /// Where the inbox is. `reset` says to drop what was kept of it.
+        inbox: InboxState,
+    },
+    /// The connection is over. Nothing that was asked for is lost.
+    Disconnected {
+        /// The server's code, if it said goodbye.
+        code: Option<u16>,
+        /// When the next attempt begins; `None` if it waits for a token.
+        retry_in: Option<Duration>,
+    },
+    /// The client will not come back by itself.
+    Ended {
+        /// Why.
+        code: u16,
+        /// For a person.
+        text: Text,
+    },
+    /// Call [`crate::Client::refresh`] with a newer token. Without a connection the client waits for it;
+    /// with one it works on, until the right that it has ends.
+    TokenNeeded,
+    /// A chat goes on after a new connection or a gap.
+    Resumed {
+        /// The chat.
+        chat: ChatId,
+        /// `start` says whether nothing is missing, there is a hole, or what was kept is to be dropped.
+        admission: Admission,
+    },
+    /// The next event of a chat or of the inbox: in the order of seqs, each once.
+    Event {
+        /// The chat or inbox.
+        entity: EntityId,
+        /// Its number.
+        seq: Seq,
+        /// Canonical bytes; [`panda_protocol::event::Event::from_bytes`] reads them.
+        event: Bytes,
+    },
+    /// Events wait until the application reads faster.
+    Lagging {
+        /// The chat or inbox.
+        entity: EntityId,
+        /// Its last event.
+        head: Seq,
+    },
+    /// A subscription is over.
+    Lost {
+        /// The chat or inbox.
+        entity: EntityId,
+        /// Why; `not_member` after a removal.
+        code: u16,
+    },
+    /// A signal of another session.
+    Signal(Signal),
+}
+
+impl From<Notice> for Update {
+    fn from(notice: Notice) -> Self {
+        match notice {
+            Notice::Connected { session, user, inbox } => Self::Connected { session, user, inbox },
+            Notice::Disconnected { code, retry_in_ms } => {
+                Self::Disconnected { code, retry_in: retry_in_ms.map(Duration::from_millis) }
+            }
+            Notice::Ended { code, text } => Self::Ended { code, text },
+            Notice::TokenNeeded => Self::TokenNeeded,
+            Notice::Resumed { chat, admission } => Self::Resumed { chat, admission },
+            Notice::Event { entity, seq, event } => Self::Event { entity, seq, event },
+            Notice::Lagging { entity, head } => Self::Lagging { entity, head },
+            Notice::Lost { entity, code } => Self::Lost { entity, code },
+            Notice::Signal(signal) => Self::Signal(signal),
+        }
+    }
+}
