@@ -1,1 +1,385 @@
+use alloc::vec::Vec;
 
+use super::*;
+use crate::error_code::ErrorCode;
+use crate::event::{MessageFormat, Role};
+use crate::frame::{
+    Ack, Admission, Auth, Bye, CommandBody, Ended, ErrorDetails, ErrorReply, EventFrame, GoAway, InboxState, Refreshed,
+    Start, Subscribed, Welcome,
+};
+use crate::framing::{RawFrame, next_frame};
+use crate::ids::{Counter, DeviceId, Incarnation, Seq};
+use crate::limits::FRAME_BYTES_MAX;
+
+mod model;
+
+fn user() -> UserId {
+    UserId::from_random([1; 16])
+}
+
+fn device() -> DeviceId {
+    DeviceId::from_random([2; 16])
+}
+
+fn chat() -> ChatId {
+    ChatId::direct(user(), UserId::from_random([3; 16]))
+}
+
+fn parameters() -> Parameters {
+    Parameters {
+        device: device(),
+        name: Text::from("test"),
+        token: Text::from("token"),
+        inbox: None,
+        capabilities: 0,
+        counter: Counter(100),
+        backoff_max_ms: 30_000,
+        seed: 1,
+    }
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        version: 1,
+        capabilities: 0,
+        session: SessionId::from_random([4; 16]),
+        user: user(),
+        heartbeat_ms: 25_000,
+        expires_in_ms: 3_600_000,
+        ticket: Bytes::from_static(b"ticket"),
+        inbox: InboxState { incarnation: Incarnation([7; 8]), head: Seq(0), from: Seq(1), reset: false },
+        limits: Vec::new(),
+    }
+}
+
+fn admission(start: Start, incarnation: Incarnation, from: u64, head: u64) -> Admission {
+    Admission {
+        start,
+        incarnation,
+        from: Seq(from),
+        head: Seq(head),
+        role: Role::Member,
+        visible_from: Seq(1),
+        proof: Bytes::from_static(b"proof"),
+    }
+}
+
+fn raw_of(mut bytes: Bytes) -> RawFrame {
+    next_frame(&mut bytes, FRAME_BYTES_MAX).unwrap().unwrap()
+}
+
+fn hear(session: &mut ClientSession<u32>, frame: impl Into<Frame>, now_ms: u64) {
+    session.hear(raw_of(frame.into().to_bytes()), now_ms);
+}
+
+fn sent(session: &mut ClientSession<u32>, now_ms: u64) -> Vec<Frame> {
+    core::iter::from_fn(|| session.next_frame(now_ms))
+        .map(|bytes| Frame::decode(raw_of(bytes)).unwrap().unwrap())
+        .collect()
+}
+
+fn outputs(session: &mut ClientSession<u32>) -> Vec<Output<u32>> {
+    core::iter::from_fn(|| session.next_output()).collect()
+}
+
+fn notices(session: &mut ClientSession<u32>) -> Vec<Notice> {
+    let notice = |output| if let Output::Notice(notice) = output { Some(notice) } else { None };
+    outputs(session).into_iter().filter_map(notice).collect()
+}
+
+fn answers(session: &mut ClientSession<u32>) -> Vec<(u32, Result<Reply, Refusal>)> {
+    let answer = |output| if let Output::Answered(waiter, answer) = output { Some((waiter, answer)) } else { None };
+    outputs(session).into_iter().filter_map(answer).collect()
+}
+
+fn connect(session: &mut ClientSession<u32>, now_ms: u64) -> Vec<Frame> {
+    session.tick(now_ms);
+    assert!(outputs(session).iter().any(|output| matches!(output, Output::Connect { .. })));
+    session.connected(now_ms);
+    sent(session, now_ms)
+}
+
+fn opened() -> ClientSession<u32> {
+    let mut session = ClientSession::new(parameters());
+    connect(&mut session, 0);
+    hear(&mut session, welcome(), 0);
+    outputs(&mut session);
+    session
+}
+
+fn auth(frames: &[Frame]) -> &Auth {
+    let Some(Frame::Hello(hello)) = frames.first() else { panic!("a Hello is the first frame: {frames:?}") };
+    &hello.auth
+}
+
+fn say(text: &str) -> CommandBody {
+    CommandBody::Send { format: MessageFormat::Text, text: Text::from(text) }
+}
+
+fn commands(frames: &[Frame]) -> Vec<(RequestId, u64, u64)> {
+    let command = |frame: &Frame| match frame {
+        Frame::Command(command) => Some((command.request, command.counter.0, command.after.0)),
+        _ => None,
+    };
+    frames.iter().filter_map(command).collect()
+}
+
+#[test]
+fn the_ticket_opens_the_next_session_and_the_token_follows_when_it_is_refused() {
+    let mut session = ClientSession::<u32>::new(parameters());
+    assert_eq!(auth(&connect(&mut session, 0)), &Auth::Token(Text::from("token")));
+    hear(&mut session, welcome(), 0);
+    hear(&mut session, Bye::new(ErrorCode::Going), 1);
+    assert_eq!(session.due_ms(), Some(1), "at once");
+    assert_eq!(auth(&connect(&mut session, 1)), &Auth::Ticket(Bytes::from_static(b"ticket")));
+    hear(&mut session, Bye::new(ErrorCode::TicketInvalid), 2);
+    assert_eq!(session.due_ms(), Some(2), "with the token, at once");
+    assert_eq!(auth(&connect(&mut session, 2)), &Auth::Token(Text::from("token")));
+    hear(&mut session, Bye::new(ErrorCode::TokenExpired), 3);
+    assert_eq!(session.due_ms(), None, "waits for a token");
+    assert_eq!(notices(&mut session).last(), Some(&Notice::TokenNeeded));
+    session.refresh(Text::from("newer"), 1, 9);
+    assert_eq!(auth(&connect(&mut session, 9)), &Auth::Token(Text::from("newer")));
+    hear(&mut session, welcome(), 9);
+    assert_eq!(answers(&mut session), [(1, Ok(Reply::Done))]);
+}
+
+#[test]
+fn a_live_session_is_refreshed_in_band() {
+    let mut session = opened();
+    session.refresh(Text::from("newer"), 1, 5);
+    let frames = sent(&mut session, 5);
+    let [Frame::Refresh(refresh)] = &frames[..] else { panic!("{frames:?}") };
+    let refreshed =
+        Refreshed { request: refresh.request, expires_in_ms: 1_000_000, ticket: Bytes::from_static(b"ticket 2") };
+    hear(&mut session, Frame::Refreshed(refreshed), 6);
+    assert_eq!(answers(&mut session), [(1, Ok(Reply::Done))]);
+    session.disconnected(7);
+    assert_eq!(auth(&connect(&mut session, 60_000)), &Auth::Ticket(Bytes::from_static(b"ticket 2")));
+}
+
+#[test]
+fn a_newer_token_is_asked_for_between_60_and_90_percent_of_the_time() {
+    let mut session = opened();
+    for now_ms in (0..3_600_000).step_by(20_000) {
+        session.tick(now_ms);
+        session.alive(now_ms);
+        sent(&mut session, now_ms);
+        if notices(&mut session).contains(&Notice::TokenNeeded) {
+            assert!((2_160_000..=3_260_000).contains(&now_ms), "{now_ms}");
+            return;
+        }
+    }
+    panic!("nobody asked for a token");
+}
+
+#[test]
+fn an_unusable_token_is_not_sent() {
+    let session = ClientSession::<u32>::new(Parameters { token: Text::default(), ..parameters() });
+    assert_eq!(session.due_ms(), None);
+    let mut session = opened();
+    session.refresh(Text::from("x".repeat(4_000)), 1, 0);
+    assert!(
+        matches!(&answers(&mut session)[..], [(1, Err(refusal))] if refusal.code == ErrorCode::TokenInvalid as u16)
+    );
+}
+
+#[test]
+fn a_replaced_session_does_not_come_back() {
+    let mut session = opened();
+    hear(&mut session, Bye::new(ErrorCode::Replaced), 1);
+    assert!(matches!(&notices(&mut session)[..], [Notice::Ended { code: 1300, .. }]));
+    assert!(session.is_ended());
+    assert_eq!(session.due_ms(), None);
+}
+
+#[test]
+fn waits_are_random_below_a_doubling_bound_and_not_below_what_the_server_says() {
+    let mut session = ClientSession::<u32>::new(parameters());
+    let (mut now_ms, mut waits) = (0, Vec::new());
+    for _ in 0..12 {
+        session.tick(now_ms);
+        session.disconnected(now_ms);
+        let due = session.due_ms().unwrap();
+        waits.push(due - now_ms);
+        now_ms = due;
+    }
+    for (attempt, wait) in waits.iter().enumerate() {
+        assert!(*wait <= 30_000.min(1_000 << attempt), "{waits:?}");
+    }
+    assert!(waits.iter().any(|wait| *wait > 5_000), "{waits:?}");
+    let mut session = opened();
+    hear(&mut session, Bye { retry_after_ms: 50_000, ..Bye::new(ErrorCode::Overloaded) }, 10);
+    assert!(session.due_ms().unwrap() >= 50_010);
+}
+
+#[test]
+fn a_goaway_is_followed_at_its_moment() {
+    let mut session = opened();
+    let goaway = GoAway {
+        code: 1000,
+        delay_ms: 500,
+        closes_in_ms: 2_000,
+        address: Text::from("other:1"),
+        ticket: Bytes::from_static(b"there"),
+    };
+    hear(&mut session, Frame::GoAway(goaway), 100);
+    assert_eq!(session.due_ms(), Some(600));
+    session.tick(600);
+    let left = outputs(&mut session);
+    assert!(matches!(&left[0], Output::Close(Some(bye)) if raw_of(bye.clone()).kind == 0x0a), "{left:?}");
+    session.tick(600);
+    assert!(matches!(&outputs(&mut session)[..], [Output::Connect { address, .. }] if address.as_str() == "other:1"));
+    session.connected(601);
+    assert_eq!(auth(&sent(&mut session, 601)), &Auth::Ticket(Bytes::from_static(b"there")));
+}
+
+#[test]
+fn a_ping_goes_out_after_a_silence_and_twice_a_silence_is_the_end() {
+    let mut session = opened();
+    assert_eq!(session.due_ms(), Some(25_000));
+    session.tick(25_000);
+    assert!(matches!(&sent(&mut session, 25_000)[..], [Frame::Ping(_)]));
+    hear(&mut session, crate::frame::Ping { nonce: 9 }, 25_001);
+    assert!(matches!(&sent(&mut session, 25_001)[..], [Frame::Pong(pong)] if pong.nonce == 9));
+    session.tick(75_002);
+    let over = outputs(&mut session);
+    assert!(matches!(&over[..], [Output::Close(Some(_)), Output::Notice(Notice::Disconnected { code: None, .. })]));
+}
+
+#[test]
+fn sixty_four_commands_wait_and_no_more() {
+    let mut session = opened();
+    for waiter in 0..64 {
+        session.submit(chat().into(), say("x"), waiter).unwrap();
+    }
+    assert_eq!(session.submit(chat().into(), say("x"), 64), Err((64, ErrorCode::TooManyInFlight)));
+    let went = commands(&sent(&mut session, 0));
+    assert_eq!(went.len(), 64);
+    assert_eq!((went[0].1, went[0].2, went[63].1, went[63].2), (100, 0, 163, 162));
+    hear(&mut session, Ack { request: went[0].0, seq: Seq(1) }, 1);
+    assert!(session.has_room(chat().into()));
+}
+
+#[test]
+fn a_body_that_would_break_the_connection_is_refused_here() {
+    let mut session = opened();
+    let large = say(&"x".repeat(70_000));
+    assert_eq!(session.submit(chat().into(), large, 1), Err((1, ErrorCode::TooLarge)));
+    assert!(sent(&mut session, 0).is_empty());
+}
+
+#[test]
+fn a_device_that_was_used_before_goes_on_behind_the_named_counter() {
+    let mut session = opened();
+    session.submit(chat().into(), say("a"), 1).unwrap();
+    session.submit(chat().into(), say("b"), 2).unwrap();
+    let went = commands(&sent(&mut session, 0));
+    let details = Some(ErrorDetails { counter: Counter(40), seq: Seq(4) });
+    for (request, ..) in &went {
+        hear(&mut session, ErrorReply { details, ..ErrorReply::new(*request, ErrorCode::OutOfOrder) }, 1);
+    }
+    let again = commands(&sent(&mut session, 1));
+    assert_eq!(again.iter().map(|(_, counter, after)| (*counter, *after)).collect::<Vec<_>>(), [(100, 40), (101, 100)]);
+}
+
+#[test]
+fn a_counter_below_the_named_one_is_asked_about_once_and_new_ones_are_above() {
+    let mut session = opened();
+    session.submit(chat().into(), say("a"), 1).unwrap();
+    let details = Some(ErrorDetails { counter: Counter(500), seq: Seq(4) });
+    for round in 0..2 {
+        let went = commands(&sent(&mut session, 0));
+        assert_eq!((went.len(), went[0].1, went[0].2), (1, 100, 0), "round {round}: unchanged");
+        hear(&mut session, ErrorReply { details, ..ErrorReply::new(went[0].0, ErrorCode::OutOfOrder) }, 1);
+    }
+    assert!(matches!(&answers(&mut session)[..], [(1, Err(refusal))] if refusal.code == ErrorCode::OutOfOrder as u16));
+    assert_eq!(session.submit(chat().into(), say("b"), 2), Ok(Counter(501)));
+    assert_eq!(commands(&sent(&mut session, 0))[0].2, 500);
+}
+
+#[test]
+fn a_refused_request_is_repeated_after_the_wait() {
+    let mut session = opened();
+    session.ask(Question::ChatInfo(chat()), 1);
+    session.submit(chat().into(), say("a"), 2).unwrap();
+    for frame in sent(&mut session, 0) {
+        let request = match frame {
+            Frame::ChatInfo(info) => info.request,
+            Frame::Command(command) => command.request,
+            other => panic!("{other:?}"),
+        };
+        hear(&mut session, ErrorReply::new(request, ErrorCode::RateLimited).retry_after_ms(700), 10);
+    }
+    assert!(sent(&mut session, 10).is_empty());
+    assert_eq!(session.due_ms(), Some(710));
+    session.tick(710);
+    let kinds: Vec<u8> = sent(&mut session, 710).iter().map(Frame::kind).collect();
+    assert_eq!(kinds.len(), 2);
+    assert!(kinds.contains(&0x10) && kinds.contains(&0x26));
+}
+
+#[test]
+fn a_removal_ends_a_subscription_and_another_reason_begins_it_again() {
+    let mut session = opened();
+    session.subscribe(chat(), None, 1);
+    let subscribed = |session: &mut ClientSession<u32>, now_ms| {
+        let frames = sent(session, now_ms);
+        let [Frame::Subscribe(subscribe)] = &frames[..] else { panic!("{frames:?}") };
+        let admission = admission(Start::Live, Incarnation([7; 8]), 5, 4);
+        hear(session, Subscribed { request: subscribe.request, admission }, now_ms);
+    };
+    subscribed(&mut session, 0);
+    assert!(matches!(&answers(&mut session)[..], [(1, Ok(Reply::Admitted(_)))]));
+    let entity = chat().into();
+    hear(&mut session, Ended { entity, code: ErrorCode::Unavailable as u16, retry_after_ms: 300 }, 1);
+    assert_eq!(session.due_ms(), Some(301));
+    session.tick(301);
+    subscribed(&mut session, 301);
+    assert!(matches!(&notices(&mut session)[..], [Notice::Resumed { .. }]));
+    hear(&mut session, Ended { entity, code: ErrorCode::NotMember as u16, retry_after_ms: 0 }, 302);
+    assert_eq!(notices(&mut session), [Notice::Lost { entity, code: 2202 }]);
+    session.disconnected(303);
+    let frames = connect(&mut session, 100_000);
+    assert_eq!(frames.len(), 1, "nothing is resumed: {frames:?}");
+}
+
+#[test]
+fn a_reset_moves_the_cursor_to_where_the_server_says() {
+    let mut session = opened();
+    let old = Cursor { incarnation: Incarnation([1; 8]), seq: Seq(90) };
+    session.subscribe(chat(), Some(old), 1);
+    let frames = sent(&mut session, 0);
+    let [Frame::Subscribe(subscribe)] = &frames[..] else { panic!("{frames:?}") };
+    let admission = admission(Start::Reset, Incarnation([2; 8]), 11, 10);
+    hear(&mut session, Subscribed { request: subscribe.request, admission }, 0);
+    assert_eq!(session.cursor(chat()), Some(Cursor { incarnation: Incarnation([2; 8]), seq: Seq(10) }));
+}
+
+#[test]
+fn a_frame_that_is_none_ends_the_connection_and_a_newer_one_does_not() {
+    let mut session = opened();
+    session.hear(RawFrame { kind: 0xf0, body: Bytes::new() }, 1);
+    assert!(session.is_open());
+    session.hear(RawFrame { kind: 0x11, body: Bytes::new() }, 1);
+    assert!(!session.is_open());
+    assert!(matches!(&outputs(&mut session)[0], Output::Close(Some(_))));
+    let mut session = opened();
+    hear(&mut session, Frame::Event(EventFrame { entity: chat().into(), event: Bytes::from_static(b"?") }), 1);
+    assert!(!session.is_open(), "an event that is none");
+}
+
+#[test]
+fn a_group_is_named_by_its_counter_and_needs_a_user() {
+    let mut session = ClientSession::<u32>::new(parameters());
+    let early = session.create_group(Text::from("g"), Vec::new(), 1);
+    assert_eq!(early, Err((1, ErrorCode::Unavailable)));
+    let mut session = opened();
+    let (group, counter) = session.create_group(Text::from("g"), Vec::new(), 1).unwrap();
+    assert_eq!(group, ChatId::group(user(), device(), counter));
+    let went = commands(&sent(&mut session, 0));
+    assert_eq!((went[0].1, went[0].2), (counter.0, 0));
+    hear(&mut session, Ack { request: went[0].0, seq: Seq(1) }, 1);
+    session.submit(group.into(), say("first"), 2).unwrap();
+    assert_eq!(commands(&sent(&mut session, 1))[0].2, counter.0, "the window is the group's");
+}
