@@ -1,0 +1,173 @@
+//! The client against a small server over real sockets.
+#![expect(clippy::unwrap_used, reason = "a test's panic is its failure")]
+
+mod server;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use panda_client::{Client, ClientConfig, Connector, QuicTarget, RequestError, Target, TransportKind, Update, Updates};
+use panda_protocol::event::MessageFormat;
+use panda_protocol::frame::{CommandBody, Direction, SignalKind};
+use panda_protocol::{ChatId, Cursor, DeviceId, ErrorCode, Seq, Text, UserId};
+use server::{INCARNATION, Server, user};
+
+const MESSAGES: u64 = 300;
+
+fn chat() -> ChatId {
+    ChatId::direct(user(), UserId::from_random([3; 16]))
+}
+
+fn client_with(
+    server: &Server,
+    transport: TransportKind,
+    fingerprint: [u8; 32],
+    updates_max: usize,
+) -> (Client, Updates) {
+    let quic = QuicTarget { host: "127.0.0.1".into(), port: server.quic.port(), certificate_sha256: Some(fingerprint) };
+    let target = Target { websocket: Some(format!("ws://{}/ws", server.websocket)), quic: Some(quic) };
+    let mut config = ClientConfig::new(transport, DeviceId::from_random(rand::random()), Text::from("token"));
+    config.backoff_max = Duration::from_millis(20);
+    config.updates_max = updates_max;
+    panda_client::start(Connector::new(target).unwrap(), config)
+}
+
+fn client(server: &Server, transport: TransportKind) -> (Client, Updates) {
+    client_with(server, transport, server.fingerprint, 1024)
+}
+
+async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it comes to an end")
+}
+
+/// Connections are cut behind applied commands: all come through once, in order, and so do the events.
+async fn commands_and_events_survive_cuts(transport: TransportKind) {
+    let server = Server::start(vec![40, 100, 3, 0]).await;
+    let (client, mut updates) = client(&server, transport);
+    let listener = tokio::spawn(async move {
+        let (mut next, mut cuts) = (1, 0);
+        while next <= MESSAGES {
+            match updates.next().await.expect("the client lives") {
+                Update::Event { seq, .. } => {
+                    assert_eq!(seq, Seq(next));
+                    next += 1;
+                }
+                Update::Disconnected { .. } => cuts += 1,
+                _ => {}
+            }
+        }
+        cuts
+    });
+    let from_the_first = Cursor { incarnation: INCARNATION, seq: Seq(0) };
+    within(client.subscribe(chat(), Some(from_the_first))).await.unwrap();
+    let mut submitted = Vec::new();
+    for n in 0..MESSAGES {
+        let body = CommandBody::Send { format: MessageFormat::Text, text: Text::from(n.to_string()) };
+        submitted.push(within(client.submit(chat().into(), body)).await.unwrap());
+    }
+    for (n, submitted) in (1..).zip(submitted) {
+        assert_eq!(within(submitted.outcome()).await, Ok(Seq(n)));
+    }
+    assert_eq!(within(listener).await.unwrap(), 4, "each cut was one disconnection");
+    let texts: Vec<String> = server.state.lock().unwrap().texts.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, (0..MESSAGES).map(|n| n.to_string()).collect::<Vec<_>>());
+    within(client.close()).await;
+    assert_eq!(client.send(chat(), Text::from("late")).await, Err(RequestError::Ended));
+}
+
+#[tokio::test]
+async fn commands_and_events_survive_cuts_of_a_websocket() {
+    commands_and_events_survive_cuts(TransportKind::WebSocket).await;
+}
+
+#[tokio::test]
+async fn commands_and_events_survive_cuts_of_a_quic_connection() {
+    commands_and_events_survive_cuts(TransportKind::Quic).await;
+}
+
+async fn questions_are_answered(transport: TransportKind) {
+    let server = Server::start(vec![]).await;
+    let (client, _updates) = client(&server, transport);
+    for n in 1..=9 {
+        assert_eq!(within(client.send(chat(), Text::from("x"))).await, Ok(Seq(n)));
+    }
+    assert_eq!(client.user(), Some(user()));
+    let page = within(client.page(chat().into(), Direction::Forward, Seq(2), 5)).await.unwrap();
+    assert_eq!((page.events.len(), page.head), (5, Seq(9)), "both chunks");
+    assert_eq!(within(client.chat_info(chat())).await.unwrap().members, 2);
+    let refused = within(client.members(chat(), None, 10)).await.unwrap_err();
+    assert!(matches!(refused, RequestError::Refused { code, .. } if code == ErrorCode::NotFound as u16));
+    let peer = UserId::from_random([3; 16]);
+    assert_eq!(within(client.create_direct(peer)).await, Ok((chat(), Seq(77))), "it is there already");
+    within(client.refresh(Text::from("newer"))).await.unwrap();
+    within(client.subscribe(chat(), None)).await.unwrap();
+    within(client.unsubscribe(chat())).await.unwrap();
+    within(client.close()).await;
+}
+
+#[tokio::test]
+async fn questions_are_answered_over_a_websocket() {
+    questions_are_answered(TransportKind::WebSocket).await;
+}
+
+#[tokio::test]
+async fn questions_are_answered_over_quic() {
+    questions_are_answered(TransportKind::Quic).await;
+}
+
+#[tokio::test]
+async fn signals_travel_as_datagrams() {
+    let server = Server::start(vec![]).await;
+    let (client, mut updates) = client(&server, TransportKind::Quic);
+    within(client.subscribe(chat(), None)).await.unwrap();
+    client.signal(chat(), SignalKind::TYPING, Bytes::new());
+    loop {
+        // The server knows signals in datagrams only.
+        if let Update::Signal(signal) = within(updates.next()).await.unwrap() {
+            assert_eq!((signal.chat, signal.kind), (chat(), SignalKind::TYPING));
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_certificate_than_the_pinned_one_is_not_accepted() {
+    let server = Server::start(vec![]).await;
+    let (_client, mut updates) = client_with(&server, TransportKind::Quic, [0; 32], 1024);
+    loop {
+        match within(updates.next()).await.unwrap() {
+            Update::Disconnected { .. } => break,
+            Update::Connected { .. } => panic!("connected to a stranger"),
+            _ => {}
+        }
+    }
+    assert_eq!(server.state.lock().unwrap().connections, 0);
+}
+
+#[tokio::test]
+async fn an_application_that_does_not_read_stops_the_socket_and_loses_nothing() {
+    let server = Server::start(vec![]).await;
+    let (reader, mut updates) = client_with(&server, TransportKind::WebSocket, server.fingerprint, 4);
+    let from_the_first = Cursor { incarnation: INCARNATION, seq: Seq(0) };
+    within(reader.subscribe(chat(), Some(from_the_first))).await.unwrap();
+    let (writer, _its_updates) = client(&server, TransportKind::WebSocket);
+    for n in 1..=MESSAGES {
+        assert_eq!(within(writer.send(chat(), Text::from("x"))).await, Ok(Seq(n)));
+    }
+    let mut next = 1;
+    while next <= MESSAGES {
+        if let Update::Event { seq, .. } = within(updates.next()).await.unwrap() {
+            assert_eq!(seq, Seq(next));
+            next += 1;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_ends_when_its_handles_are_gone() {
+    let server = Server::start(vec![]).await;
+    let (client, mut updates) = client(&server, TransportKind::WebSocket);
+    within(client.subscribe(chat(), None)).await.unwrap();
+    drop(client);
+    while within(updates.next()).await.is_some() {}
+}
