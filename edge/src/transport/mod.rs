@@ -1,7 +1,7 @@
 //! How bytes reach a client: WebSocket and QUIC behind one trait.
 //!
 //! What happens here ends where a session begins: a [`Transport`] gives whole frames and takes whole
-//! frames, and knows nothing of their meaning. [`websocket::accept`] and [`quic::Listener`] turn what
+//! frames, and knows nothing of their meaning. [`websocket::accept`] and [`quic::QuicListener`] turn what
 //! the network sends into transports, under the gates of [`crate::admission`].
 
 mod assembler;
