@@ -1,7 +1,7 @@
 //! One shard: the commands of its chats and inboxes, in the order of the log.
 //!
 //! This is the core, without I/O, clock or runtime: [`Shard::handle`] takes what happened, and
-//! [`Shard::take_outputs`] gives what is to be done. [`crate::driver`] does it over a log, a store and links.
+//! [`Shard::take_outputs`] gives what is to be done. The driver does it over a log, a store and links.
 //!
 //! ```text
 //!   record / read ─▶ queue of its entity ─▶ rows loaded? ─▶ apply ─▶ building batch

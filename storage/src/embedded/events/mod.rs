@@ -1,8 +1,8 @@
 //! Events, state rows, owed effects and checkpoints in one folder.
 //!
-//! A commit is one append to the [`journal`] and one sync, for all writes that wait. What a journal
+//! A commit is one append to the `journal` and one sync, for all writes that wait. What a journal
 //! file holds is in memory too; when it is large enough, a new file is begun and the rows of the old
-//! one move into the [`index`] in one sorted, durable step. Opening reads the journal files that the
+//! one move into the `index` in one sorted, durable step. Opening reads the journal files that the
 //! index lacks. `ENGINE.md` tells why.
 
 pub mod disk;
