@@ -4,9 +4,14 @@
 //! I/O through `panda-client` and the HTTP API, as any client does.
 
 pub mod checker;
+pub mod cli;
+pub mod history;
 pub mod limits;
 pub mod provision;
 pub mod recorder;
 pub mod report;
+pub mod run;
+pub mod scenario;
 pub mod schedule;
+pub mod session;
 pub mod transcript;

@@ -1,0 +1,177 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use panda_client::TransportKind;
+
+use crate::schedule::{Speed, parse_duration, parse_speed};
+
+/// Loads a Panda server and proves that nothing was lost, doubled, reordered or altered.
+///
+/// Exit status: 0 everything held, 1 a violation (printed with its evidence), 2 usage, 3 the target is
+/// unreachable or stayed away for longer than --patience.
+#[derive(Debug, Parser)]
+#[command(name = "panda-loadtest", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub scenario: Scenario,
+    /// What all scenarios take.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What all scenarios take.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Base URL of a server; repeated, sessions are spread over all of them.
+    #[arg(long = "target", value_name = "URL", global = true, default_value = "http://127.0.0.1:8080")]
+    pub targets: Vec<String>,
+    /// File with an API key that may provision, such as the data folder's admin.key.
+    #[arg(long, value_name = "FILE", global = true, default_value = "data/admin.key")]
+    pub api_key_file: PathBuf,
+    /// How sessions connect; `mixed` takes QUIC and WebSocket in turn.
+    #[arg(long, value_enum, global = true, default_value = "mixed")]
+    pub transport: Transport,
+    /// The same seed makes the same users, chats and sends; random if it is not given.
+    #[arg(long, value_name = "N", global = true)]
+    pub seed: Option<u64>,
+    /// Writes the summary as JSON to this file.
+    #[arg(long, value_name = "OUT", global = true)]
+    pub json: Option<PathBuf>,
+    /// How long sessions may take to connect, to come back and to get what is missing.
+    #[arg(long, value_name = "TIME", global = true, default_value = "60s", value_parser = parse_duration)]
+    pub patience: Duration,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Scenario {
+    /// Sends at an even rate, from sessions spread over chats.
+    Steady(Steady),
+    /// Replays a transcript.
+    Replay(Replay),
+    /// Holds sessions that do nothing.
+    Idle(Idle),
+}
+
+/// Sends at an even rate, from sessions spread over chats.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Steady {
+    /// Sessions, each of a user of its own.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub sessions: u32,
+    /// Chats; session i is in chat i modulo this.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub chats: u32,
+    /// Messages a second, all together.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+    /// For how long, such as 60s.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Duration,
+}
+
+/// Replays a transcript.
+#[derive(Clone, Debug, Args)]
+pub struct Replay {
+    /// JSON lines of chat, minute, user, kind and text; plain or gzip.
+    pub file: PathBuf,
+    /// How many times faster than it was said, or `max`.
+    #[arg(long, value_name = "N|max", default_value = "max", value_parser = parse_speed)]
+    pub speed: Speed,
+    /// Sessions at a time; the one that was idle for longest is closed for a new one.
+    #[arg(long, value_name = "N", default_value = "2000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub sessions_max: u32,
+}
+
+/// Holds sessions that do nothing.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Idle {
+    /// Sessions, each of a user of its own.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub sessions: u32,
+    /// For how long, such as 60s.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Duration,
+}
+
+/// How sessions connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// WebSocket.
+    Ws,
+    /// QUIC.
+    Quic,
+    /// QUIC and WebSocket in turn.
+    Mixed,
+}
+
+impl Transport {
+    /// Of session `number`.
+    pub const fn of(self, number: u32) -> TransportKind {
+        match self {
+            Self::Ws => TransportKind::WebSocket,
+            Self::Quic => TransportKind::Quic,
+            Self::Mixed if number.is_multiple_of(2) => TransportKind::Quic,
+            Self::Mixed => TransportKind::WebSocket,
+        }
+    }
+
+    /// How many of so many sessions are WebSockets.
+    pub const fn websockets(self, sessions: usize) -> usize {
+        match self {
+            Self::Ws => sessions,
+            Self::Quic => 0,
+            Self::Mixed => sessions / 2,
+        }
+    }
+
+    /// As on the command line.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::Quic => "quic",
+            Self::Mixed => "mixed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_takes_common_flags_behind_the_scenario() {
+        Cli::command().debug_assert();
+        let line = "panda-loadtest steady --sessions 10 --chats 2 --rate 5 --duration 3s --target http://a --target http://b --seed 7 --transport ws";
+        let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+        assert_eq!(cli.common.targets, ["http://a", "http://b"]);
+        assert_eq!((cli.common.seed, cli.common.transport), (Some(7), Transport::Ws));
+        assert!(matches!(cli.scenario, Scenario::Steady(Steady { sessions: 10, chats: 2, rate: 5, .. })));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "panda-loadtest",
+            "panda-loadtest steady --sessions 0 --chats 2 --rate 5 --duration 3s",
+            "panda-loadtest steady --sessions 1 --chats 2 --rate 5 --duration 3y",
+            "panda-loadtest replay",
+            "panda-loadtest replay f --speed quick",
+            "panda-loadtest idle --sessions 1 --duration 1s --transport pigeon",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn mixed_is_half_and_half() {
+        let websockets = (0..101).filter(|&number| Transport::Mixed.of(number) == TransportKind::WebSocket).count();
+        assert_eq!(websockets, Transport::Mixed.websockets(101));
+    }
+}

@@ -1,0 +1,207 @@
+//! What the tasks of one run share: targets, users, chats with their checkers, the recorder, the clock.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use panda_client::{Connector, Target};
+use panda_protocol::ChatId;
+use tokio::time::Instant;
+
+use crate::checker::{ChatCheck, Verdict};
+use crate::cli::{Common, Transport};
+use crate::provision::{self, ChatPlan, Http, ProvisionError, Provisioned};
+use crate::recorder::Recorder;
+
+/// How often something that must become true is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Why a run ended without a verdict.
+#[derive(Debug)]
+pub enum RunError {
+    /// What was asked for cannot be done; exit status 2.
+    Usage(String),
+    /// The target is not there; exit status 3.
+    Unreachable(String),
+}
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Usage(why) | Self::Unreachable(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl From<ProvisionError> for RunError {
+    fn from(error: ProvisionError) -> Self {
+        match error {
+            ProvisionError::Refused { status: 400..=499, .. } => Self::Usage(error.to_string()),
+            other => Self::Unreachable(other.to_string()),
+        }
+    }
+}
+
+/// A target and what connects to it.
+#[derive(Debug)]
+pub struct Reached {
+    /// Its HTTP API.
+    pub http: Arc<Http>,
+    /// Its sessions.
+    pub connector: Connector,
+}
+
+/// What the tasks of one run share.
+#[derive(Debug)]
+pub struct Run {
+    /// At least one.
+    pub targets: Vec<Reached>,
+    /// How sessions connect.
+    pub transport: Transport,
+    /// How long something may be away.
+    pub patience: Duration,
+    /// In the order of their numbers.
+    pub users: Vec<Provisioned>,
+    /// In the order of their numbers.
+    pub chats: Vec<ChatId>,
+    /// Counts and times.
+    pub recorder: Arc<Recorder>,
+    /// Sessions that should be connected.
+    pub open: AtomicI64,
+    /// Steps by one at every change of what is delivered or connected.
+    pub ended: AtomicU64,
+    numbers: HashMap<ChatId, usize>,
+    checks: Vec<Mutex<ChatCheck>>,
+    began: Instant,
+}
+
+impl Run {
+    /// Finds the targets and makes users and chats.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub async fn prepare(common: &Common, names: &[String], plans: &[ChatPlan]) -> Result<Arc<Self>, RunError> {
+        let key = std::fs::read_to_string(&common.api_key_file).map_err(|error| {
+            let path = common.api_key_file.display();
+            RunError::Usage(format!("the API key cannot be read from {path}: {error}; name it with --api-key-file"))
+        })?;
+        let mut targets = Vec::new();
+        for base in &common.targets {
+            targets.push(reach(base, key.trim(), common.transport).await?);
+        }
+        let first = targets.first().ok_or_else(|| RunError::Usage("name a target with --target".into()))?;
+        let users = provision::users(&first.http, names).await?;
+        let chats = provision::chats(&first.http, &users, plans).await?;
+        Ok(Arc::new(Self {
+            targets,
+            transport: common.transport,
+            patience: common.patience,
+            users,
+            numbers: chats.iter().enumerate().map(|(number, chat)| (*chat, number)).collect(),
+            checks: chats.iter().map(|chat| Mutex::new(ChatCheck::new(*chat))).collect(),
+            chats,
+            recorder: Arc::default(),
+            open: AtomicI64::new(0),
+            ended: AtomicU64::new(0),
+            began: Instant::now(),
+        }))
+    }
+
+    /// The run's clock: since it was prepared.
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The moment at which the run's clock shows `at`.
+    pub fn instant(&self, at: Duration) -> Instant {
+        self.began + at
+    }
+
+    /// The number of a chat of this run.
+    pub fn number(&self, chat: ChatId) -> Option<usize> {
+        self.numbers.get(&chat).copied()
+    }
+
+    /// The checker of chat `number`. Held for moments, never over a wait.
+    pub fn check(&self, number: usize) -> MutexGuard<'_, ChatCheck> {
+        self.checks[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sessions that should be connected and are not.
+    pub fn away(&self) -> i64 {
+        self.open.load(Relaxed) - self.recorder.connected.load(Relaxed)
+    }
+
+    /// Ends once all sessions have been away for longer than the run's patience: the target is gone.
+    pub async fn target_gone(&self) -> RunError {
+        let mut seen = Instant::now();
+        while seen.elapsed() <= self.patience {
+            if self.open.load(Relaxed) <= 0 || self.recorder.connected.load(Relaxed) > 0 {
+                seen = Instant::now();
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        RunError::Unreachable(format!("no session could connect again for {:?}", self.patience))
+    }
+
+    /// Waits until every session is connected.
+    ///
+    /// # Errors
+    /// [`RunError::Unreachable`] beyond the run's patience.
+    pub async fn all_connected(&self) -> Result<(), RunError> {
+        if self.becomes(|| self.away() <= 0 || self.ended.load(Relaxed) > 0).await {
+            return Ok(());
+        }
+        let away = self.away();
+        Err(RunError::Unreachable(format!("{away} sessions could not connect again within {:?}", self.patience)))
+    }
+
+    /// Waits until every stream has come to its chat's head, at most for the run's patience; the checker
+    /// tells who did not.
+    pub async fn all_delivered(&self) {
+        let behind = |number| self.check(number).behind();
+        if !self.becomes(|| (0..self.chats.len()).all(|number| behind(number) == 0)).await {
+            let streams: usize = (0..self.chats.len()).map(behind).sum();
+            crate::report::line(format_args!("{streams} streams are still behind after {:?}", self.patience));
+        }
+    }
+
+    /// Judges all chats. What comes later is not judged.
+    pub fn verdict(&self) -> Verdict {
+        let mut verdict = Verdict::default();
+        for (number, chat) in self.chats.iter().enumerate() {
+            let check = std::mem::replace(&mut *self.check(number), ChatCheck::new(*chat));
+            verdict.add(*chat, check.finish());
+        }
+        verdict
+    }
+
+    async fn becomes(&self, holds: impl Fn() -> bool) -> bool {
+        let until = Instant::now() + self.patience;
+        while !holds() {
+            if Instant::now() >= until {
+                return false;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        true
+    }
+}
+
+async fn reach(base: &str, key: &str, transport: Transport) -> Result<Reached, RunError> {
+    let http = Http::new(base, key);
+    let document = http.get("/.well-known/panda").await?;
+    let target = Target::from_discovery(base, &document).map_err(|error| RunError::Unreachable(error.to_string()))?;
+    if transport != Transport::Ws && target.quic.is_none() {
+        return Err(RunError::Usage(format!("{base} offers no QUIC; use --transport ws")));
+    }
+    if transport != Transport::Quic && target.websocket.is_none() {
+        return Err(RunError::Usage(format!("{base} offers no WebSocket; use --transport quic")));
+    }
+    let connector = Connector::new(target).map_err(|error| RunError::Usage(format!("{base}: {error}")))?;
+    Ok(Reached { http, connector })
+}

@@ -1,0 +1,28 @@
+//! Holds sessions that do nothing, for measuring what they cost.
+
+use super::{check_websockets, close_all, open_all, under_load, user_names};
+use crate::cli::{Common, Idle};
+use crate::report::Summary;
+use crate::run::{Run, RunError};
+use crate::session::Identity;
+
+pub(super) async fn run(asked: Idle, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
+    let sessions = asked.sessions as usize;
+    check_websockets(common, sessions)?;
+    let run = Run::prepare(common, &user_names(summary.seed, sessions), &[]).await?;
+    summary.scenario = "idle".into();
+    summary.sessions = sessions;
+    summary.provision_s = run.now().as_secs_f64();
+    let identity = |number| Identity { number, user: number, chats: Vec::new() };
+    let sessions = open_all(&run, (0..asked.sessions).map(identity).collect()).await?;
+    run.all_connected().await?;
+    let load = under_load(&run, sessions.len(), async {
+        tokio::time::sleep(asked.duration).await;
+        Ok(())
+    });
+    let held = load.await?;
+    run.all_connected().await?;
+    summary.recorded(&run.recorder, held);
+    close_all(&run, sessions).await;
+    Ok(())
+}

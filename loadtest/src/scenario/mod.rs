@@ -1,0 +1,107 @@
+//! What a run does; one file each.
+
+mod idle;
+mod replay;
+mod steady;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::cli::{Common, Scenario};
+use crate::limits::{check_files, open_files};
+use crate::report::{Live, Summary, line};
+use crate::run::{Run, RunError};
+use crate::session::{Identity, Session};
+
+/// Sessions that connect at a time.
+const OPENING_AT_ONCE: usize = 64;
+
+/// Runs a scenario to its end.
+///
+/// # Errors
+/// [`RunError`] if there is no verdict.
+pub async fn run(scenario: Scenario, common: &Common) -> Result<Summary, RunError> {
+    let seed = common.seed.unwrap_or_else(rand::random);
+    let mut summary = Summary {
+        seed,
+        targets: common.targets.clone(),
+        transport: common.transport.label().into(),
+        ..Summary::default()
+    };
+    match scenario {
+        Scenario::Steady(asked) => steady::run(asked, common, &mut summary).await?,
+        Scenario::Replay(asked) => replay::run(asked, common, &mut summary).await?,
+        Scenario::Idle(asked) => idle::run(asked, common, &mut summary).await?,
+    }
+    Ok(summary)
+}
+
+/// Names of `count` users of a run. Runs of other seeds have others.
+fn user_names(seed: u64, count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("lt{seed:x}u{number}")).collect()
+}
+
+fn check_websockets(common: &Common, sessions: usize) -> Result<(), RunError> {
+    check_files(common.transport.websockets(sessions), open_files()).map_err(RunError::Usage)
+}
+
+/// Opens sessions, in the order of their identities.
+async fn open_all(run: &Arc<Run>, identities: Vec<Identity>) -> Result<Vec<Arc<Session>>, RunError> {
+    let count = identities.len();
+    let live = Live::start(Arc::clone(&run.recorder), count);
+    let mut opening = JoinSet::new();
+    let mut opened: Vec<Option<Arc<Session>>> = Vec::new();
+    opened.resize_with(count, || None);
+    let mut waiting = identities.into_iter().enumerate();
+    loop {
+        while opening.len() < OPENING_AT_ONCE
+            && let Some((place, identity)) = waiting.next()
+        {
+            let run = Arc::clone(run);
+            opening.spawn(async move { (place, Session::open(&run, identity).await) });
+        }
+        match opening.join_next().await {
+            None => break,
+            Some(Ok((place, session))) => opened[place] = Some(session?),
+            Some(Err(_)) => return Err(task_ended()),
+        }
+    }
+    live.stop().await;
+    Ok(opened.into_iter().flatten().collect())
+}
+
+async fn close_all(run: &Arc<Run>, sessions: Vec<Arc<Session>>) {
+    let mut closing = JoinSet::new();
+    for session in sessions {
+        let run = Arc::clone(run);
+        closing.spawn(async move { session.close(&run).await });
+    }
+    while let Some(closed) = closing.join_next().await {
+        if closed.is_err() {
+            line("a session's task ended early");
+        }
+    }
+}
+
+/// Runs the load with a line a second; `load begins` on stderr tells scripts that it began.
+async fn under_load(
+    run: &Arc<Run>,
+    sessions: usize,
+    load: impl Future<Output = Result<(), RunError>>,
+) -> Result<Duration, RunError> {
+    let began = run.now();
+    line("load begins");
+    let live = Live::start(Arc::clone(&run.recorder), sessions);
+    let ended = tokio::select! {
+        ended = load => ended,
+        gone = run.target_gone() => Err(gone),
+    };
+    live.stop().await;
+    ended.map(|()| run.now().saturating_sub(began))
+}
+
+fn task_ended() -> RunError {
+    RunError::Unreachable("a task of the load tester ended early; this is a defect of it".into())
+}
