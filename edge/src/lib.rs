@@ -1,4 +1,19 @@
 //! Holds the sockets: listeners, sessions, subscriptions, fan-out, drain.
+//!
+//! [`start`] runs an edge on threads of its own. A [`worker`] holds sessions; [`transport`] and
+//! [`admission`] are what comes before a session exists.
 
 pub mod admission;
+mod config;
+mod edge;
+mod metrics;
+mod outbox;
+mod rate;
+mod session;
+mod subscriptions;
 pub mod transport;
+mod worker;
+
+pub use config::{EdgeConfig, EdgeParts, SessionLimits, WorkerLink};
+pub use edge::{Edge, EdgeError, start};
+pub use metrics::{EdgeMetrics, EndLabels};

@@ -1,0 +1,76 @@
+//! What waits to be written to one session, with a bound on its bytes.
+//!
+//! Events find room only up to the bound; what finds none is read again later. Replies always find
+//! room: their number is bounded by the requests in flight, and what is large among them is read only
+//! while there is room for it. An empty outbox holds no memory.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
+use crate::transport::{Outgoing, Transport, TransportError};
+
+/// Frames on their way to one session.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    queue: VecDeque<Outgoing>,
+    bytes: usize,
+    /// The transport took less than it was offered.
+    blocked: bool,
+}
+
+impl Outbox {
+    /// Puts a frame behind the others.
+    pub(crate) fn push(&mut self, frame: Outgoing) {
+        self.bytes += frame.len();
+        self.queue.push_back(frame);
+    }
+
+    /// Whether a frame of this size is within the bound.
+    pub(crate) fn has_room(&self, len: usize, bytes_max: usize) -> bool {
+        self.bytes + len <= bytes_max
+    }
+
+    /// Bytes that wait.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether the transport has everything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && !self.blocked
+    }
+
+    /// Hands the transport what it takes. Returns whether it took whole frames; [`Self::is_empty`]
+    /// says whether it took all.
+    pub(crate) fn flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        transport: &mut impl Transport,
+    ) -> Result<bool, TransportError> {
+        if self.is_empty() {
+            return Ok(false);
+        }
+        let before = self.queue.len();
+        self.blocked = match transport.poll_send(cx, &mut self.queue) {
+            Poll::Ready(sent) => {
+                sent?;
+                false
+            }
+            Poll::Pending => true,
+        };
+        let took = self.queue.len() != before;
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+            self.bytes = 0;
+        } else if took {
+            self.bytes = self.queue.iter().map(Outgoing::len).sum();
+        }
+        Ok(took || !self.blocked)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn take(&mut self) -> Vec<Outgoing> {
+        self.bytes = 0;
+        std::mem::take(&mut self.queue).into()
+    }
+}

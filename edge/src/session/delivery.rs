@@ -1,0 +1,391 @@
+//! Events on their way to sessions: live, or read again at a slow reader's pace.
+//!
+//! A subscription's `next` is the first event that was not queued. Nothing but `next` is ever queued,
+//! so whatever comes twice, late or not at all, a session's stream has no gap and each event once.
+
+use bytes::Bytes;
+use panda_protocol::event::peek_seq;
+use panda_protocol::frame::{Admission, Ended, EventFrame, Frame, Head, PageChunk, RequestId, Signal};
+use panda_protocol::limits::PAGE_EVENTS_MAX;
+use panda_protocol::link::{Events, LinkEvent, ReadQuery, Rejection};
+use panda_protocol::{DecodeError, EntityId, ErrorCode, Seq, UserId, Writer};
+use panda_storage::command_log::CommandLog;
+
+use super::{SessionKey, Waiting};
+use crate::subscriptions::{Ends, State, SubscriptionKey};
+use crate::transport::Outgoing;
+use crate::worker::Core;
+
+/// How long a read to catch up that failed is not repeated, at least.
+const CATCH_UP_RETRY_MS: u64 = 200;
+
+fn event_frame(entity: EntityId, event: &Bytes) -> Outgoing {
+    Outgoing::new(&Frame::from(EventFrame { entity, event: event.clone() }).to_bytes())
+}
+
+impl<L: CommandLog> Core<L> {
+    /// An admitted subscription begins: live, or with what it missed.
+    pub(super) fn begin(&mut self, key: SubscriptionKey, entity: EntityId, admission: &Admission) {
+        let Some(one) = self.subscriptions.one_mut(key) else { return };
+        one.next = admission.from;
+        let missing = admission.from <= admission.head;
+        one.state = if missing { State::Lagging { head: admission.head, ends: Ends::No } } else { State::Live };
+        let session = one.session;
+        self.subscriptions.list(key);
+        debug_assert!(!self.subscriptions.is_unknown(entity));
+        if missing && let Some(member) = self.member_mut(session) {
+            member.lagging.push_back(key);
+        }
+    }
+
+    /// Events of an entity, for all of its listeners here. Each is encoded once.
+    pub(crate) fn fan_out(&mut self, events: &Events) {
+        let mut frames: Vec<Option<Outgoing>> = vec![None; events.events.len()];
+        for place in (0..self.subscriptions.listeners(events.entity)).rev() {
+            let Some(key) = self.subscriptions.listener(events.entity, place) else { continue };
+            for (event, frame) in events.events.iter().zip(&mut frames) {
+                self.deliver(key, events.entity, event, frame);
+            }
+        }
+        self.metrics.events.inc_by(events.events.len() as u64);
+    }
+
+    fn deliver(&mut self, key: SubscriptionKey, entity: EntityId, event: &LinkEvent, frame: &mut Option<Outgoing>) {
+        let bytes_max = self.limits.outbox_bytes_max;
+        let Some(one) = self.subscriptions.one(key) else { return };
+        let (session, state, next) = (one.session, one.state, one.next);
+        let Some(user) = self.member(session).map(|member| member.user) else { return };
+        let ends = event.ends == Some(user);
+        match state {
+            State::Live if event.seq < next => {}
+            State::Live => {
+                let frame = frame.get_or_insert_with(|| event_frame(entity, &event.event));
+                let room = self.session(session).is_some_and(|session| session.outbox.has_room(frame.len(), bytes_max));
+                if event.seq == next && room {
+                    let frame = frame.clone();
+                    self.deliver_next(key, session, frame);
+                    if ends {
+                        self.end_subscription(key, entity, ErrorCode::NotMember);
+                    }
+                } else {
+                    let ends = if ends { Ends::At(event.seq) } else { Ends::No };
+                    self.cut(key, session, entity, event.seq, ends);
+                }
+            }
+            State::Lagging { head, ends: known } => {
+                let ends = if ends && known == Ends::No { Ends::At(event.seq) } else { known };
+                self.set_state(key, State::Lagging { head: head.max(event.seq), ends });
+            }
+            State::Readmitting { head } => self.set_state(key, State::Readmitting { head: head.max(event.seq) }),
+            State::Admitting => {}
+        }
+    }
+
+    fn deliver_next(&mut self, key: SubscriptionKey, session: SessionKey, frame: Outgoing) {
+        if let Some(one) = self.subscriptions.one_mut(key) {
+            one.next = one.next.next();
+        }
+        self.metrics.deliveries.inc();
+        self.queue(session, frame);
+    }
+
+    fn set_state(&mut self, key: SubscriptionKey, state: State) {
+        if let Some(one) = self.subscriptions.one_mut(key) {
+            one.state = state;
+        }
+    }
+
+    /// The session does not keep up with this entity: it is told where the entity is, and reads on.
+    fn cut(&mut self, key: SubscriptionKey, session: SessionKey, entity: EntityId, head: Seq, ends: Ends) {
+        self.metrics.cuts.inc();
+        self.set_state(key, State::Lagging { head, ends });
+        self.send(session, &Head { entity, head }.into());
+        if let Some(member) = self.member_mut(session) {
+            member.lagging.push_back(key);
+        }
+        self.catch_up(session);
+    }
+
+    /// The link dropped bodies: listeners read them, after a new admission if rights may have ended.
+    pub(crate) fn head(&mut self, entity: EntityId, head: Seq, readmit: bool) {
+        for place in (0..self.subscriptions.listeners(entity)).rev() {
+            let Some(key) = self.subscriptions.listener(entity, place) else { continue };
+            let Some((session, state, next)) =
+                self.subscriptions.one(key).map(|one| (one.session, one.state, one.next))
+            else {
+                continue;
+            };
+            match state {
+                State::Readmitting { head: known } => {
+                    self.set_state(key, State::Readmitting { head: head.max(known) });
+                }
+                State::Live | State::Lagging { .. } if readmit => self.readmit(key, session, entity, head),
+                State::Lagging { head: known, ends } => {
+                    self.set_state(key, State::Lagging { head: head.max(known), ends });
+                }
+                State::Live if next <= head => self.cut(key, session, entity, head, Ends::No),
+                State::Live | State::Admitting => {}
+            }
+        }
+    }
+
+    fn readmit(&mut self, key: SubscriptionKey, session: SessionKey, entity: EntityId, head: Seq) {
+        let Some(user) = self.member(session).map(|member| member.user) else { return };
+        let known = match self.subscriptions.one(key).map(|one| one.state) {
+            Some(State::Lagging { head, .. }) => head,
+            _ => Seq(0),
+        };
+        self.set_state(key, State::Readmitting { head: head.max(known) });
+        self.subscriptions.asked(entity);
+        let asked = self.links.admit(self.now_ms(), user, entity, None, None, Waiting::Readmit { key, entity });
+        self.stir();
+        if asked.is_err() {
+            self.subscriptions.answered(entity, false);
+            // The client asks again itself, after a while.
+            let rejection = Rejection { retry_after_ms: 1_000, ..Rejection::new(ErrorCode::Unavailable) };
+            self.end_subscription(key, entity, rejection);
+        }
+    }
+
+    /// The owner has said whether the right still holds.
+    pub(crate) fn readmitted(&mut self, key: SubscriptionKey, entity: EntityId, outcome: Result<Admission, Rejection>) {
+        let Some(one) = self.subscriptions.one_mut(key) else { return };
+        let State::Readmitting { head } = one.state else { return };
+        let session = one.session;
+        let ends = match outcome {
+            Ok(admission) => {
+                // Left and came back: what lies between is not to be seen.
+                one.next = one.next.max(admission.visible_from);
+                one.state = State::Lagging { head: head.max(admission.head), ends: Ends::No };
+                None
+            }
+            Err(rejection) if rejection.code == ErrorCode::NotMember => {
+                one.state = State::Lagging { head, ends: Ends::Dry };
+                None
+            }
+            Err(rejection) => Some(rejection),
+        };
+        match ends {
+            Some(rejection) => self.end_subscription(key, entity, rejection),
+            None => {
+                if let Some(member) = self.member_mut(session)
+                    && !member.lagging.contains(&key)
+                {
+                    member.lagging.push_back(key);
+                }
+                self.catch_up(session);
+            }
+        }
+    }
+
+    /// Asks for the next events of a subscription that lags, if the session has room for them and no
+    /// such question is out. Returns whether something changed that could be written at once.
+    pub(crate) fn catch_up(&mut self, session: SessionKey) -> bool {
+        let (now_ms, half) = (self.now_ms(), self.limits.outbox_bytes_max / 2);
+        if self.session(session).is_none_or(|session| session.outbox.bytes() > half) {
+            return false;
+        }
+        loop {
+            let Some(member) = self.member_mut(session) else { return false };
+            if member.catching_up || member.catch_up_after_ms > now_ms {
+                return false;
+            }
+            let user = member.user;
+            let Some(key) = member.lagging.pop_front() else { return false };
+            let Some(one) = self.subscriptions.one_mut(key) else { continue };
+            let (entity, next) = (one.entity, one.next);
+            match one.state {
+                State::Lagging { head, ends: Ends::No } if next > head => {
+                    one.state = State::Live;
+                    continue;
+                }
+                State::Lagging { .. } => {}
+                _ => continue,
+            }
+            self.ask_missed(session, key, user, entity, next);
+            return false;
+        }
+    }
+
+    fn ask_missed(&mut self, session: SessionKey, key: SubscriptionKey, user: UserId, entity: EntityId, next: Seq) {
+        let query = ReadQuery::CatchUp { from: next, limit: PAGE_EVENTS_MAX as u64 };
+        let asked = self.links.read(self.now_ms(), user, entity, query, Waiting::CatchUp { session, key });
+        self.metrics.catch_ups.inc();
+        self.stir();
+        match asked {
+            Ok(()) => {
+                if let Some(member) = self.member_mut(session) {
+                    member.catching_up = true;
+                }
+            }
+            Err((rejection, _)) => self.catch_up_later(session, key, rejection.retry_after_ms),
+        }
+    }
+
+    fn catch_up_later(&mut self, session: SessionKey, key: SubscriptionKey, wait_ms: u64) {
+        let at_ms = self.now_ms() + wait_ms.max(CATCH_UP_RETRY_MS);
+        if let Some(member) = self.member_mut(session) {
+            member.lagging.push_back(key);
+            member.catch_up_after_ms = at_ms;
+        }
+        self.wheel.insert(session, at_ms);
+    }
+
+    /// A part of what a subscription missed. What finds no room is read again later.
+    pub(crate) fn missed(&mut self, session: SessionKey, key: SubscriptionKey, body: &Bytes) {
+        if let Err(error) = self.take_missed(session, key, body) {
+            tracing::error!(%error, "a router sent a page that cannot be read");
+            self.end(session, ErrorCode::Internal.into());
+        }
+    }
+
+    fn take_missed(&mut self, session: SessionKey, key: SubscriptionKey, body: &Bytes) -> Result<(), DecodeError> {
+        let bytes_max = self.limits.outbox_bytes_max;
+        let chunk = chunk(body)?;
+        for event in &chunk.events {
+            let seq = peek_seq(event)?;
+            let Some(one) = self.subscriptions.one_mut(key) else { return Ok(()) };
+            let State::Lagging { ends, .. } = one.state else { return Ok(()) };
+            let entity = one.entity;
+            if one.next < chunk.begins_at {
+                one.next = chunk.begins_at;
+            }
+            if seq != one.next {
+                continue;
+            }
+            let frame = event_frame(entity, event);
+            if !self.session(session).is_some_and(|session| session.outbox.has_room(frame.len(), bytes_max)) {
+                return Ok(());
+            }
+            self.deliver_next(key, session, frame);
+            if ends == Ends::At(seq) {
+                self.end_subscription(key, entity, ErrorCode::NotMember);
+                return Ok(());
+            }
+        }
+        if let Some(one) = self.subscriptions.one_mut(key)
+            && let State::Lagging { head, ends } = one.state
+        {
+            let dry = ends == Ends::Dry && chunk.last && chunk.events.is_empty();
+            one.state = State::Lagging { head: head.max(chunk.head), ends };
+            if dry {
+                let entity = one.entity;
+                self.end_subscription(key, entity, ErrorCode::NotMember);
+            }
+        }
+        Ok(())
+    }
+
+    /// The last part of what a subscription missed, or why there is none.
+    pub(crate) fn missed_last(&mut self, session: SessionKey, key: SubscriptionKey, outcome: Result<Bytes, Rejection>) {
+        if let Some(member) = self.member_mut(session) {
+            member.catching_up = false;
+        }
+        match outcome {
+            Ok(body) => {
+                self.missed(session, key, &body);
+                if self.subscriptions.one(key).is_some()
+                    && let Some(member) = self.member_mut(session)
+                {
+                    member.lagging.push_back(key);
+                }
+            }
+            Err(rejection) if rejection.code == ErrorCode::Unavailable => {
+                self.catch_up_later(session, key, rejection.retry_after_ms);
+            }
+            Err(rejection) => {
+                if let Some(entity) = self.subscriptions.one(key).map(|one| one.entity) {
+                    self.end_subscription(key, entity, rejection);
+                }
+            }
+        }
+        self.catch_up(session);
+        self.wake(session);
+    }
+
+    /// A subscription is over by the server's word.
+    fn end_subscription(&mut self, key: SubscriptionKey, entity: EntityId, rejection: impl Into<EndedWhy>) {
+        let EndedWhy { code, retry_after_ms } = rejection.into();
+        let Some(session) = self.subscriptions.one(key).map(|one| one.session) else { return };
+        let Some(chat) = entity.chat() else {
+            // A session is nothing without its inbox.
+            return self.end(session, ErrorCode::Internal.into());
+        };
+        if let Some(member) = self.member_mut(session)
+            && member.chats.get(&chat) == Some(&key)
+        {
+            member.chats.remove(&chat);
+        }
+        self.drop_subscription(key, entity);
+        self.send(session, &Ended { entity, code: code as u16, retry_after_ms }.into());
+    }
+
+    /// Takes a subscription out and tells the router if it was the last here.
+    pub(crate) fn drop_subscription(&mut self, key: SubscriptionKey, entity: EntityId) {
+        if self.subscriptions.remove(key).is_some() && entity.chat().is_some() {
+            self.metrics.subscriptions.dec();
+        }
+        self.forget_unheard(entity);
+    }
+
+    /// An admission's answer came.
+    pub(crate) fn answered(&mut self, entity: EntityId, stated: bool) {
+        self.subscriptions.answered(entity, stated);
+    }
+
+    /// Tells the router if nobody here listens to the entity any more.
+    pub(crate) fn forget_unheard(&mut self, entity: EntityId) {
+        if self.subscriptions.forgotten(entity) {
+            self.links.forget(entity);
+            self.stir();
+        }
+    }
+
+    /// A signal for a chat's listeners, but not for the sessions of who sent it. It is dropped where
+    /// there is no room.
+    pub(crate) fn signal_down(&mut self, signal: &Signal) {
+        let (entity, bytes_max) = (EntityId::from(signal.chat), self.limits.outbox_bytes_max);
+        let mut frame: Option<Outgoing> = None;
+        for place in (0..self.subscriptions.listeners(entity)).rev() {
+            let Some(one) = self.subscriptions.listener(entity, place).and_then(|key| self.subscriptions.one(key))
+            else {
+                continue;
+            };
+            let (session, live) = (one.session, one.state == State::Live);
+            let own = self.member(session).is_none_or(|member| Some(member.user) == signal.user);
+            let frame = frame.get_or_insert_with(|| Outgoing::new(&Frame::from(signal.clone()).to_bytes()));
+            let room = self.session(session).is_some_and(|session| session.outbox.has_room(frame.len(), bytes_max));
+            if live && room && !own {
+                let frame = frame.clone();
+                self.queue(session, frame);
+                self.metrics.signals.inc();
+            }
+        }
+    }
+}
+
+/// Why a subscription ended.
+struct EndedWhy {
+    code: ErrorCode,
+    retry_after_ms: u64,
+}
+
+impl From<ErrorCode> for EndedWhy {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, retry_after_ms: 0 }
+    }
+}
+
+impl From<Rejection> for EndedWhy {
+    fn from(rejection: Rejection) -> Self {
+        Self { code: rejection.code, retry_after_ms: rejection.retry_after_ms }
+    }
+}
+
+/// A page's chunk, from its body behind the request number.
+fn chunk(body: &Bytes) -> Result<PageChunk, DecodeError> {
+    let mut whole = Writer::with_capacity(body.len() + 1);
+    whole.value(&RequestId(0));
+    whole.raw(body);
+    panda_protocol::Reader::new(whole.freeze()).value()
+}

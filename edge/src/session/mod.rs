@@ -1,0 +1,96 @@
+//! Sessions: one client's connection from its Hello to its Bye.
+//!
+//! [`task`] moves bytes between a transport and the outbox. What frames mean is in [`opening`],
+//! [`requests`] and [`delivery`], as methods of the worker's [`Core`](crate::worker::Core), which
+//! owns every session of its thread.
+
+mod delivery;
+mod opening;
+mod requests;
+mod task;
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use foldhash::HashMap;
+use panda_protocol::frame::RequestId;
+use panda_protocol::session::server::{Close, ServerSession};
+use panda_protocol::{ChatId, DeviceId, EntityId, SessionId, UserId};
+pub(crate) use task::SessionTask;
+
+use crate::admission::{Handshake, Place};
+use crate::outbox::Outbox;
+use crate::rate::Bucket;
+use crate::subscriptions::SubscriptionKey;
+
+/// Names a session of a worker; a later one in the same place has another serial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SessionKey {
+    pub(crate) index: u32,
+    pub(crate) serial: u32,
+}
+
+/// How a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With a Bye that says why.
+    Bye(Close),
+    /// The client said goodbye.
+    Left,
+    /// The connection is gone.
+    Gone,
+}
+
+/// One connection that carries frames.
+pub(crate) struct Session {
+    pub(crate) serial: u32,
+    pub(crate) machine: ServerSession,
+    pub(crate) outbox: Outbox,
+    pub(crate) waker: Option<Waker>,
+    pub(crate) ending: Option<Ending>,
+    /// Until the Hello was found good.
+    pub(crate) handshake: Option<Handshake>,
+    /// From then on.
+    pub(crate) place: Option<Place>,
+    /// Absent until the Hello was found good.
+    pub(crate) member: Option<Box<Member>>,
+}
+
+/// Who is at the other end, and what it listens to.
+pub(crate) struct Member {
+    pub(crate) user: UserId,
+    pub(crate) device: DeviceId,
+    pub(crate) id: SessionId,
+    /// The end of the access right, seconds since 1970.
+    pub(crate) expires_unix_s: u64,
+    pub(crate) rate: Bucket,
+    pub(crate) inbox: SubscriptionKey,
+    pub(crate) chats: HashMap<ChatId, SubscriptionKey>,
+    /// Syncs under way, and how many of their chats are not answered yet.
+    pub(crate) syncs: HashMap<RequestId, usize>,
+    /// Subscriptions that wait for their turn to read what they missed.
+    pub(crate) lagging: VecDeque<SubscriptionKey>,
+    /// A read to catch up is out.
+    pub(crate) catching_up: bool,
+    /// No such read before this moment.
+    pub(crate) catch_up_after_ms: u64,
+}
+
+/// What a session wants back with an answer of the routers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Waiting {
+    /// The inbox's admission, which opens the session.
+    Open { session: SessionKey, inbox: SubscriptionKey, entity: EntityId, right_ends_ms: u64 },
+    /// A command's outcome.
+    Command { session: SessionKey, request: RequestId },
+    /// A chat's admission for a Subscribe.
+    Subscribe { session: SessionKey, request: RequestId, key: SubscriptionKey, entity: EntityId },
+    /// A chat's admission for a Sync.
+    Sync { session: SessionKey, request: RequestId, key: SubscriptionKey, entity: EntityId },
+    /// A new admission, because rights may have ended.
+    Readmit { key: SubscriptionKey, entity: EntityId },
+    /// A read that the client asked for; `kind` is the reply's frame type.
+    Read { session: SessionKey, request: RequestId, kind: u8 },
+    /// A read of what a subscription missed.
+    CatchUp { session: SessionKey, key: SubscriptionKey },
+}

@@ -1,0 +1,182 @@
+//! From Hello to Welcome.
+
+use panda_access::{AccessError, Ticket, TicketError};
+use panda_protocol::frame::{Admission, Auth, Hello, InboxState, LimitKind, PROTOCOL_VERSION, Start, Welcome};
+use panda_protocol::limits::{COMMAND_MEMBERS_MAX, FRAME_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX, TEXT_BYTES_MAX};
+use panda_protocol::link::Rejection;
+use panda_protocol::session::server::Close;
+use panda_protocol::{DeviceId, ErrorCode, SessionId, UserId};
+use panda_storage::command_log::CommandLog;
+
+use super::{Member, SessionKey, Waiting};
+use crate::rate::Bucket;
+use crate::subscriptions::SubscriptionKey;
+use crate::worker::Core;
+
+/// Who may come in, and until when in seconds since 1970.
+struct Right {
+    user: UserId,
+    expires_unix_s: u64,
+}
+
+impl<L: CommandLog> Core<L> {
+    /// Checks the token or ticket, takes a session's place and asks for the inbox.
+    pub(super) fn hello(&mut self, key: SessionKey, hello: Hello) {
+        let right = match self.right(&hello.auth, hello.device) {
+            Ok(right) => right,
+            Err(code) => return self.end(key, code.into()),
+        };
+        let place = match self.session_mut(key).and_then(|session| session.handshake.take()) {
+            Some(handshake) => match handshake.authenticated() {
+                Ok(place) => place,
+                Err(refusal) => {
+                    let retry_after_ms = refusal.retry_after_s() * 1_000;
+                    return self.end(key, Close { code: refusal.code(), retry_after_ms });
+                }
+            },
+            None => return,
+        };
+        let now_ms = self.now_ms();
+        let left_ms = (right.expires_unix_s * 1_000).saturating_sub(self.unix_ms());
+        let inbox = self.subscriptions.add(key, right.user.into());
+        let member = Member {
+            user: right.user,
+            device: hello.device,
+            id: SessionId::from_random(rand::random()),
+            expires_unix_s: right.expires_unix_s,
+            rate: Bucket::new(self.limits.commands_per_second, now_ms),
+            inbox,
+            chats: Default::default(),
+            syncs: Default::default(),
+            lagging: Default::default(),
+            catching_up: false,
+            catch_up_after_ms: 0,
+        };
+        if let Some(session) = self.session_mut(key) {
+            session.place = Some(place);
+            session.member = Some(Box::new(member));
+        }
+        let right_ends_ms = now_ms.saturating_add(left_ms);
+        let waiting = Waiting::Open { session: key, inbox, entity: right.user.into(), right_ends_ms };
+        self.subscriptions.asked(right.user.into());
+        let asked = self.links.admit(now_ms, right.user, right.user.into(), hello.inbox, None, waiting);
+        self.stir();
+        if let Err((rejection, _)) = asked {
+            self.subscriptions.answered(right.user.into(), false);
+            self.end(key, Close { code: ErrorCode::Overloaded, retry_after_ms: rejection.retry_after_ms });
+        }
+    }
+
+    fn right(&self, auth: &Auth, device: DeviceId) -> Result<Right, ErrorCode> {
+        let now_unix_s = self.unix_ms() / 1_000;
+        match auth {
+            Auth::Token(token) => match self.keys.verify(token, now_unix_s) {
+                Ok(access) => Ok(Right { user: access.user, expires_unix_s: access.expires_unix_s }),
+                Err(AccessError::Expired) => Err(ErrorCode::TokenExpired),
+                Err(_) => Err(ErrorCode::TokenInvalid),
+            },
+            Auth::Ticket(ticket) => match self.tickets.open(ticket, now_unix_s) {
+                Ok(ticket) if ticket.device == device => {
+                    Ok(Right { user: ticket.user, expires_unix_s: ticket.expires_unix_s })
+                }
+                Ok(_) | Err(TicketError::Invalid | TicketError::Expired) => Err(ErrorCode::TicketInvalid),
+            },
+        }
+    }
+
+    /// The inbox's owner has answered: the session is open.
+    pub(crate) fn opened(
+        &mut self,
+        key: SessionKey,
+        inbox: SubscriptionKey,
+        right_ends_ms: u64,
+        outcome: Result<Admission, Rejection>,
+    ) {
+        let Some(entity) = self.member(key).map(|member| panda_protocol::EntityId::from(member.user)) else {
+            return;
+        };
+        let admission = match outcome {
+            Ok(admission) => admission,
+            Err(rejection) => {
+                let retry_after_ms = rejection.retry_after_ms;
+                return self.end(key, Close { code: ErrorCode::Overloaded, retry_after_ms });
+            }
+        };
+        let Some(welcome) = self.welcome(key, &admission) else { return };
+        if let Some(session) = self.session_mut(key) {
+            session.machine.open(right_ends_ms);
+        }
+        self.send(key, &welcome.into());
+        self.metrics.opened.inc();
+        self.metrics.sessions.inc();
+        let Some((user, device, id)) = self.member(key).map(|member| (member.user, member.device, member.id)) else {
+            return;
+        };
+        self.by_id.insert(id, key);
+        self.links.attach(user, device, id);
+        self.stir();
+        tracing::debug!(session = %id, %user, "session opened");
+        self.begin(inbox, entity, &admission);
+        self.catch_up(key);
+        self.look_at(key);
+        self.wake(key);
+    }
+
+    fn welcome(&self, key: SessionKey, admission: &Admission) -> Option<Welcome> {
+        let member = self.member(key)?;
+        let limit = |kind: LimitKind, value: usize| (kind as u8, value as u64);
+        Some(Welcome {
+            version: PROTOCOL_VERSION,
+            capabilities: 0,
+            session: member.id,
+            user: member.user,
+            heartbeat_ms: self.limits.heartbeat_ms,
+            expires_in_ms: (member.expires_unix_s * 1_000).saturating_sub(self.unix_ms()),
+            ticket: self.ticket(member),
+            inbox: InboxState {
+                incarnation: admission.incarnation,
+                head: admission.head,
+                from: admission.from,
+                reset: admission.start == Start::Reset,
+            },
+            limits: vec![
+                limit(LimitKind::FrameBytes, FRAME_BYTES_MAX),
+                limit(LimitKind::TextBytes, TEXT_BYTES_MAX),
+                limit(LimitKind::Subscriptions, self.limits.subscriptions_max),
+                limit(LimitKind::RequestsInFlight, REQUESTS_IN_FLIGHT_MAX),
+                limit(LimitKind::CommandMembers, COMMAND_MEMBERS_MAX),
+                (LimitKind::CommandsPerSecond as u8, u64::from(self.limits.commands_per_second)),
+            ],
+        })
+    }
+
+    /// What opens this device's next session; empty if none can be made, so that it uses its token.
+    pub(crate) fn ticket(&self, member: &Member) -> bytes::Bytes {
+        let ticket = Ticket { user: member.user, device: member.device, expires_unix_s: member.expires_unix_s };
+        self.tickets.seal(&ticket).unwrap_or_default()
+    }
+
+    /// A newer token of the same user takes the older one's place.
+    pub(super) fn refresh(&mut self, key: SessionKey, refresh: &panda_protocol::frame::Refresh) {
+        let now_unix_ms = self.unix_ms();
+        let verified = self.keys.verify(&refresh.token, now_unix_ms / 1_000);
+        let now_ms = self.now_ms();
+        let Some(member) = self.member_mut(key) else { return };
+        let access = match verified {
+            Ok(access) if access.user == member.user => access,
+            Err(AccessError::Expired) => {
+                return self.refuse(key, refresh.request, Rejection::new(ErrorCode::TokenExpired));
+            }
+            _ => return self.refuse(key, refresh.request, Rejection::new(ErrorCode::TokenInvalid)),
+        };
+        member.expires_unix_s = access.expires_unix_s;
+        let expires_in_ms = (access.expires_unix_s * 1_000).saturating_sub(now_unix_ms);
+        if let Some(session) = self.session_mut(key) {
+            session.machine.refresh(now_ms.saturating_add(expires_in_ms));
+        }
+        let Some(ticket) = self.member(key).map(|member| self.ticket(member)) else { return };
+        let refreshed = panda_protocol::frame::Refreshed { request: refresh.request, expires_in_ms, ticket };
+        self.reply(key, &refreshed.into());
+        self.look_at(key);
+    }
+}

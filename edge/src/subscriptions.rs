@@ -1,0 +1,191 @@
+//! Who listens to what, on one worker, and how far each has been served.
+//!
+//! ```text
+//!               admitted, nothing missing
+//!   Admitting ─────────────────────────────▶ Live ◀──────────────┐
+//!       │                                     │ no room, a gap    │ next > head
+//!       │ admitted, events are missing        ▼                   │
+//!       └──────────────────────────────▶   Lagging ───────────────┘
+//!                                             ▲ │ rights may have ended
+//!                                             │ ▼
+//!                                          Readmitting
+//! ```
+//!
+//! `next` is the first event that was not queued for the session. An event is queued only if it is
+//! `next`, so whatever is repeated, late or missing on the way, the session's stream has no gap and
+//! each event once.
+
+use foldhash::HashMapExt as _;
+use panda_protocol::{EntityId, Seq};
+use slab::Slab;
+
+use crate::session::SessionKey;
+
+/// When the right of a session that lags ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// As far as is known, not.
+    No,
+    /// This is the last event that it gets.
+    At(Seq),
+    /// The right is over; the last event is the last that can still be read.
+    Dry,
+}
+
+/// How a subscription is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The router was asked; nothing is delivered.
+    Admitting,
+    /// Events are queued as they come.
+    Live,
+    /// Events up to `head` are read at the session's pace.
+    Lagging {
+        /// The last event that is known of.
+        head: Seq,
+        /// When the right ends.
+        ends: Ends,
+    },
+    /// The right may be over: nothing is delivered until the router says.
+    Readmitting {
+        /// The last event that is known of.
+        head: Seq,
+    },
+}
+
+/// One session's subscription to one entity.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) session: SessionKey,
+    pub(crate) entity: EntityId,
+    pub(crate) next: Seq,
+    pub(crate) state: State,
+    serial: u32,
+    /// Its place among the entity's listeners.
+    slot: Option<u32>,
+}
+
+impl Subscription {
+    /// Whether its session is known to have the right to listen.
+    pub(crate) const fn is_listening(&self) -> bool {
+        matches!(self.state, State::Live | State::Lagging { .. })
+    }
+}
+
+/// Names a subscription; a later one in the same place has another serial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubscriptionKey {
+    index: u32,
+    serial: u32,
+}
+
+#[derive(Debug, Default)]
+struct Interest {
+    listeners: Vec<SubscriptionKey>,
+    /// Admissions that are out, of whatever kind.
+    admits: u32,
+    /// The router may believe that there are listeners here.
+    stated: bool,
+}
+
+/// The subscriptions of one worker.
+#[derive(Debug)]
+pub(crate) struct Subscriptions {
+    all: Slab<Subscription>,
+    entities: foldhash::HashMap<EntityId, Interest>,
+    next_serial: u32,
+}
+
+impl Subscriptions {
+    pub(crate) fn new() -> Self {
+        Self { all: Slab::new(), entities: foldhash::HashMap::new(), next_serial: 0 }
+    }
+
+    /// A new subscription that waits to be admitted.
+    pub(crate) fn add(&mut self, session: SessionKey, entity: EntityId) -> SubscriptionKey {
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let serial = self.next_serial;
+        let subscription = Subscription { session, entity, next: Seq(0), state: State::Admitting, serial, slot: None };
+        let index = u32::try_from(self.all.insert(subscription)).expect("fewer subscriptions than 2^32 fit in memory");
+        SubscriptionKey { index, serial }
+    }
+
+    pub(crate) fn one(&self, key: SubscriptionKey) -> Option<&Subscription> {
+        self.all.get(key.index as usize).filter(|one| one.serial == key.serial)
+    }
+
+    pub(crate) fn one_mut(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
+        self.all.get_mut(key.index as usize).filter(|one| one.serial == key.serial)
+    }
+
+    /// From now on events of the entity are for it, too.
+    pub(crate) fn list(&mut self, key: SubscriptionKey) {
+        let Some(one) = self.all.get_mut(key.index as usize).filter(|one| one.serial == key.serial) else { return };
+        if one.slot.is_none() {
+            let listeners = &mut self.entities.entry(one.entity).or_default().listeners;
+            one.slot = u32::try_from(listeners.len()).ok();
+            listeners.push(key);
+        }
+    }
+
+    /// No event of the entity is for it any more.
+    pub(crate) fn unlist(&mut self, key: SubscriptionKey) {
+        let Some(one) = self.one_mut(key) else { return };
+        let (entity, Some(slot)) = (one.entity, one.slot.take()) else { return };
+        let Some(interest) = self.entities.get_mut(&entity) else { return };
+        interest.listeners.swap_remove(slot as usize);
+        if let Some(moved) = interest.listeners.get(slot as usize)
+            && let Some(moved) = self.all.get_mut(moved.index as usize)
+        {
+            moved.slot = Some(slot);
+        }
+    }
+
+    /// Takes it out. Who listened last is followed by [`Self::forgotten`].
+    pub(crate) fn remove(&mut self, key: SubscriptionKey) -> Option<Subscription> {
+        self.unlist(key);
+        self.one(key)?;
+        self.all.try_remove(key.index as usize)
+    }
+
+    /// An admission to the entity goes up.
+    pub(crate) fn asked(&mut self, entity: EntityId) {
+        self.entities.entry(entity).or_default().admits += 1;
+    }
+
+    /// Its answer came; `stated` unless it certainly stated no interest.
+    pub(crate) fn answered(&mut self, entity: EntityId, stated: bool) {
+        if let Some(interest) = self.entities.get_mut(&entity) {
+            interest.admits = interest.admits.saturating_sub(1);
+            interest.stated |= stated;
+        }
+    }
+
+    /// Whether the router is to be told that nobody here listens to the entity any more. Not while an
+    /// admission is out: the router may have noted an interest that its answer, still on the way,
+    /// tells of, and a goodbye now would take that back.
+    pub(crate) fn forgotten(&mut self, entity: EntityId) -> bool {
+        match self.entities.get(&entity) {
+            Some(interest) if interest.listeners.is_empty() && interest.admits == 0 => {
+                self.entities.remove(&entity).is_some_and(|interest| interest.stated)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether nothing is known of the entity: events of it are not wanted.
+    pub(crate) fn is_unknown(&self, entity: EntityId) -> bool {
+        !self.entities.contains_key(&entity)
+    }
+
+    /// How many listen to an entity.
+    pub(crate) fn listeners(&self, entity: EntityId) -> usize {
+        self.entities.get(&entity).map_or(0, |interest| interest.listeners.len())
+    }
+
+    /// The listener in a place. Going through the places from the last to the first meets everybody
+    /// who was there at the start, whoever leaves or comes meanwhile.
+    pub(crate) fn listener(&self, entity: EntityId, place: usize) -> Option<SubscriptionKey> {
+        self.entities.get(&entity)?.listeners.get(place).copied()
+    }
+}

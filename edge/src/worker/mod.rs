@@ -1,0 +1,379 @@
+//! A worker: one thread, its sockets, its sessions, its subscriptions and its end of a link.
+//!
+//! Workers share nothing that changes on the hot path. [`Core`] is the state of one; every session's
+//! task and the worker's own loop borrow it, never across an await.
+
+mod run;
+pub(crate) mod wheel;
+
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use foldhash::HashMap;
+use panda_access::{AccessKeys, ProofSealer, TicketSealer};
+use panda_link::{Arrived, Links};
+use panda_protocol::frame::{Bye, Frame, GoAway, Ping, Signal};
+use panda_protocol::link::Down;
+use panda_protocol::session::server::{Close, Due, Phase, ServerLimits, ServerSession};
+use panda_protocol::{EntityId, ErrorCode, SessionId, Text, Time};
+use panda_storage::command_log::CommandLog;
+pub(crate) use run::{Command, WorkerParts, run};
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use self::wheel::Wheel;
+use crate::admission::Handshake;
+use crate::config::SessionLimits;
+use crate::metrics::EdgeMetrics;
+use crate::session::{Ending, Member, Session, SessionKey, Waiting};
+use crate::subscriptions::Subscriptions;
+use crate::transport::{Outgoing, Transport, TransportError};
+
+/// Everything that one worker knows.
+pub(crate) struct Core<L: CommandLog> {
+    pub(crate) links: Links<L, Waiting>,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) wheel: Wheel,
+    pub(crate) limits: SessionLimits,
+    pub(crate) server_limits: ServerLimits,
+    pub(crate) keys: AccessKeys,
+    pub(crate) tickets: TicketSealer,
+    pub(crate) proofs: ProofSealer,
+    pub(crate) metrics: EdgeMetrics,
+    pub(crate) by_id: HashMap<SessionId, SessionKey>,
+    sessions: Slab<Session>,
+    next_serial: u32,
+    clock: fn() -> Time,
+    started: Instant,
+    /// Wakes the worker's loop: something is to go up, or a command was appended.
+    stirred: Rc<Notify>,
+}
+
+impl<L: CommandLog> Core<L> {
+    /// A connection that will say Hello.
+    pub(crate) fn insert(&mut self, handshake: Handshake) -> SessionKey {
+        let now_ms = self.now_ms();
+        self.next_serial = self.next_serial.wrapping_add(1);
+        let session = Session {
+            serial: self.next_serial,
+            machine: ServerSession::new(&self.server_limits, now_ms),
+            outbox: Default::default(),
+            waker: None,
+            ending: None,
+            handshake: Some(handshake),
+            place: None,
+            member: None,
+        };
+        let index = u32::try_from(self.sessions.insert(session)).expect("fewer sockets than 2^32 can be open");
+        let key = SessionKey { index, serial: self.next_serial };
+        self.metrics.connections.inc();
+        self.look_at(key);
+        key
+    }
+
+    /// The connection is gone: nothing of its session stays.
+    pub(crate) fn remove(&mut self, key: SessionKey) {
+        if self.session(key).is_none() {
+            return;
+        }
+        let Some(session) = self.sessions.try_remove(key.index as usize) else { return };
+        self.metrics.connections.dec();
+        self.metrics.end(match session.ending {
+            Some(Ending::Bye(close)) => close.code.label(),
+            Some(Ending::Left) => "left",
+            Some(Ending::Gone) | None => "gone",
+        });
+        let timed_out = matches!(session.ending, Some(Ending::Bye(close)) if close.code == ErrorCode::HandshakeTimeout);
+        if let (Some(handshake), true) = (session.handshake, timed_out) {
+            handshake.timed_out();
+        }
+        let Some(member) = session.member else { return };
+        for (chat, subscription) in &member.chats {
+            self.drop_subscription(*subscription, (*chat).into());
+        }
+        self.drop_subscription(member.inbox, member.user.into());
+        if self.by_id.remove(&member.id).is_some() {
+            self.metrics.sessions.dec();
+            self.links.detach(member.user, member.device, member.id);
+            self.stir();
+            tracing::debug!(session = %member.id, user = %member.user, "session ended");
+        }
+    }
+
+    pub(crate) fn session(&self, key: SessionKey) -> Option<&Session> {
+        self.sessions.get(key.index as usize).filter(|session| session.serial == key.serial)
+    }
+
+    pub(crate) fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
+        self.sessions.get_mut(key.index as usize).filter(|session| session.serial == key.serial)
+    }
+
+    pub(crate) fn member(&self, key: SessionKey) -> Option<&Member> {
+        self.session(key)?.member.as_deref()
+    }
+
+    pub(crate) fn member_mut(&mut self, key: SessionKey) -> Option<&mut Member> {
+        self.session_mut(key)?.member.as_deref_mut()
+    }
+
+    /// Milliseconds since the worker's start.
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        (self.clock)().0 / 1_000
+    }
+
+    /// Something is to go up.
+    pub(crate) fn stir(&self) {
+        self.stirred.notify_one();
+    }
+
+    /// Queues a frame of one session.
+    pub(crate) fn send(&mut self, key: SessionKey, frame: &Frame) {
+        self.queue(key, Outgoing::new(&frame.to_bytes()));
+    }
+
+    /// Queues a frame that may be shared with others.
+    pub(crate) fn queue(&mut self, key: SessionKey, frame: Outgoing) {
+        if let Some(session) = self.session_mut(key)
+            && session.ending.is_none()
+        {
+            session.outbox.push(frame);
+            self.wake(key);
+        }
+    }
+
+    pub(crate) fn wake(&mut self, key: SessionKey) {
+        if let Some(waker) = self.session_mut(key).and_then(|session| session.waker.take()) {
+            waker.wake();
+        }
+    }
+
+    /// Ends a session: a Bye is its last frame.
+    pub(crate) fn end(&mut self, key: SessionKey, close: Close) {
+        let bye = Bye {
+            code: close.code as u16,
+            retry_after_ms: close.retry_after_ms,
+            text: Text::from_static(close.code.text()),
+        };
+        self.send(key, &bye.into());
+        if let Some(session) = self.session_mut(key)
+            && session.ending.is_none()
+        {
+            session.machine.close();
+            session.ending = Some(Ending::Bye(close));
+        }
+        self.wake(key);
+    }
+
+    /// The transport failed.
+    pub(crate) fn broken(&mut self, key: SessionKey, error: &TransportError) {
+        match error.code() {
+            Some(code) => self.end(key, code.into()),
+            None => {
+                if let Some(session) = self.session_mut(key) {
+                    session.machine.close();
+                    session.ending.get_or_insert(Ending::Gone);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn ending(&self, key: SessionKey) -> Option<Ending> {
+        self.session(key).map_or(Some(Ending::Gone), |session| session.ending)
+    }
+
+    /// The session's task waits.
+    pub(crate) fn watch(&mut self, key: SessionKey, waker: &Waker) {
+        if let Some(session) = self.session_mut(key) {
+            session.waker = Some(waker.clone());
+        }
+    }
+
+    /// The largest frame that may come now; none while what waits to be written is large.
+    pub(crate) fn wants_frames(&self, key: SessionKey) -> Option<usize> {
+        let session = self.session(key)?;
+        if session.ending.is_some() || session.outbox.bytes() > self.limits.outbox_bytes_max / 2 {
+            return None;
+        }
+        session.machine.frame_bytes_max()
+    }
+
+    pub(crate) fn alive(&mut self, key: SessionKey) {
+        let now_ms = self.now_ms();
+        if let Some(session) = self.session_mut(key) {
+            session.machine.alive(now_ms);
+        }
+    }
+
+    /// Hands the transport what waits. Bytes that the peer takes are a sign of life.
+    pub(crate) fn flush(
+        &mut self,
+        key: SessionKey,
+        cx: &mut Context<'_>,
+        transport: &mut impl Transport,
+    ) -> Result<(), TransportError> {
+        let now_ms = self.now_ms();
+        let Some(session) = self.session_mut(key) else { return Ok(()) };
+        if session.outbox.flush(cx, transport)? {
+            session.machine.sent(now_ms);
+            session.machine.alive(now_ms);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_drained(&self, key: SessionKey) -> bool {
+        self.session(key).is_none_or(|session| session.outbox.is_empty())
+    }
+
+    /// Puts the session into the wheel at the moment when something is due.
+    pub(crate) fn look_at(&mut self, key: SessionKey) {
+        let (now_ms, limits) = (self.now_ms(), self.server_limits);
+        let Some(session) = self.session_mut(key) else { return };
+        if session.ending.is_some() {
+            return;
+        }
+        match session.machine.due(&limits, now_ms) {
+            Due::At(at_ms) => self.wheel.insert(key, at_ms),
+            Due::Ping(nonce) => {
+                session.machine.sent(now_ms);
+                self.send(key, &Ping { nonce }.into());
+                self.look_at(key);
+            }
+            Due::Close(close) => self.end(key, close),
+        }
+    }
+
+    /// Time went by.
+    pub(crate) fn turn(&mut self, due: &mut Vec<(SessionKey, u64)>) {
+        let now_ms = self.now_ms();
+        self.wheel.due(now_ms, due);
+        for (key, _) in due.drain(..) {
+            self.look_at(key);
+            self.catch_up(key);
+        }
+        while let Some(expired) = self.links.expire(now_ms) {
+            self.take(expired);
+        }
+    }
+
+    /// What came down the link.
+    pub(crate) fn arrive(&mut self, batch: Vec<Down>) {
+        for down in batch {
+            // A part's waiter stays in the table, so what is wanted of it is copied out first.
+            match self.links.arrive(down) {
+                Some(Arrived::Part { waiting, body }) => match *waiting {
+                    Waiting::Read { session, request, kind } => self.read_part(session, request, kind, &body),
+                    Waiting::CatchUp { session, key } => self.missed(session, key, &body),
+                    _ => {}
+                },
+                Some(Arrived::Command { waiting, outcome }) => self.take(Arrived::Command { waiting, outcome }),
+                Some(Arrived::Admission { waiting, outcome }) => self.take(Arrived::Admission { waiting, outcome }),
+                Some(Arrived::Read { waiting, outcome }) => self.take(Arrived::Read { waiting, outcome }),
+                Some(Arrived::Events(events)) => self.fan_out(&events),
+                Some(Arrived::Head { entity, head, readmit }) => self.head(entity, head, readmit),
+                Some(Arrived::Signal { chat, user, kind, payload }) => {
+                    self.signal_down(&Signal { chat, user: Some(user), kind, payload });
+                }
+                Some(Arrived::Replaced { session }) => {
+                    if let Some(key) = self.by_id.get(&session).copied() {
+                        self.end(key, ErrorCode::Replaced.into());
+                    }
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// An answer, or its absence.
+    pub(crate) fn take(&mut self, arrived: Arrived<'_, Waiting>) {
+        match arrived {
+            Arrived::Command { waiting: Waiting::Command { session, request }, outcome } => {
+                self.commanded(session, request, outcome);
+            }
+            Arrived::Admission { waiting, outcome } => {
+                // A refusal for want of an answer says nothing of what the owner noted.
+                let stated = outcome.as_ref().err().is_none_or(|rejection| rejection.code == ErrorCode::Unavailable);
+                let Some(entity) = self.entity_of(&waiting) else { return };
+                self.answered(entity, stated);
+                match waiting {
+                    Waiting::Open { session, inbox, right_ends_ms, .. } => {
+                        self.opened(session, inbox, right_ends_ms, outcome);
+                    }
+                    Waiting::Subscribe { session, request, key, entity } => {
+                        self.subscribed(session, request, key, entity, outcome);
+                    }
+                    Waiting::Sync { session, request, key, entity } => {
+                        self.synced(session, request, key, entity, outcome);
+                    }
+                    Waiting::Readmit { key, entity } => self.readmitted(key, entity, outcome),
+                    _ => {}
+                }
+                self.forget_unheard(entity);
+            }
+            Arrived::Read { waiting: Waiting::Read { session, request, kind }, outcome } => {
+                self.read_last(session, request, kind, outcome);
+            }
+            Arrived::Read { waiting: Waiting::CatchUp { session, key }, outcome } => {
+                self.missed_last(session, key, outcome);
+            }
+            _ => {}
+        }
+    }
+
+    const fn entity_of(&self, waiting: &Waiting) -> Option<EntityId> {
+        match waiting {
+            Waiting::Open { entity, .. }
+            | Waiting::Subscribe { entity, .. }
+            | Waiting::Sync { entity, .. }
+            | Waiting::Readmit { entity, .. } => Some(*entity),
+            _ => None,
+        }
+    }
+
+    /// Asks every session to leave, each at a moment of its own.
+    pub(crate) fn go_away(&mut self, drain_ms: u64) {
+        let keys = self.keys_of_sessions();
+        let count = keys.len().max(1) as u64;
+        for (place, key) in (0..).zip(keys) {
+            let Some(ticket) = self.member(key).map(|member| self.ticket(member)) else { continue };
+            let delay_ms = drain_ms * place / count;
+            let away = GoAway {
+                code: ErrorCode::Going as u16,
+                delay_ms,
+                closes_in_ms: drain_ms,
+                address: Text::default(),
+                ticket,
+            };
+            self.send(key, &away.into());
+            if let Some(session) = self.session_mut(key)
+                && session.machine.phase() == Phase::Open
+            {
+                session.machine.drain();
+            }
+        }
+    }
+
+    /// Says goodbye to whoever is still there.
+    pub(crate) fn end_all(&mut self) {
+        for key in self.keys_of_sessions() {
+            self.end(key, ErrorCode::Going.into());
+        }
+    }
+
+    /// Whether no connection is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    fn keys_of_sessions(&self) -> Vec<SessionKey> {
+        let key = |(index, session): (usize, &Session)| {
+            u32::try_from(index).ok().map(|index| SessionKey { index, serial: session.serial })
+        };
+        self.sessions.iter().filter_map(key).collect()
+    }
+}

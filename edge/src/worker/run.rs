@@ -1,0 +1,233 @@
+//! A worker's loop: accepts, moves what goes up and down the link, turns the wheel, stops.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Duration;
+
+use panda_access::{AccessKeys, FleetSecret, ProofSealer, TicketSealer};
+use panda_link::{LinkLimits, Links};
+use panda_protocol::Time;
+use panda_protocol::link::Up;
+use panda_storage::command_log::CommandLog;
+use slab::Slab;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::Core;
+use super::wheel::{TURN_MS, Wheel};
+use crate::admission::{Gate, Handshake};
+use crate::config::{SessionLimits, WorkerLink};
+use crate::metrics::EdgeMetrics;
+use crate::session::SessionTask;
+use crate::subscriptions::Subscriptions;
+use crate::transport::Transport;
+use crate::transport::handover::HandedOver;
+use crate::transport::quic::{QuicIncoming, QuicListener};
+use crate::transport::websocket::{self, Accepted, WebSocketRules};
+
+/// How long accepting rests after the system refused a socket, so that a full table of files does not
+/// become a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long goodbyes may take at the end of a stop.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a worker is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Command {
+    /// Take no more connections, ask the sessions to leave within this time, then end.
+    Stop(Duration),
+}
+
+/// What a worker is made of.
+pub(crate) struct WorkerParts<L: CommandLog> {
+    pub(crate) log: L,
+    pub(crate) link: WorkerLink,
+    pub(crate) link_limits: LinkLimits,
+    pub(crate) limits: SessionLimits,
+    pub(crate) keys: AccessKeys,
+    pub(crate) fleet: FleetSecret,
+    pub(crate) clock: fn() -> Time,
+    pub(crate) metrics: EdgeMetrics,
+    pub(crate) gate: Gate,
+    pub(crate) rules: WebSocketRules,
+    pub(crate) handed_over: mpsc::Sender<HandedOver>,
+    pub(crate) tcp: TcpListener,
+    pub(crate) quic: Option<QuicListener>,
+}
+
+/// What new connections need.
+struct Accepting<L: CommandLog> {
+    core: Rc<RefCell<Core<L>>>,
+    gate: Gate,
+    rules: WebSocketRules,
+    metrics: EdgeMetrics,
+    handed_over: mpsc::Sender<HandedOver>,
+}
+
+/// Runs a worker until it is told to stop. Must be called inside a `LocalSet`.
+pub(crate) async fn run<L: CommandLog>(parts: WorkerParts<L>, mut commands: mpsc::Receiver<Command>) {
+    let stirred = Rc::new(Notify::new());
+    let started = Instant::now();
+    let WorkerLink { link, up, mut down } = parts.link;
+    let limits = parts.limits.clamped();
+    let core = Rc::new(RefCell::new(Core {
+        links: Links::new(parts.log, link, parts.link_limits),
+        subscriptions: Subscriptions::new(),
+        wheel: Wheel::new(0),
+        limits,
+        server_limits: limits.server(),
+        keys: parts.keys,
+        tickets: TicketSealer::new(&parts.fleet),
+        proofs: ProofSealer::new(&parts.fleet),
+        metrics: parts.metrics.clone(),
+        by_id: Default::default(),
+        sessions: Slab::new(),
+        next_serial: 0,
+        clock: parts.clock,
+        started,
+        stirred: Rc::clone(&stirred),
+    }));
+    let accepting = Rc::new(Accepting {
+        core: Rc::clone(&core),
+        gate: parts.gate,
+        rules: parts.rules,
+        metrics: parts.metrics,
+        handed_over: parts.handed_over,
+    });
+    let tcp = spawn_local(accept_tcp(Rc::clone(&accepting), parts.tcp));
+    let quic = parts.quic.map(Rc::new);
+    let quic_task = quic.clone().map(|quic| spawn_local(accept_quic(accepting, quic)));
+    let mut tick = interval(Duration::from_millis(TURN_MS));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut due = Vec::new();
+    let drain = loop {
+        send_up(&core, &up);
+        tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                Some(Command::Stop(drain)) => break drain,
+                None => break Duration::ZERO,
+            },
+            batch = down.recv() => match batch {
+                Some(batch) => core.borrow_mut().arrive(batch),
+                // The routers are gone: what waits runs out, and new commands are refused.
+                None => sleep(Duration::from_millis(TURN_MS)).await,
+            },
+            failed = poll_fn(|cx| core.borrow_mut().links.poll_failed(cx)) => core.borrow_mut().take(failed),
+            permit = up.reserve(), if core.borrow().links.has_up() => {
+                if let (Ok(permit), Some(next)) = (permit, core.borrow_mut().links.next_up()) {
+                    permit.send(next);
+                }
+            }
+            () = stirred.notified() => {}
+            _ = tick.tick() => core.borrow_mut().turn(&mut due),
+        }
+    };
+    tcp.abort();
+    if let Some(quic) = &quic {
+        quic.stop_accepting();
+    }
+    stop(&core, &up, &mut down, drain).await;
+    if let Some(task) = quic_task {
+        task.abort();
+    }
+    if let Some(quic) = quic {
+        // Whoever does not confirm a goodbye in time is not waited for.
+        timeout(GOODBYE_TIMEOUT, quic.wait_idle()).await.unwrap_or_default();
+    }
+}
+
+fn send_up<L: CommandLog>(core: &RefCell<Core<L>>, up: &mpsc::Sender<Up>) {
+    let mut core = core.borrow_mut();
+    while core.links.has_up() {
+        let Ok(permit) = up.try_reserve() else { return };
+        if let Some(next) = core.links.next_up() {
+            permit.send(next);
+        }
+    }
+}
+
+/// Serves on while the sessions leave, and then says goodbye to the rest.
+async fn stop<L: CommandLog>(
+    core: &RefCell<Core<L>>,
+    up: &mpsc::Sender<Up>,
+    down: &mut mpsc::Receiver<Vec<panda_protocol::link::Down>>,
+    drain: Duration,
+) {
+    core.borrow_mut().go_away(u64::try_from(drain.as_millis()).unwrap_or(u64::MAX));
+    let ends = Instant::now() + drain;
+    let mut said_goodbye = false;
+    let mut due = Vec::new();
+    while !core.borrow().is_empty() {
+        let now = Instant::now();
+        if now >= ends && !said_goodbye {
+            core.borrow_mut().end_all();
+            said_goodbye = true;
+        }
+        if now >= ends + GOODBYE_TIMEOUT {
+            return;
+        }
+        send_up(core, up);
+        tokio::select! {
+            Some(batch) = down.recv() => core.borrow_mut().arrive(batch),
+            failed = poll_fn(|cx| core.borrow_mut().links.poll_failed(cx)) => core.borrow_mut().take(failed),
+            () = sleep(Duration::from_millis(TURN_MS)) => core.borrow_mut().turn(&mut due),
+        }
+    }
+    send_up(core, up);
+}
+
+async fn accept_tcp<L: CommandLog>(accepting: Rc<Accepting<L>>, listener: TcpListener) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => match accepting.gate.admit(peer.ip(), Instant::now()) {
+                Ok(handshake) => {
+                    spawn_local(open_tcp(Rc::clone(&accepting), stream, peer, handshake));
+                }
+                Err(refusal) => websocket::refuse(stream, refusal, &accepting.rules),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn open_tcp<L: CommandLog>(
+    accepting: Rc<Accepting<L>>,
+    stream: TcpStream,
+    peer: std::net::SocketAddr,
+    handshake: Handshake,
+) {
+    match websocket::accept(stream, peer, handshake, &accepting.rules).await {
+        Accepted::WebSocket(socket, handshake) => serve(&accepting, socket, handshake),
+        Accepted::Http(handed) => {
+            if accepting.handed_over.try_send(handed).is_err() {
+                accepting.metrics.handover_dropped.inc();
+            }
+        }
+        Accepted::Ended => {}
+    }
+}
+
+async fn accept_quic<L: CommandLog>(accepting: Rc<Accepting<L>>, listener: Rc<QuicListener>) {
+    while let Some(incoming) = listener.accept(&accepting.gate).await {
+        spawn_local(open_quic(Rc::clone(&accepting), incoming));
+    }
+}
+
+async fn open_quic<L: CommandLog>(accepting: Rc<Accepting<L>>, incoming: QuicIncoming) {
+    if let Some((transport, handshake)) = incoming.establish().await {
+        serve(&accepting, transport, handshake);
+    }
+}
+
+/// The handshake's task ends here, so that its memory does not live as long as the session.
+fn serve<L: CommandLog>(accepting: &Accepting<L>, transport: impl Transport + Unpin + 'static, handshake: Handshake) {
+    let key = accepting.core.borrow_mut().insert(handshake);
+    spawn_local(SessionTask::new(Rc::clone(&accepting.core), key, transport));
+}
