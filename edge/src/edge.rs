@@ -1,17 +1,15 @@
 //! An edge: its workers, their start and their stop.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use panda_storage::command_log::CommandLog;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::admission::Gate;
 use crate::config::{EdgeConfig, EdgeParts};
 use crate::metrics::EdgeMetrics;
-use crate::transport::quic::QuicListener;
 use crate::transport::socket;
 use crate::worker::{self, Command, WorkerParts};
 
@@ -56,84 +54,88 @@ pub fn start<L: CommandLog>(config: EdgeConfig, parts: EdgeParts<L>) -> Result<E
     if parts.links.len() != config.workers || parts.links.is_empty() {
         return Err(EdgeError::Parts("an edge needs one link a worker, and at least one worker"));
     }
-    let listen = |address| move |error| EdgeError::Listen { address, what: "HTTP and WebSocket", error };
-    if config.http.port() != 0 {
-        socket::claim(config.http).map_err(listen(config.http))?;
-    }
-    let first = socket::listen(config.http).map_err(listen(config.http))?;
-    let http = first.local_addr().map_err(listen(config.http))?;
-    let mut listeners = vec![first];
-    for _ in 1..config.workers {
-        listeners.push(socket::listen(http).map_err(listen(http))?);
-    }
+    let listeners = listen(config.http, config.workers).map_err(|error| EdgeError::Listen {
+        address: config.http,
+        what: "HTTP and WebSocket",
+        error,
+    })?;
+    let http = listeners[0].local_addr().map_err(EdgeError::Thread)?;
     let gate = Gate::new(config.admission.clone());
     let metrics = EdgeMetrics::new(gate.clone());
     let mut edge = Edge { http, quic: None, metrics: metrics.clone(), commands: Vec::new(), ended: Vec::new() };
+    // The first worker serves QUIC, too.
     let mut quic = match (config.quic, config.quic_identity) {
         (Some(address), Some(identity)) => Some((address, identity)),
         (Some(_), None) => return Err(EdgeError::Parts("QUIC needs a certificate")),
         (None, _) => None,
     };
-    for (index, (link, listener)) in parts.links.into_iter().zip(listeners).enumerate() {
+    for (index, (link, tcp)) in parts.links.into_iter().zip(listeners).enumerate() {
+        let worker = WorkerParts {
+            log: parts.log.clone(),
+            link,
+            link_limits: config.link,
+            limits: config.session,
+            keys: parts.keys.clone(),
+            fleet: parts.fleet.clone(),
+            clock: parts.clock,
+            metrics: metrics.clone(),
+            gate: gate.clone(),
+            rules: config.rules.clone(),
+            handed_over: parts.handed_over.clone(),
+            tcp,
+            quic: quic.take(),
+        };
         let (command, commands) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
         let (bound, is_bound) = std::sync::mpsc::sync_channel(1);
-        let quic = quic.take();
-        let fleet = parts.fleet.clone();
-        let make = {
-            let (log, keys, fleet) = (parts.log.clone(), parts.keys.clone(), parts.fleet.clone());
-            let (gate, metrics, rules) = (gate.clone(), metrics.clone(), config.rules.clone());
-            let (handed_over, clock) = (parts.handed_over.clone(), parts.clock);
-            let (limits, link_limits) = (config.session, config.link);
-            move |tcp, quic| WorkerParts {
-                log,
-                link,
-                link_limits,
-                limits,
-                keys,
-                fleet,
-                clock,
-                metrics,
-                gate,
-                rules,
-                handed_over,
-                tcp,
-                quic,
-            }
-        };
-        let thread = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = match runtime {
-                Ok(runtime) => runtime,
-                Err(error) => return drop(bound.send(Err(EdgeError::Thread(error)))),
-            };
-            LocalSet::new().block_on(&runtime, async {
-                let bind = |(address, identity)| {
-                    QuicListener::bind(address, &identity, &fleet)
-                        .and_then(|quic| quic.local_addr().map(|address| (quic, address)))
-                        .map_err(|error| EdgeError::Listen { address, what: "QUIC", error })
-                };
-                let sockets = quic
-                    .map(bind)
-                    .transpose()
-                    .and_then(|quic| Ok((TcpListener::from_std(listener).map_err(EdgeError::Thread)?, quic)));
-                let (tcp, quic) = match sockets {
-                    Ok(sockets) => sockets,
-                    Err(error) => return drop(bound.send(Err(error))),
-                };
-                // Who starts the worker waits for this one word, so it is taken.
-                drop(bound.send(Ok(quic.as_ref().map(|(_, address)| *address))));
-                worker::run(make(tcp, quic.map(|(quic, _)| quic)), commands).await;
-                // Nobody may wait for it any more.
-                end.send(()).ok();
-            });
-        };
-        std::thread::Builder::new().name(format!("edge-{index}")).spawn(thread).map_err(EdgeError::Thread)?;
+        std::thread::Builder::new()
+            .name(format!("edge-{index}"))
+            .spawn(move || run_thread(worker, commands, &bound, end))
+            .map_err(EdgeError::Thread)?;
         edge.quic = is_bound.recv().map_err(|_| EdgeError::Panic)??.or(edge.quic);
         edge.commands.push(command);
         edge.ended.push(ended);
     }
     Ok(edge)
+}
+
+/// One listener a worker, all on one address that nobody else listens on.
+fn listen(address: SocketAddr, workers: usize) -> std::io::Result<Vec<TcpListener>> {
+    if address.port() != 0 {
+        socket::claim(address)?;
+    }
+    let mut listeners = vec![socket::listen(address)?];
+    let address = listeners[0].local_addr()?;
+    for _ in 1..workers {
+        listeners.push(socket::listen(address)?);
+    }
+    Ok(listeners)
+}
+
+/// A worker's thread: says first whether its sockets are bound, and where QUIC is.
+fn run_thread<L: CommandLog>(
+    worker: WorkerParts<L>,
+    commands: mpsc::Receiver<Command>,
+    bound: &std::sync::mpsc::SyncSender<Result<Option<SocketAddr>, EdgeError>>,
+    end: oneshot::Sender<()>,
+) {
+    // Who starts the worker waits for this one word, so it is always taken.
+    let say = |word| drop(bound.send(word));
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return say(Err(EdgeError::Thread(error))),
+    };
+    LocalSet::new().block_on(&runtime, async {
+        match worker::bind(worker) {
+            Ok((worker, quic)) => {
+                say(Ok(quic));
+                worker.run(commands).await;
+                // Nobody may wait for it any more.
+                end.send(()).ok();
+            }
+            Err(error) => say(Err(error)),
+        }
+    });
 }
 
 impl Edge {

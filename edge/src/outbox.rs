@@ -67,10 +67,4 @@ impl Outbox {
         }
         Ok(took || !self.blocked)
     }
-
-    #[cfg(test)]
-    pub(crate) fn take(&mut self) -> Vec<Outgoing> {
-        self.bytes = 0;
-        std::mem::take(&mut self.queue).into()
-    }
 }

@@ -17,7 +17,7 @@ use panda_protocol::link::Down;
 use panda_protocol::session::server::{Close, Due, Phase, ServerLimits, ServerSession};
 use panda_protocol::{EntityId, ErrorCode, SessionId, Text, Time};
 use panda_storage::command_log::CommandLog;
-pub(crate) use run::{Command, WorkerParts, run};
+pub(crate) use run::{Command, WorkerParts, bind};
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;

@@ -2,13 +2,14 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use panda_access::{AccessKeys, FleetSecret, ProofSealer, TicketSealer};
 use panda_link::{LinkLimits, Links};
 use panda_protocol::Time;
-use panda_protocol::link::Up;
+use panda_protocol::link::{Down, Up};
 use panda_storage::command_log::CommandLog;
 use slab::Slab;
 use tokio::net::{TcpListener, TcpStream};
@@ -20,12 +21,14 @@ use super::Core;
 use super::wheel::{TURN_MS, Wheel};
 use crate::admission::{Gate, Handshake};
 use crate::config::{SessionLimits, WorkerLink};
+use crate::edge::EdgeError;
 use crate::metrics::EdgeMetrics;
 use crate::session::SessionTask;
 use crate::subscriptions::Subscriptions;
 use crate::transport::Transport;
 use crate::transport::handover::HandedOver;
 use crate::transport::quic::{QuicIncoming, QuicListener};
+use crate::transport::tls::Identity;
 use crate::transport::websocket::{self, Accepted, WebSocketRules};
 
 /// How long accepting rests after the system refused a socket, so that a full table of files does not
@@ -54,8 +57,27 @@ pub(crate) struct WorkerParts<L: CommandLog> {
     pub(crate) gate: Gate,
     pub(crate) rules: WebSocketRules,
     pub(crate) handed_over: mpsc::Sender<HandedOver>,
-    pub(crate) tcp: TcpListener,
-    pub(crate) quic: Option<QuicListener>,
+    pub(crate) tcp: std::net::TcpListener,
+    pub(crate) quic: Option<(SocketAddr, Identity)>,
+}
+
+/// A worker whose sockets are registered with its thread's runtime.
+pub(crate) struct Bound<L: CommandLog> {
+    parts: WorkerParts<L>,
+    tcp: TcpListener,
+    quic: Option<Rc<QuicListener>>,
+}
+
+/// Binds a worker's sockets in the calling thread's runtime; also says where QUIC is.
+pub(crate) fn bind<L: CommandLog>(mut parts: WorkerParts<L>) -> Result<(Bound<L>, Option<SocketAddr>), EdgeError> {
+    let tcp = parts.tcp.try_clone().and_then(TcpListener::from_std).map_err(EdgeError::Thread)?;
+    let Some((address, identity)) = parts.quic.take() else {
+        return Ok((Bound { parts, tcp, quic: None }, None));
+    };
+    let failed = |error| EdgeError::Listen { address, what: "QUIC", error };
+    let quic = QuicListener::bind(address, &identity, &parts.fleet).map_err(failed)?;
+    let address = quic.local_addr().map_err(failed)?;
+    Ok((Bound { parts, tcp, quic: Some(Rc::new(quic)) }, Some(address)))
 }
 
 /// What new connections need.
@@ -67,76 +89,90 @@ struct Accepting<L: CommandLog> {
     handed_over: mpsc::Sender<HandedOver>,
 }
 
-/// Runs a worker until it is told to stop. Must be called inside a `LocalSet`.
-pub(crate) async fn run<L: CommandLog>(parts: WorkerParts<L>, mut commands: mpsc::Receiver<Command>) {
-    let stirred = Rc::new(Notify::new());
-    let started = Instant::now();
-    let WorkerLink { link, up, mut down } = parts.link;
-    let limits = parts.limits.clamped();
-    let core = Rc::new(RefCell::new(Core {
-        links: Links::new(parts.log, link, parts.link_limits),
-        subscriptions: Subscriptions::new(),
-        wheel: Wheel::new(0),
-        limits,
-        server_limits: limits.server(),
-        keys: parts.keys,
-        tickets: TicketSealer::new(&parts.fleet),
-        proofs: ProofSealer::new(&parts.fleet),
-        metrics: parts.metrics.clone(),
-        by_id: Default::default(),
-        sessions: Slab::new(),
-        next_serial: 0,
-        clock: parts.clock,
-        started,
-        stirred: Rc::clone(&stirred),
-    }));
-    let accepting = Rc::new(Accepting {
-        core: Rc::clone(&core),
-        gate: parts.gate,
-        rules: parts.rules,
-        metrics: parts.metrics,
-        handed_over: parts.handed_over,
-    });
-    let tcp = spawn_local(accept_tcp(Rc::clone(&accepting), parts.tcp));
-    let quic = parts.quic.map(Rc::new);
-    let quic_task = quic.clone().map(|quic| spawn_local(accept_quic(accepting, quic)));
+impl<L: CommandLog> Bound<L> {
+    /// Runs the worker until it is told to stop. Must be called inside a `LocalSet`.
+    pub(crate) async fn run(self, mut commands: mpsc::Receiver<Command>) {
+        let Self { parts, tcp, quic } = self;
+        let stirred = Rc::new(Notify::new());
+        let limits = parts.limits.clamped();
+        let WorkerLink { link, up, mut down } = parts.link;
+        let core = Rc::new(RefCell::new(Core {
+            links: Links::new(parts.log, link, parts.link_limits),
+            subscriptions: Subscriptions::new(),
+            wheel: Wheel::new(0),
+            limits,
+            server_limits: limits.server(),
+            keys: parts.keys,
+            tickets: TicketSealer::new(&parts.fleet),
+            proofs: ProofSealer::new(&parts.fleet),
+            metrics: parts.metrics.clone(),
+            by_id: Default::default(),
+            sessions: Slab::new(),
+            next_serial: 0,
+            clock: parts.clock,
+            started: Instant::now(),
+            stirred: Rc::clone(&stirred),
+        }));
+        let accepting = Rc::new(Accepting {
+            core: Rc::clone(&core),
+            gate: parts.gate,
+            rules: parts.rules,
+            metrics: parts.metrics,
+            handed_over: parts.handed_over,
+        });
+        let tcp = spawn_local(accept_tcp(Rc::clone(&accepting), tcp));
+        let quic_task = quic.clone().map(|quic| spawn_local(accept_quic(accepting, quic)));
+        let drain = serve_until_stop(&core, &up, &mut down, &mut commands, &stirred).await;
+        tcp.abort();
+        if let Some(quic) = &quic {
+            quic.stop_accepting();
+        }
+        stop(&core, &up, &mut down, drain).await;
+        if let Some(task) = quic_task {
+            task.abort();
+        }
+        if let Some(quic) = quic {
+            // Whoever does not confirm a goodbye in time is not waited for.
+            timeout(GOODBYE_TIMEOUT, quic.wait_idle()).await.unwrap_or_default();
+        }
+    }
+}
+
+/// The worker's life; returns how long its end may take.
+async fn serve_until_stop<L: CommandLog>(
+    core: &RefCell<Core<L>>,
+    up: &mpsc::Sender<Up>,
+    down: &mut mpsc::Receiver<Vec<Down>>,
+    commands: &mut mpsc::Receiver<Command>,
+    stirred: &Notify,
+) -> Duration {
     let mut tick = interval(Duration::from_millis(TURN_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due = Vec::new();
-    let drain = loop {
-        send_up(&core, &up);
+    loop {
+        send_up(core, up);
+        let has_up = core.borrow().links.has_up();
         tokio::select! {
             biased;
             command = commands.recv() => match command {
-                Some(Command::Stop(drain)) => break drain,
-                None => break Duration::ZERO,
+                Some(Command::Stop(drain)) => return drain,
+                None => return Duration::ZERO,
             },
+            _ = tick.tick() => core.borrow_mut().turn(&mut due),
             batch = down.recv() => match batch {
                 Some(batch) => core.borrow_mut().arrive(batch),
                 // The routers are gone: what waits runs out, and new commands are refused.
                 None => sleep(Duration::from_millis(TURN_MS)).await,
             },
             failed = poll_fn(|cx| core.borrow_mut().links.poll_failed(cx)) => core.borrow_mut().take(failed),
-            permit = up.reserve(), if core.borrow().links.has_up() => {
-                if let (Ok(permit), Some(next)) = (permit, core.borrow_mut().links.next_up()) {
+            permit = up.reserve(), if has_up => {
+                let next = core.borrow_mut().links.next_up();
+                if let (Ok(permit), Some(next)) = (permit, next) {
                     permit.send(next);
                 }
             }
             () = stirred.notified() => {}
-            _ = tick.tick() => core.borrow_mut().turn(&mut due),
         }
-    };
-    tcp.abort();
-    if let Some(quic) = &quic {
-        quic.stop_accepting();
-    }
-    stop(&core, &up, &mut down, drain).await;
-    if let Some(task) = quic_task {
-        task.abort();
-    }
-    if let Some(quic) = quic {
-        // Whoever does not confirm a goodbye in time is not waited for.
-        timeout(GOODBYE_TIMEOUT, quic.wait_idle()).await.unwrap_or_default();
     }
 }
 
@@ -154,7 +190,7 @@ fn send_up<L: CommandLog>(core: &RefCell<Core<L>>, up: &mpsc::Sender<Up>) {
 async fn stop<L: CommandLog>(
     core: &RefCell<Core<L>>,
     up: &mpsc::Sender<Up>,
-    down: &mut mpsc::Receiver<Vec<panda_protocol::link::Down>>,
+    down: &mut mpsc::Receiver<Vec<Down>>,
     drain: Duration,
 ) {
     core.borrow_mut().go_away(u64::try_from(drain.as_millis()).unwrap_or(u64::MAX));
@@ -200,7 +236,7 @@ async fn accept_tcp<L: CommandLog>(accepting: Rc<Accepting<L>>, listener: TcpLis
 async fn open_tcp<L: CommandLog>(
     accepting: Rc<Accepting<L>>,
     stream: TcpStream,
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
     handshake: Handshake,
 ) {
     match websocket::accept(stream, peer, handshake, &accepting.rules).await {
