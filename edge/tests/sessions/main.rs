@@ -1,0 +1,151 @@
+//! Sessions over real sockets, with the real router and the durable store behind the edge.
+#![expect(clippy::unwrap_used, reason = "what cannot be had fails the test that needs it")]
+
+mod support;
+
+use panda_client::{RequestError, TransportKind, Update};
+use panda_edge::SessionLimits;
+use panda_protocol::event::EventBody;
+use panda_protocol::frame::{CommandBody, Direction, SignalKind};
+use panda_protocol::{DeviceId, EntityId, ErrorCode, Seq, Text};
+use support::{PATIENCE, Server, user};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_people_talk_over_both_transports_and_a_removal_is_the_last_event() {
+    let server = Server::start(SessionLimits::default()).await;
+    let mut ada = server.join(user(), TransportKind::Quic).await;
+    let mut ben = server.join(user(), TransportKind::WebSocket).await;
+
+    let (chat, created) = ada.client.create_group("tea".into(), vec![ben.user]).await.unwrap();
+    assert_eq!(created, Seq(1));
+    // Ben learns of the chat from his inbox, without asking or reconnecting.
+    let joined = ben.event(ben.user, Seq(1)).await;
+    assert!(matches!(joined.body, EventBody::ChatJoined { chat: of, .. } if of == chat));
+    ben.client.subscribe(chat, None).await.unwrap();
+    ada.client.subscribe(chat, None).await.unwrap();
+
+    let said = ada.client.send(chat, "\u{1F375}?".into()).await.unwrap();
+    for person in [&mut ada, &mut ben] {
+        let event = person.event(chat, said).await;
+        assert!(matches!(&event.body, EventBody::MessageSent { text, .. } if text.as_str() == "\u{1F375}?"));
+    }
+    let answered = ben.client.send(chat, "yes".into()).await.unwrap();
+    ada.event(chat, answered).await;
+    ben.client.signal(chat, SignalKind::TYPING, Default::default());
+    ada.until(|update| matches!(update, Update::Signal(signal) if signal.user == Some(ben.user))).await;
+
+    let removal = CommandBody::RemoveMembers { members: vec![ben.user] };
+    let removed = ada.client.submit(chat.into(), removal).await.unwrap().outcome().await.unwrap();
+    let after = ada.client.send(chat, "he is gone".into()).await.unwrap();
+    ada.event(chat, after).await;
+    let mut last = Seq(0);
+    ben.until(|update| match update {
+        Update::Event { entity, seq, .. } if *entity == EntityId::from(chat) => {
+            last = last.max(*seq);
+            false
+        }
+        Update::Lost { code, .. } => *code == ErrorCode::NotMember as u16,
+        _ => false,
+    })
+    .await;
+    assert_eq!(last, removed, "the removal is the last event that the removed member gets");
+    let refused = ben.client.send(chat, "let me in".into()).await.unwrap_err();
+    assert!(matches!(refused, RequestError::Refused { code, .. } if code == ErrorCode::NotMember as u16));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_and_a_late_listener_get_everything() {
+    let server = Server::start(SessionLimits { commands_per_second: 1_000_000, ..Default::default() }).await;
+    let ada = server.join(user(), TransportKind::WebSocket).await;
+    let mut ben = server.join(user(), TransportKind::Quic).await;
+    let (chat, _) = ada.client.create_group("notes".into(), vec![ben.user]).await.unwrap();
+    for number in 0..300 {
+        ada.client.send(chat, Text::from(format!("note {number}"))).await.unwrap();
+    }
+    let page = ada.client.page(chat.into(), Direction::Forward, Seq(1), 256).await.unwrap();
+    assert_eq!(page.events.len(), 256);
+    let incarnation = page.incarnation;
+    let cursor = panda_protocol::Cursor { incarnation, seq: Seq(0) };
+    let admission = ben.client.subscribe(chat, Some(cursor)).await.unwrap();
+    let mut next = admission.from;
+    let head = admission.head;
+    ben.until(|update| {
+        if let Update::Event { entity, seq, .. } = update
+            && *entity == EntityId::from(chat)
+        {
+            assert_eq!(*seq, next, "no gap and nothing twice");
+            next = next.next();
+        }
+        next > head
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_does_not_read_is_cut_and_catches_up() {
+    let limits = SessionLimits { outbox_bytes_max: 64 * 1024, commands_per_second: 1_000_000, ..Default::default() };
+    let server = Server::start(limits).await;
+    let ada = server.join(user(), TransportKind::WebSocket).await;
+    for transport in [TransportKind::WebSocket, TransportKind::Quic] {
+        let mut ben = server.join(user(), transport).await;
+        let (chat, _) = ada.client.create_group("flood".into(), vec![ben.user]).await.unwrap();
+        let admission = ben.client.subscribe(chat, None).await.unwrap();
+        let cuts = server.edge.metrics().cuts.get();
+        let text = Text::from("x".repeat(8 * 1024));
+        let mut last = Seq(0);
+        // Far more than socket buffers, the client's queue and the outbox hold together.
+        for _ in 0..3_000 {
+            last = ada.client.send(chat, text.clone()).await.unwrap();
+        }
+        let mut next = admission.head.next();
+        ben.until(|update| {
+            if let Update::Event { entity, seq, .. } = update
+                && *entity == EntityId::from(chat)
+            {
+                assert_eq!(*seq, next, "no gap and nothing twice");
+                next = next.next();
+            }
+            next > last
+        })
+        .await;
+        assert!(server.edge.metrics().cuts.get() > cuts, "the outbox was cut");
+        ben.client.close().await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newer_session_of_a_device_replaces_the_older() {
+    let server = Server::start(SessionLimits::default()).await;
+    let (who, device) = (user(), DeviceId::from_random(rand::random()));
+    let mut older = server.join_as(who, device, TransportKind::WebSocket).await;
+    let newer = server.join_as(who, device, TransportKind::Quic).await;
+    older.until(|update| matches!(update, Update::Ended { code, .. } if *code == ErrorCode::Replaced as u16)).await;
+    newer.client.create_group("mine".into(), Vec::new()).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_token_is_refused_with_its_code_and_nobody_else_notices() {
+    let server = Server::start(SessionLimits::default()).await;
+    let ada = server.join(user(), TransportKind::WebSocket).await;
+    let other = Server::start(SessionLimits::default()).await;
+    let foreign = other.token(user());
+    let (_client, mut updates) = server.start_with(foreign.into());
+    let refused = async {
+        while let Some(update) = updates.next().await {
+            match update {
+                Update::Disconnected { code: Some(code), .. } if code == ErrorCode::TokenInvalid as u16 => return true,
+                Update::Connected { .. } => return false,
+                _ => {}
+            }
+        }
+        false
+    };
+    assert!(tokio::time::timeout(PATIENCE, refused).await.unwrap());
+    ada.client.create_group("still here".into(), Vec::new()).await.unwrap();
+    other.stop().await;
+    server.stop().await;
+}
