@@ -1,6 +1,6 @@
 //! Holds the sockets: listeners, sessions, subscriptions, fan-out, drain.
 //!
-//! [`start`] runs an edge on threads of its own. A [`worker`] holds sessions; [`transport`] and
+//! [`start`] runs an edge on threads of its own. A worker holds sessions; [`transport`] and
 //! [`admission`] are what comes before a session exists.
 
 pub mod admission;
