@@ -1,8 +1,11 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+use crate::config::Overrides;
 
 /// Panda: a chat system for millions of sockets.
 #[derive(Debug, Parser)]
@@ -16,6 +19,8 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Runs a whole Panda in this process, with its data in one folder.
+    Serve(ServeArgs),
     /// Reads a configuration, says what is wrong with it, and prints what is in force.
     CheckConfig(ConfigArgs),
 }
@@ -26,4 +31,31 @@ pub(crate) struct ConfigArgs {
     /// The configuration, a TOML file; every key also as a variable: edge.workers is PANDA_EDGE_WORKERS.
     #[arg(long, value_name = "FILE", env = "PANDA_CONFIG")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Flags of `panda serve`.
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The folder that holds everything that is kept [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// HTTP API, page and WebSocket [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// QUIC, for native clients [default: 127.0.0.1:8443].
+    #[arg(long, value_name = "ADDR")]
+    quic: Option<SocketAddr>,
+    /// Health and metrics [default: 127.0.0.1:9600].
+    #[arg(long, value_name = "ADDR")]
+    health: Option<SocketAddr>,
+}
+
+impl ServeArgs {
+    /// What the flags say, over file and environment.
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides { data: self.data.clone(), http: self.http, quic: self.quic, health: self.health }
+    }
 }

@@ -43,7 +43,8 @@ pub(crate) fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// Serves on a thread of its own until the process ends.
 pub(crate) fn serve(listener: TcpListener, health: Arc<Health>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the health runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the health runtime")?;
     let router = Router::new()
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
@@ -82,7 +83,11 @@ async fn sendz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
 async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
     let mut text = String::new();
     match encode(&mut text, &health.registry) {
-        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text),
+        Ok(()) => (
+            StatusCode::OK,
+            [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],
+            text,
+        ),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new()),
     }
 }

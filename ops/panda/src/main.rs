@@ -3,6 +3,9 @@
 mod check_config;
 mod cli;
 mod config;
+mod health;
+mod logs;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -15,6 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
     };
     outcome.unwrap_or_else(|error| {

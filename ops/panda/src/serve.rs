@@ -1,0 +1,98 @@
+//! `panda serve`: every role in one process, over the embedded stores.
+//!
+//! What is stored is opened first and closed last: router, then API, then edges stand on it. A stop goes
+//! the other way, so that whatever was accepted is answered before its store is closed.
+
+mod panel;
+mod parts;
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use panda_protocol::Time;
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::parts::Server;
+use crate::cli::ServeArgs;
+use crate::config::{self, Config};
+use crate::health::{self, Health};
+use crate::logs;
+
+/// How long requests of the HTTP API may take to end at a stop.
+const API_GRACE: Duration = Duration::from_secs(1);
+/// A shard whose oldest command is older takes no sends.
+const BACKLOG_MAX_MS: u64 = 5_000;
+/// How often the router's state is looked at for `/sendz`.
+const SENDS_CHECKED: Duration = Duration::from_millis(250);
+
+/// The clock of this process.
+#[expect(clippy::disallowed_methods, reason = "the binary reads the clock; everything else is given the time")]
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// Runs until a signal, or until a part fails that nothing mends.
+///
+/// # Errors
+/// What stands in the way of a start, in a sentence.
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    let config = config::load(args.config.config.as_deref(), std::env::vars(), &args.overrides())?;
+    logs::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("main")
+        .enable_all()
+        .build()
+        .context("start the main runtime")?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
+    // Signals are caught from here on: one that comes during the start is not lost.
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let health_listener = health::bind(config.health.address)?;
+    let health_address = health_listener.local_addr().context("read the health address")?;
+    if config.http.address.port() != 0 {
+        // Before anything is written: a second server in another folder must not make one.
+        panda_edge::transport::socket::claim(config.http.address).with_context(|| {
+            format!("listen on {} for HTTP and WebSocket (--http names another address)", config.http.address)
+        })?;
+    }
+    let drain = Duration::from_millis(config.edge.drain_ms);
+    let mut registry = Registry::default();
+    let mut server = parts::start(&config, &mut registry).await?;
+    let sends = server.sends();
+    let health = Health::new(registry, move || sends.check());
+    health::serve(health_listener, std::sync::Arc::clone(&health))?;
+    health.set_admits(true);
+    panel::print(&server, health_address, &config);
+    tracing::info!(http = %server.edge.http_address(), "ready");
+    let status = loop {
+        tokio::select! {
+            _ = terminate.recv() => break ExitCode::SUCCESS,
+            _ = interrupt.recv() => break ExitCode::SUCCESS,
+            error = server.router.failed() => {
+                tracing::error!(%error, "the router failed: this process ends");
+                break ExitCode::FAILURE;
+            }
+            () = tokio::time::sleep(SENDS_CHECKED) => server.note_backlog(),
+        }
+    };
+    health.set_admits(false);
+    tracing::info!("stopping");
+    stop(server, drain).await?;
+    tracing::info!("stopped");
+    Ok(status)
+}
+
+async fn stop(server: Server, drain: Duration) -> anyhow::Result<()> {
+    let Server { edge, api, router, events, .. } = server;
+    edge.stop(drain).await.context("stop the edge")?;
+    api.stop(API_GRACE).await;
+    router.stop().await.context("stop the router")?;
+    events.close().await.context("close the event store")
+}
