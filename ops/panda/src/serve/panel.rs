@@ -19,7 +19,7 @@ pub(super) fn print(server: &Server, health: SocketAddr, config: &Config) {
     if let Some(pin) = &server.pin {
         println!("  pinned   {pin} (SHA-256 of QUIC's development certificate)");
     }
-    println!("  health   http://{health}/readyz");
+    println!("  health   http://{health}");
     println!("  data     {}", server.folder.path().display());
     println!();
     println!("  stop     Ctrl-C");
