@@ -40,6 +40,11 @@ impl<L: CommandLog> Core<L> {
 
     /// Events of an entity, for all of its listeners here. Each is encoded once.
     pub(crate) fn fan_out(&mut self, events: &Events) {
+        if self.subscriptions.is_unknown(events.entity) {
+            // The owner noted an interest whose answer was no longer waited for.
+            self.links.forget(events.entity);
+            return self.stir();
+        }
         let mut frames: Vec<Option<Outgoing>> = vec![None; events.events.len()];
         for place in (0..self.subscriptions.listeners(events.entity)).rev() {
             let Some(key) = self.subscriptions.listener(events.entity, place) else { continue };
@@ -153,9 +158,9 @@ impl<L: CommandLog> Core<L> {
         let State::Readmitting { head } = one.state else { return };
         let session = one.session;
         let ends = match outcome {
+            // Left and came back: the client asks anew and learns from where on.
+            Ok(admission) if admission.visible_from > one.next => Some(Rejection::new(ErrorCode::Unavailable)),
             Ok(admission) => {
-                // Left and came back: what lies between is not to be seen.
-                one.next = one.next.max(admission.visible_from);
                 one.state = State::Lagging { head: head.max(admission.head), ends: Ends::No };
                 None
             }
@@ -187,7 +192,7 @@ impl<L: CommandLog> Core<L> {
         }
         loop {
             let Some(member) = self.member_mut(session) else { return false };
-            if member.catching_up || member.catch_up_after_ms > now_ms {
+            if member.catching_up.is_some() || member.catch_up_after_ms > now_ms {
                 return false;
             }
             let user = member.user;
@@ -215,7 +220,7 @@ impl<L: CommandLog> Core<L> {
         match asked {
             Ok(()) => {
                 if let Some(member) = self.member_mut(session) {
-                    member.catching_up = true;
+                    member.catching_up = Some(next);
                 }
             }
             Err((rejection, _)) => self.catch_up_later(session, key, rejection.retry_after_ms),
@@ -228,7 +233,7 @@ impl<L: CommandLog> Core<L> {
             member.lagging.push_back(key);
             member.catch_up_after_ms = at_ms;
         }
-        self.wheel.insert(session, at_ms);
+        self.schedule(session, at_ms);
     }
 
     /// A part of what a subscription missed. What finds no room is read again later.
@@ -247,11 +252,17 @@ impl<L: CommandLog> Core<L> {
             let Some(one) = self.subscriptions.one_mut(key) else { return Ok(()) };
             let State::Lagging { ends, .. } = one.state else { return Ok(()) };
             let entity = one.entity;
-            if one.next < chunk.begins_at {
-                one.next = chunk.begins_at;
-            }
-            if seq != one.next {
+            if seq < one.next {
                 continue;
+            }
+            if seq > one.next {
+                if chunk.begins_at > one.next {
+                    // The right ended and began anew, or what is missing is kept no longer: the client
+                    // asks anew and learns from where on.
+                    self.end_subscription(key, entity, ErrorCode::Unavailable);
+                }
+                // Otherwise an earlier part of this read found no room, so this one is of no use.
+                return Ok(());
             }
             let frame = event_frame(entity, event);
             if !self.session(session).is_some_and(|session| session.outbox.has_room(frame.len(), bytes_max)) {
@@ -278,16 +289,21 @@ impl<L: CommandLog> Core<L> {
 
     /// The last part of what a subscription missed, or why there is none.
     pub(crate) fn missed_last(&mut self, session: SessionKey, key: SubscriptionKey, outcome: Result<Bytes, Rejection>) {
-        if let Some(member) = self.member_mut(session) {
-            member.catching_up = false;
-        }
+        let from = self.member_mut(session).and_then(|member| member.catching_up.take());
         match outcome {
             Ok(body) => {
                 self.missed(session, key, &body);
-                if self.subscriptions.one(key).is_some()
-                    && let Some(member) = self.member_mut(session)
-                {
-                    member.lagging.push_back(key);
+                match self.subscriptions.one(key).map(|one| (one.state, one.next)) {
+                    // It brought nothing: another one at once would not, either.
+                    Some((State::Lagging { head, .. }, next)) if Some(next) == from && next <= head => {
+                        self.catch_up_later(session, key, CATCH_UP_RETRY_MS);
+                    }
+                    Some((State::Lagging { .. }, _)) => {
+                        if let Some(member) = self.member_mut(session) {
+                            member.lagging.push_back(key);
+                        }
+                    }
+                    _ => {}
                 }
             }
             Err(rejection) if rejection.code == ErrorCode::Unavailable => {

@@ -15,7 +15,7 @@ use std::task::Waker;
 use foldhash::HashMap;
 use panda_protocol::frame::RequestId;
 use panda_protocol::session::server::{Close, ServerSession};
-use panda_protocol::{ChatId, DeviceId, EntityId, SessionId, UserId};
+use panda_protocol::{ChatId, DeviceId, EntityId, Seq, SessionId, UserId};
 pub(crate) use task::SessionTask;
 
 use crate::admission::{Handshake, Place};
@@ -47,6 +47,8 @@ pub(crate) struct Session {
     pub(crate) machine: ServerSession,
     pub(crate) outbox: Outbox,
     pub(crate) waker: Option<Waker>,
+    /// When the worker's wheel looks at it next.
+    pub(crate) due_ms: u64,
     pub(crate) ending: Option<Ending>,
     /// Until the Hello was found good.
     pub(crate) handshake: Option<Handshake>,
@@ -70,8 +72,8 @@ pub(crate) struct Member {
     pub(crate) syncs: HashMap<RequestId, usize>,
     /// Subscriptions that wait for their turn to read what they missed.
     pub(crate) lagging: VecDeque<SubscriptionKey>,
-    /// A read to catch up is out.
-    pub(crate) catching_up: bool,
+    /// A read to catch up is out; it began at this event.
+    pub(crate) catching_up: Option<Seq>,
     /// No such read before this moment.
     pub(crate) catch_up_after_ms: u64,
 }

@@ -49,7 +49,7 @@ impl<L: CommandLog> Core<L> {
             chats: Default::default(),
             syncs: Default::default(),
             lagging: Default::default(),
-            catching_up: false,
+            catching_up: None,
             catch_up_after_ms: 0,
         };
         if let Some(session) = self.session_mut(key) {

@@ -38,14 +38,16 @@ impl<L: CommandLog, T: Transport + Unpin> SessionTask<L, T> {
         let core = Rc::clone(&self.core);
         let mut core = core.borrow_mut();
         core.watch(self.key, cx.waker());
-        self.read(&mut core, cx);
         let ending = loop {
+            let withheld = self.read(&mut core, cx);
             if let Err(error) = core.flush(self.key, cx, &mut self.transport) {
                 core.broken(self.key, &error);
             }
             match core.ending(self.key) {
                 // What was drained may have made room for what the session missed.
                 None if core.catch_up(self.key) => {}
+                // So may the peer's frames that were left unread: nobody else wakes this task for them.
+                None if withheld && core.wants_frames(self.key).is_some() => {}
                 None => return Poll::Pending,
                 Some(ending) => break ending,
             }
@@ -58,27 +60,26 @@ impl<L: CommandLog, T: Transport + Unpin> SessionTask<L, T> {
         }
     }
 
-    fn read(&mut self, core: &mut Core<L>, cx: &mut Context<'_>) {
-        for turn in 0.. {
-            let Some(bytes_max) = core.wants_frames(self.key) else { return };
-            if turn == FRAMES_A_TURN {
-                cx.waker().wake_by_ref();
-                return;
-            }
+    /// Returns whether frames were left unread because the session wants none now.
+    fn read(&mut self, core: &mut Core<L>, cx: &mut Context<'_>) -> bool {
+        for _ in 0..FRAMES_A_TURN {
+            let Some(bytes_max) = core.wants_frames(self.key) else { return true };
             match self.transport.poll_recv(cx, bytes_max) {
                 Poll::Pending => {
                     if self.transport.heard() {
                         core.alive(self.key);
                     }
-                    return;
+                    return false;
                 }
                 Poll::Ready(Ok(frame)) => core.hear(self.key, frame),
                 Poll::Ready(Err(error)) => {
                     core.broken(self.key, &error);
-                    return;
+                    return false;
                 }
             }
         }
+        cx.waker().wake_by_ref();
+        false
     }
 
     fn close(&mut self, code: ErrorCode, cx: &mut Context<'_>) -> Poll<()> {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use foldhash::HashMap;
-use panda_access::{AccessKeys, ProofSealer, TicketSealer};
+use panda_access::{AccessKeys, FleetSecret, ProofSealer, TicketSealer};
 use panda_link::{Arrived, Links};
 use panda_protocol::frame::{Bye, Frame, GoAway, Ping, Signal};
 use panda_protocol::link::Down;
@@ -29,6 +29,17 @@ use crate::metrics::EdgeMetrics;
 use crate::session::{Ending, Member, Session, SessionKey, Waiting};
 use crate::subscriptions::Subscriptions;
 use crate::transport::{Outgoing, Transport, TransportError};
+
+/// What a [`Core`] is made of.
+pub(crate) struct CoreParts<L: CommandLog> {
+    pub(crate) links: Links<L, Waiting>,
+    pub(crate) limits: SessionLimits,
+    pub(crate) keys: AccessKeys,
+    pub(crate) fleet: FleetSecret,
+    pub(crate) metrics: EdgeMetrics,
+    pub(crate) clock: fn() -> Time,
+    pub(crate) stirred: Rc<Notify>,
+}
 
 /// Everything that one worker knows.
 pub(crate) struct Core<L: CommandLog> {
@@ -51,6 +62,27 @@ pub(crate) struct Core<L: CommandLog> {
 }
 
 impl<L: CommandLog> Core<L> {
+    pub(crate) fn new(parts: CoreParts<L>) -> Self {
+        let limits = parts.limits.clamped();
+        Self {
+            links: parts.links,
+            subscriptions: Subscriptions::new(),
+            wheel: Wheel::new(0),
+            limits,
+            server_limits: limits.server(),
+            keys: parts.keys,
+            tickets: TicketSealer::new(&parts.fleet),
+            proofs: ProofSealer::new(&parts.fleet),
+            metrics: parts.metrics,
+            by_id: Default::default(),
+            sessions: Slab::new(),
+            next_serial: 0,
+            clock: parts.clock,
+            started: Instant::now(),
+            stirred: parts.stirred,
+        }
+    }
+
     /// A connection that will say Hello.
     pub(crate) fn insert(&mut self, handshake: Handshake) -> SessionKey {
         let now_ms = self.now_ms();
@@ -60,6 +92,7 @@ impl<L: CommandLog> Core<L> {
             machine: ServerSession::new(&self.server_limits, now_ms),
             outbox: Default::default(),
             waker: None,
+            due_ms: u64::MAX,
             ending: None,
             handshake: Some(handshake),
             place: None,
@@ -238,7 +271,7 @@ impl<L: CommandLog> Core<L> {
             return;
         }
         match session.machine.due(&limits, now_ms) {
-            Due::At(at_ms) => self.wheel.insert(key, at_ms),
+            Due::At(at_ms) => self.schedule(key, at_ms),
             Due::Ping(nonce) => {
                 session.machine.sent(now_ms);
                 self.send(key, &Ping { nonce }.into());
@@ -248,11 +281,27 @@ impl<L: CommandLog> Core<L> {
         }
     }
 
+    /// The session is to be looked at no later than this. Only the earliest such moment counts: a
+    /// later one is found out when the session is looked at, so a session is in the wheel about once.
+    pub(crate) fn schedule(&mut self, key: SessionKey, at_ms: u64) {
+        if let Some(session) = self.session_mut(key)
+            && at_ms < session.due_ms
+        {
+            session.due_ms = at_ms;
+            self.wheel.insert(key, at_ms);
+        }
+    }
+
     /// Time went by.
     pub(crate) fn turn(&mut self, due: &mut Vec<(SessionKey, u64)>) {
         let now_ms = self.now_ms();
         self.wheel.due(now_ms, due);
-        for (key, _) in due.drain(..) {
+        for (key, at_ms) in due.drain(..) {
+            // One that was put in again for an earlier moment was looked at then.
+            match self.session_mut(key) {
+                Some(session) if session.due_ms == at_ms => session.due_ms = u64::MAX,
+                _ => continue,
+            }
             self.look_at(key);
             self.catch_up(key);
         }
@@ -340,6 +389,10 @@ impl<L: CommandLog> Core<L> {
         let keys = self.keys_of_sessions();
         let count = keys.len().max(1) as u64;
         for (place, key) in (0..).zip(keys) {
+            // One whose Welcome is not out yet learns it from its Bye.
+            if self.session(key).is_none_or(|session| session.machine.phase() != Phase::Open) {
+                continue;
+            }
             let Some(ticket) = self.member(key).map(|member| self.ticket(member)) else { continue };
             let delay_ms = drain_ms * place / count;
             let away = GoAway {
@@ -350,9 +403,7 @@ impl<L: CommandLog> Core<L> {
                 ticket,
             };
             self.send(key, &away.into());
-            if let Some(session) = self.session_mut(key)
-                && session.machine.phase() == Phase::Open
-            {
+            if let Some(session) = self.session_mut(key) {
                 session.machine.drain();
             }
         }
@@ -377,3 +428,6 @@ impl<L: CommandLog> Core<L> {
         self.sessions.iter().filter_map(key).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,25 +6,23 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use panda_access::{AccessKeys, FleetSecret, ProofSealer, TicketSealer};
+use panda_access::{AccessKeys, FleetSecret};
 use panda_link::{LinkLimits, Links};
 use panda_protocol::Time;
 use panda_protocol::link::{Down, Up};
 use panda_storage::command_log::CommandLog;
-use slab::Slab;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::Core;
-use super::wheel::{TURN_MS, Wheel};
+use super::wheel::TURN_MS;
+use super::{Core, CoreParts};
 use crate::admission::{Gate, Handshake};
 use crate::config::{SessionLimits, WorkerLink};
 use crate::edge::EdgeError;
 use crate::metrics::EdgeMetrics;
 use crate::session::SessionTask;
-use crate::subscriptions::Subscriptions;
 use crate::transport::Transport;
 use crate::transport::handover::HandedOver;
 use crate::transport::quic::{QuicIncoming, QuicListener};
@@ -94,25 +92,16 @@ impl<L: CommandLog> Bound<L> {
     pub(crate) async fn run(self, mut commands: mpsc::Receiver<Command>) {
         let Self { parts, tcp, quic } = self;
         let stirred = Rc::new(Notify::new());
-        let limits = parts.limits.clamped();
         let WorkerLink { link, up, mut down } = parts.link;
-        let core = Rc::new(RefCell::new(Core {
+        let core = Rc::new(RefCell::new(Core::new(CoreParts {
             links: Links::new(parts.log, link, parts.link_limits),
-            subscriptions: Subscriptions::new(),
-            wheel: Wheel::new(0),
-            limits,
-            server_limits: limits.server(),
+            limits: parts.limits,
             keys: parts.keys,
-            tickets: TicketSealer::new(&parts.fleet),
-            proofs: ProofSealer::new(&parts.fleet),
+            fleet: parts.fleet,
             metrics: parts.metrics.clone(),
-            by_id: Default::default(),
-            sessions: Slab::new(),
-            next_serial: 0,
             clock: parts.clock,
-            started: Instant::now(),
             stirred: Rc::clone(&stirred),
-        }));
+        })));
         let accepting = Rc::new(Accepting {
             core: Rc::clone(&core),
             gate: parts.gate,

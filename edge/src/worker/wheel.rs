@@ -21,6 +21,11 @@ impl Wheel {
         Self { slots: vec![Vec::new(); SLOTS], tick: now_ms / TICK_MS }
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.slots.iter().map(Vec::len).sum()
+    }
+
     /// To be looked at from `at_ms` on.
     pub(crate) fn insert(&mut self, session: SessionKey, at_ms: u64) {
         // Beyond the horizon it is looked at once a turn and put in again.
