@@ -5,12 +5,13 @@
 
 use bytes::Bytes;
 use panda_protocol::event::peek_seq;
-use panda_protocol::frame::{Admission, Ended, EventFrame, Frame, Head, PageChunk, RequestId, Signal};
+use panda_protocol::frame::{Admission, Ended, EventFrame, Frame, Head, Signal};
 use panda_protocol::limits::PAGE_EVENTS_MAX;
 use panda_protocol::link::{Events, LinkEvent, ReadQuery, Rejection};
-use panda_protocol::{DecodeError, EntityId, ErrorCode, Seq, UserId, Writer};
+use panda_protocol::{DecodeError, EntityId, ErrorCode, Seq, UserId};
 use panda_storage::command_log::CommandLog;
 
+use super::reads::chunk;
 use super::{SessionKey, Waiting};
 use crate::subscriptions::{Ends, State, SubscriptionKey};
 use crate::transport::Outgoing;
@@ -239,8 +240,7 @@ impl<L: CommandLog> Core<L> {
     /// A part of what a subscription missed. What finds no room is read again later.
     pub(crate) fn missed(&mut self, session: SessionKey, key: SubscriptionKey, body: &Bytes) {
         if let Err(error) = self.take_missed(session, key, body) {
-            tracing::error!(%error, "a router sent a page that cannot be read");
-            self.end(session, ErrorCode::Internal.into());
+            self.unreadable(session, error);
         }
     }
 
@@ -396,12 +396,4 @@ impl From<Rejection> for EndedWhy {
     fn from(rejection: Rejection) -> Self {
         Self { code: rejection.code, retry_after_ms: rejection.retry_after_ms }
     }
-}
-
-/// A page's chunk, from its body behind the request number.
-fn chunk(body: &Bytes) -> Result<PageChunk, DecodeError> {
-    let mut whole = Writer::with_capacity(body.len() + 1);
-    whole.value(&RequestId(0));
-    whole.raw(body);
-    panda_protocol::Reader::new(whole.freeze()).value()
 }

@@ -1,11 +1,13 @@
 //! Sessions: one client's connection from its Hello to its Bye.
 //!
 //! [`task`] moves bytes between a transport and the outbox. What frames mean is in [`opening`],
-//! [`requests`] and [`delivery`], as methods of the worker's [`Core`](crate::worker::Core), which
+//! [`requests`], [`commands`], [`reads`] and [`delivery`], as methods of the worker's [`Core`](crate::worker::Core), which
 //! owns every session of its thread.
 
+mod commands;
 mod delivery;
 mod opening;
+mod reads;
 mod requests;
 mod task;
 
@@ -16,8 +18,11 @@ use foldhash::HashMap;
 use panda_protocol::frame::RequestId;
 use panda_protocol::session::server::{Close, ServerSession};
 use panda_protocol::{ChatId, DeviceId, EntityId, Seq, SessionId, UserId};
-pub(crate) use task::SessionTask;
+pub(crate) use reads::Lane;
+pub(crate) use task::{Connection, SessionTask};
 
+use self::commands::Unanswered;
+use self::reads::Reads;
 use crate::admission::{Handshake, Place};
 use crate::outbox::Outbox;
 use crate::rate::Bucket;
@@ -46,6 +51,8 @@ pub(crate) struct Session {
     pub(crate) serial: u32,
     pub(crate) machine: ServerSession,
     pub(crate) outbox: Outbox,
+    /// What leaves on the stream for pages, while there is one.
+    pub(crate) pages: Option<Box<Outbox>>,
     pub(crate) waker: Option<Waker>,
     /// When the worker's wheel looks at it next.
     pub(crate) due_ms: u64,
@@ -66,8 +73,14 @@ pub(crate) struct Member {
     /// The end of the access right, seconds since 1970.
     pub(crate) expires_unix_s: u64,
     pub(crate) rate: Bucket,
+    pub(crate) signals: Bucket,
     pub(crate) inbox: SubscriptionKey,
     pub(crate) chats: HashMap<ChatId, SubscriptionKey>,
+    /// Admissions of chats that are out.
+    pub(crate) admissions: usize,
+    /// Commands whose answers did not leave yet, in the order in which they came.
+    pub(crate) commands: VecDeque<Unanswered>,
+    pub(crate) reads: Reads,
     /// Syncs under way, and how many of their chats are not answered yet.
     pub(crate) syncs: HashMap<RequestId, usize>,
     /// Subscriptions that wait for their turn to read what they missed.
@@ -91,8 +104,8 @@ pub(crate) enum Waiting {
     Sync { session: SessionKey, request: RequestId, key: SubscriptionKey, entity: EntityId },
     /// A new admission, because rights may have ended.
     Readmit { key: SubscriptionKey, entity: EntityId },
-    /// A read that the client asked for; `kind` is the reply's frame type.
-    Read { session: SessionKey, request: RequestId, kind: u8 },
+    /// The one read that the client asked for and that is out.
+    Read { session: SessionKey },
     /// A read of what a subscription missed.
     CatchUp { session: SessionKey, key: SubscriptionKey },
 }

@@ -8,6 +8,7 @@ use panda_protocol::session::server::Close;
 use panda_protocol::{DeviceId, ErrorCode, SessionId, UserId};
 use panda_storage::command_log::CommandLog;
 
+use super::requests::SIGNALS_PER_SECOND;
 use super::{Member, SessionKey, Waiting};
 use crate::rate::Bucket;
 use crate::subscriptions::SubscriptionKey;
@@ -45,8 +46,12 @@ impl<L: CommandLog> Core<L> {
             id: SessionId::from_random(rand::random()),
             expires_unix_s: right.expires_unix_s,
             rate: Bucket::new(self.limits.commands_per_second, now_ms),
+            signals: Bucket::new(SIGNALS_PER_SECOND, now_ms),
             inbox,
             chats: Default::default(),
+            admissions: 0,
+            commands: Default::default(),
+            reads: Default::default(),
             syncs: Default::default(),
             lagging: Default::default(),
             catching_up: None,

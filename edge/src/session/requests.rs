@@ -1,23 +1,40 @@
 //! What clients ask for, and the replies.
 
-use bytes::Bytes;
 use panda_protocol::frame::{
-    Ack, Admission, ErrorReply, Frame, RequestId, Signal, Subscribed, SyncEntry, Synced, SyncedEntry, Unsubscribed,
+    Admission, ErrorReply, Frame, IGNORABLE_FROM, RequestId, Signal, Subscribed, SyncEntry, Synced, SyncedEntry,
+    Unsubscribed,
 };
-use panda_protocol::framing::{RawFrame, frame_bytes};
+use panda_protocol::framing::RawFrame;
 use panda_protocol::link::{ReadQuery, Rejection};
-use panda_protocol::session::server::{CommandRequest, Heard, Phase, Request};
-use panda_protocol::{ChatId, EntityId, ErrorCode, Seq};
+use panda_protocol::session::server::{Heard, Phase, Request};
+use panda_protocol::{ChatId, EntityId, ErrorCode};
 use panda_storage::command_log::CommandLog;
 
+use super::reads::{Lane, PageRead};
 use super::{Ending, SessionKey, Waiting};
 use crate::subscriptions::{Subscription, SubscriptionKey};
 use crate::transport::Outgoing;
 use crate::worker::Core;
 
+/// Signals of a session a second, over a longer time; more are dropped.
+pub(super) const SIGNALS_PER_SECOND: u32 = 20;
+
 impl<L: CommandLog> Core<L> {
-    /// A frame came.
+    /// A frame came on the session's stream.
     pub(crate) fn hear(&mut self, key: SessionKey, frame: RawFrame) {
+        self.hear_on(key, Lane::Session, frame);
+    }
+
+    /// A frame came on the stream for pages, which takes no other requests.
+    pub(crate) fn hear_page(&mut self, key: SessionKey, frame: RawFrame) {
+        match frame.kind {
+            0x20 | 0x22 | 0x24 | 0x26 => self.hear_on(key, Lane::Pages, frame),
+            IGNORABLE_FROM.. => self.alive(key),
+            _ => self.end(key, ErrorCode::UnexpectedFrame.into()),
+        }
+    }
+
+    fn hear_on(&mut self, key: SessionKey, lane: Lane, frame: RawFrame) {
         let (now_ms, limits) = (self.now_ms(), self.server_limits);
         let Some(session) = self.session_mut(key) else { return };
         match session.machine.hear(&limits, frame, now_ms) {
@@ -27,9 +44,10 @@ impl<L: CommandLog> Core<L> {
                 self.hello(key, hello);
                 self.look_at(key);
             }
-            Ok(Heard::Request(request, asked)) => self.request(key, request, asked),
+            Ok(Heard::Request(request, asked)) => self.request(key, lane, request, asked),
             Ok(Heard::Refused(request, code)) => {
-                self.send(key, &ErrorReply::new(request, code).into());
+                let reply = Frame::from(ErrorReply::new(request, code));
+                self.queue_on(key, lane, Outgoing::new(&reply.to_bytes()));
             }
             Ok(Heard::Signal(signal)) => self.signal_up(key, signal),
             Ok(Heard::Reply(frame)) => self.send(key, &frame),
@@ -37,7 +55,7 @@ impl<L: CommandLog> Core<L> {
         }
     }
 
-    fn request(&mut self, key: SessionKey, request: RequestId, asked: Request) {
+    fn request(&mut self, key: SessionKey, lane: Lane, request: RequestId, asked: Request) {
         match asked {
             Request::Command(command) => self.command(key, request, command),
             Request::Sync(sync) => self.sync(key, request, sync.chats),
@@ -59,82 +77,20 @@ impl<L: CommandLog> Core<L> {
             Request::Refresh(refresh) => self.refresh(key, &refresh),
             Request::Page(page) => {
                 let query = ReadQuery::Page { direction: page.direction, from: page.from, limit: page.limit };
-                self.read(key, request, page.entity, query, 0x21);
+                self.read(key, PageRead::new(request, 0x21, lane, page.entity, query));
             }
             Request::Members(members) => {
                 let query = ReadQuery::Members { after: members.after, limit: members.limit };
-                self.read(key, request, members.chat.into(), query, 0x23);
+                self.read(key, PageRead::new(request, 0x23, lane, members.chat.into(), query));
             }
             Request::Chats(chats) => {
                 let Some(user) = self.member(key).map(|member| member.user) else { return };
                 let query = ReadQuery::Chats { after: chats.after, limit: chats.limit };
-                self.read(key, request, user.into(), query, 0x25);
+                self.read(key, PageRead::new(request, 0x25, lane, user.into(), query));
             }
-            Request::ChatInfo(info) => self.read(key, request, info.chat.into(), ReadQuery::Info, 0x27),
-        }
-    }
-
-    fn command(&mut self, key: SessionKey, request: RequestId, command: CommandRequest) {
-        let (now_ms, per_second) = (self.now_ms(), self.limits.commands_per_second);
-        let Some(member) = self.member_mut(key) else { return };
-        if let Err(retry_after_ms) = member.rate.take(per_second, now_ms) {
-            self.metrics.rate_limited.inc();
-            return self.refuse(key, request, Rejection { retry_after_ms, ..Rejection::new(ErrorCode::RateLimited) });
-        }
-        let (user, device) = (member.user, member.device);
-        if command.entity.inbox().is_some_and(|owner| owner != user) {
-            return self.refuse(key, request, Rejection::new(ErrorCode::NotFound));
-        }
-        let waiting = Waiting::Command { session: key, request };
-        let CommandRequest { entity, counter, after, kind_and_body, .. } = command;
-        let sent = self.links.command(now_ms, user, device, entity, counter, after, kind_and_body, waiting);
-        self.metrics.commands.inc();
-        self.stir();
-        if let Err((rejection, _)) = sent {
-            self.refuse(key, request, rejection);
-        }
-    }
-
-    pub(crate) fn commanded(&mut self, key: SessionKey, request: RequestId, outcome: Result<Seq, Rejection>) {
-        match outcome {
-            Ok(seq) => self.reply(key, &Ack { request, seq }.into()),
-            Err(rejection) => self.refuse(key, request, rejection),
-        }
-    }
-
-    fn read(&mut self, key: SessionKey, request: RequestId, entity: EntityId, query: ReadQuery, kind: u8) {
-        let Some(user) = self.member(key).map(|member| member.user) else { return };
-        let waiting = Waiting::Read { session: key, request, kind };
-        let asked = self.links.read(self.now_ms(), user, entity, query, waiting);
-        self.stir();
-        if let Err((rejection, _)) = asked {
-            self.refuse(key, request, rejection);
-        }
-    }
-
-    /// A part of what a client reads.
-    pub(crate) fn read_part(&mut self, key: SessionKey, request: RequestId, kind: u8, body: &Bytes) {
-        let frame = frame_bytes(kind, body.len() + 8, |out| {
-            out.value(&request);
-            out.raw(body);
-        });
-        self.queue(key, Outgoing::new(&frame));
-    }
-
-    /// The last part of it, or why there is none.
-    pub(crate) fn read_last(
-        &mut self,
-        key: SessionKey,
-        request: RequestId,
-        kind: u8,
-        outcome: Result<Bytes, Rejection>,
-    ) {
-        match outcome {
-            Ok(body) => {
-                self.read_part(key, request, kind, &body);
-                self.replied(key);
+            Request::ChatInfo(info) => {
+                self.read(key, PageRead::new(request, 0x27, lane, info.chat.into(), ReadQuery::Info));
             }
-            Err(rejection) => self.refuse(key, request, rejection),
         }
     }
 
@@ -165,6 +121,7 @@ impl<L: CommandLog> Core<L> {
         }
         if let Some(member) = self.member_mut(key) {
             member.chats.insert(chat, subscription);
+            member.admissions += 1;
         }
         self.metrics.subscriptions.inc();
         Ok(())
@@ -284,7 +241,11 @@ impl<L: CommandLog> Core<L> {
 
     /// Passes a signal on if the session listens to the chat now.
     fn signal_up(&mut self, key: SessionKey, signal: Signal) {
-        let Some(member) = self.member(key) else { return };
+        let now_ms = self.now_ms();
+        let Some(member) = self.member_mut(key) else { return };
+        if member.signals.take(SIGNALS_PER_SECOND, now_ms).is_err() {
+            return;
+        }
         let (user, subscription) = (member.user, member.chats.get(&signal.chat).copied());
         let may_send = subscription
             .and_then(|subscription| self.subscriptions.one(subscription))
@@ -301,7 +262,7 @@ impl<L: CommandLog> Core<L> {
         self.replied(key);
     }
 
-    fn replied(&mut self, key: SessionKey) {
+    pub(super) fn replied(&mut self, key: SessionKey) {
         if let Some(session) = self.session_mut(key)
             && session.machine.phase() != Phase::Closed
         {
@@ -311,9 +272,15 @@ impl<L: CommandLog> Core<L> {
 
     /// Refuses a request that waits.
     pub(crate) fn refuse(&mut self, key: SessionKey, request: RequestId, rejection: Rejection) {
+        self.refuse_on(key, Lane::Session, request, rejection);
+    }
+
+    /// Refuses a request that waits, where it came from.
+    pub(super) fn refuse_on(&mut self, key: SessionKey, lane: Lane, request: RequestId, rejection: Rejection) {
         let Rejection { code, retry_after_ms, details } = rejection;
         let reply = ErrorReply { details, ..ErrorReply::new(request, code).retry_after_ms(retry_after_ms) };
-        self.reply(key, &reply.into());
+        self.queue_on(key, lane, Outgoing::new(&Frame::from(reply).to_bytes()));
+        self.replied(key);
     }
 }
 

@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use panda_protocol::ErrorCode;
 use panda_storage::command_log::CommandLog;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
 use super::{Ending, SessionKey};
-use crate::transport::Transport;
+use crate::transport::quic::{QuicPages, QuicTransport};
+use crate::transport::websocket::WebSocket;
+use crate::transport::{Transport, TransportError};
 use crate::worker::Core;
 
 /// Frames taken from one peer before others have their turn.
@@ -22,16 +25,53 @@ const FRAMES_A_TURN: usize = 64;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One session's connection. It holds no buffer and no timer while the session lives.
-pub(crate) struct SessionTask<L: CommandLog, T> {
+pub(crate) struct SessionTask<L: CommandLog, T: Connection> {
     core: Rc<RefCell<Core<L>>>,
     key: SessionKey,
     transport: T,
+    pages: Pages<T::Pages>,
     closing: Option<(ErrorCode, Pin<Box<Sleep>>)>,
 }
 
-impl<L: CommandLog, T: Transport + Unpin> SessionTask<L, T> {
+/// A transport as a whole: the session's own stream, and perhaps one for pages.
+pub(crate) trait Connection: Transport + Unpin {
+    /// The stream for pages.
+    type Pages: Transport + Unpin;
+
+    /// The stream for pages, once the client opens it. Polled while there is none.
+    fn poll_pages(&mut self, cx: &mut Context<'_>) -> Poll<Result<Self::Pages, TransportError>>;
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection for WebSocket<S> {
+    type Pages = Self;
+
+    /// A WebSocket has one stream only.
+    fn poll_pages(&mut self, _: &mut Context<'_>) -> Poll<Result<Self, TransportError>> {
+        Poll::Pending
+    }
+}
+
+impl Connection for QuicTransport {
+    type Pages = QuicPages;
+
+    fn poll_pages(&mut self, cx: &mut Context<'_>) -> Poll<Result<QuicPages, TransportError>> {
+        Self::poll_pages(self, cx)
+    }
+}
+
+/// The stream for pages. There is at most one in a session's life.
+enum Pages<P> {
+    /// The client did not open it.
+    None,
+    /// It carries requests and replies. Boxed, because hardly anybody opens it.
+    Open(Box<P>),
+    /// It ended; the session goes on.
+    Closed,
+}
+
+impl<L: CommandLog, T: Connection> SessionTask<L, T> {
     pub(crate) const fn new(core: Rc<RefCell<Core<L>>>, key: SessionKey, transport: T) -> Self {
-        Self { core, key, transport, closing: None }
+        Self { core, key, transport, pages: Pages::None, closing: None }
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -43,10 +83,10 @@ impl<L: CommandLog, T: Transport + Unpin> SessionTask<L, T> {
             if let Err(error) = core.flush(self.key, cx, &mut self.transport) {
                 core.broken(self.key, &error);
             }
+            self.serve_pages(&mut core, cx);
+            core.refill(self.key);
             match core.ending(self.key) {
-                // What was drained may have made room for what the session missed.
-                None if core.catch_up(self.key) => {}
-                // So may the peer's frames that were left unread: nobody else wakes this task for them.
+                // Frames that were left unread may be read now: nobody else wakes this task for them.
                 None if withheld && core.wants_frames(self.key).is_some() => {}
                 None => return Poll::Pending,
                 Some(ending) => break ending,
@@ -82,6 +122,44 @@ impl<L: CommandLog, T: Transport + Unpin> SessionTask<L, T> {
         false
     }
 
+    /// Moves what there is on the stream for pages. When it ends, only it ends.
+    fn serve_pages(&mut self, core: &mut Core<L>, cx: &mut Context<'_>) {
+        if matches!(self.pages, Pages::None) {
+            match self.transport.poll_pages(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(pages)) => {
+                    self.pages = Pages::Open(Box::new(pages));
+                    core.set_pages(self.key, true);
+                }
+                // The connection is gone; the session's own stream says so, too.
+                Poll::Ready(Err(_)) => self.pages = Pages::Closed,
+            }
+        }
+        let Pages::Open(pages) = &mut self.pages else { return };
+        let key = self.key;
+        let mut turns = 0..FRAMES_A_TURN;
+        let ended = loop {
+            if let Err(error) = core.flush_pages(key, cx, &mut **pages) {
+                break error;
+            }
+            core.read_on(key);
+            let Some(bytes_max) = core.wants_page_frames(key) else { return };
+            if turns.next().is_none() {
+                return cx.waker().wake_by_ref();
+            }
+            match pages.poll_recv(cx, bytes_max) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(frame)) => core.hear_page(key, frame),
+                Poll::Ready(Err(error)) => break error,
+            }
+        };
+        match ended.code() {
+            Some(_) => core.broken(key, &ended),
+            None => core.set_pages(key, false),
+        }
+        self.pages = Pages::Closed;
+    }
+
     fn close(&mut self, code: ErrorCode, cx: &mut Context<'_>) -> Poll<()> {
         let (code, timeout) = self.closing.get_or_insert_with(|| (code, Box::pin(sleep(CLOSE_TIMEOUT))));
         let mut core = self.core.borrow_mut();
@@ -94,7 +172,7 @@ impl<L: CommandLog, T: Transport + Unpin> SessionTask<L, T> {
     }
 }
 
-impl<L: CommandLog, T: Transport + Unpin> Future for SessionTask<L, T> {
+impl<L: CommandLog, T: Connection> Future for SessionTask<L, T> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -114,7 +192,7 @@ impl<L: CommandLog, T: Transport + Unpin> Future for SessionTask<L, T> {
     }
 }
 
-impl<L: CommandLog, T> Drop for SessionTask<L, T> {
+impl<L: CommandLog, T: Connection> Drop for SessionTask<L, T> {
     /// However the connection ends, nothing of the session stays behind.
     fn drop(&mut self) {
         if let Ok(mut core) = self.core.try_borrow_mut() {

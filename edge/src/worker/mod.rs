@@ -26,9 +26,13 @@ use self::wheel::Wheel;
 use crate::admission::Handshake;
 use crate::config::SessionLimits;
 use crate::metrics::EdgeMetrics;
-use crate::session::{Ending, Member, Session, SessionKey, Waiting};
+use crate::session::{Ending, Lane, Member, Session, SessionKey, Waiting};
 use crate::subscriptions::Subscriptions;
 use crate::transport::{Outgoing, Transport, TransportError};
+
+/// Admissions that one session may have out before no more of its frames are read; the frame that
+/// reaches it may bring 256 more.
+const ADMISSIONS_OUT_MAX: usize = 512;
 
 /// What a [`Core`] is made of.
 pub(crate) struct CoreParts<L: CommandLog> {
@@ -91,6 +95,7 @@ impl<L: CommandLog> Core<L> {
             serial: self.next_serial,
             machine: ServerSession::new(&self.server_limits, now_ms),
             outbox: Default::default(),
+            pages: None,
             waker: None,
             due_ms: u64::MAX,
             ending: None,
@@ -172,12 +177,24 @@ impl<L: CommandLog> Core<L> {
 
     /// Queues a frame that may be shared with others.
     pub(crate) fn queue(&mut self, key: SessionKey, frame: Outgoing) {
-        if let Some(session) = self.session_mut(key)
-            && session.ending.is_none()
-        {
-            session.outbox.push(frame);
-            self.wake(key);
+        self.queue_on(key, Lane::Session, frame);
+    }
+
+    /// Queues a frame on one of the session's streams. Who closed the stream gets nothing.
+    pub(crate) fn queue_on(&mut self, key: SessionKey, lane: Lane, frame: Outgoing) {
+        let Some(session) = self.session_mut(key) else { return };
+        if session.ending.is_some() {
+            return;
         }
+        match lane {
+            Lane::Session => session.outbox.push(frame),
+            Lane::Pages => {
+                if let Some(outbox) = &mut session.pages {
+                    outbox.push(frame);
+                }
+            }
+        }
+        self.wake(key);
     }
 
     pub(crate) fn wake(&mut self, key: SessionKey) {
@@ -227,13 +244,47 @@ impl<L: CommandLog> Core<L> {
         }
     }
 
-    /// The largest frame that may come now; none while what waits to be written is large.
+    /// The largest frame that may come now; none while what waits to be written is large, or as much
+    /// was asked for as may be.
     pub(crate) fn wants_frames(&self, key: SessionKey) -> Option<usize> {
         let session = self.session(key)?;
-        if session.ending.is_some() || session.outbox.bytes() > self.limits.outbox_bytes_max / 2 {
+        let asks = session.member.as_ref().is_some_and(|member| member.admissions >= ADMISSIONS_OUT_MAX);
+        if session.ending.is_some() || asks || session.outbox.bytes() > self.limits.outbox_bytes_max / 2 {
             return None;
         }
         session.machine.frame_bytes_max()
+    }
+
+    /// The same for the stream for pages.
+    pub(crate) fn wants_page_frames(&self, key: SessionKey) -> Option<usize> {
+        let session = self.session(key)?;
+        if session.ending.is_some() || session.pages.as_ref()?.bytes() > self.limits.outbox_bytes_max / 2 {
+            return None;
+        }
+        session.machine.frame_bytes_max()
+    }
+
+    /// An admission of a session's request was answered.
+    pub(crate) fn admission_answered(&mut self, key: SessionKey) {
+        if let Some(member) = self.member_mut(key) {
+            member.admissions = member.admissions.saturating_sub(1);
+            if member.admissions + 1 == ADMISSIONS_OUT_MAX {
+                self.wake(key);
+            }
+        }
+    }
+
+    /// Opens or closes the stream for pages. Requests of a closed one are served for nobody.
+    pub(crate) fn set_pages(&mut self, key: SessionKey, open: bool) {
+        if let Some(session) = self.session_mut(key) {
+            session.pages = open.then(Box::default);
+        }
+    }
+
+    /// Room was made: what waits for it goes on.
+    pub(crate) fn refill(&mut self, key: SessionKey) {
+        self.catch_up(key);
+        self.read_on(key);
     }
 
     pub(crate) fn alive(&mut self, key: SessionKey) {
@@ -241,6 +292,22 @@ impl<L: CommandLog> Core<L> {
         if let Some(session) = self.session_mut(key) {
             session.machine.alive(now_ms);
         }
+    }
+
+    /// The same for the stream for pages.
+    pub(crate) fn flush_pages(
+        &mut self,
+        key: SessionKey,
+        cx: &mut Context<'_>,
+        transport: &mut impl Transport,
+    ) -> Result<(), TransportError> {
+        let now_ms = self.now_ms();
+        let Some(session) = self.session_mut(key) else { return Ok(()) };
+        let Some(outbox) = &mut session.pages else { return Ok(()) };
+        if outbox.flush(cx, transport)? {
+            session.machine.alive(now_ms);
+        }
+        Ok(())
     }
 
     /// Hands the transport what waits. Bytes that the peer takes are a sign of life.
@@ -316,7 +383,7 @@ impl<L: CommandLog> Core<L> {
             // A part's waiter stays in the table, so what is wanted of it is copied out first.
             match self.links.arrive(down) {
                 Some(Arrived::Part { waiting, body }) => match *waiting {
-                    Waiting::Read { session, request, kind } => self.read_part(session, request, kind, &body),
+                    Waiting::Read { session } => self.read_part(session, &body),
                     Waiting::CatchUp { session, key } => self.missed(session, key, &body),
                     _ => {}
                 },
@@ -354,9 +421,11 @@ impl<L: CommandLog> Core<L> {
                         self.opened(session, inbox, right_ends_ms, outcome);
                     }
                     Waiting::Subscribe { session, request, key, entity } => {
+                        self.admission_answered(session);
                         self.subscribed(session, request, key, entity, outcome);
                     }
                     Waiting::Sync { session, request, key, entity } => {
+                        self.admission_answered(session);
                         self.synced(session, request, key, entity, outcome);
                     }
                     Waiting::Readmit { key, entity } => self.readmitted(key, entity, outcome),
@@ -364,9 +433,7 @@ impl<L: CommandLog> Core<L> {
                 }
                 self.forget_unheard(entity);
             }
-            Arrived::Read { waiting: Waiting::Read { session, request, kind }, outcome } => {
-                self.read_last(session, request, kind, outcome);
-            }
+            Arrived::Read { waiting: Waiting::Read { session }, outcome } => self.read_last(session, outcome),
             Arrived::Read { waiting: Waiting::CatchUp { session, key }, outcome } => {
                 self.missed_last(session, key, outcome);
             }

@@ -22,8 +22,7 @@ use crate::admission::{Gate, Handshake};
 use crate::config::{SessionLimits, WorkerLink};
 use crate::edge::EdgeError;
 use crate::metrics::EdgeMetrics;
-use crate::session::SessionTask;
-use crate::transport::Transport;
+use crate::session::{Connection, SessionTask};
 use crate::transport::handover::HandedOver;
 use crate::transport::quic::{QuicIncoming, QuicListener};
 use crate::transport::tls::Identity;
@@ -252,7 +251,7 @@ async fn open_quic<L: CommandLog>(accepting: Rc<Accepting<L>>, incoming: QuicInc
 }
 
 /// The handshake's task ends here, so that its memory does not live as long as the session.
-fn serve<L: CommandLog>(accepting: &Accepting<L>, transport: impl Transport + Unpin + 'static, handshake: Handshake) {
+fn serve<L: CommandLog>(accepting: &Accepting<L>, transport: impl Connection + 'static, handshake: Handshake) {
     let key = accepting.core.borrow_mut().insert(handshake);
     spawn_local(SessionTask::new(Rc::clone(&accepting.core), key, transport));
 }

@@ -1,6 +1,7 @@
 //! A worker's core over a scripted router and transports that take as much as the test lets them.
 
 mod model;
+mod requests;
 mod router;
 mod sessions;
 
@@ -24,7 +25,7 @@ use super::{Core, CoreParts};
 use crate::admission::{AdmissionLimits, Gate};
 use crate::config::SessionLimits;
 use crate::metrics::EdgeMetrics;
-use crate::session::SessionKey;
+use crate::session::{Connection, SessionKey};
 use crate::transport::{Outgoing, Transport, TransportError};
 
 const UNIX_S: u64 = 1_000_000;
@@ -40,7 +41,7 @@ struct Peer {
     took: VecDeque<Frame>,
     /// Bytes that it takes before it takes no more.
     room: usize,
-    reads: usize,
+    pages: Option<Pipe>,
     waker: Option<Waker>,
 }
 
@@ -51,7 +52,6 @@ struct Pipe(Rc<RefCell<Peer>>);
 impl Transport for Pipe {
     fn poll_recv(&mut self, cx: &mut Context<'_>, _: usize) -> Poll<Result<RawFrame, TransportError>> {
         let mut peer = self.0.borrow_mut();
-        peer.reads += 1;
         match peer.said.pop_front() {
             Some(frame) => Poll::Ready(Ok(frame)),
             None => {
@@ -79,6 +79,14 @@ impl Transport for Pipe {
 
     fn poll_close(&mut self, _: &mut Context<'_>, _: ErrorCode) -> Poll<()> {
         Poll::Ready(())
+    }
+}
+
+impl Connection for Pipe {
+    type Pages = Self;
+
+    fn poll_pages(&mut self, _: &mut Context<'_>) -> Poll<Result<Self, TransportError>> {
+        self.0.borrow_mut().pages.take().map_or(Poll::Pending, |pages| Poll::Ready(Ok(pages)))
     }
 }
 
@@ -136,7 +144,7 @@ impl Fixture {
         let mut pipe = Pipe::default();
         pipe.0.borrow_mut().room = room;
         self.core.flush(key, &mut Context::from_waker(Waker::noop()), &mut pipe).unwrap();
-        self.core.catch_up(key);
+        self.core.refill(key);
         let took = std::mem::take(&mut pipe.0.borrow_mut().took);
         took.into()
     }

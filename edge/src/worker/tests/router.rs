@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use panda_protocol::event::{Digest, Event, EventBody, MessageFormat, Role};
-use panda_protocol::frame::{Admission, Start};
+use panda_protocol::frame::{Admission, Direction, Start};
 use panda_protocol::link::{Admit, Admitted, Down, Events, LinkEvent, Read, ReadQuery, ReadReply, Rejection, Up};
 use panda_protocol::{Counter, DeviceId, EntityId, ErrorCode, Generation, Incarnation, Seq, Time, UserId, Writer};
 
@@ -183,18 +183,21 @@ impl Router {
 
     fn read(&mut self, read: &Read) {
         let chat = &self.chats[&read.entity];
-        let (ReadQuery::CatchUp { from, limit } | ReadQuery::Page { from, limit, .. }) = read.query else {
-            panic!("this router reads events only");
+        let (from, limit, backward) = match read.query {
+            ReadQuery::CatchUp { from, limit } => (from, limit, false),
+            ReadQuery::Page { direction, from, limit } => (from, limit, direction == Direction::Backward),
+            _ => panic!("this router reads events only"),
         };
         let right = chat.rights.get(&read.user).copied().unwrap_or(Right { visible_from: Seq(1), ended: None });
         let ends_at = right.ended.unwrap_or_else(|| chat.head());
-        let events: Vec<Bytes> = chat
-            .events
-            .iter()
-            .filter(|event| event.seq >= from.max(right.visible_from) && event.seq <= ends_at)
-            .take(usize::try_from(limit).unwrap())
-            .map(|event| event.event.clone())
-            .collect();
+        let visible = |event: &&LinkEvent| event.seq >= right.visible_from && event.seq <= ends_at;
+        let visible = chat.events.iter().filter(visible).map(|event| (event.seq, event.event.clone()));
+        let limit = usize::try_from(limit).unwrap();
+        let events: Vec<Bytes> = if backward {
+            visible.rev().filter(|(seq, _)| *seq <= from).map(|(_, event)| event).take(limit).collect()
+        } else {
+            visible.filter(|(seq, _)| *seq >= from).map(|(_, event)| event).take(limit).collect()
+        };
         let mut parts: Vec<&[Bytes]> = events.chunks(EVENTS_A_PART).collect();
         if parts.is_empty() {
             parts.push(&[]);

@@ -16,7 +16,7 @@ use crate::config::SessionLimits;
 use crate::session::{SessionKey, SessionTask};
 
 /// A session that is open.
-fn open(fixture: &mut Fixture, router: &mut Router, byte: u8) -> SessionKey {
+pub(super) fn open(fixture: &mut Fixture, router: &mut Router, byte: u8) -> SessionKey {
     let key = fixture.connect(user(byte));
     settle(fixture, router);
     let took = fixture.take_all(key);
@@ -24,7 +24,7 @@ fn open(fixture: &mut Fixture, router: &mut Router, byte: u8) -> SessionKey {
     key
 }
 
-fn settle(fixture: &mut Fixture, router: &mut Router) {
+pub(super) fn settle(fixture: &mut Fixture, router: &mut Router) {
     for up in fixture.ups() {
         router.take(up);
     }
@@ -85,7 +85,7 @@ async fn a_session_is_in_the_wheel_once_however_often_it_refreshes() {
     }
 }
 
-fn subscribe(fixture: &mut Fixture, key: SessionKey, request: u64, chat: ChatId) {
+pub(super) fn subscribe(fixture: &mut Fixture, key: SessionKey, request: u64, chat: ChatId) {
     let entry = SyncEntry { chat, cursor: None, proof: Default::default() };
     fixture.hear(key, Subscribe { request: RequestId(request), entry });
 }

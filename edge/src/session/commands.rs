@@ -1,0 +1,87 @@
+//! Commands on their way to the log, and their answers.
+//!
+//! Answers to commands of one entity leave in the order in which the commands came: an answer that is
+//! there early, a refusal for the sender's rate above all, waits for those before it.
+
+use std::collections::VecDeque;
+
+use panda_protocol::frame::{Ack, RequestId};
+use panda_protocol::link::Rejection;
+use panda_protocol::session::server::CommandRequest;
+use panda_protocol::{EntityId, ErrorCode, Seq};
+use panda_storage::command_log::CommandLog;
+
+use super::{SessionKey, Waiting};
+use crate::worker::Core;
+
+/// A command whose answer did not leave yet.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    request: RequestId,
+    entity: EntityId,
+    answer: Option<Result<Seq, Rejection>>,
+}
+
+impl<L: CommandLog> Core<L> {
+    pub(super) fn command(&mut self, key: SessionKey, request: RequestId, command: CommandRequest) {
+        let CommandRequest { entity, counter, after, kind_and_body, .. } = command;
+        let (now_ms, per_second) = (self.now_ms(), self.limits.commands_per_second);
+        let Some(member) = self.member_mut(key) else { return };
+        member.commands.push_back(Unanswered { request, entity, answer: None });
+        if let Err(retry_after_ms) = member.rate.take(per_second, now_ms) {
+            self.metrics.rate_limited.inc();
+            let rejection = Rejection { retry_after_ms, ..Rejection::new(ErrorCode::RateLimited) };
+            return self.commanded(key, request, Err(rejection));
+        }
+        let (user, device) = (member.user, member.device);
+        if entity.inbox().is_some_and(|owner| owner != user) {
+            return self.commanded(key, request, Err(Rejection::new(ErrorCode::NotFound)));
+        }
+        let waiting = Waiting::Command { session: key, request };
+        let sent = self.links.command(now_ms, user, device, entity, counter, after, kind_and_body, waiting);
+        self.metrics.commands.inc();
+        self.stir();
+        if let Err((rejection, _)) = sent {
+            self.commanded(key, request, Err(rejection));
+        }
+    }
+
+    /// A command's answer is there; it leaves once those before it did.
+    pub(crate) fn commanded(&mut self, key: SessionKey, request: RequestId, outcome: Result<Seq, Rejection>) {
+        let Some(member) = self.member_mut(key) else { return };
+        let Some(of) = member.commands.iter_mut().find(|of| of.request == request && of.answer.is_none()) else {
+            return;
+        };
+        of.answer = Some(outcome);
+        let entity = of.entity;
+        for (request, outcome) in take_answered(&mut member.commands, entity) {
+            match outcome {
+                Ok(seq) => self.reply(key, &Ack { request, seq }.into()),
+                Err(rejection) => self.refuse(key, request, rejection),
+            }
+        }
+    }
+}
+
+/// Takes the answers of an entity's commands that no unanswered one stands before.
+fn take_answered(
+    commands: &mut VecDeque<Unanswered>,
+    entity: EntityId,
+) -> smallvec::SmallVec<[(RequestId, Result<Seq, Rejection>); 4]> {
+    let mut answers = smallvec::SmallVec::new();
+    let mut waits = false;
+    commands.retain_mut(|of| {
+        if of.entity != entity || waits {
+            return true;
+        }
+        match of.answer.take() {
+            Some(answer) => answers.push((of.request, answer)),
+            None => waits = true,
+        }
+        waits
+    });
+    if commands.is_empty() {
+        *commands = VecDeque::new();
+    }
+    answers
+}
