@@ -210,7 +210,9 @@ impl Task {
         if let Poll::Ready(operation) = self.operations.poll_recv(cx) {
             return Poll::Ready(Happened::Asked(operation));
         }
-        if self.session.due_ms().is_some() && self.timer.as_mut().poll(cx).is_ready() {
+        // Between connections, a client whose updates nobody takes rests: each attempt would add more.
+        let rests = !self.pending.is_empty() && !self.session.is_open();
+        if !rests && self.session.due_ms().is_some() && self.timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Happened::Due);
         }
         if let Some(dialing) = &mut self.dialing

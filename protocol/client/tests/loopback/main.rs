@@ -171,3 +171,21 @@ async fn a_client_ends_when_its_handles_are_gone() {
     drop(client);
     while within(updates.next()).await.is_some() {}
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_whose_updates_nobody_takes_rests_between_connections() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = Target { websocket: Some(format!("ws://{}/ws", listener.local_addr().unwrap())), quic: None };
+    let device = DeviceId::from_random(rand::random());
+    let mut config = ClientConfig::new(TransportKind::WebSocket, device, Text::from("token"));
+    config.backoff_max = Duration::from_millis(20);
+    config.updates_max = 1;
+    let (_client, _updates) = panda_client::start(Connector::new(target).unwrap(), config);
+    let mut attempts = 0;
+    // Every connection is dropped at once. The paused clock jumps over the waits between them.
+    while tokio::time::timeout(Duration::from_secs(60), listener.accept()).await.is_ok() {
+        attempts += 1;
+        assert!(attempts < 5, "it goes on for nobody");
+    }
+    assert!(attempts > 0);
+}
