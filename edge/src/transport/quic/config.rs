@@ -11,6 +11,7 @@ use quinn::{EndpointConfig, ServerConfig, TransportConfig, VarInt};
 use ring::{hkdf, hmac};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::connection_id::FleetConnectionIds;
 use crate::transport::tls::Identity;
 
 /// Streams that a client may have open: the session and the pages.
@@ -33,9 +34,16 @@ const ALL_INCOMING_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes that the kernel holds for the one socket of all connections, if it allows so many.
 const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
+/// Resets that an endpoint sends are at least so far apart: after a restart all clients of the process
+/// before are to learn of it within seconds, and a reset is smaller than the packet that asked for it.
+const RESET_INTERVAL: Duration = Duration::from_micros(200);
+
 /// Keys that any process of the fleet has: what one endpoint gave out, another understands.
 pub(super) fn endpoint(fleet: &FleetSecret) -> EndpointConfig {
-    EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &fleet.derive(Purpose::QuicReset).current)))
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &fleet.derive(Purpose::QuicReset).current);
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
+    endpoint.cid_generator(|| Box::new(FleetConnectionIds)).min_reset_interval(RESET_INTERVAL);
+    endpoint
 }
 
 pub(super) fn server(identity: &Identity, fleet: &FleetSecret) -> Result<ServerConfig, String> {

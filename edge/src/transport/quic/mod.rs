@@ -1,6 +1,7 @@
 //! QUIC for native clients.
 
 mod config;
+mod connection_id;
 mod stream;
 
 use std::future::Future;
