@@ -6,6 +6,7 @@
 pub mod admission;
 mod config;
 mod edge;
+mod fan_out;
 mod metrics;
 mod outbox;
 mod rate;

@@ -3,6 +3,8 @@
 //! A subscription's `next` is the first event that was not queued. Nothing but `next` is ever queued,
 //! so whatever comes twice, late or not at all, a session's stream has no gap and each event once.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use panda_protocol::event::peek_seq;
 use panda_protocol::frame::{Admission, Ended, EventFrame, Frame, Head, Signal};
@@ -13,10 +15,13 @@ use panda_storage::command_log::CommandLog;
 
 use super::reads::chunk;
 use super::{SessionKey, Waiting};
+use crate::fan_out::{Encoded, SLICE_LISTENERS};
 use crate::subscriptions::{Ends, State, SubscriptionKey};
 use crate::transport::Outgoing;
 use crate::worker::Core;
 
+/// Events that are read at once to catch up, at least.
+const CATCH_UP_EVENTS_LEAST: usize = 8;
 /// How long a read to catch up that failed is not repeated, at least.
 const CATCH_UP_RETRY_MS: u64 = 200;
 
@@ -40,20 +45,40 @@ impl<L: CommandLog> Core<L> {
     }
 
     /// Events of an entity, for all of its listeners here. Each is encoded once.
-    pub(crate) fn fan_out(&mut self, events: &Events) {
+    pub(crate) fn fan_out(&mut self, events: Events) {
         if self.subscriptions.is_unknown(events.entity) {
             // The owner noted an interest whose answer was no longer waited for.
             self.links.forget(events.entity);
             return self.stir();
         }
-        let mut frames: Vec<Option<Outgoing>> = vec![None; events.events.len()];
-        for place in (0..self.subscriptions.listeners(events.entity)).rev() {
+        self.metrics.events.inc_by(events.events.len() as u64);
+        let Some(events) = self.slices.behind(events) else { return };
+        let places = self.subscriptions.listeners(events.entity);
+        if places > SLICE_LISTENERS {
+            return self.slices.start(events, places);
+        }
+        self.serve(&mut Encoded::new(events), 0..places);
+    }
+
+    /// Serves the next slice of a large fan-out.
+    pub(crate) fn fan_out_on(&mut self) {
+        let Some(mut slices) = self.slices.next() else { return };
+        let from = slices.places.saturating_sub(SLICE_LISTENERS);
+        self.serve(&mut slices.encoded, from..slices.places);
+        slices.places = from;
+        let places = self.subscriptions.listeners(slices.entity());
+        self.slices.give_back(slices, places);
+    }
+
+    /// Places are served from the last on: see [`Subscriptions::listener`](crate::subscriptions::Subscriptions::listener).
+    fn serve(&mut self, encoded: &mut Encoded, places: Range<usize>) {
+        let Encoded { events, frames } = encoded;
+        for place in places.rev() {
             let Some(key) = self.subscriptions.listener(events.entity, place) else { continue };
-            for (event, frame) in events.events.iter().zip(&mut frames) {
+            for (event, frame) in events.events.iter().zip(&mut *frames) {
                 self.deliver(key, events.entity, event, frame);
             }
         }
-        self.metrics.events.inc_by(events.events.len() as u64);
     }
 
     fn deliver(&mut self, key: SubscriptionKey, entity: EntityId, event: &LinkEvent, frame: &mut Option<Outgoing>) {
@@ -62,6 +87,12 @@ impl<L: CommandLog> Core<L> {
         let (session, state, next) = (one.session, one.state, one.next);
         let Some(user) = self.member(session).map(|member| member.user) else { return };
         let ends = event.ends == Some(user);
+        if ends && event.seq < next && matches!(state, State::Live | State::Lagging { .. }) {
+            // It was read before this word of it came. Who has later events, too, was admitted again.
+            let again = event.seq.next() < next;
+            let code = if again { ErrorCode::Unavailable } else { ErrorCode::NotMember };
+            return self.end_subscription(key, entity, code);
+        }
         match state {
             State::Live if event.seq < next => {}
             State::Live => {
@@ -213,8 +244,17 @@ impl<L: CommandLog> Core<L> {
         }
     }
 
+    /// About as many events as there is room for, by the size of those before; what is read in vain is
+    /// read again.
+    fn catch_up_events(&self, session: SessionKey) -> u64 {
+        let waits = self.session(session).map_or(0, |session| session.outbox.bytes());
+        let room = self.limits.outbox_bytes_max.saturating_sub(waits);
+        let bytes = self.member(session).map_or(1, |member| member.event_bytes.max(1));
+        (room / bytes).clamp(CATCH_UP_EVENTS_LEAST, PAGE_EVENTS_MAX) as u64
+    }
+
     fn ask_missed(&mut self, session: SessionKey, key: SubscriptionKey, user: UserId, entity: EntityId, next: Seq) {
-        let query = ReadQuery::CatchUp { from: next, limit: PAGE_EVENTS_MAX as u64 };
+        let query = ReadQuery::CatchUp { from: next, limit: self.catch_up_events(session) };
         let asked = self.links.read(self.now_ms(), user, entity, query, Waiting::CatchUp { session, key });
         self.metrics.catch_ups.inc();
         self.stir();
@@ -267,6 +307,9 @@ impl<L: CommandLog> Core<L> {
             let frame = event_frame(entity, event);
             if !self.session(session).is_some_and(|session| session.outbox.has_room(frame.len(), bytes_max)) {
                 return Ok(());
+            }
+            if let Some(member) = self.member_mut(session) {
+                member.event_bytes = (member.event_bytes * 7 + frame.len()) / 8;
             }
             self.deliver_next(key, session, frame);
             if ends == Ends::At(seq) {

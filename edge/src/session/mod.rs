@@ -87,6 +87,8 @@ pub(crate) struct Member {
     pub(crate) lagging: VecDeque<SubscriptionKey>,
     /// A read to catch up is out; it began at this event.
     pub(crate) catching_up: Option<Seq>,
+    /// The usual size of the events that it catches up with.
+    pub(crate) event_bytes: usize,
     /// No such read before this moment.
     pub(crate) catch_up_after_ms: u64,
 }

@@ -55,6 +55,7 @@ impl<L: CommandLog> Core<L> {
             syncs: Default::default(),
             lagging: Default::default(),
             catching_up: None,
+            event_bytes: 1_024,
             catch_up_after_ms: 0,
         };
         if let Some(session) = self.session_mut(key) {

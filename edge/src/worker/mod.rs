@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use self::wheel::Wheel;
 use crate::admission::Handshake;
 use crate::config::SessionLimits;
+use crate::fan_out::FanOut;
 use crate::metrics::EdgeMetrics;
 use crate::session::{Ending, Lane, Member, Session, SessionKey, Waiting};
 use crate::subscriptions::Subscriptions;
@@ -49,6 +50,7 @@ pub(crate) struct CoreParts<L: CommandLog> {
 pub(crate) struct Core<L: CommandLog> {
     pub(crate) links: Links<L, Waiting>,
     pub(crate) subscriptions: Subscriptions,
+    pub(crate) slices: FanOut,
     pub(crate) wheel: Wheel,
     pub(crate) limits: SessionLimits,
     pub(crate) server_limits: ServerLimits,
@@ -71,6 +73,7 @@ impl<L: CommandLog> Core<L> {
         Self {
             links: parts.links,
             subscriptions: Subscriptions::new(),
+            slices: FanOut::default(),
             wheel: Wheel::new(0),
             limits,
             server_limits: limits.server(),
@@ -390,7 +393,7 @@ impl<L: CommandLog> Core<L> {
                 Some(Arrived::Command { waiting, outcome }) => self.take(Arrived::Command { waiting, outcome }),
                 Some(Arrived::Admission { waiting, outcome }) => self.take(Arrived::Admission { waiting, outcome }),
                 Some(Arrived::Read { waiting, outcome }) => self.take(Arrived::Read { waiting, outcome }),
-                Some(Arrived::Events(events)) => self.fan_out(&events),
+                Some(Arrived::Events(events)) => self.fan_out(events),
                 Some(Arrived::Head { entity, head, readmit }) => self.head(entity, head, readmit),
                 Some(Arrived::Signal { chat, user, kind, payload }) => {
                     self.signal_down(&Signal { chat, user: Some(user), kind, payload });

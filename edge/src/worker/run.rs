@@ -13,7 +13,7 @@ use panda_protocol::link::{Down, Up};
 use panda_storage::command_log::CommandLog;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::wheel::TURN_MS;
@@ -115,7 +115,7 @@ impl<L: CommandLog> Bound<L> {
         if let Some(quic) = &quic {
             quic.stop_accepting();
         }
-        stop(&core, &up, &mut down, drain).await;
+        stop(&core, &up, &mut down, &stirred, drain).await;
         if let Some(task) = quic_task {
             task.abort();
         }
@@ -138,8 +138,12 @@ async fn serve_until_stop<L: CommandLog>(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due = Vec::new();
     loop {
+        core.borrow_mut().fan_out_on();
         send_up(core, up);
-        let has_up = core.borrow().links.has_up();
+        let (has_up, has_turns, has_room) = {
+            let core = core.borrow();
+            (core.links.has_up(), core.slices.has_turns(), core.slices.has_room())
+        };
         tokio::select! {
             biased;
             command = commands.recv() => match command {
@@ -147,8 +151,12 @@ async fn serve_until_stop<L: CommandLog>(
                 None => return Duration::ZERO,
             },
             _ = tick.tick() => core.borrow_mut().turn(&mut due),
-            batch = down.recv() => match batch {
-                Some(batch) => core.borrow_mut().arrive(batch),
+            batch = down.recv(), if has_room => match batch {
+                Some(batch) => {
+                    core.borrow_mut().arrive(batch);
+                    // Sessions write what came before the next batch is looked at.
+                    yield_now().await;
+                }
                 // The routers are gone: what waits runs out, and new commands are refused.
                 None => sleep(Duration::from_millis(TURN_MS)).await,
             },
@@ -160,6 +168,7 @@ async fn serve_until_stop<L: CommandLog>(
                 }
             }
             () = stirred.notified() => {}
+            () = yield_now(), if has_turns => {}
         }
     }
 }
@@ -179,11 +188,14 @@ async fn stop<L: CommandLog>(
     core: &RefCell<Core<L>>,
     up: &mpsc::Sender<Up>,
     down: &mut mpsc::Receiver<Vec<Down>>,
+    stirred: &Notify,
     drain: Duration,
 ) {
     core.borrow_mut().go_away(u64::try_from(drain.as_millis()).unwrap_or(u64::MAX));
     let ends = Instant::now() + drain;
     let mut said_goodbye = false;
+    let mut tick = interval(Duration::from_millis(TURN_MS));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due = Vec::new();
     while !core.borrow().is_empty() {
         let now = Instant::now();
@@ -194,11 +206,18 @@ async fn stop<L: CommandLog>(
         if now >= ends + GOODBYE_TIMEOUT {
             return;
         }
+        core.borrow_mut().fan_out_on();
         send_up(core, up);
+        let (has_turns, has_room) = {
+            let core = core.borrow();
+            (core.slices.has_turns(), core.slices.has_room())
+        };
         tokio::select! {
-            Some(batch) = down.recv() => core.borrow_mut().arrive(batch),
+            Some(batch) = down.recv(), if has_room => core.borrow_mut().arrive(batch),
             failed = poll_fn(|cx| core.borrow_mut().links.poll_failed(cx)) => core.borrow_mut().take(failed),
-            () = sleep(Duration::from_millis(TURN_MS)) => core.borrow_mut().turn(&mut due),
+            _ = tick.tick() => core.borrow_mut().turn(&mut due),
+            () = stirred.notified() => {}
+            () = yield_now(), if has_turns => {}
         }
     }
     send_up(core, up);

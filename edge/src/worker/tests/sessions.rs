@@ -32,6 +32,9 @@ pub(super) fn settle(fixture: &mut Fixture, router: &mut Router) {
     while let Some(down) = router.next_down() {
         fixture.core.arrive(vec![down]);
     }
+    while fixture.core.slices.has_turns() {
+        fixture.core.fan_out_on();
+    }
 }
 
 #[derive(Default)]
