@@ -2,8 +2,8 @@
 //! so that they answer when everything else is busy.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use axum::Router;
@@ -15,16 +15,26 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 /// What the process says of itself.
+#[derive(Default)]
 pub(crate) struct Health {
     admits: AtomicBool,
+    /// Absent until every part has started.
+    started: OnceLock<Started>,
+}
+
+struct Started {
     sends: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
     registry: Registry,
 }
 
 impl Health {
-    /// `sends` says whether commands are accepted now, or why not.
-    pub(crate) fn new(registry: Registry, sends: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { admits: AtomicBool::new(false), sends: Box::new(sends), registry })
+    /// Every part has started; called once. `sends` says whether commands are accepted now, or why not.
+    pub(crate) fn set_started(
+        &self,
+        registry: Registry,
+        sends: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+    ) {
+        self.started.get_or_init(|| Started { sends: Box::new(sends), registry });
     }
 
     /// Sessions are admitted from now on, or no longer.
@@ -74,7 +84,8 @@ async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str)
 }
 
 async fn sendz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
-    match (health.sends)() {
+    let sends = health.started.get().map_or_else(|| Err("starting".to_owned()), |started| (started.sends)());
+    match sends {
         Ok(()) => (StatusCode::OK, "sends are accepted\n".to_owned()),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
@@ -82,7 +93,8 @@ async fn sendz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
 
 async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
     let mut text = String::new();
-    match encode(&mut text, &health.registry) {
+    let encoded = health.started.get().map_or(Ok(()), |started| encode(&mut text, &started.registry));
+    match encoded {
         Ok(()) => (
             StatusCode::OK,
             [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")],

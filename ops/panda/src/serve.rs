@@ -7,6 +7,7 @@ mod panel;
 mod parts;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -24,6 +25,8 @@ use crate::logs;
 const API_GRACE: Duration = Duration::from_secs(1);
 /// A shard whose oldest command is older takes no sends.
 const BACKLOG_MAX_MS: u64 = 5_000;
+/// How often the shards are looked at during the start.
+const SHARDS_CHECKED: Duration = Duration::from_millis(5);
 /// How often the router's state is looked at for `/sendz`.
 const SENDS_CHECKED: Duration = Duration::from_millis(250);
 
@@ -62,14 +65,23 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
             format!("listen on {} for HTTP and WebSocket (--http names another address)", config.http.address)
         })?;
     }
+    // Let go at once: the edge takes it again.
+    std::net::UdpSocket::bind(config.quic.address)
+        .with_context(|| format!("listen on {} for QUIC (--quic names another address)", config.quic.address))?;
+    let health = Arc::new(Health::default());
+    health::serve(health_listener, Arc::clone(&health))?;
     let drain = Duration::from_millis(config.edge.drain_ms);
     let mut registry = Registry::default();
     let mut server = parts::start(&config, &mut registry).await?;
     let sends = server.sends();
-    let health = Health::new(registry, move || sends.check());
-    health::serve(health_listener, std::sync::Arc::clone(&health))?;
+    health.set_started(registry, move || sends.check());
+    while !server.router.ready() {
+        tokio::time::sleep(SHARDS_CHECKED).await;
+    }
     health.set_admits(true);
-    panel::print(&server, health_address, &config);
+    if let Err(error) = panel::print(&server, health_address, &config) {
+        tracing::warn!(%error, "the panel could not be printed");
+    }
     tracing::info!(http = %server.edge.http_address(), "ready");
     let status = loop {
         tokio::select! {
@@ -91,8 +103,10 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 
 async fn stop(server: Server, drain: Duration) -> anyhow::Result<()> {
     let Server { edge, api, router, events, .. } = server;
-    edge.stop(drain).await.context("stop the edge")?;
+    // Each is stopped whatever became of the one before: the store last, so that it is always closed.
+    let edge = edge.stop(drain).await.context("stop the edge");
     api.stop(API_GRACE).await;
-    router.stop().await.context("stop the router")?;
-    events.close().await.context("close the event store")
+    let router = router.stop().await.context("stop the router");
+    let events = events.close().await.context("close the event store");
+    edge.and(router).and(events)
 }

@@ -4,6 +4,13 @@ use toml::{Table, Value};
 
 use super::Config;
 
+/// What every variable of this project begins with.
+pub(super) const VARIABLE_PREFIX: &str = "PANDA_";
+/// Variables that are no keys: the configuration's own path, the terminal client's password, and the
+/// variables of the tests.
+pub(super) const OTHER_VARIABLES: [&str; 5] =
+    ["PANDA_CONFIG", "PANDA_PASSWORD", "PANDA_VECTORS", "PANDA_SIM_SEED", "PANDA_SIM_SEEDS"];
+
 /// Every key with its default, as `section.key`, in the order of the names.
 pub(super) fn known() -> Vec<(String, Value)> {
     let mut keys = Vec::new();
@@ -32,7 +39,7 @@ pub(super) fn of(table: &Table) -> Vec<(String, Value)> {
 
 /// The environment variable of a key: `edge.workers` is `PANDA_EDGE_WORKERS`.
 pub(super) fn variable(key: &str) -> String {
-    format!("PANDA_{}", key.replace('.', "_").to_uppercase())
+    format!("{VARIABLE_PREFIX}{}", key.replace('.', "_").to_uppercase())
 }
 
 /// The known key that looks most like `key`, if any does.

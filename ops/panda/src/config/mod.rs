@@ -77,6 +77,8 @@ impl Default for HttpConfig {
 pub(crate) struct QuicConfig {
     /// Where to listen (UDP).
     pub(crate) address: SocketAddr,
+    /// The host that clients are told to connect to, as the certificate names it; empty: the address.
+    pub(crate) host: String,
     /// A PEM file with the certificate chain; empty: one for development is made in the data folder.
     pub(crate) certificate: PathBuf,
     /// A PEM file with its key.
@@ -85,7 +87,12 @@ pub(crate) struct QuicConfig {
 
 impl Default for QuicConfig {
     fn default() -> Self {
-        Self { address: SocketAddr::from(([127, 0, 0, 1], 8443)), certificate: PathBuf::new(), key: PathBuf::new() }
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 8443)),
+            host: String::new(),
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+        }
     }
 }
 

@@ -73,12 +73,7 @@ pub(crate) fn load(
         Some(path) => read(path, &known)?,
         None => Table::new(),
     };
-    for (name, text) in environment {
-        if let Some((key, default)) = known.iter().find(|(key, _)| keys::variable(key) == name) {
-            let value = parse_variable(&text, default).map_err(|cause| ConfigError::Value { place: name, cause })?;
-            set(&mut table, key, value);
-        }
-    }
+    lay_variables(&mut table, environment, &known)?;
     let place = file.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
     let mut config: Config = table
         .try_into()
@@ -91,6 +86,25 @@ pub(crate) fn load(
     config.health.address = overrides.health.unwrap_or(config.health.address);
     check(&config)?;
     Ok(config)
+}
+
+/// Lays the variables over what the file says.
+fn lay_variables(
+    table: &mut Table,
+    environment: impl Iterator<Item = (String, String)>,
+    known: &[(String, Value)],
+) -> Result<(), ConfigError> {
+    for (name, text) in environment {
+        if let Some((key, default)) = known.iter().find(|(key, _)| keys::variable(key) == name) {
+            let value = parse_variable(&text, default).map_err(|cause| ConfigError::Value { place: name, cause })?;
+            set(table, key, value);
+        } else if name.starts_with(keys::VARIABLE_PREFIX) && !keys::OTHER_VARIABLES.contains(&name.as_str()) {
+            let variables: Vec<String> = known.iter().map(|(key, _)| keys::variable(key)).collect();
+            let nearest = keys::nearest(&name, variables.iter().map(String::as_str)).map(str::to_owned);
+            return Err(ConfigError::UnknownKey { place: "environment".to_owned(), key: name, nearest });
+        }
+    }
+    Ok(())
 }
 
 fn read(path: &Path, known: &[(String, Value)]) -> Result<Table, ConfigError> {
@@ -237,6 +251,9 @@ mod tests {
         assert_eq!(error, "`edge.heartbeat_ms` is 1000 to 600000");
         let error = load_text("[http]\ncertificate = \"a.pem\"\n").unwrap_err().to_string();
         assert!(error.contains("name both or none"), "{error}");
+        let variables = [("PANDA_EDGE_WORKER".to_owned(), "3".to_owned())];
+        let error = load(None, variables.into_iter(), &Overrides::default()).unwrap_err().to_string();
+        assert_eq!(error, "environment: there is no key `PANDA_EDGE_WORKER`; did you mean `PANDA_EDGE_WORKERS`?");
         let variables = [("PANDA_EDGE_WORKERS".to_owned(), "many".to_owned())];
         let error = load(None, variables.into_iter(), &Overrides::default()).unwrap_err().to_string();
         assert_eq!(error, "PANDA_EDGE_WORKERS: `many` is not a whole number");

@@ -99,7 +99,10 @@ pub(super) async fn start(config: &Config, registry: &mut Registry) -> anyhow::R
     let pin = quic.development.then(|| quic.identity.fingerprint());
     if let Some(pin) = &pin {
         let path = data.join("quic-certificate.sha256");
-        std::fs::write(&path, format!("{pin}\n")).with_context(|| format!("write {}", path.display()))?;
+        let partial = path.with_extension("partial");
+        std::fs::write(&partial, format!("{pin}\n"))
+            .and_then(|()| std::fs::rename(&partial, &path))
+            .with_context(|| format!("write {}", path.display()))?;
     }
     let rules = WebSocketRules { tls: tls(config, &fleet)?, origins: config.http.origins.clone() };
     let (handed_over, to_api) = mpsc::channel(HANDOVER_QUEUE);
@@ -214,7 +217,7 @@ fn api_config(config: &Config, edge: &Edge, pin: Option<&str>) -> ApiConfig {
         token_ttl: Duration::from_secs(config.api.token_lifetime_s),
         discovery: Discovery {
             quic: edge.quic_address(),
-            quic_host: None,
+            quic_host: (!config.quic.host.is_empty()).then(|| config.quic.host.clone()),
             quic_certificate_sha256: pin.and_then(digest),
         },
         ..ApiConfig::default()
