@@ -36,6 +36,8 @@ pub struct EdgeMetrics {
     pub events: Counter,
     /// Events queued for sessions.
     pub deliveries: Counter,
+    /// Bytes that wait to be written to sessions.
+    pub outbox_bytes: Gauge,
     /// Times that a full outbox was cut.
     pub cuts: Counter,
     /// Reads to catch up.
@@ -78,6 +80,7 @@ impl EdgeMetrics {
         registry.register("commands_rate_limited", "Commands refused for their rate", self.rate_limited.clone());
         registry.register("events", "Events that came from the routers", self.events.clone());
         registry.register("deliveries", "Events queued for sessions", self.deliveries.clone());
+        registry.register("outbox_bytes", "Bytes that wait to be written to sessions", self.outbox_bytes.clone());
         registry.register("outbox_cuts", "Times that a full outbox was cut", self.cuts.clone());
         registry.register("catch_ups", "Reads of sessions that catch up", self.catch_ups.clone());
         registry.register("signals", "Signals queued for sessions", self.signals.clone());

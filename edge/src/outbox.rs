@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
+use prometheus_client::metrics::gauge::Gauge;
+
 use crate::transport::{Outgoing, Transport, TransportError};
 
 /// Frames on their way to one session.
@@ -16,13 +18,32 @@ pub(crate) struct Outbox {
     bytes: usize,
     /// The transport took less than it was offered.
     blocked: bool,
+    /// Bytes that wait for all sessions.
+    waiting: Gauge,
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.note(0);
+    }
 }
 
 impl Outbox {
+    /// An empty one, whose bytes are counted in `waiting`.
+    pub(crate) fn new(waiting: Gauge) -> Self {
+        Self { queue: VecDeque::new(), bytes: 0, blocked: false, waiting }
+    }
+
     /// Puts a frame behind the others.
     pub(crate) fn push(&mut self, frame: Outgoing) {
-        self.bytes += frame.len();
+        self.note(self.bytes + frame.len());
         self.queue.push_back(frame);
+    }
+
+    fn note(&mut self, bytes: usize) {
+        let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.waiting.inc_by(signed(bytes) - signed(self.bytes));
+        self.bytes = bytes;
     }
 
     /// Whether a frame of this size is within the bound.
@@ -61,9 +82,9 @@ impl Outbox {
         let took = self.queue.len() != before;
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
-            self.bytes = 0;
+            self.note(0);
         } else if took {
-            self.bytes = self.queue.iter().map(Outgoing::len).sum();
+            self.note(self.queue.iter().map(Outgoing::len).sum());
         }
         Ok(took || !self.blocked)
     }

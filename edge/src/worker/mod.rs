@@ -27,6 +27,7 @@ use crate::admission::Handshake;
 use crate::config::SessionLimits;
 use crate::fan_out::FanOut;
 use crate::metrics::EdgeMetrics;
+use crate::outbox::Outbox;
 use crate::session::{Ending, Lane, Member, Session, SessionKey, Waiting};
 use crate::subscriptions::Subscriptions;
 use crate::transport::{Outgoing, Transport, TransportError};
@@ -97,7 +98,7 @@ impl<L: CommandLog> Core<L> {
         let session = Session {
             serial: self.next_serial,
             machine: ServerSession::new(&self.server_limits, now_ms),
-            outbox: Default::default(),
+            outbox: Outbox::new(self.metrics.outbox_bytes.clone()),
             pages: None,
             waker: None,
             due_ms: u64::MAX,

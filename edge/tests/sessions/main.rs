@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use panda_client::{RequestError, TransportKind, Update};
 use panda_edge::SessionLimits;
 use panda_protocol::event::EventBody;
@@ -147,5 +149,68 @@ async fn a_wrong_token_is_refused_with_its_code_and_nobody_else_notices() {
     assert!(tokio::time::timeout(PATIENCE, refused).await.unwrap());
     ada.client.create_group("still here".into(), Vec::new()).await.unwrap();
     other.stop().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_seconds_without_reading_cost_the_stated_bound_and_no_event() {
+    const SENDERS: u32 = 4;
+    const A_SECOND: u32 = 2_000;
+    const STALL: Duration = Duration::from_secs(30);
+    let limits = SessionLimits { commands_per_second: 1_000_000, ..Default::default() };
+    let server = Server::start(limits).await;
+    let mut ben = server.join(user(), TransportKind::WebSocket).await;
+    let mut senders = Vec::new();
+    for _ in 0..SENDERS {
+        senders.push(server.join(user(), TransportKind::WebSocket).await);
+    }
+    let members = senders[1..].iter().map(|sender| sender.user).chain([ben.user]).collect();
+    let (chat, _) = senders[0].client.create_group("storm".into(), members).await.unwrap();
+    let admission = ben.client.subscribe(chat, None).await.unwrap();
+    let ends = tokio::time::Instant::now() + STALL;
+    let mut storms = Vec::new();
+    for mut sender in senders {
+        // Sockets hold some megabytes; the storm is to be larger by far.
+        let text = Text::from("x".repeat(1_024));
+        storms.push(tokio::spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_millis(1_000) / (A_SECOND / SENDERS));
+            let mut last = Seq(0);
+            while tokio::time::Instant::now() < ends {
+                tokio::select! {
+                    _ = tick.tick() => last = last.max(sender.client.send(chat, text.clone()).await.unwrap()),
+                    // A client whose updates nobody takes reads nothing.
+                    update = sender.updates.next() => assert!(update.is_some()),
+                }
+            }
+            last
+        }));
+    }
+    // Ben takes no update meanwhile: his client does not read its socket.
+    let mut highest = 0;
+    while tokio::time::Instant::now() < ends {
+        highest = highest.max(server.edge.metrics().outbox_bytes.get());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut last = Seq(0);
+    for storm in storms {
+        last = last.max(storm.await.unwrap());
+    }
+    // The others read, so what waits is his: the bound, and what the others have at one moment.
+    let bound = i64::try_from(limits.outbox_bytes_max).unwrap() + 128 * 1024;
+    assert!(highest <= bound, "{highest} bytes waited");
+    assert!(server.edge.metrics().cuts.get() > 0, "the outbox was cut");
+    let mut next = admission.head.next();
+    ben.until(|update| {
+        match update {
+            Update::Event { entity, seq, .. } if *entity == EntityId::from(chat) => {
+                assert_eq!(*seq, next, "no gap and nothing twice");
+                next = next.next();
+            }
+            Update::Disconnected { .. } => panic!("a slow reader is not disconnected"),
+            _ => {}
+        }
+        next > last
+    })
+    .await;
     server.stop().await;
 }
