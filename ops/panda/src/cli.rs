@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Reads a configuration, says what is wrong with it, and prints what is in force.
     CheckConfig(ConfigArgs),
+    /// Chats in this terminal.
+    Chat(crate::chat::ChatArgs),
 }
 
 /// Where the configuration is.

@@ -1,5 +1,6 @@
 //! The one server binary.
 
+mod chat;
 mod check_config;
 mod cli;
 mod config;
@@ -19,6 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
     };
     outcome.unwrap_or_else(|error| {

@@ -26,6 +26,7 @@ pub(super) fn print(server: &Server, health: SocketAddr, config: &Config) -> std
     writeln!(out, "  health   http://{health}")?;
     writeln!(out, "  data     {}", server.folder.path().display())?;
     writeln!(out)?;
+    writeln!(out, "  chat     panda chat --server {scheme}://{http} --register --user NAME (in a second terminal)")?;
     writeln!(out, "  stop     Ctrl-C")?;
     out.flush()
 }

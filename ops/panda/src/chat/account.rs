@@ -1,0 +1,184 @@
+//! Who chats: registering, logging in, and the few other calls of the HTTP API.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, read};
+use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+use panda_client::Target;
+use panda_protocol::UserId;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The longest that one call takes.
+const CALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// The largest answer that is read.
+const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The HTTP side of a server.
+#[derive(Clone)]
+pub(super) struct Server {
+    agent: ureq::Agent,
+    base: Arc<str>,
+}
+
+/// What a person logs in with; never printed.
+#[derive(Clone)]
+pub(super) struct Credentials {
+    pub(super) username: String,
+    pub(super) password: String,
+}
+
+/// A user who is logged in.
+pub(super) struct Account {
+    pub(super) server: Server,
+    pub(super) credentials: Credentials,
+    pub(super) user: UserId,
+    pub(super) token: String,
+}
+
+#[derive(Deserialize)]
+struct LoggedIn {
+    access_token: String,
+    user: Named,
+}
+
+/// A user as the API shows one.
+#[derive(Deserialize)]
+pub(super) struct Named {
+    pub(super) id: String,
+    pub(super) username: String,
+}
+
+impl Server {
+    pub(super) fn new(base: &str) -> Self {
+        let config =
+            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(CALL_TIME_MAX)).build();
+        Self { agent: config.new_agent(), base: base.trim_end_matches('/').into() }
+    }
+
+    fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
+        let url = format!("{}{path}", self.base);
+        let answer = self.agent.post(&url).send_json(body).with_context(|| format!("reach {}", self.base))?;
+        read_answer(answer)
+    }
+
+    fn get(&self, path: &str, token: Option<&str>) -> anyhow::Result<Vec<u8>> {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        read_answer(request.call().with_context(|| format!("reach {}", self.base))?)
+    }
+
+    /// Where and how to connect.
+    ///
+    /// # Errors
+    /// There is no Panda at this address.
+    pub(super) fn target(&self) -> anyhow::Result<Target> {
+        let document = self.get("/.well-known/panda", None)?;
+        Target::from_discovery(&self.base, &document).with_context(|| format!("understand {}", self.base))
+    }
+
+    /// A user by identifier or `@name`.
+    ///
+    /// # Errors
+    /// There is none, or the server does not answer.
+    pub(super) fn user(&self, token: &str, who: &str) -> anyhow::Result<Named> {
+        let answer = self.get(&format!("/user/{who}"), Some(token)).with_context(|| format!("find {who}"))?;
+        serde_json::from_slice(&answer).context("read a user")
+    }
+
+    /// A new access token.
+    ///
+    /// # Errors
+    /// The name or the password is wrong, or the server does not answer.
+    pub(super) fn log_in(&self, credentials: &Credentials) -> anyhow::Result<(UserId, String)> {
+        let body = json!({ "username": credentials.username, "password": credentials.password });
+        logged_in(&self.post("/login", &body)?)
+    }
+}
+
+impl Account {
+    /// Registers or logs in.
+    ///
+    /// # Errors
+    /// The server's refusal, or that it does not answer.
+    pub(super) fn open(server: Server, credentials: Credentials, register: bool) -> anyhow::Result<Self> {
+        let (user, token) = if register {
+            let body = json!({ "username": credentials.username, "password": credentials.password });
+            logged_in(&server.post("/register", &body).context("register")?)?
+        } else {
+            server.log_in(&credentials).context("log in (a new user needs --register)")?
+        };
+        Ok(Self { server, credentials, user, token })
+    }
+}
+
+fn logged_in(answer: &[u8]) -> anyhow::Result<(UserId, String)> {
+    let LoggedIn { access_token, user } = serde_json::from_slice(answer).context("read the server's answer")?;
+    Ok((user.id.parse().context("read the user's identifier")?, access_token))
+}
+
+fn read_answer(mut answer: ureq::http::Response<ureq::Body>) -> anyhow::Result<Vec<u8>> {
+    let status = answer.status().as_u16();
+    let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec().context("read an answer")?;
+    if (200..300).contains(&status) {
+        return Ok(body);
+    }
+    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let words = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
+    match (words("title"), words("detail")) {
+        (Some(title), Some(detail)) => bail!("{title} ({detail})"),
+        (Some(title), None) => bail!("{title}"),
+        (None, _) => bail!("the server answered with status {status}"),
+    }
+}
+
+/// The password: from the file, from `PANDA_PASSWORD`, or asked for without showing it.
+///
+/// # Errors
+/// The file cannot be read, or there is no terminal to ask at.
+pub(super) fn password(file: Option<&Path>) -> anyhow::Result<String> {
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file).with_context(|| format!("read the password in {}", file.display()))?;
+        return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    if let Ok(password) = std::env::var("PANDA_PASSWORD") {
+        return Ok(password);
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("there is no terminal to ask for a password: name it with --password-file or PANDA_PASSWORD");
+    }
+    ask()
+}
+
+#[expect(clippy::print_stderr, reason = "a question to whoever sits at the terminal")]
+fn ask() -> anyhow::Result<String> {
+    eprint!("password: ");
+    enable_raw_mode().context("hide what is typed")?;
+    let typed = read_hidden();
+    disable_raw_mode().context("show again what is typed")?;
+    eprintln!();
+    typed
+}
+
+fn read_hidden() -> anyhow::Result<String> {
+    let mut typed = String::new();
+    loop {
+        let Event::Key(key) = read().context("read the password")? else { continue };
+        if key.kind == KeyEventKind::Release {
+            continue;
+        }
+        match key.code {
+            KeyCode::Enter => return Ok(typed),
+            KeyCode::Backspace => drop(typed.pop()),
+            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => bail!("no password"),
+            KeyCode::Char(character) => typed.push(character),
+            _ => {}
+        }
+    }
+}
