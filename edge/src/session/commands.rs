@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use panda_protocol::frame::{Ack, RequestId};
+use panda_protocol::limits::UNANSWERED_COMMANDS_MAX;
 use panda_protocol::link::Rejection;
 use panda_protocol::session::server::CommandRequest;
 use panda_protocol::{EntityId, ErrorCode, Seq};
@@ -27,11 +28,15 @@ impl<L: CommandLog> Core<L> {
         let CommandRequest { entity, counter, after, kind_and_body, .. } = command;
         let (now_ms, per_second) = (self.now_ms(), self.limits.commands_per_second);
         let Some(member) = self.member_mut(key) else { return };
+        let waiting = member.commands.iter().filter(|of| of.entity == entity && of.answer.is_none()).count();
         member.commands.push_back(Unanswered { request, entity, answer: None });
         if let Err(retry_after_ms) = member.rate.take(per_second, now_ms) {
             self.metrics.rate_limited.inc();
             let rejection = Rejection { retry_after_ms, ..Rejection::new(ErrorCode::RateLimited) };
             return self.commanded(key, request, Err(rejection));
+        }
+        if waiting >= UNANSWERED_COMMANDS_MAX {
+            return self.commanded(key, request, Err(Rejection::new(ErrorCode::TooManyInFlight)));
         }
         let (user, device) = (member.user, member.device);
         if entity.inbox().is_some_and(|owner| owner != user) {

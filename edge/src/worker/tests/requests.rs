@@ -11,6 +11,7 @@ use panda_protocol::event::{MessageFormat, peek_seq};
 use panda_protocol::frame::{
     Ack, Command, CommandBody, Direction, Frame, Page, Ping, RequestId, Signal, SignalKind, Sync, SyncEntry,
 };
+use panda_protocol::limits::UNANSWERED_COMMANDS_MAX;
 use panda_protocol::link::{Answer, Down, Outcome, Up};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Generation, Seq};
 
@@ -78,6 +79,40 @@ async fn answers_to_one_chats_commands_leave_in_order_and_others_do_not_wait() {
     assert_eq!((last.request, last.code), (RequestId(65), ErrorCode::RateLimited as u16));
     assert!(last.retry_after_ms > 0);
     assert_eq!(fixture.core.session(key).unwrap().machine.in_flight(), 61);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chats_65th_unanswered_command_is_refused_and_another_chats_is_not() {
+    let limits = SessionLimits { commands_per_second: 1_000, ..SessionLimits::default() };
+    let (mut fixture, mut router) = (Fixture::new(limits), Router::default());
+    let key = open(&mut fixture, &mut router, 1);
+    let (one, other) = (ChatId::direct(user(1), user(2)).into(), ChatId::direct(user(1), user(3)).into());
+    let before = fixture.core.metrics.commands.get();
+    for request in 1..=UNANSWERED_COMMANDS_MAX as u64 + 1 {
+        fixture.hear(key, send(request, one));
+    }
+    fixture.hear(key, send(66, other));
+    // The refused one was not appended, and its refusal waits for the answers before it.
+    assert_eq!(fixture.core.metrics.commands.get() - before, 65);
+    assert_eq!(fixture.take_all(key), []);
+    let mut answer = |request: u64| {
+        let outcome = Outcome::Applied(Seq(request));
+        let answer = Answer { token: request + 1, generation: Generation(1), outcome };
+        fixture.core.arrive(vec![Down::Answer(answer)]);
+        fixture.take_all(key)
+    };
+    for request in 1..64 {
+        assert_eq!(answer(request).len(), 1);
+    }
+    let took = answer(64);
+    assert!(
+        matches!(&took[..], [Frame::Ack(_), Frame::Error(error)]
+            if error.request == RequestId(65) && error.code == ErrorCode::TooManyInFlight as u16),
+        "{took:?}"
+    );
+    // There is room again.
+    fixture.hear(key, send(65, one));
+    assert_eq!(fixture.core.metrics.commands.get() - before, 66);
 }
 
 #[tokio::test(start_paused = true)]
