@@ -216,12 +216,10 @@ impl ServerSession {
             kind if kind >= IGNORABLE_FROM && !is_known(kind) => return Ok(Heard::Nothing),
             kind => return Err(unexpected(kind)),
         }
+        check_version(raw.body.clone())?;
         let Some(Frame::Hello(hello)) = Frame::decode(raw)? else {
             return Err(ErrorCode::UnexpectedFrame.into());
         };
-        if hello.version_min > PROTOCOL_VERSION || hello.version_max < PROTOCOL_VERSION {
-            return Err(ErrorCode::VersionUnsupported.into());
-        }
         self.phase = Phase::Opening;
         // Looking at it has a limit of its own, above the one of the question to the router.
         self.right_ends_ms = now_ms.saturating_add(limits.hello_timeout_ms.saturating_mul(2));
@@ -362,6 +360,16 @@ impl ServerSession {
         }
         Due::At(next)
     }
+}
+
+/// Looked at before the rest: what a later version has there need not be what this one knows.
+fn check_version(hello: Bytes) -> Result<(), Close> {
+    let input = &mut Reader::new(hello);
+    let (min, max) = (input.varint()?, input.varint()?);
+    if min <= max && !(min..=max).contains(&PROTOCOL_VERSION) {
+        return Err(ErrorCode::VersionUnsupported.into());
+    }
+    Ok(())
 }
 
 /// Whether this version knows a frame of this type.

@@ -65,6 +65,10 @@ fn a_version_that_is_not_spoken_here_is_refused() {
         assert_eq!(heard, Err(ErrorCode::VersionUnsupported.into()));
     }
     let mut session = ServerSession::new(&LIMITS, 0);
+    let of_a_later_version = RawFrame { kind: 0x01, body: Bytes::from_static(&[2, 9, 0, 0x7f, 0xff]) };
+    assert_eq!(session.clone().hear(&LIMITS, of_a_later_version, 0), Err(ErrorCode::VersionUnsupported.into()));
+    let turned = RawFrame { kind: 0x01, body: Bytes::from_static(&[9, 2]) };
+    assert_eq!(session.clone().hear(&LIMITS, turned, 0), Err(ErrorCode::Malformed.into()));
     let newer = Hello { version_min: 0, version_max: 7, ..hello() };
     assert!(matches!(session.hear(&LIMITS, raw(newer), 0), Ok(Heard::Hello(_))));
 }
