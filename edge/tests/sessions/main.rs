@@ -1,6 +1,7 @@
 //! Sessions over real sockets, with the real router and the durable store behind the edge.
 #![expect(clippy::unwrap_used, reason = "what cannot be had fails the test that needs it")]
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::time::Duration;

@@ -1,10 +1,13 @@
 //! A whole server in the test's process: router, durable store in a folder, edge on free ports.
+#![allow(dead_code, reason = "each test binary needs a part of it")]
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use panda_access::{AccessKeys, FleetSecret, Signer, SigningKey};
 use panda_client::{Client, ClientConfig, Connector, QuicTarget, Target, TransportKind, Update, Updates};
+use panda_edge::transport::handover::HandedOver;
 use panda_edge::transport::tls::Identity;
 use panda_edge::{Edge, EdgeConfig, EdgeParts, SessionLimits, WorkerLink};
 use panda_protocol::link::LinkId;
@@ -22,18 +25,29 @@ pub(crate) fn now() -> Time {
 
 pub(crate) struct Server {
     pub(crate) edge: Edge,
+    pub(crate) events: EmbeddedEvents,
+    pub(crate) handed_over: mpsc::Receiver<HandedOver>,
     router: Router,
-    events: EmbeddedEvents,
     signer: Signer,
     connector: Connector,
-    handed_over: mpsc::Receiver<panda_edge::transport::handover::HandedOver>,
     folder: tempfile::TempDir,
 }
 
 impl Server {
     pub(crate) async fn start(session: SessionLimits) -> Self {
+        Self::with(|config| config.session = session).await
+    }
+
+    /// One whose defaults are changed.
+    pub(crate) async fn with(change: impl FnOnce(&mut EdgeConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let data = DataFolder::open(&folder.path().join("data")).unwrap();
+        let data = folder.path().join("data");
+        Self::on(folder, &data, change).await
+    }
+
+    /// One that stores its events in `data`, and its certificate in `folder`.
+    pub(crate) async fn on(folder: tempfile::TempDir, data: &Path, change: impl FnOnce(&mut EdgeConfig)) -> Self {
+        let data = DataFolder::open(data).unwrap();
         let events = EmbeddedEvents::open(&data).unwrap();
         let log = EmbeddedLog::new(16, events.epoch(), now);
         let config = RouterConfig { router: 1, threads: 1, limits: Default::default() };
@@ -52,16 +66,17 @@ impl Server {
         let identity = Identity::development(folder.path()).unwrap();
         let fingerprint = identity.fingerprint();
         let loopback: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let config = EdgeConfig {
+        let mut config = EdgeConfig {
             workers: 2,
             http: loopback,
             quic: Some(loopback),
             rules: Default::default(),
             quic_identity: Some(identity),
             admission: Default::default(),
-            session,
+            session: Default::default(),
             link: Default::default(),
         };
+        change(&mut config);
         let keys = AccessKeys::new([key.verifying_key().clone()]);
         let parts = EdgeParts { log, links, keys, fleet, handed_over: handed, clock: now };
         let edge = panda_edge::start(config, parts).unwrap();
@@ -75,11 +90,21 @@ impl Server {
             quic: Some(QuicTarget { host: "127.0.0.1".into(), port: quic.port(), certificate_sha256: Some(pin) }),
         };
         let connector = Connector::new(target).unwrap();
-        Self { edge, router, events, signer: Signer::new(&key), connector, handed_over, folder }
+        Self { edge, events, handed_over, router, signer: Signer::new(&key), connector, folder }
     }
 
     pub(crate) fn token(&self, user: UserId) -> String {
         self.signer.sign(user, now().0 / 1_000_000, 3_600)
+    }
+
+    /// A token whose time was over a minute ago.
+    pub(crate) fn expired_token(&self, user: UserId) -> String {
+        self.signer.sign(user, now().0 / 1_000_000 - 3_660, 3_600)
+    }
+
+    /// The certificate that QUIC clients are to trust.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.folder.path().join("cert.pem")
     }
 
     pub(crate) async fn join(&self, user: UserId, transport: TransportKind) -> Person {

@@ -1,0 +1,10 @@
+//! Whatever a client sends has its stable code, and nobody else notices: two others talk meanwhile, over
+//! the same server, and miss nothing.
+#![expect(clippy::unwrap_used, reason = "what cannot be had fails the test that needs it")]
+
+mod frames;
+mod opening;
+mod raw;
+mod scene;
+#[path = "../support/mod.rs"]
+mod support;
