@@ -19,6 +19,7 @@ use panda_protocol::frame::RequestId;
 use panda_protocol::session::server::{Close, ServerSession};
 use panda_protocol::{ChatId, DeviceId, EntityId, Seq, SessionId, UserId};
 pub(crate) use reads::Lane;
+use slab::Slab;
 pub(crate) use task::{Connection, SessionTask};
 
 use self::commands::Unanswered;
@@ -81,8 +82,9 @@ pub(crate) struct Member {
     /// Commands whose answers did not leave yet, in the order in which they came.
     pub(crate) commands: VecDeque<Unanswered>,
     pub(crate) reads: Reads,
-    /// Syncs under way, and how many of their chats are not answered yet.
-    pub(crate) syncs: HashMap<RequestId, usize>,
+    /// Syncs under way: how many of their chats are not answered yet. Each has a place of its own,
+    /// because a client may give two the same request number.
+    pub(crate) syncs: Slab<usize>,
     /// Subscriptions that wait for their turn to read what they missed.
     pub(crate) lagging: VecDeque<SubscriptionKey>,
     /// A read to catch up is out; it began at this event.
@@ -103,7 +105,7 @@ pub(crate) enum Waiting {
     /// A chat's admission for a Subscribe.
     Subscribe { session: SessionKey, request: RequestId, key: SubscriptionKey, entity: EntityId },
     /// A chat's admission for a Sync.
-    Sync { session: SessionKey, request: RequestId, key: SubscriptionKey, entity: EntityId },
+    Sync { session: SessionKey, request: RequestId, sync: usize, key: SubscriptionKey, entity: EntityId },
     /// A new admission, because rights may have ended.
     Readmit { key: SubscriptionKey, entity: EntityId },
     /// The one read that the client asked for and that is out.

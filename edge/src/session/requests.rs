@@ -9,6 +9,7 @@ use panda_protocol::link::{ReadQuery, Rejection};
 use panda_protocol::session::server::{Heard, Phase, Request};
 use panda_protocol::{ChatId, EntityId, ErrorCode};
 use panda_storage::command_log::CommandLog;
+use slab::Slab;
 
 use super::reads::{Lane, PageRead};
 use super::{Ending, SessionKey, Waiting};
@@ -179,6 +180,7 @@ impl<L: CommandLog> Core<L> {
     }
 
     fn sync(&mut self, key: SessionKey, request: RequestId, entries: Vec<SyncEntry>) {
+        let Some(sync) = self.member_mut(key).map(|member| member.syncs.insert(0)) else { return };
         let mut left = 0;
         let mut refused = Vec::new();
         let mut seen = std::collections::HashSet::new();
@@ -187,16 +189,15 @@ impl<L: CommandLog> Core<L> {
             if !seen.insert(chat) {
                 continue;
             }
-            let waiting = |subscription| Waiting::Sync { session: key, request, key: subscription, entity };
+            let waiting = |subscription| Waiting::Sync { session: key, request, sync, key: subscription, entity };
             match self.subscribe(key, entry, waiting) {
                 Ok(()) => left += 1,
                 Err(rejection) => refused.push(refusal(chat, rejection)),
             }
         }
-        if left > 0
-            && let Some(member) = self.member_mut(key)
-        {
-            member.syncs.insert(request, left);
+        if let Some(member) = self.member_mut(key) {
+            member.syncs[sync] = left;
+            forget_answered(&mut member.syncs, sync);
         }
         if left == 0 || !refused.is_empty() {
             self.send(key, &Synced { request, last: left == 0, chats: refused }.into());
@@ -211,7 +212,7 @@ impl<L: CommandLog> Core<L> {
     pub(crate) fn synced(
         &mut self,
         session: SessionKey,
-        request: RequestId,
+        (request, sync): (RequestId, usize),
         key: SubscriptionKey,
         entity: EntityId,
         outcome: Result<Admission, Rejection>,
@@ -219,12 +220,10 @@ impl<L: CommandLog> Core<L> {
         let Some(chat) = entity.chat() else { return };
         let settled = self.settle(session, key, entity, outcome);
         let Some(member) = self.member_mut(session) else { return };
-        let left = member.syncs.get(&request).map_or(0, |left| left.saturating_sub(1));
-        if left == 0 {
-            member.syncs.remove(&request);
-        } else {
-            member.syncs.insert(request, left);
-        }
+        let Some(left) = member.syncs.get_mut(sync) else { return };
+        *left -= 1;
+        let left = *left;
+        forget_answered(&mut member.syncs, sync);
         let entry = match &settled {
             Ok(admission) => SyncedEntry { chat, outcome: Ok(admission.clone()) },
             Err(rejection) => refusal(chat, *rejection),
@@ -281,6 +280,16 @@ impl<L: CommandLog> Core<L> {
         let reply = ErrorReply { details, ..ErrorReply::new(request, code).retry_after_ms(retry_after_ms) };
         self.queue_on(key, lane, Outgoing::new(&Frame::from(reply).to_bytes()));
         self.replied(key);
+    }
+}
+
+/// Takes a Sync out whose every chat was answered. Without any under way nothing is held.
+fn forget_answered(syncs: &mut Slab<usize>, sync: usize) {
+    if syncs[sync] == 0 {
+        syncs.remove(sync);
+    }
+    if syncs.is_empty() {
+        *syncs = Slab::new();
     }
 }
 

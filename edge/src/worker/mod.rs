@@ -428,9 +428,9 @@ impl<L: CommandLog> Core<L> {
                         self.admission_answered(session);
                         self.subscribed(session, request, key, entity, outcome);
                     }
-                    Waiting::Sync { session, request, key, entity } => {
+                    Waiting::Sync { session, request, sync, key, entity } => {
                         self.admission_answered(session);
-                        self.synced(session, request, key, entity, outcome);
+                        self.synced(session, (request, sync), key, entity, outcome);
                     }
                     Waiting::Readmit { key, entity } => self.readmitted(key, entity, outcome),
                     _ => {}

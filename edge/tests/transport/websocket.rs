@@ -88,6 +88,8 @@ async fn a_broken_rule_of_websocket_is_malformed() {
         ("a length above 63 bits", long(127, &u64::MAX.to_be_bytes())),
         ("a frame over two messages", [masked(BINARY, &frame(9)[..4]), masked(BINARY, &frame(9)[4..])].concat()),
         ("an empty frame", masked(BINARY, &[0])),
+        ("an empty message", masked(BINARY, b"")),
+        ("an empty message of two fragments", [masked(0x02, b""), masked(0x80, b"")].concat()),
         ("a long varint", masked(BINARY, &[0x40, 1])),
         ("HTTP", b"GET / HTTP/1.1\r\n\r\n".to_vec()),
     ] {

@@ -48,6 +48,8 @@ pub(super) struct Decoder {
     payload_left: u64,
     mask: Mask,
     in_message: bool,
+    /// The message that is arriving has brought something.
+    message_has_bytes: bool,
     control: Vec<u8>,
     frames: Assembler,
 }
@@ -85,6 +87,7 @@ impl Decoder {
                     let used = before - piece.len();
                     *input = &input[used..];
                     self.payload_left -= used as u64;
+                    self.message_has_bytes = true;
                     if self.payload_left == 0 {
                         self.end_fragment(last)?;
                     }
@@ -118,6 +121,9 @@ impl Decoder {
     fn end_fragment(&mut self, last: bool) -> Result<(), TransportError> {
         self.state = State::Header;
         self.in_message = !last;
+        if last && !std::mem::take(&mut self.message_has_bytes) {
+            return Err(TransportError::Protocol("a WebSocket message holds no frame"));
+        }
         if last && !self.frames.is_between_frames() {
             // A frame is not split over two messages.
             return Err(DecodeError::Truncated.into());

@@ -207,6 +207,31 @@ async fn a_session_with_many_admissions_out_is_not_read_from_until_they_are_answ
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_syncs_with_one_request_number_are_both_answered_and_count_no_longer() {
+    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let key = open(&mut fixture, &mut router, 1);
+    let entry = |number| SyncEntry {
+        chat: ChatId::group(user(1), DeviceId::NONE, Counter(number)),
+        cursor: None,
+        proof: Default::default(),
+    };
+    fixture.hear(key, Sync { request: RequestId(7), chats: vec![entry(1), entry(2)] });
+    fixture.hear(key, Sync { request: RequestId(7), chats: vec![entry(3), entry(4), entry(5)] });
+    // Another is answered at once, while they wait.
+    fixture.hear(key, Sync { request: RequestId(7), chats: Vec::new() });
+    settle(&mut fixture, &mut router);
+    let took = fixture.take_all(key);
+    let synced = took.iter().map(|frame| match frame {
+        Frame::Synced(synced) => (synced.chats.len(), synced.last),
+        other => panic!("{other:?}"),
+    });
+    let (chats, lasts) = synced.fold((0, 0), |(chats, lasts), (more, last)| (chats + more, lasts + usize::from(last)));
+    assert_eq!((chats, lasts), (5, 3));
+    assert_eq!(fixture.core.session(key).unwrap().machine.in_flight(), 0);
+    assert!(fixture.core.member(key).unwrap().syncs.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn signals_faster_than_their_rate_are_dropped() {
     let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
     let chat = ChatId::direct(user(1), user(2));
