@@ -1,8 +1,10 @@
 //! `panda serve`: every role in one process, over the embedded stores.
 //!
 //! What is stored is opened first and closed last: router, then API, then edges stand on it. A stop goes
-//! the other way, so that whatever was accepted is answered before its store is closed.
+//! the other way, so that whatever was accepted is answered before its store is closed. It has a time
+//! limit, and a second signal cuts it short: nothing that was acknowledged depends on it.
 
+mod ending;
 mod panel;
 mod parts;
 
@@ -13,8 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use panda_protocol::Time;
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{SignalKind, signal};
 
+use self::ending::Signals;
 use self::parts::Server;
 use crate::cli::ServeArgs;
 use crate::config::{self, Config};
@@ -23,6 +25,8 @@ use crate::logs;
 
 /// How long requests of the HTTP API may take to end at a stop.
 const API_GRACE: Duration = Duration::from_secs(1);
+/// How long a stop may take beyond the drain. A store that takes no writes would hold it up for ever.
+const STOP_GRACE: Duration = Duration::from_secs(10);
 /// A shard whose oldest command is older takes no sends.
 const BACKLOG_MAX_MS: u64 = 5_000;
 /// How often the shards are looked at during the start.
@@ -55,8 +59,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     // Signals are caught from here on: one that comes during the start is not lost.
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut signals = Signals::listen()?;
     let health_listener = health::bind(config.health.address)?;
     let health_address = health_listener.local_addr().context("read the health address")?;
     if config.http.address.port() != 0 {
@@ -75,30 +78,48 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut server = parts::start(&config, &mut registry).await?;
     let sends = server.sends();
     health.set_started(registry, move || sends.check());
-    while !server.router.ready() {
-        tokio::time::sleep(SHARDS_CHECKED).await;
-    }
-    health.set_admits(true);
-    if let Err(error) = panel::print(&server, health_address, &config) {
-        tracing::warn!(%error, "the panel could not be printed");
-    }
-    tracing::info!(http = %server.edge.http_address(), "ready");
-    let status = loop {
-        tokio::select! {
-            _ = terminate.recv() => break ExitCode::SUCCESS,
-            _ = interrupt.recv() => break ExitCode::SUCCESS,
-            error = server.router.failed() => {
-                tracing::error!(%error, "the router failed: this process ends");
-                break ExitCode::FAILURE;
-            }
-            () = tokio::time::sleep(SENDS_CHECKED) => server.note_backlog(),
+    let admit = |server: &Server| {
+        health.set_admits(true);
+        if let Err(error) = panel::print(server, health_address, &config) {
+            tracing::warn!(%error, "the panel could not be printed");
         }
+        tracing::info!(http = %server.edge.http_address(), "ready");
     };
+    let status = until_told(&mut server, &mut signals, admit).await;
     health.set_admits(false);
     tracing::info!("stopping");
-    stop(server, drain).await?;
+    match ending::wait_for(stop(server, drain), signals.next(), drain + STOP_GRACE).await {
+        Ok(stopped) => stopped?,
+        Err(unfinished) => {
+            tracing::error!(%unfinished, "not stopped in order");
+            crate::complain(&unfinished.to_string());
+            // Nothing may wait for the threads that are still at it.
+            std::process::exit(1);
+        }
+    }
     tracing::info!("stopped");
     Ok(status)
+}
+
+/// Runs until a signal comes or the router fails. `admit` is called once every shard runs.
+async fn until_told(server: &mut Server, signals: &mut Signals, admit: impl FnOnce(&Server)) -> ExitCode {
+    let mut admit = Some(admit);
+    loop {
+        let pause = if admit.is_some() { SHARDS_CHECKED } else { SENDS_CHECKED };
+        tokio::select! {
+            () = signals.next() => return ExitCode::SUCCESS,
+            error = server.router.failed() => {
+                tracing::error!(%error, "the router failed: this process ends");
+                return ExitCode::FAILURE;
+            }
+            () = tokio::time::sleep(pause) => server.note_backlog(),
+        }
+        if server.router.ready()
+            && let Some(admit) = admit.take()
+        {
+            admit(server);
+        }
+    }
 }
 
 async fn stop(server: Server, drain: Duration) -> anyhow::Result<()> {
