@@ -34,6 +34,15 @@ macro_rules! error_codes {
                 }
             }
 
+            /// The code of this number; for one that only a newer version knows, the code of its range
+            /// that asks the same of a client.
+            pub const fn from_u16_or_alike(code: u16) -> Self {
+                match Self::from_u16(code) {
+                    Some(known) => known,
+                    None => Recovery::of(code).alike(),
+                }
+            }
+
             /// The stable name that logs, metrics and the HTTP API use.
             pub const fn label(self) -> &'static str {
                 match self {
@@ -161,6 +170,20 @@ impl Recovery {
             2100..=2199 => Self::Ask,
             2300..=2399 => Self::Adjust,
             _ => Self::Fail,
+        }
+    }
+
+    /// The plainest code of the range.
+    const fn alike(self) -> ErrorCode {
+        match self {
+            Self::Reconnect => ErrorCode::Going,
+            Self::BackOff => ErrorCode::Internal,
+            Self::Authenticate => ErrorCode::TokenInvalid,
+            Self::Stop => ErrorCode::UnexpectedFrame,
+            Self::Repeat => ErrorCode::Unavailable,
+            Self::Ask => ErrorCode::OutcomeUnknown,
+            Self::Fail => ErrorCode::InvalidRequest,
+            Self::Adjust => ErrorCode::OutOfOrder,
         }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::codec::{DecodeError, Writer, peek_varint, varint_len};
-use crate::limits::FRAME_BYTES_MAX;
+use crate::link::LINK_FRAME_BYTES_MAX;
 
 /// One frame, its body still undecoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ pub fn frame_bytes(kind: u8, body_capacity: usize, write: impl FnOnce(&mut Write
     write(&mut writer);
     let mut out = writer.into_inner();
     let len = out.len() - PREFIX;
-    debug_assert!(len <= FRAME_BYTES_MAX, "limits.rs keeps every frame below its maximum");
+    debug_assert!(len <= LINK_FRAME_BYTES_MAX, "limits.rs keeps every frame below its maximum");
     let width = varint_len(len as u64);
     let mut prefix = Writer::with_capacity(PREFIX);
     prefix.varint(len as u64);

@@ -10,7 +10,7 @@ use panda_protocol::event::Event;
 use panda_protocol::frame::Frame;
 use panda_protocol::framing::{RawFrame, next_frame, split_frame};
 use panda_protocol::limits::FRAME_BYTES_MAX;
-use panda_protocol::link::Record;
+use panda_protocol::link::{Down, Record, Up};
 use panda_protocol::session::server::{ServerLimits, ServerSession};
 use proptest::prelude::*;
 
@@ -57,7 +57,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 
 const KINDS: &[u8] = &[
     0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17,
-    0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x80, 0x81, 0x00, 0x7f, 0xff,
+    0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 0x80, 0x81, 0x00, 0x7f, 0xff,
 ];
 
 fn raw() -> impl Strategy<Value = RawFrame> {
@@ -79,6 +79,12 @@ proptest! {
         let record = Bytes::from([&[1, kind][..], &body].concat());
         let bytes = allocated(|| drop((Event::from_bytes(&event), Record::from_bytes(record))));
         prop_assert!(bytes <= 1_024, "{bytes} bytes");
+    }
+
+    #[test]
+    fn decoding_a_links_frame_allocates_within_its_bound(raw in raw()) {
+        let bytes = allocated(|| drop((Up::decode(raw.clone()), Down::decode(raw.clone()))));
+        prop_assert!(bytes <= DECODE_BYTES_MAX, "{bytes} bytes for {raw:?}");
     }
 
     /// What was fed in pieces splits as it does at once, and costs no more than the bytes that came.

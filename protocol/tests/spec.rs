@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use panda_protocol::error_code::Recovery;
 use panda_protocol::frame::FRAME_TYPES;
+use panda_protocol::link::{
+    ALIVE_EVERY_MS, LINK_FRAME_BYTES_MAX, LINK_FRAME_TYPES, OPENING_TIMEOUT_MS, SILENCE_MAX_MS,
+};
 use panda_protocol::{ErrorCode, limits};
 use serde_json::Value;
 
@@ -198,4 +201,24 @@ fn every_frame_of_a_link_is_described() {
     };
     assert_eq!(variants("Up"), up);
     assert_eq!(variants("Down"), down);
+}
+
+#[test]
+fn every_type_of_a_links_frames_is_in_the_table() {
+    let link = file("LINK.md");
+    let told: Vec<(String, String)> = rows(section(&link, "## Connections"), is_code)
+        .iter()
+        .map(|row| (row[0].to_owned(), row[1].to_owned()))
+        .collect();
+    let openings = [(0x01, "Challenge"), (0x02, "Open"), (0x03, "Opened"), (0x04, "Refused"), (0x05, "Alive")];
+    let known: Vec<(String, String)> = openings
+        .iter()
+        .chain(LINK_FRAME_TYPES)
+        .map(|(kind, name)| (format!("0x{kind:02x}"), (*name).to_owned()))
+        .collect();
+    assert_eq!(told, known);
+    assert!(link.contains("327,680 bytes") && LINK_FRAME_BYTES_MAX == 327_680);
+    assert!(link.contains("after 5 s") && OPENING_TIMEOUT_MS == 5_000);
+    assert!(link.contains("for 1 s sends Alive") && ALIVE_EVERY_MS == 1_000);
+    assert!(link.contains("nothing for 3 s") && SILENCE_MAX_MS == 3_000);
 }

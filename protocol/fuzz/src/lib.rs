@@ -5,7 +5,7 @@ use panda_protocol::event::{Event, peek_seq};
 use panda_protocol::frame::Frame;
 use panda_protocol::framing::{RawFrame, next_frame, split_frame};
 use panda_protocol::limits::{FRAME_BYTES_MAX, HELLO_BYTES_MAX};
-use panda_protocol::link::Record;
+use panda_protocol::link::{Down, LINK_FRAME_BYTES_MAX, Opening, Record, Up};
 use panda_protocol::session::server::{Due, Heard, Phase, ServerLimits, ServerSession};
 
 /// Every frame of a message decodes or is refused; one that decodes encodes to a frame that says the same.
@@ -68,6 +68,30 @@ pub fn round_trip(data: &[u8]) {
     if let Ok(record) = Record::from_bytes(bytes) {
         assert_eq!(Record::from_bytes(record.to_bytes()), Ok(record));
     }
+}
+
+/// Every frame of a link decodes or is refused; one that decodes encodes to frames that say the same.
+pub fn link_frame(data: &[u8]) {
+    let mut message = Bytes::copy_from_slice(data);
+    while let Ok(Some(raw)) = next_frame(&mut message, LINK_FRAME_BYTES_MAX) {
+        if let Ok(opening) = Opening::decode(raw.clone()) {
+            assert_eq!(Opening::decode(only(opening.to_bytes())), Ok(opening));
+        }
+        if let Ok(up) = Up::decode(raw.clone()) {
+            assert_eq!(Up::decode(only(up.to_bytes())), Ok(up));
+        }
+        if let Ok(down) = Down::decode(raw) {
+            let mut again = BytesMut::new();
+            down.append_to(&mut again);
+            assert_eq!(Down::decode(only(again.freeze())), Ok(down));
+        }
+    }
+}
+
+fn only(mut bytes: Bytes) -> RawFrame {
+    let raw = next_frame(&mut bytes, LINK_FRAME_BYTES_MAX).expect("it is a frame").expect("it is whole");
+    assert!(bytes.is_empty());
+    raw
 }
 
 /// The server's end of a session takes any frames at any times, and keeps what it promises.

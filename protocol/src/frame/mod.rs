@@ -24,6 +24,7 @@ pub use subscription::{
 
 use crate::codec::{DecodeError, Reader, Wire};
 use crate::framing::{RawFrame, frame_bytes};
+use crate::limits::FRAME_BYTES_MAX;
 
 /// The version of the frames in this crate.
 pub const PROTOCOL_VERSION: u64 = 1;
@@ -68,9 +69,11 @@ macro_rules! frames {
 
             /// The whole frame: length, type, body.
             pub fn to_bytes(&self) -> Bytes {
-                match self {
+                let frame = match self {
                     $(Self::$name(body) => frame_bytes($code, 64, |out| body.encode(out)),)+
-                }
+                };
+                debug_assert!(frame.len() <= FRAME_BYTES_MAX + 4, "limits.rs keeps every frame below its maximum");
+                frame
             }
 
             /// Decodes a frame's body; `None` for an unknown type of the ignorable range.

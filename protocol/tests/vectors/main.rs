@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a vector that cannot be read fails the test that reads it")]
 
 mod fields;
+mod links;
 mod malformed;
 mod samples;
 

@@ -18,21 +18,21 @@ pub(crate) fn device(n: u8) -> DeviceId {
     DeviceId::from_random([n; 16])
 }
 
-fn chat() -> ChatId {
+pub(crate) fn chat() -> ChatId {
     ChatId::group(user(1), device(1), Counter(1))
 }
 
-fn session() -> SessionId {
+pub(crate) fn session() -> SessionId {
     SessionId::from_random([9; 16])
 }
 
 const INCARNATION: Incarnation = Incarnation(*b"incarnat");
 
-fn cursor(seq: u64) -> Cursor {
+pub(crate) fn cursor(seq: u64) -> Cursor {
     Cursor { incarnation: INCARNATION, seq: Seq(seq) }
 }
 
-fn admission(start: Start) -> Admission {
+pub(crate) fn admission(start: Start) -> Admission {
     Admission {
         start,
         incarnation: INCARNATION,

@@ -30,6 +30,7 @@ fn main() -> Result<()> {
     let dir = Path::new(&dir);
     let (frames, malformed) = (vectors("frames.json")?, vectors("malformed.json")?);
     write(dir, "decode_frame", [frames.clone(), vectors("grown.json")?, malformed.clone()].concat())?;
+    write(dir, "link_frame", [vectors("link.json")?, vectors("malformed_link.json")?].concat())?;
     let all = frames.concat();
     write(dir, "split_feed", [0u8, 1, 7, 16].map(|seed| [&[seed][..], &all].concat()))?;
     let rest = [vectors("malformed_events.json")?, vectors("malformed_records.json")?].concat();
