@@ -1,0 +1,52 @@
+//! A link between machines, over any stream: its opening, its heartbeat and its frames.
+//!
+//! Both ends are here, so that one test holds them together: [`open`] is the edge's, [`accept`] the
+//! router's. What comes out of either is an [`OpenLink`] that carries frames until something ends it.
+//! `LINK.md` is the law.
+#![warn(missing_docs)]
+
+mod carry;
+mod opening;
+
+pub use carry::{Incoming, OpenLink, Outgoing, Taker};
+pub use opening::{accept, open};
+use panda_protocol::DecodeError;
+
+/// Why a link did not open, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkEnd {
+    /// The connection failed or was closed by the other side.
+    #[error("the connection failed: {0}")]
+    Io(#[from] std::io::Error),
+    /// The other side sent bytes that are no frame of a link.
+    #[error("the other side sent what is no frame: {0}")]
+    Malformed(#[from] DecodeError),
+    /// The two sides have no version in common.
+    #[error("the other side speaks versions {min} to {max} of the link protocol; update the older side")]
+    Version {
+        /// The other side's lowest.
+        min: u8,
+        /// Its highest.
+        max: u8,
+    },
+    /// The other side does not know the deployment's link key.
+    #[error("the other side has another fleet secret")]
+    Stranger,
+    /// The router refused.
+    #[error("the router refused the link: {text} ({code})")]
+    Refused {
+        /// One of the protocol's error codes, or a newer one.
+        code: u16,
+        /// For a person.
+        text: String,
+    },
+    /// The opening took too long.
+    #[error("the link did not open in time")]
+    Slow,
+    /// Nothing was heard for longer than the heartbeat allows.
+    #[error("nothing was heard for too long")]
+    Silent,
+    /// This side has nothing more to send, or takes nothing more.
+    #[error("this side has closed the link")]
+    Done,
+}
