@@ -1,6 +1,6 @@
-//! Bodies and queries: sizes are checked before anything is read, and every refusal is a problem.
+//! Bodies, paths and queries: sizes are checked before anything is read, and every refusal is a problem.
 
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,9 @@ pub(crate) struct Json<T>(pub(crate) T);
 
 /// What stands behind the `?`.
 pub(crate) struct Asked<T>(pub(crate) T);
+
+/// What a path names, as text; parsed by each resource.
+pub(crate) struct InPath<T>(pub(crate) T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
@@ -47,6 +50,16 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
         query
             .map(|query| Self(query.0))
             .map_err(|error| Problem::new(ErrorCode::InvalidRequest).detail(error.body_text()))
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for InPath<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        // What is no text after its percent signs are read names nothing.
+        let named = Path::<T>::from_request_parts(parts, state).await;
+        named.map(|named| Self(named.0)).map_err(|_| Problem::new(ErrorCode::NotFound))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use panda_protocol::event::{ChatKind, Role};
@@ -12,9 +12,8 @@ use panda_protocol::link::ReadQuery;
 use panda_protocol::{ChatId, EntityId, ErrorCode, Seq, Text, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::PathId;
 use super::auth::Caller;
-use super::body::{Asked, Body, Json};
+use super::body::{Asked, Body, InPath, Json};
 use super::messages::{MessageJson, message_of};
 use super::problem::{Answer, Problem};
 use super::sending::{FIRST, IdempotencyKey, chat_id, command, read as read_parts, read_one};
@@ -148,7 +147,7 @@ pub(crate) fn too_many_members() -> Problem {
 pub(crate) async fn read<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Caller(user): Caller,
-    Path(id): PathId,
+    InPath(id): InPath<String>,
     Asked(asked): Asked<HistoryQuery>,
 ) -> Answer<Json<ChatWithMessages>> {
     let chat = chat_id(&id)?;

@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
+use panda_protocol::EntityId;
 use panda_protocol::event::Role;
 use panda_protocol::frame::{CommandBody, MembersPage};
 use panda_protocol::limits::{COMMAND_MEMBERS_MAX, PAGE_ROWS_MAX};
 use panda_protocol::link::ReadQuery;
-use panda_protocol::{EntityId, ErrorCode, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::PathId;
 use super::auth::Caller;
-use super::body::{Asked, Body, Json};
+use super::body::{Asked, Body, InPath, Json};
 use super::chats::{page_limit, role_name, too_many_members};
 use super::problem::{Answer, Problem};
 use super::sending::{Done, IdempotencyKey, chat_id, command, read_one};
-use super::users::existing;
+use super::users::{existing, one};
 use crate::Api;
 use crate::backend::Backend;
 
@@ -65,7 +64,7 @@ impl From<Done> for Json<Changed> {
 pub(crate) async fn list<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Caller(user): Caller,
-    Path(id): PathId,
+    InPath(id): InPath<String>,
     Asked(asked): Asked<MembersQuery>,
 ) -> Answer<Json<MemberList>> {
     let chat = chat_id(&id)?;
@@ -89,7 +88,7 @@ pub(crate) async fn list<B: Backend>(
 pub(crate) async fn add<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Caller(user): Caller,
-    Path(id): PathId,
+    InPath(id): InPath<String>,
     key: IdempotencyKey,
     Body(asked): Body<NewMembers>,
 ) -> Answer<Json<Changed>> {
@@ -108,16 +107,12 @@ pub(crate) async fn add<B: Backend>(
 
 pub(crate) async fn remove<B: Backend>(
     State(api): State<Arc<Api<B>>>,
-    Caller(user): Caller,
-    Path((id, member)): Path<(String, String)>,
+    caller: Caller,
+    InPath((id, member)): InPath<(String, String)>,
     key: IdempotencyKey,
 ) -> Answer<Json<Changed>> {
     let chat = chat_id(&id)?;
-    let member: UserId = if member == "me" {
-        user
-    } else {
-        existing(&api, "user", &[member]).await.map_err(|_| Problem::new(ErrorCode::NotFound))?.pop().unwrap_or(user)
-    };
+    let (user, member) = (caller.0, one(&api, caller, &member).await?);
     let body = CommandBody::RemoveMembers { members: vec![member] };
     Ok(command(&api, user, key.device(user), EntityId::from(chat), &body).await?.into())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use panda_protocol::event::{Event, EventBody, MessageFormat};
@@ -11,9 +11,8 @@ use panda_protocol::limits::TEXT_BYTES_MAX;
 use panda_protocol::{EntityId, Text};
 use serde::{Deserialize, Serialize};
 
-use super::PathId;
 use super::auth::Caller;
-use super::body::{Body, Json};
+use super::body::{Body, InPath, Json};
 use super::problem::{Answer, Problem};
 use super::sending::{IdempotencyKey, chat_id, command};
 use crate::Api;
@@ -43,7 +42,7 @@ pub(crate) struct MessageJson {
 pub(crate) async fn send<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: Caller,
-    Path(id): PathId,
+    InPath(id): InPath<String>,
     key: IdempotencyKey,
     Body(asked): Body<Message>,
 ) -> Answer<(StatusCode, Json<Sent>)> {

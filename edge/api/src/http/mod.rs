@@ -66,6 +66,3 @@ async fn websocket_on_a_used_connection() -> ([(&'static str, &'static str); 2],
         problem.detail("open a new connection whose first request is the WebSocket's"),
     )
 }
-
-/// The last id of a path, as text; parsed by each resource.
-type PathId = axum::extract::Path<String>;

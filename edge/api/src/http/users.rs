@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use panda_protocol::{ErrorCode, UserId};
 use panda_storage::cache::Profile;
@@ -10,9 +10,8 @@ use panda_storage::user_store::{PictureUrl, USERS_MAX, User, UserChange, Usernam
 use panda_storage::{Cache as _, UserStore as _};
 use serde::{Deserialize, Serialize};
 
-use super::PathId;
 use super::auth::Caller;
-use super::body::{Body, Json, nullable};
+use super::body::{Body, InPath, Json, nullable};
 use super::identity::parse_email;
 use super::problem::{Answer, Problem};
 use crate::Api;
@@ -45,7 +44,7 @@ type Tagged = ([(HeaderName, HeaderValue); 1], Json<ProfileJson>);
 pub(crate) async fn read<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: Caller,
-    Path(id): PathId,
+    InPath(id): InPath<String>,
 ) -> Answer<Tagged> {
     let id = one(&api, caller, &id).await?;
     if id == caller.0 {
@@ -67,7 +66,7 @@ pub(crate) async fn read<B: Backend>(
 pub(crate) async fn change<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: Caller,
-    Path(id): PathId,
+    InPath(id): InPath<String>,
     headers: HeaderMap,
     Body(asked): Body<ChangeJson>,
 ) -> Answer<Tagged> {
@@ -139,7 +138,7 @@ fn profile_of(user: &User) -> Profile {
 }
 
 /// A user as a path names one: an identifier, `@name`, or `me`.
-async fn one<B: Backend>(api: &Api<B>, caller: Caller, named: &str) -> Answer<UserId> {
+pub(crate) async fn one<B: Backend>(api: &Api<B>, caller: Caller, named: &str) -> Answer<UserId> {
     if named == "me" {
         return Ok(caller.0);
     }

@@ -200,6 +200,9 @@ async fn members_come_and_go_and_the_removed_read_nothing() {
     assert_eq!(remove(&bob_id).await.json()["changed"], false);
     assert_eq!(server.get(&format!("/chats/{chat}")).bearer(&bob).send().await.refusal(), (403, "not_member".into()));
     assert_eq!(remove("@nobody").await.refusal(), (404, "not_found".into()));
+    // An identifier is taken as it is: whether its user still exists is no matter of the chat's.
+    let unknown = panda_protocol::UserId::from_random([9; 16]).to_string();
+    assert_eq!(remove(&unknown).await.json()["changed"], false);
     for body in [json!({ "members": [] }), json!({ "members": [bob_id], "role": "king" })] {
         assert_eq!(
             server.post(&path).bearer(&ada).body(&body.to_string()).send().await.refusal(),

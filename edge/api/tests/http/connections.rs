@@ -66,6 +66,24 @@ async fn what_is_not_served_is_a_problem() {
     assert_eq!(server.get("/ws").send().await.refusal(), (426, "invalid_request".into()));
 }
 
+#[tokio::test]
+async fn a_method_that_is_not_served_is_told_which_are() {
+    let server = Server::start().await;
+    assert_eq!(server.delete("/login").send().await.header("allow"), Some("POST"));
+    assert_eq!(server.delete("/chats").send().await.header("allow"), Some("GET,HEAD,POST"));
+}
+
+#[tokio::test]
+async fn a_path_that_is_no_text_names_nothing() {
+    let server = Server::start().await;
+    let (_, ada) = server.user("ada").await;
+    for path in ["/user/%ff", "/chats/%ff", "/chats/%c3%28/members"] {
+        assert_eq!(server.get(path).bearer(&ada).send().await.refusal(), (404, "not_found".into()), "{path}");
+    }
+    let nobody = server.delete("/chats/%ff/members/%ff").bearer(&ada).send().await;
+    assert_eq!(nobody.refusal(), (404, "not_found".into()));
+}
+
 /// An API that is handed one end of pipes; the other ends are the clients.
 async fn piped(
     change: impl FnOnce(&mut ApiConfig),
