@@ -48,7 +48,7 @@ pub struct SessionLimits {
     pub outbox_bytes_max: usize,
     /// Chats that a session may listen to. Default and most 10,000.
     pub subscriptions_max: usize,
-    /// Commands a second, over a longer time. Default 100.
+    /// Commands a second, over a longer time, each Refresh counted as one. Default 100.
     pub commands_per_second: u32,
 }
 

@@ -30,7 +30,7 @@ pub struct EdgeMetrics {
     pub subscriptions: Gauge,
     /// Commands handed to the log.
     pub commands: Counter,
-    /// Commands refused because the sender was too fast.
+    /// Commands and Refreshes refused because the sender was too fast.
     pub rate_limited: Counter,
     /// Events that came from the routers.
     pub events: Counter,

@@ -26,13 +26,12 @@ pub(crate) struct Unanswered {
 impl<L: CommandLog> Core<L> {
     pub(super) fn command(&mut self, key: SessionKey, request: RequestId, command: CommandRequest) {
         let CommandRequest { entity, counter, after, kind_and_body, .. } = command;
-        let (now_ms, per_second) = (self.now_ms(), self.limits.commands_per_second);
+        let now_ms = self.now_ms();
+        let rate = self.take_command(key);
         let Some(member) = self.member_mut(key) else { return };
         let waiting = member.commands.iter().filter(|of| of.entity == entity && of.answer.is_none()).count();
         member.commands.push_back(Unanswered { request, entity, answer: None });
-        if let Err(retry_after_ms) = member.rate.take(per_second, now_ms) {
-            self.metrics.rate_limited.inc();
-            let rejection = Rejection { retry_after_ms, ..Rejection::new(ErrorCode::RateLimited) };
+        if let Err(rejection) = rate {
             return self.commanded(key, request, Err(rejection));
         }
         if waiting >= UNANSWERED_COMMANDS_MAX {
@@ -49,6 +48,16 @@ impl<L: CommandLog> Core<L> {
         if let Err((rejection, _)) = sent {
             self.commanded(key, request, Err(rejection));
         }
+    }
+
+    /// Takes one of the commands that the session may send now.
+    pub(super) fn take_command(&mut self, key: SessionKey) -> Result<(), Rejection> {
+        let (now_ms, per_second) = (self.now_ms(), self.limits.commands_per_second);
+        let Some(member) = self.member_mut(key) else { return Err(Rejection::new(ErrorCode::Unavailable)) };
+        member.rate.take(per_second, now_ms).map_err(|retry_after_ms| {
+            self.metrics.rate_limited.inc();
+            Rejection { retry_after_ms, ..Rejection::new(ErrorCode::RateLimited) }
+        })
     }
 
     /// A command's answer is there; it leaves once those before it did.

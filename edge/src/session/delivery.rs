@@ -224,7 +224,13 @@ impl<L: CommandLog> Core<L> {
         }
         loop {
             let Some(member) = self.member_mut(session) else { return false };
-            if member.catching_up.is_some() || member.catch_up_after_ms > now_ms {
+            if member.catching_up.is_some() || member.lagging.is_empty() {
+                return false;
+            }
+            if member.catch_up_after_ms > now_ms {
+                // Whatever woke the session before, it is looked at again when it may read.
+                let after_ms = member.catch_up_after_ms;
+                self.schedule(session, after_ms);
                 return false;
             }
             let user = member.user;

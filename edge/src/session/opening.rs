@@ -98,6 +98,10 @@ impl<L: CommandLog> Core<L> {
         right_ends_ms: u64,
         outcome: Result<Admission, Rejection>,
     ) {
+        // The session may have ended while the owner was asked: it takes no device's place any more.
+        if self.ending(key).is_some() {
+            return;
+        }
         let Some(entity) = self.member(key).map(|member| panda_protocol::EntityId::from(member.user)) else {
             return;
         };
@@ -164,9 +168,12 @@ impl<L: CommandLog> Core<L> {
 
     /// A newer token of the same user takes the older one's place.
     pub(super) fn refresh(&mut self, key: SessionKey, refresh: &panda_protocol::frame::Refresh) {
-        let now_unix_ms = self.unix_ms();
+        let (now_ms, now_unix_ms) = (self.now_ms(), self.unix_ms());
+        // A signature costs more than any other frame: it is checked within the rate of commands.
+        if let Err(rejection) = self.take_command(key) {
+            return self.refuse(key, refresh.request, rejection);
+        }
         let verified = self.keys.verify(&refresh.token, now_unix_ms / 1_000);
-        let now_ms = self.now_ms();
         let Some(member) = self.member_mut(key) else { return };
         let access = match verified {
             Ok(access) if access.user == member.user => access,

@@ -95,9 +95,14 @@ impl<L: CommandLog> Core<L> {
     pub(crate) fn insert(&mut self, handshake: Handshake) -> SessionKey {
         let now_ms = self.now_ms();
         self.next_serial = self.next_serial.wrapping_add(1);
+        // What the handshake took is taken off the Hello's time.
+        let left = handshake.deadline().saturating_duration_since(Instant::now()).as_millis();
+        let left_ms = u64::try_from(left).unwrap_or(u64::MAX);
+        let hello_timeout_ms = self.server_limits.hello_timeout_ms.min(left_ms);
+        let limits = ServerLimits { hello_timeout_ms, ..self.server_limits };
         let session = Session {
             serial: self.next_serial,
-            machine: ServerSession::new(&self.server_limits, now_ms),
+            machine: ServerSession::new(&limits, now_ms),
             outbox: Outbox::new(self.metrics.outbox_bytes.clone()),
             pages: None,
             waker: None,
@@ -280,8 +285,9 @@ impl<L: CommandLog> Core<L> {
 
     /// Opens or closes the stream for pages. Requests of a closed one are served for nobody.
     pub(crate) fn set_pages(&mut self, key: SessionKey, open: bool) {
+        let pages = open.then(|| Box::new(Outbox::new(self.metrics.outbox_bytes.clone())));
         if let Some(session) = self.session_mut(key) {
-            session.pages = open.then(Box::default);
+            session.pages = pages;
         }
     }
 

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use panda_protocol::ChatId;
 use panda_protocol::frame::{Frame, Ping, Refresh, RequestId, Subscribe, SyncEntry, Unsubscribe};
+use panda_protocol::link::{Down, Read, ReadReply, Rejection, Up};
+use panda_protocol::{ChatId, Cursor, ErrorCode, Incarnation, Seq};
+use tokio::time::Instant;
 
 use super::router::Router;
 use super::{Fixture, Pipe, UNIX_S, raw, user};
 use crate::config::SessionLimits;
-use crate::session::{SessionKey, SessionTask};
+use crate::session::{Ending, SessionKey, SessionTask};
 
 /// A session that is open.
 pub(super) fn open(fixture: &mut Fixture, router: &mut Router, byte: u8) -> SessionKey {
@@ -71,12 +73,13 @@ async fn frames_left_unread_behind_a_full_outbox_are_read_once_it_is_empty() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_is_in_the_wheel_once_however_often_it_refreshes() {
-    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let limits = SessionLimits { commands_per_second: 1_000, ..SessionLimits::default() };
+    let (mut fixture, mut router) = (Fixture::new(limits), Router::default());
     let key = open(&mut fixture, &mut router, 1);
     for request in 0..1_000 {
         let token = fixture.signer.sign(user(1), UNIX_S, 3_600).into();
         fixture.hear(key, Refresh { request: RequestId(request), token });
-        fixture.take_all(key);
+        assert!(matches!(fixture.take_all(key)[..], [Frame::Refreshed(_)]));
     }
     let mut due = Vec::new();
     for _ in 0..10 {
@@ -116,4 +119,79 @@ async fn the_last_listener_says_no_goodbye_while_an_admission_is_out() {
     fixture.core.remove(comes);
     settle(&mut fixture, &mut router);
     assert_eq!(router.forgets, 2, "of the chat and of an inbox");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_counts_as_a_command_because_a_signature_is_checked_for_it() {
+    let limits = SessionLimits { commands_per_second: 1, ..SessionLimits::default() };
+    let (mut fixture, mut router) = (Fixture::new(limits), Router::default());
+    let key = open(&mut fixture, &mut router, 1);
+    let token: panda_protocol::Text = fixture.signer.sign(user(1), UNIX_S, 3_600).into();
+    for request in 0..65 {
+        fixture.hear(key, Refresh { request: RequestId(request), token: token.clone() });
+    }
+    let took = fixture.take_all(key);
+    assert_eq!(took.iter().filter(|frame| matches!(frame, Frame::Refreshed(_))).count(), 64);
+    let Some(Frame::Error(error)) = took.last() else { panic!("{took:?}") };
+    assert_eq!((error.request, error.code), (RequestId(64), ErrorCode::RateLimited as u16));
+    assert!(error.retry_after_ms > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ended_while_its_inbox_was_asked_for_is_not_opened() {
+    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let key = fixture.connect(user(1));
+    fixture.core.end_all();
+    settle(&mut fixture, &mut router);
+    let took = fixture.take_all(key);
+    assert!(matches!(&took[..], [Frame::Bye(bye)] if bye.code == ErrorCode::Going as u16), "{took:?}");
+    assert_eq!(fixture.core.metrics.sessions.get(), 0);
+    // No Attach, which would replace a newer session, and a goodbye to what the owner noted.
+    let ups = fixture.ups();
+    assert!(matches!(ups[..], [Up::Forget { .. }]), "{ups:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_has_one_deadline_for_its_handshake_and_its_hello() {
+    let mut fixture = Fixture::new(SessionLimits::default());
+    let handshake = fixture.gate.admit([127, 0, 0, 1].into(), Instant::now()).unwrap();
+    // TLS and the upgrade took most of the time.
+    tokio::time::advance(Duration::from_secs(8)).await;
+    let key = fixture.core.insert(handshake);
+    tokio::time::advance(Duration::from_millis(2_100)).await;
+    fixture.core.turn(&mut Vec::new());
+    let ending = fixture.core.ending(key);
+    assert!(matches!(ending, Some(Ending::Bye(close)) if close.code == ErrorCode::HandshakeTimeout), "{ending:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_to_catch_up_that_failed_is_repeated_whatever_else_is_due_before() {
+    let limits = SessionLimits { heartbeat_ms: 10_000, ..SessionLimits::default() };
+    let (mut fixture, mut router) = (Fixture::new(limits), Router::default());
+    let chat = ChatId::direct(user(1), user(2));
+    router.add(chat.into(), user(1), true);
+    let key = open(&mut fixture, &mut router, 1);
+    // A Ping is due just before the repetition.
+    tokio::time::advance(Duration::from_millis(9_900)).await;
+    let cursor = Some(Cursor { incarnation: Incarnation::default(), seq: Seq(0) });
+    let entry = SyncEntry { chat, cursor, proof: Default::default() };
+    fixture.hear(key, Subscribe { request: RequestId(1), entry });
+    fixture.ups().into_iter().for_each(|up| router.take(up));
+    assert!(router.answer());
+    let admitted = router.next_down().unwrap();
+    fixture.core.arrive(vec![admitted]);
+    let read = |fixture: &mut Fixture| {
+        let mut reads =
+            fixture.ups().into_iter().filter_map(|up| if let Up::Read(read) = up { Some(read) } else { None });
+        reads.next()
+    };
+    let Some(Read { token, .. }) = read(&mut fixture) else { panic!("nothing was read") };
+    let refused = ReadReply { token, last: true, body: Err(Rejection::new(ErrorCode::Unavailable)) };
+    fixture.core.arrive(vec![Down::Read(refused)]);
+    assert!(read(&mut fixture).is_none(), "not at once");
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_millis(50)).await;
+        fixture.core.turn(&mut Vec::new());
+    }
+    assert!(read(&mut fixture).is_some());
 }
