@@ -15,6 +15,8 @@ use crate::transport::Outgoing;
 pub(crate) const SLICE_LISTENERS: usize = if cfg!(test) { 3 } else { 1_024 };
 /// Events that may wait behind slices before nothing more is taken off the link.
 const WAITING_EVENTS_MAX: usize = 4_096;
+/// The same in bytes.
+const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Events with the frames that hold them, each made when the first listener needs it.
 #[derive(Debug)]
@@ -43,7 +45,30 @@ pub(crate) struct Slices {
 #[derive(Debug, Default)]
 pub(crate) struct FanOut {
     turns: VecDeque<Slices>,
-    waiting: usize,
+    waiting: Waiting,
+}
+
+/// Events that are being served or wait behind those.
+#[derive(Debug, Default)]
+struct Waiting {
+    events: usize,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, events: &Events) {
+        self.events += events.events.len();
+        self.bytes += bytes_of(events);
+    }
+
+    fn take(&mut self, events: &Events) {
+        self.events -= events.events.len();
+        self.bytes -= bytes_of(events);
+    }
+}
+
+fn bytes_of(events: &Events) -> usize {
+    events.events.iter().map(|event| event.event.len()).sum()
 }
 
 impl FanOut {
@@ -51,7 +76,7 @@ impl FanOut {
     pub(crate) fn behind(&mut self, events: Events) -> Option<Events> {
         match self.turns.iter_mut().find(|slices| slices.entity() == events.entity) {
             Some(slices) => {
-                self.waiting += events.events.len();
+                self.waiting.add(&events);
                 slices.behind.push_back(events);
                 None
             }
@@ -61,7 +86,7 @@ impl FanOut {
 
     /// From now on the events are served in slices to the listeners in so many places.
     pub(crate) fn start(&mut self, events: Events, places: usize) {
-        self.waiting += events.events.len();
+        self.waiting.add(&events);
         self.turns.push_back(Slices { encoded: Encoded::new(events), places, behind: VecDeque::new() });
     }
 
@@ -74,7 +99,7 @@ impl FanOut {
     /// were are done with and its next events begin.
     pub(crate) fn give_back(&mut self, mut slices: Slices, places: usize) {
         if slices.places == 0 {
-            self.waiting -= slices.encoded.events.events.len();
+            self.waiting.take(&slices.encoded.events);
             let Some(events) = slices.behind.pop_front() else { return };
             slices.encoded = Encoded::new(events);
             slices.places = places;
@@ -89,12 +114,47 @@ impl FanOut {
 
     /// Whether further events may be taken off the link.
     pub(crate) const fn has_room(&self) -> bool {
-        self.waiting < WAITING_EVENTS_MAX
+        self.waiting.events < WAITING_EVENTS_MAX && self.waiting.bytes < WAITING_BYTES_MAX
     }
 }
 
 impl Slices {
     pub(crate) const fn entity(&self) -> EntityId {
         self.encoded.events.entity
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use panda_protocol::link::LinkEvent;
+    use panda_protocol::{Counter, DeviceId, Generation, Seq, UserId};
+
+    use super::*;
+
+    fn events(count: usize, bytes: usize) -> Events {
+        let chat = panda_protocol::ChatId::group(UserId::from_random([1; 16]), DeviceId::NONE, Counter(1));
+        let event = LinkEvent { seq: Seq(1), ends: None, event: Bytes::from(vec![0; bytes]) };
+        Events { generation: Generation(1), entity: chat.into(), events: vec![event; count] }
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_events_and_in_bytes() {
+        for (count, bytes, fits) in [(1, 20 * 1_024, 409), (64, 100, 63)] {
+            let mut fan_out = FanOut::default();
+            fan_out.start(events(count, bytes), 5);
+            let mut behind = 0;
+            while fan_out.has_room() {
+                assert!(fan_out.behind(events(count, bytes)).is_none());
+                behind += 1;
+            }
+            assert_eq!(behind, fits);
+            // Served to the end, nothing is counted any more.
+            while let Some(mut slices) = fan_out.next() {
+                slices.places = 0;
+                fan_out.give_back(slices, 5);
+            }
+            assert_eq!((fan_out.waiting.events, fan_out.waiting.bytes), (0, 0));
+        }
     }
 }
