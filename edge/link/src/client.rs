@@ -181,6 +181,3 @@ fn tell(arrived: Arrived<'_, LinkCaller>) {
         _ => {}
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,7 +24,7 @@ use crate::waiting::{Asked, Waiting, WaitingTable};
 pub struct LinkLimits {
     /// Commands, admissions and reads that may wait for their answers.
     pub waiting_max: usize,
-    /// Questions that may wait to go up. Goodbyes always find room: each follows a question.
+    /// Questions that may wait to go up; signals wait in half of the room. Goodbyes always find room: each follows a question.
     pub up_max: usize,
     /// How long an answer is waited for, in milliseconds.
     pub answer_timeout_ms: u64,
@@ -251,9 +251,10 @@ impl<L: CommandLog, C> Links<L, C> {
         self.waiting.len() < self.limits.waiting_max && self.up.len() < self.limits.up_max
     }
 
-    /// Sends a session's signal, or drops it if there is no room: nobody waits for it.
+    /// Sends a session's signal, or drops it: nobody waits for it. Signals find room only in the half of
+    /// what may wait, so however many there are, questions find some.
     pub fn signal(&mut self, chat: ChatId, user: UserId, kind: SignalKind, payload: Bytes) {
-        if self.up.len() < self.limits.up_max {
+        if self.up.len() < self.limits.up_max / 2 {
             self.up.push_back(Up::Signal { chat, user, kind, payload });
         }
     }
