@@ -14,7 +14,7 @@ pub enum StoreError {
     Corrupt(String),
     /// The data was written by a newer version; this one must not touch it.
     #[error(
-        "{what} has version {found}, and this program knows versions up to {known}: start a newer panda, or name another folder"
+        "{what} has version {found}, and this program knows versions up to {known}: start a newer panda, or name another folder or database"
     )]
     Newer {
         /// What was opened.

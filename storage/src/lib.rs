@@ -17,6 +17,7 @@ mod contract;
 pub mod embedded;
 pub mod error;
 pub mod event_store;
+pub mod postgres;
 pub mod user_store;
 
 pub use cache::Cache;

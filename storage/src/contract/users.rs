@@ -3,8 +3,8 @@
 use panda_protocol::{Time, UserId};
 
 use crate::user_store::{
-    ApiKey, Email, NewUser, PasswordHash, PictureUrl, SIGNING_KEYS_MAX, Scopes, SealedSigningKey, USERS_MAX,
-    UniqueField, User, UserChange, UserStore, UserStoreError, Username,
+    API_KEYS_MAX, ApiKey, Email, NewUser, PasswordHash, PictureUrl, SIGNING_KEYS_MAX, Scopes, SealedSigningKey,
+    USERS_MAX, UniqueField, User, UserChange, UserStore, UserStoreError, Username,
 };
 
 /// Runs every test on a new, empty store.
@@ -17,7 +17,10 @@ pub(crate) async fn all<S: UserStore>(make: impl AsyncFn() -> S) {
     a_change_raises_the_version_and_keeps_the_rest(make().await).await;
     a_change_of_an_older_version_is_refused(make().await).await;
     racing_registrations_of_a_name_make_one_user(make().await).await;
+    racing_bulks_of_the_same_names_agree(make().await).await;
+    racing_changes_of_one_version_apply_once(make().await).await;
     api_keys_are_found_by_digest(make().await).await;
+    racing_api_keys_stay_within_their_limit(make().await).await;
     signing_keys_are_read_newest_first(make().await).await;
 }
 
@@ -173,6 +176,85 @@ async fn racing_registrations_of_a_name_make_one_user(store: impl UserStore) {
         }
     }
     assert_eq!(made, 1);
+}
+
+/// Each names the users in another order: a store that takes them one by one in that order has two that
+/// wait for each other.
+async fn racing_bulks_of_the_same_names_agree(store: impl UserStore) {
+    const TASKS: u64 = 8;
+    const NAMES: u64 = 500;
+    for round in 0..4 {
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|task| {
+                let store = store.clone();
+                let of = move |place: u64| {
+                    let number = (place + task * 60) % NAMES;
+                    new_user(((round * TASKS) + task) * NAMES + number, &format!("user{round}-{number}"))
+                };
+                let places =
+                    if task % 2 == 0 { (0..NAMES).map(of).collect() } else { (0..NAMES).rev().map(of).collect() };
+                tokio::spawn(async move { store.ensure_users(places).await.unwrap() })
+            })
+            .collect();
+        let mut made = std::collections::HashMap::new();
+        for task in tasks {
+            for user in task.await.unwrap() {
+                assert_eq!(made.entry(user.username.key()).or_insert(user.id), &user.id);
+            }
+        }
+        assert_eq!(u64::try_from(made.len()).unwrap(), NAMES);
+    }
+}
+
+async fn racing_changes_of_one_version_apply_once(store: impl UserStore) {
+    store.create_user(new_user(1, "ada")).await.unwrap();
+    let tasks: Vec<_> = (0..10)
+        .map(|_| {
+            let store = store.clone();
+            let change = UserChange { email: Some(None), ..UserChange::default() };
+            tokio::spawn(async move { store.update_user(id(1), change, Some(1)).await })
+        })
+        .collect();
+    let mut applied = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(user) => {
+                assert_eq!(user.version, 2);
+                applied += 1;
+            }
+            Err(error) => assert!(matches!(error, UserStoreError::VersionConflict { current: 2 }), "{error}"),
+        }
+    }
+    assert_eq!(applied, 1);
+}
+
+async fn racing_api_keys_stay_within_their_limit(store: impl UserStore) {
+    let key = |number: usize| {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&number.to_be_bytes());
+        ApiKey { digest, label: "one of many".into(), scopes: Scopes::PROVISION, created: Time(1) }
+    };
+    for number in 0..API_KEYS_MAX - 4 {
+        store.add_api_key(key(number)).await.unwrap();
+    }
+    let tasks: Vec<_> = (API_KEYS_MAX - 4..API_KEYS_MAX + 4)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move { store.add_api_key(key(number)).await })
+        })
+        .collect();
+    let mut refused = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(()) => {}
+            Err(UserStoreError::TooMany(API_KEYS_MAX)) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(refused, 4);
+    assert_eq!(store.api_key_count().await.unwrap(), u64::try_from(API_KEYS_MAX).unwrap());
+    // One that is there needs no room.
+    store.add_api_key(key(0)).await.unwrap();
 }
 
 async fn api_keys_are_found_by_digest(store: impl UserStore) {

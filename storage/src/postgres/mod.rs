@@ -1,0 +1,107 @@
+//! Users in Postgres, shared by all processes of a cluster.
+//!
+//! Every call ends within [`PostgresLimits::call`]. After an error or a dropped future nothing stays
+//! locked or half done on the server; whether a write whose answer was lost happened is not known.
+//! Needs a server of its own sessions: a pooler in front of it must pool sessions, not transactions.
+
+mod config;
+mod errors;
+mod pool;
+mod queries;
+mod rows;
+mod schema;
+
+use panda_protocol::{Time, UserId};
+
+pub use self::config::{PostgresConfig, PostgresLimits};
+use self::pool::Connections;
+use crate::error::StoreError;
+use crate::user_store::{
+    ApiKey, ApiKeyDigest, Credential, NewUser, SealedSigningKey, USERS_MAX, User, UserChange, UserStore,
+    UserStoreError, Username,
+};
+
+/// The user store of a cluster. Clones share its connections.
+#[derive(Clone)]
+pub struct PostgresUsers {
+    connections: Connections,
+}
+
+impl PostgresUsers {
+    /// Connects, makes the tables if they are not there, and migrates them if they are older. Several
+    /// processes may do so at once. `now` is noted beside the migrations done.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] if a newer version migrated them; they are not touched then.
+    /// [`StoreError::Corrupt`] if the database holds something else under the same name.
+    /// [`StoreError::Unavailable`] if the server is away, or the URL or the authorities cannot be read.
+    pub async fn open(config: &PostgresConfig, now: Time) -> Result<Self, StoreError> {
+        let connections = Connections::new(config)?;
+        match schema::prepare(&connections, schema::MIGRATIONS, now).await {
+            Ok(()) => Ok(Self { connections }),
+            Err(UserStoreError::Store(error)) => Err(error),
+            Err(error) => Err(StoreError::Corrupt(error.to_string())),
+        }
+    }
+}
+
+const fn check_count(count: usize) -> Result<(), UserStoreError> {
+    if count > USERS_MAX { Err(UserStoreError::TooMany(USERS_MAX)) } else { Ok(()) }
+}
+
+impl UserStore for PostgresUsers {
+    async fn create_user(&self, user: NewUser) -> Result<User, UserStoreError> {
+        self.connections.call(async |client| queries::create_user(client, &user).await).await
+    }
+
+    async fn ensure_users(&self, users: Vec<NewUser>) -> Result<Vec<User>, UserStoreError> {
+        check_count(users.len())?;
+        self.connections.call(async |client| queries::ensure_users(client, &users).await).await
+    }
+
+    async fn users(&self, ids: Vec<UserId>) -> Result<Vec<Option<User>>, UserStoreError> {
+        check_count(ids.len())?;
+        self.connections.call(async |client| queries::users(client, &ids).await).await
+    }
+
+    async fn users_by_name(&self, names: Vec<Username>) -> Result<Vec<Option<User>>, UserStoreError> {
+        check_count(names.len())?;
+        self.connections.call(async |client| queries::users_by_name(client, &names).await).await
+    }
+
+    async fn credential(&self, name: Username) -> Result<Option<Credential>, UserStoreError> {
+        self.connections.call(async |client| queries::credential(client, &name).await).await
+    }
+
+    async fn update_user(
+        &self,
+        id: UserId,
+        change: UserChange,
+        if_version: Option<u64>,
+    ) -> Result<User, UserStoreError> {
+        self.connections.call(async |client| queries::update_user(client, id, change, if_version).await).await
+    }
+
+    async fn add_api_key(&self, key: ApiKey) -> Result<(), UserStoreError> {
+        self.connections.call(async |client| queries::add_api_key(client, &key).await).await
+    }
+
+    async fn api_key(&self, digest: ApiKeyDigest) -> Result<Option<ApiKey>, UserStoreError> {
+        self.connections.call(async |client| queries::api_key(client, digest).await).await
+    }
+
+    async fn api_key_count(&self) -> Result<u64, UserStoreError> {
+        self.connections.call(async |client| queries::api_key_count(client).await).await
+    }
+
+    async fn add_signing_key(&self, key: SealedSigningKey) -> Result<(), UserStoreError> {
+        self.connections.call(async |client| queries::add_signing_key(client, &key).await).await
+    }
+
+    async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, UserStoreError> {
+        self.connections.call(async |client| queries::signing_keys(client).await).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
