@@ -1,0 +1,6 @@
+"""`ops/cluster`: real Kafka, Cassandra, PostgreSQL and Redis (later edges and routers) as ordinary processes on one machine.
+
+Read `command_line` for the verbs, `lifecycle` for what `up` and `down` do, `process` for how a process is known again and
+why nothing else is ever signalled. Each service is one module: its configuration, its command, and how it says that it is
+ready. Python's standard library only; Linux only, because it reads /proc.
+"""

@@ -1,0 +1,153 @@
+"""The verbs of `ops/cluster` and what they print."""
+
+import argparse
+import os
+import sys
+
+from . import lifecycle, panda, state
+from .refusal import Refusal
+
+ABOUT = """\
+A whole cluster of ordinary processes on this machine: real Kafka, Cassandra, PostgreSQL and Redis, on loopback, without
+a container engine. What is missing is fetched or installed where that needs nobody's password. Its data is real (synced
+to the disk) and stays until 'down --wipe', all in one folder under /var/tmp (or the variable PANDA_CLUSTERS)."""
+
+
+def main(arguments):
+    options = parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except Refusal as refusal:
+        print(f"cluster: {refusal}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\ncluster: interrupted; 'ops/cluster down' stops what was started", file=sys.stderr)
+    return 1
+
+
+def parser():
+    top = argparse.ArgumentParser(prog="ops/cluster", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = top.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name, run, about, of_part=False):
+        command = verbs.add_parser(name, help=about, description=about)
+        command.set_defaults(run=run)
+        command.add_argument("--name", default="dev", help="which cluster (default: dev)")
+        if of_part:
+            command.add_argument("part", metavar="NAME", help="a process as 'status' names it, for example kafka-1")
+        return command
+
+    def sized(command):
+        command.add_argument("--replicas", type=int, choices=state.REPLICAS, help="brokers, and nodes of Cassandra (default: 1)")
+        command.add_argument("--first-port", type=int, metavar="N", help="the first of 100 ports (default: free ones from 20000 on)")
+
+    command = verb("up", up, "start what does not run yet and wait until it is ready")
+    sized(command)
+    command.add_argument("--edges", type=int, metavar="N", help="edges (default: 0)")
+    command.add_argument("--routers", type=int, metavar="M", help="routers (default: 0)")
+    command = verb("services", services, "start only backing services and print variables for the stores' contract tests")
+    sized(command)
+    command.add_argument("services", nargs="*", metavar="SERVICE", help=f"which: {', '.join(state.SERVICES)} (default: all)")
+    command = verb("down", down, "stop all of it, and nothing else")
+    command.add_argument("--wipe", action="store_true", help="remove its data as well")
+    verb("status", status, "a line for each process")
+    command = verb("logs", logs, "print the log of a process", of_part=True)
+    command.add_argument("-f", "--follow", action="store_true", help="and what is added to it")
+    verb("kill", kill, "kill -9 a process and all that it started", of_part=True)
+    verb("pause", pause, "make a process hang, with its connections open", of_part=True)
+    verb("resume", resume, "let a paused process go on", of_part=True)
+    verb("restart", restart, "stop a process in order if it runs, start it, wait until it is ready", of_part=True)
+    return top
+
+
+def up(options):
+    lifecycle.up(options.name, wanted(options, services=None, edges=options.edges, routers=options.routers), options.first_port)
+    return status(options)
+
+
+def services(options):
+    unknown = [name for name in options.services if name not in state.SERVICES]
+    if unknown:
+        raise Refusal(f"there is no service '{unknown[0]}'; there are {', '.join(state.SERVICES)}")
+    chosen = [name for name in state.SERVICES if name in options.services] or None
+    cluster = lifecycle.up(options.name, wanted(options, services=chosen, edges=0, routers=0), options.first_port)
+    for name in cluster.size.services:
+        print(f"PANDA_TEST_{name.upper()}={lifecycle.SERVICES[name].test_address(cluster)}")
+
+
+def wanted(options, services, edges, routers):
+    """What was asked for; None is whatever the cluster has."""
+    for what, count in (("edges", edges), ("routers", routers)):
+        if count is not None and count < 0:
+            raise Refusal(f"--{what} {count} makes no sense")
+    return {"services": services, "replicas": options.replicas, "edges": edges, "routers": routers}
+
+
+def down(options):
+    lifecycle.down(options.name, options.wipe)
+
+
+def status(options):
+    cluster = existing(options.name)
+    print(f"{'NAME':<12} {'STATE':<8} {'PID':>8} {'MEMORY':>8}  ADDRESS")
+    for part in lifecycle.parts_of(cluster):
+        process = part.process()
+        alive = process is not None and process.alive()
+        pid, memory = (process.pid, f"{process.memory_bytes() >> 20} MiB") if alive else ("-", "-")
+        print(f"{part.name:<12} {state_of(process):<8} {pid:>8} {memory:>8}  {part.address}")
+    if key := panda.admin_key(cluster):
+        print(f"admin key: {key}")
+
+
+def state_of(process):
+    if process is None:
+        return "stopped"
+    if not process.alive():
+        return "ended"  # By itself or killed: nobody stopped it in order.
+    return "paused" if process.paused() else "running"
+
+
+def logs(options):
+    part = chosen(options)
+    log = part.cluster.log(part.name)
+    if not log.exists():
+        raise Refusal(f"{part.name} has not said anything yet")
+    sys.stdout.flush()
+    os.execvp("tail", ["tail", "-n", "+1" if not options.follow else "100", *(["-F"] if options.follow else []), str(log)])
+
+
+def kill(options):
+    running(options).kill()
+
+
+def pause(options):
+    running(options).pause()
+
+
+def resume(options):
+    running(options).resume()
+
+
+def restart(options):
+    part = chosen(options)
+    lifecycle.restart(part.cluster, part)
+
+
+def existing(name):
+    cluster = state.load(name)
+    if cluster is None:
+        raise Refusal(f"there is no cluster '{name}'; 'ops/cluster up --name {name}' makes it")
+    return cluster
+
+
+def chosen(options):
+    parts = {part.name: part for part in lifecycle.parts_of(existing(options.name))}
+    if options.part not in parts:
+        raise Refusal(f"cluster '{options.name}' has no '{options.part}'; it has {', '.join(parts)}")
+    return parts[options.part]
+
+
+def running(options):
+    part = chosen(options)
+    if not part.running():
+        raise Refusal(f"{part.name} does not run; 'ops/cluster restart {part.name} --name {options.name}' starts it")
+    return part.process()

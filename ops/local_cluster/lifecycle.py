@@ -1,0 +1,151 @@
+"""What `up`, `down` and `restart` do: everything that starts or ends several processes in an order."""
+
+import shutil
+import sys
+import time
+
+from . import cassandra, kafka, panda, postgres, process, redis, state
+from .refusal import Refusal
+
+SERVICES = {"kafka": kafka, "cassandra": cassandra, "postgres": postgres, "redis": redis}
+READY_SECONDS = 180
+LOG_LINES_SHOWN = 20
+
+
+def parts_of(cluster):
+    """Every process of a cluster, in the order of their start."""
+    services = [part for name in cluster.size.services for part in SERVICES[name].parts(cluster)]
+    return services + panda.parts(cluster)
+
+
+def say(text):
+    # Not where results go: `services` prints variables for a shell.
+    print(text, file=sys.stderr, flush=True)
+
+
+def up(name, wanted, first_port):
+    """Makes the cluster if there is none, starts what does not run, waits until all of it is ready."""
+    with state.locked(name):
+        cluster = state.load(name) or make(name, wanted, first_port)
+        check_unchanged(cluster, wanted, first_port)
+        parts = parts_of(cluster)
+        absent = [part for part in parts if not part.running()]
+        if not absent:
+            say(f"cluster '{name}' runs already")
+            return cluster
+        last = cluster.first_port + state.PORTS_A_CLUSTER - 1
+        say(f"cluster '{name}' in {cluster.folder}, ports {cluster.first_port} to {last}")
+        started = time.monotonic()
+        start(absent)
+        await_all(parts, "works together with the others", lambda part: part.settled())
+        say(f"all is ready after {time.monotonic() - started:.1f} s")
+        return cluster
+
+
+def make(name, wanted, first_port):
+    size = state.Size(
+        services=wanted["services"] or list(state.SERVICES),
+        replicas=wanted["replicas"] or 1,
+        edges=wanted["edges"] or 0,
+        routers=wanted["routers"] or 0,
+    )
+    panda.check(size)
+    return state.make(name, size, first_port, lambda cluster: [at for part in parts_of(cluster) for at in part.listens()])
+
+
+def check_unchanged(cluster, wanted, first_port):
+    """A cluster keeps the size and the ports it was made with: data of another size would not fit."""
+    has = {**vars(cluster.size), "first_port": cluster.first_port}
+    for what, value in {**wanted, "first_port": first_port}.items():
+        if value is not None and value != has[what]:
+            shown = " ".join(has[what]) if what == "services" else has[what]
+            raise Refusal(
+                f"cluster '{cluster.name}' was made with {what.replace('_', '-')} {shown}; "
+                f"to change that, first run: ops/cluster down --wipe --name {cluster.name}"
+            )
+
+
+def start(parts):
+    """Starts processes side by side and waits until each serves clients."""
+    for part in parts:
+        for host, port in part.listens():
+            if state.is_taken(host, port):
+                raise Refusal(
+                    f"{host}:{port}, where {part.name} listens, is in use by another process; stop that, "
+                    f"or choose other ports with down --wipe and then up --first-port N"
+                )
+    # Everything that can be missing is found out before the first of them runs.
+    for part in parts:
+        part.prepare()
+    for part, command in [(part, part.command()) for part in parts]:
+        cluster, name = part.cluster, part.name
+        process.start(command, record=cluster.record(name), log=cluster.log(name), folder=cluster.data(name), user=part.user)
+    await_all(parts, "is ready", lambda part: part.ready())
+
+
+def await_all(parts, what, condition):
+    started = time.monotonic()
+    missing = list(parts)
+
+    def ask():
+        for part in list(missing):
+            if not part.running():
+                raise Refusal(f"{part.name} ended during the start:\n{last_lines(part)}")
+            if answers(part, condition):
+                missing.remove(part)
+                if what == "is ready":
+                    say(f"{part.name} is ready after {time.monotonic() - started:.1f} s")
+        return not missing
+
+    if not process.until(ask, READY_SECONDS):
+        names = ", ".join(part.name for part in missing)
+        raise Refusal(f"not true of {names} after {READY_SECONDS} s: {what}. Its last lines:\n{last_lines(missing[0])}")
+
+
+def answers(part, condition):
+    try:
+        return condition(part)
+    except OSError:
+        return False
+
+
+def last_lines(part):
+    lines = part.cluster.log(part.name).read_text(errors="replace").splitlines()
+    return "\n".join(f"    {line}" for line in lines[-LOG_LINES_SHOWN:])
+
+
+def stop(parts):
+    """Ends processes in order, all asked at once; whoever takes too long is killed."""
+    started = time.monotonic()
+    running = [(part, found) for part in parts if (found := part.process()) and found.alive()]
+    for part, found in running:
+        found.resume()
+        found.signal(part.stop_signal)
+    for part, found in running:
+        if not found.wait(max(0, part.stop_seconds - (time.monotonic() - started))):
+            found.kill()
+            say(f"{part.name} did not end within {part.stop_seconds} s of being asked and was killed")
+
+
+def down(name, wipe):
+    """Stops whatever runs of a cluster; with `wipe` also forgets it and its data."""
+    with state.locked(name):
+        cluster = state.load(name)
+        if cluster is None:
+            say(f"there is no cluster '{name}'")
+            return
+        started = time.monotonic()
+        parts = list(reversed(parts_of(cluster)))
+        stop(parts)
+        for part in parts:
+            cluster.record(part.name).unlink(missing_ok=True)
+        say(f"cluster '{name}' is down after {time.monotonic() - started:.1f} s")
+        if wipe:
+            shutil.rmtree(cluster.folder)
+            say(f"removed {cluster.folder}")
+
+
+def restart(cluster, part):
+    with state.locked(cluster.name):
+        stop([part])
+        start([part])
