@@ -22,6 +22,16 @@ pub(crate) struct Outbox {
     waiting: Gauge,
 }
 
+/// What a flush did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Flushed {
+    /// The transport took something.
+    pub(crate) sent: bool,
+    /// It was full before, so the peer has taken something since: a sign of its life. What a transport
+    /// with room takes is none.
+    pub(crate) peer_took: bool,
+}
+
 impl Drop for Outbox {
     fn drop(&mut self) {
         self.note(0);
@@ -61,17 +71,16 @@ impl Outbox {
         self.queue.is_empty() && !self.blocked
     }
 
-    /// Hands the transport what it takes. Returns whether it took whole frames; [`Self::is_empty`]
-    /// says whether it took all.
+    /// Hands the transport what it takes. [`Self::is_empty`] says whether it took all.
     pub(crate) fn flush(
         &mut self,
         cx: &mut Context<'_>,
         transport: &mut impl Transport,
-    ) -> Result<bool, TransportError> {
+    ) -> Result<Flushed, TransportError> {
         if self.is_empty() {
-            return Ok(false);
+            return Ok(Flushed::default());
         }
-        let before = self.queue.len();
+        let (before, was_blocked) = (self.queue.len(), self.blocked);
         self.blocked = match transport.poll_send(cx, &mut self.queue) {
             Poll::Ready(sent) => {
                 sent?;
@@ -86,6 +95,7 @@ impl Outbox {
         } else if took {
             self.note(self.queue.iter().map(Outgoing::len).sum());
         }
-        Ok(took || !self.blocked)
+        let sent = took || !self.blocked;
+        Ok(Flushed { sent, peer_took: sent && was_blocked })
     }
 }

@@ -314,13 +314,13 @@ impl<L: CommandLog> Core<L> {
         let now_ms = self.now_ms();
         let Some(session) = self.session_mut(key) else { return Ok(()) };
         let Some(outbox) = &mut session.pages else { return Ok(()) };
-        if outbox.flush(cx, transport)? {
+        if outbox.flush(cx, transport)?.peer_took {
             session.machine.alive(now_ms);
         }
         Ok(())
     }
 
-    /// Hands the transport what waits. Bytes that the peer takes are a sign of life.
+    /// Hands the transport what waits. Bytes that the peer is seen to take are a sign of life.
     pub(crate) fn flush(
         &mut self,
         key: SessionKey,
@@ -329,8 +329,11 @@ impl<L: CommandLog> Core<L> {
     ) -> Result<(), TransportError> {
         let now_ms = self.now_ms();
         let Some(session) = self.session_mut(key) else { return Ok(()) };
-        if session.outbox.flush(cx, transport)? {
+        let flushed = session.outbox.flush(cx, transport)?;
+        if flushed.sent {
             session.machine.sent(now_ms);
+        }
+        if flushed.peer_took {
             session.machine.alive(now_ms);
         }
         Ok(())

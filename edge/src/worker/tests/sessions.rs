@@ -195,3 +195,23 @@ async fn a_read_to_catch_up_that_failed_is_repeated_whatever_else_is_due_before(
     }
     assert!(read(&mut fixture).is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_transport_takes_is_a_sign_of_life_and_what_one_with_room_takes_is_none() {
+    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let (silent, slow) = (open(&mut fixture, &mut router, 1), open(&mut fixture, &mut router, 2));
+    // The slow one's peer takes nothing for almost as long as it may, and then all.
+    fixture.core.send(slow, &Ping { nonce: 1 }.into());
+    assert_eq!(fixture.take(slow, 0), []);
+    let mut due = Vec::new();
+    for _ in 0..2 {
+        tokio::time::advance(Duration::from_secs(25)).await;
+        fixture.core.turn(&mut due);
+        assert!(matches!(fixture.take_all(silent)[..], [Frame::Ping(_)]));
+    }
+    assert!(!fixture.take_all(slow).is_empty());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    fixture.core.turn(&mut due);
+    assert_eq!(fixture.core.ending(silent), Some(Ending::Bye(ErrorCode::HeartbeatTimeout.into())));
+    assert_eq!(fixture.core.ending(slow), None);
+}
