@@ -6,14 +6,20 @@
 use std::collections::VecDeque;
 
 use panda_protocol::frame::{Ack, RequestId};
-use panda_protocol::limits::UNANSWERED_COMMANDS_MAX;
+use panda_protocol::limits::{REQUESTS_IN_FLIGHT_MAX, UNANSWERED_COMMANDS_MAX};
 use panda_protocol::link::Rejection;
 use panda_protocol::session::server::CommandRequest;
 use panda_protocol::{EntityId, ErrorCode, Seq};
 use panda_storage::command_log::CommandLog;
+use smallvec::SmallVec;
 
+use super::requests::error_reply;
 use super::{SessionKey, Waiting};
 use crate::worker::Core;
+
+/// Commands of a session whose answers did not leave yet, before no more of its frames are read. Those that
+/// count as waiting are fewer; the others were refused, and wait for answers before theirs.
+pub(crate) const COMMANDS_HELD_MAX: usize = 2 * REQUESTS_IN_FLIGHT_MAX;
 
 /// A command whose answer did not leave yet.
 #[derive(Debug)]
@@ -21,6 +27,8 @@ pub(crate) struct Unanswered {
     request: RequestId,
     entity: EntityId,
     answer: Option<Result<Seq, Rejection>>,
+    /// Whether it counts as a request that waits.
+    counts: bool,
 }
 
 impl<L: CommandLog> Core<L> {
@@ -30,7 +38,7 @@ impl<L: CommandLog> Core<L> {
         let rate = self.take_command(key);
         let Some(member) = self.member_mut(key) else { return };
         let waiting = member.commands.iter().filter(|of| of.entity == entity && of.answer.is_none()).count();
-        member.commands.push_back(Unanswered { request, entity, answer: None });
+        member.commands.push_back(Unanswered { request, entity, answer: None, counts: true });
         if let Err(rejection) = rate {
             return self.commanded(key, request, Err(rejection));
         }
@@ -68,10 +76,27 @@ impl<L: CommandLog> Core<L> {
         };
         of.answer = Some(outcome);
         let entity = of.entity;
-        for (request, outcome) in take_answered(&mut member.commands, entity) {
-            match outcome {
-                Ok(seq) => self.reply(key, &Ack { request, seq }.into()),
-                Err(rejection) => self.refuse(key, request, rejection),
+        self.release_answers(key, entity);
+    }
+
+    /// Refuses a command that was never taken; the refusal leaves once the answers before it did.
+    pub(super) fn refuse_command(&mut self, key: SessionKey, request: RequestId, entity: EntityId, code: ErrorCode) {
+        let Some(member) = self.member_mut(key) else { return };
+        let answer = Some(Err(Rejection::new(code)));
+        member.commands.push_back(Unanswered { request, entity, answer, counts: false });
+        self.release_answers(key, entity);
+    }
+
+    fn release_answers(&mut self, key: SessionKey, entity: EntityId) {
+        let Some(member) = self.member_mut(key) else { return };
+        for (Unanswered { request, counts, .. }, outcome) in take_answered(&mut member.commands, entity) {
+            let frame = match outcome {
+                Ok(seq) => Ack { request, seq }.into(),
+                Err(rejection) => error_reply(request, rejection),
+            };
+            self.send(key, &frame);
+            if counts {
+                self.replied(key);
             }
         }
     }
@@ -81,15 +106,15 @@ impl<L: CommandLog> Core<L> {
 fn take_answered(
     commands: &mut VecDeque<Unanswered>,
     entity: EntityId,
-) -> smallvec::SmallVec<[(RequestId, Result<Seq, Rejection>); 4]> {
-    let mut answers = smallvec::SmallVec::new();
+) -> SmallVec<[(Unanswered, Result<Seq, Rejection>); 4]> {
+    let mut answers = SmallVec::new();
     let mut waits = false;
     commands.retain_mut(|of| {
         if of.entity != entity || waits {
             return true;
         }
         match of.answer.take() {
-            Some(answer) => answers.push((of.request, answer)),
+            Some(answer) => answers.push((Unanswered { answer: None, ..*of }, answer)),
             None => waits = true,
         }
         waits

@@ -14,6 +14,7 @@ mod task;
 use std::collections::VecDeque;
 use std::task::Waker;
 
+pub(crate) use commands::COMMANDS_HELD_MAX;
 use foldhash::HashMap;
 use panda_protocol::frame::RequestId;
 use panda_protocol::session::server::{Close, ServerSession};

@@ -46,7 +46,8 @@ impl<L: CommandLog> Core<L> {
                 self.look_at(key);
             }
             Ok(Heard::Request(request, asked)) => self.request(key, lane, request, asked),
-            Ok(Heard::Refused(request, code)) => {
+            Ok(Heard::Refused(request, Some(entity), code)) => self.refuse_command(key, request, entity, code),
+            Ok(Heard::Refused(request, None, code)) => {
                 let reply = Frame::from(ErrorReply::new(request, code));
                 self.queue_on(key, lane, Outgoing::new(&reply.to_bytes()));
             }
@@ -276,11 +277,14 @@ impl<L: CommandLog> Core<L> {
 
     /// Refuses a request that waits, where it came from.
     pub(super) fn refuse_on(&mut self, key: SessionKey, lane: Lane, request: RequestId, rejection: Rejection) {
-        let Rejection { code, retry_after_ms, details } = rejection;
-        let reply = ErrorReply { details, ..ErrorReply::new(request, code).retry_after_ms(retry_after_ms) };
-        self.queue_on(key, lane, Outgoing::new(&Frame::from(reply).to_bytes()));
+        self.queue_on(key, lane, Outgoing::new(&error_reply(request, rejection).to_bytes()));
         self.replied(key);
     }
+}
+
+pub(super) fn error_reply(request: RequestId, rejection: Rejection) -> Frame {
+    let Rejection { code, retry_after_ms, details } = rejection;
+    ErrorReply { details, ..ErrorReply::new(request, code).retry_after_ms(retry_after_ms) }.into()
 }
 
 /// Takes a Sync out whose every chat was answered. Without any under way nothing is held.

@@ -28,7 +28,7 @@ use crate::config::SessionLimits;
 use crate::fan_out::FanOut;
 use crate::metrics::EdgeMetrics;
 use crate::outbox::Outbox;
-use crate::session::{Ending, Lane, Member, Session, SessionKey, Waiting};
+use crate::session::{COMMANDS_HELD_MAX, Ending, Lane, Member, Session, SessionKey, Waiting};
 use crate::subscriptions::Subscriptions;
 use crate::transport::{Outgoing, Transport, TransportError};
 
@@ -257,7 +257,9 @@ impl<L: CommandLog> Core<L> {
     /// was asked for as may be.
     pub(crate) fn wants_frames(&self, key: SessionKey) -> Option<usize> {
         let session = self.session(key)?;
-        let asks = session.member.as_ref().is_some_and(|member| member.admissions >= ADMISSIONS_OUT_MAX);
+        let asks = session.member.as_ref().is_some_and(|member| {
+            member.admissions >= ADMISSIONS_OUT_MAX || member.commands.len() >= COMMANDS_HELD_MAX
+        });
         if session.ending.is_some() || asks || session.outbox.bytes() > self.limits.outbox_bytes_max / 2 {
             return None;
         }

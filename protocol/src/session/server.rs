@@ -128,8 +128,9 @@ pub enum Heard {
     Hello(Hello),
     /// Serve it, reply once, and say [`ServerSession::replied`].
     Request(RequestId, Request),
-    /// Refuse it at once with this code; it does not count as waiting.
-    Refused(RequestId, ErrorCode),
+    /// Refuse it with this code; it does not count as waiting. A command's refusal names its entity, because
+    /// it must not overtake the answers to earlier commands of it.
+    Refused(RequestId, Option<EntityId>, ErrorCode),
     /// Pass it on if the session listens to the chat.
     Signal(Signal),
     /// Send this frame.
@@ -266,8 +267,10 @@ impl ServerSession {
         let kind_and_body = input.take_rest();
         let body = match CommandBody::decode(&mut Reader::new(kind_and_body.clone())) {
             Ok(body) => body,
-            Err(DecodeError::TooLarge) => return Ok(Heard::Refused(request, ErrorCode::TooLarge)),
-            Err(DecodeError::UnknownVersion) => return Ok(Heard::Refused(request, ErrorCode::InvalidRequest)),
+            Err(DecodeError::TooLarge) => return Ok(Heard::Refused(request, Some(entity), ErrorCode::TooLarge)),
+            Err(DecodeError::UnknownVersion) => {
+                return Ok(Heard::Refused(request, Some(entity), ErrorCode::InvalidRequest));
+            }
             Err(error) => return Err(error.into()),
         };
         let command = CommandRequest { entity, counter, after, body, kind_and_body };
@@ -276,7 +279,11 @@ impl ServerSession {
 
     fn request(&mut self, limits: &ServerLimits, request: RequestId, asked: Request) -> Heard {
         if self.in_flight >= limits.requests_in_flight_max {
-            return Heard::Refused(request, ErrorCode::TooManyInFlight);
+            let entity = match &asked {
+                Request::Command(command) => Some(command.entity),
+                _ => None,
+            };
+            return Heard::Refused(request, entity, ErrorCode::TooManyInFlight);
         }
         self.in_flight += 1;
         Heard::Request(request, asked)

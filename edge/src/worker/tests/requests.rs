@@ -11,7 +11,7 @@ use panda_protocol::event::{MessageFormat, peek_seq};
 use panda_protocol::frame::{
     Ack, Command, CommandBody, Direction, Frame, Page, Ping, RequestId, Signal, SignalKind, Sync, SyncEntry,
 };
-use panda_protocol::limits::UNANSWERED_COMMANDS_MAX;
+use panda_protocol::limits::{TEXT_BYTES_MAX, UNANSWERED_COMMANDS_MAX};
 use panda_protocol::link::{Answer, Down, Outcome, Up};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Generation, Seq};
 
@@ -19,7 +19,7 @@ use super::router::Router;
 use super::sessions::{open, settle, subscribe};
 use super::{Fixture, Pipe, raw, user};
 use crate::config::SessionLimits;
-use crate::session::SessionTask;
+use crate::session::{COMMANDS_HELD_MAX, SessionTask};
 
 /// A chat of user 1 with so many events of 8 KiB.
 fn long_chat(router: &mut Router, events: usize) -> EntityId {
@@ -113,6 +113,35 @@ async fn a_chats_65th_unanswered_command_is_refused_and_another_chats_is_not() {
     // There is room again.
     fixture.hear(key, send(65, one));
     assert_eq!(fixture.core.metrics.commands.get() - before, 66);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_refusal_of_a_command_overtakes_no_answer_and_no_more_are_read_than_may_be_held() {
+    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let key = open(&mut fixture, &mut router, 1);
+    let chat = ChatId::direct(user(1), user(2)).into();
+    fixture.hear(key, send(1, chat));
+    let text = "x".repeat(TEXT_BYTES_MAX + 1).into();
+    let too_large = CommandBody::Send { format: MessageFormat::Text, text };
+    let mut last = 1;
+    while fixture.core.wants_frames(key).is_some() {
+        last += 1;
+        fixture.hear(key, Command { body: too_large.clone(), ..send(last, chat) });
+    }
+    assert_eq!(last, COMMANDS_HELD_MAX as u64);
+    assert_eq!(fixture.core.session(key).unwrap().machine.in_flight(), 1, "what is refused does not wait");
+    assert_eq!(fixture.take_all(key), []);
+    let answer = Answer { token: 2, generation: Generation(1), outcome: Outcome::Applied(Seq(9)) };
+    fixture.core.arrive(vec![Down::Answer(answer)]);
+    let took = fixture.take_all(key);
+    assert_eq!(took[0], Frame::Ack(Ack { request: RequestId(1), seq: Seq(9) }));
+    for (request, frame) in (2..=last).zip(&took[1..]) {
+        let Frame::Error(error) = frame else { panic!("{frame:?}") };
+        assert_eq!((error.request, error.code), (RequestId(request), ErrorCode::TooLarge as u16));
+    }
+    assert_eq!(took.len() as u64, last);
+    assert_eq!(fixture.core.session(key).unwrap().machine.in_flight(), 0);
+    assert!(fixture.core.wants_frames(key).is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -108,7 +108,7 @@ fn a_request_above_the_limit_is_refused_and_does_not_count() {
         let heard = session.hear(&LIMITS, raw(subscribe(request)), 0);
         assert!(matches!(heard, Ok(Heard::Request(id, Request::Subscribe(_))) if id == RequestId(request)));
     }
-    let refused = Ok(Heard::Refused(RequestId(4), ErrorCode::TooManyInFlight));
+    let refused = Ok(Heard::Refused(RequestId(4), None, ErrorCode::TooManyInFlight));
     assert_eq!(session.hear(&LIMITS, raw(subscribe(4)), 0), refused);
     session.replied();
     assert!(matches!(session.hear(&LIMITS, raw(subscribe(5)), 0), Ok(Heard::Request(..))));
@@ -147,7 +147,7 @@ fn a_name_above_its_limit_fails_the_request_and_a_broken_one_the_session() {
     let mut long = head(0x07);
     long.bytes(&[b'x'; 60 * 1024]);
     let long = RawFrame { kind: 0x10, body: long.freeze() };
-    let refused = |code| Ok(Heard::Refused(RequestId(3), code));
+    let refused = |code| Ok(Heard::Refused(RequestId(3), Some(chat().into()), code));
     assert_eq!(opened().hear(&LIMITS, long, 0), refused(ErrorCode::TooLarge));
 
     let unknown = RawFrame { kind: 0x10, body: head(0x3f).freeze() };
