@@ -2,9 +2,12 @@
 //! the same server, and miss nothing.
 #![expect(clippy::unwrap_used, reason = "what cannot be had fails the test that needs it")]
 
+mod floods;
 mod frames;
+mod handshakes;
 mod opening;
 mod raw;
 mod scene;
+mod slow;
 #[path = "../support/mod.rs"]
 mod support;

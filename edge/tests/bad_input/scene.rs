@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use panda_client::{TransportKind, Update};
 use panda_edge::{EdgeConfig, EdgeMetrics};
-use panda_protocol::{ChatId, EntityId, Text};
+use panda_protocol::{ChatId, EntityId, Text, UserId};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -38,8 +38,13 @@ impl Scene {
     }
 
     pub(crate) async fn on(server: Server) -> Self {
-        let ada = server.join(user(), TransportKind::WebSocket).await;
-        let ben = server.join(user(), TransportKind::Quic).await;
+        Self::over(server, TRANSPORTS).await
+    }
+
+    /// With bystanders who came over these transports.
+    pub(crate) async fn over(server: Server, [one, other]: [TransportKind; 2]) -> Self {
+        let ada = server.join(user(), one).await;
+        let ben = server.join(user(), other).await;
         let (chat, _) = ada.client.create_group("bystanders".into(), vec![ben.user]).await.unwrap();
         ben.client.subscribe(chat, None).await.unwrap();
         let (said, heard) = watch::channel(0);
@@ -82,7 +87,12 @@ impl Scene {
 
     /// Opens a session of a new user.
     pub(crate) async fn open(&self, transport: TransportKind) -> Raw {
-        Raw::open(&self.server, transport, user()).await
+        self.open_as(transport, user()).await
+    }
+
+    /// Opens another session of a user.
+    pub(crate) async fn open_as(&self, transport: TransportKind, user: UserId) -> Raw {
+        Raw::open(&self.server, transport, user).await
     }
 }
 

@@ -119,6 +119,11 @@ impl Server {
         person
     }
 
+    /// Chats and inboxes in the router's memory.
+    pub(crate) fn resident(&self) -> i64 {
+        self.router.metrics().resident.get()
+    }
+
     pub(crate) fn start_with(&self, token: Text) -> (Client, Updates) {
         let device = DeviceId::from_random(rand::random());
         panda_client::start(self.connector.clone(), ClientConfig::new(TransportKind::WebSocket, device, token))

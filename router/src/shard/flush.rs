@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use panda_protocol::{EntityId, Time};
+use panda_protocol::{EntityId, Seq, Time};
 use panda_storage::StateRow;
 
 use super::{Output, Shard};
@@ -95,15 +95,17 @@ impl Shard {
         Self::shed_rows(entity, rows_max);
     }
 
-    /// Unstored rows are never forgotten; what is loaded again costs a read.
+    /// Unstored rows are never forgotten; what is loaded again costs a read. What does not exist is not
+    /// kept at all: who asks for a million chats that are not there costs no memory.
     fn forget_idle(&mut self) {
         let crowded = self.entities.len() > self.limits.entities_max;
         let now = self.now;
         self.entities.retain(|_, entity| {
             let idle_us = now.0.saturating_sub(entity.used.0);
+            let exists = entity.released.0 > Seq(0);
             let forget = entity.is_quiet()
                 && !entity.poisoned
-                && (idle_us >= FORGET_AFTER_US || (crowded && idle_us >= 1_000_000));
+                && (!exists || idle_us >= FORGET_AFTER_US || (crowded && idle_us >= 1_000_000));
             !forget
         });
     }
