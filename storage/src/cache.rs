@@ -12,6 +12,8 @@ use crate::user_store::{PictureUrl, Username};
 
 /// Users whose presence is asked for in one call.
 pub const PRESENCE_USERS_MAX: usize = 1_000;
+/// Edges whose statements about one user are kept.
+pub const EDGES_MAX: usize = 16;
 /// Bytes of the key of a rate limit.
 pub const RATE_KEY_BYTES_MAX: usize = 128;
 
@@ -52,6 +54,9 @@ pub struct RateLimit {
 pub struct CacheUnavailable(pub String);
 
 /// Profiles, presence and shared rate limits.
+///
+/// `now` is the caller's time. A cache that several processes share goes by one clock of its own instead,
+/// so that it does not matter how theirs differ.
 pub trait Cache: Clone + Send + Sync + 'static {
     /// A user's profile, if it is cached and was filled less than a minute before `now`.
     ///
@@ -63,14 +68,31 @@ pub trait Cache: Clone + Send + Sync + 'static {
         now: Time,
     ) -> impl Future<Output = Result<Option<Profile>, CacheUnavailable>> + Send;
 
-    /// Caches a profile, unless a newer version of it is cached.
+    /// Caches a profile, unless a newer version of it is known: cached now, cached before, or named by
+    /// [`Self::invalidate_profile`].
     ///
     /// # Errors
     /// [`CacheUnavailable`].
     fn fill_profile(&self, profile: Profile, now: Time) -> impl Future<Output = Result<(), CacheUnavailable>> + Send;
 
+    /// Forgets a profile that is older than `version`, and remembers for [`PROFILE_VERSION_TTL`] that older
+    /// ones are: nobody who reads after this sees one, whoever fills it in. For the version of a row that
+    /// was changed; [`u64::MAX`] where it is not known whether a change happened, which leaves the profile
+    /// out of the cache for that time.
+    ///
+    /// # Errors
+    /// [`CacheUnavailable`]: older ones may be seen yet. It goes on being tried until nothing that was
+    /// filled before is believed any longer.
+    fn invalidate_profile(
+        &self,
+        user: UserId,
+        version: u64,
+        now: Time,
+    ) -> impl Future<Output = Result<(), CacheUnavailable>> + Send;
+
     /// States how many sessions of a user an edge has now. It holds for two minutes unless it is
-    /// stated again, so that a killed edge keeps nobody online.
+    /// stated again, so that a killed edge keeps nobody online. Of more than [`EDGES_MAX`] edges, the
+    /// statement that lapses first is forgotten.
     ///
     /// # Errors
     /// [`CacheUnavailable`].
@@ -82,7 +104,8 @@ pub trait Cache: Clone + Send + Sync + 'static {
         now: Time,
     ) -> impl Future<Output = Result<(), CacheUnavailable>> + Send;
 
-    /// Whether users are there, in the order asked for; at most the first [`PRESENCE_USERS_MAX`].
+    /// Whether users are there, in the order asked for; at most the first [`PRESENCE_USERS_MAX`]. When a
+    /// user was seen is forgotten after [`SEEN_TTL`], or before.
     ///
     /// # Errors
     /// [`CacheUnavailable`].
@@ -107,5 +130,10 @@ pub trait Cache: Clone + Send + Sync + 'static {
 
 /// How long a filled profile is believed.
 pub const PROFILE_TTL: Duration = Duration::from_secs(60);
+/// How long it is remembered, at least, which version of a profile is the newest known, unless the cache is
+/// lost. Longer than anybody takes between reading a row and filling it in.
+pub const PROFILE_VERSION_TTL: Duration = Duration::from_secs(600);
 /// How long a statement of sessions holds.
 pub const SESSIONS_TTL: Duration = Duration::from_secs(120);
+/// How long it is remembered when a user was last seen, unless the cache is lost.
+pub const SEEN_TTL: Duration = Duration::from_secs(7 * 24 * 3_600);

@@ -18,6 +18,7 @@ pub mod embedded;
 pub mod error;
 pub mod event_store;
 pub mod postgres;
+pub mod redis;
 pub mod user_store;
 
 pub use cache::Cache;

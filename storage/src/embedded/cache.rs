@@ -9,12 +9,9 @@ use panda_protocol::{Time, UserId};
 use parking_lot::Mutex;
 
 use crate::cache::{
-    Cache, CacheUnavailable, PRESENCE_USERS_MAX, PROFILE_TTL, Presence, Profile, RATE_KEY_BYTES_MAX, RateLimit,
-    SESSIONS_TTL,
+    Cache, CacheUnavailable, EDGES_MAX, PRESENCE_USERS_MAX, PROFILE_TTL, Presence, Profile, RATE_KEY_BYTES_MAX,
+    RateLimit, SESSIONS_TTL,
 };
-
-/// Edges whose statements about one user are kept; a further one replaces the oldest.
-const EDGES_MAX: usize = 16;
 
 /// A cache in memory; clones share it.
 #[derive(Clone)]
@@ -24,14 +21,15 @@ pub struct MemoryCache {
 
 /// No lock is held while another is taken.
 struct Maps {
-    profiles: Mutex<LruCache<UserId, Filled>>,
+    profiles: Mutex<LruCache<UserId, Known>>,
     presence: Mutex<LruCache<UserId, Sessions>>,
     rates: Mutex<LruCache<Box<[u8]>, Window>>,
 }
 
-struct Filled {
-    profile: Profile,
-    until: Time,
+/// The newest version that is known of a profile, and the profile until it is believed no longer.
+struct Known {
+    version: u64,
+    filled: Option<(Profile, Time)>,
 }
 
 #[derive(Default)]
@@ -61,15 +59,25 @@ impl MemoryCache {
 impl Cache for MemoryCache {
     async fn profile(&self, user: UserId, now: Time) -> Result<Option<Profile>, CacheUnavailable> {
         let mut profiles = self.maps.profiles.lock();
-        Ok(profiles.get(&user).filter(|filled| now < filled.until).map(|filled| filled.profile.clone()))
+        let filled = profiles.get(&user).and_then(|known| known.filled.as_ref());
+        Ok(filled.filter(|(_, until)| now < *until).map(|(profile, _)| profile.clone()))
     }
 
     async fn fill_profile(&self, profile: Profile, now: Time) -> Result<(), CacheUnavailable> {
         let mut profiles = self.maps.profiles.lock();
         // The version decides even when the newer one is no longer believed: what is read next then
         // comes from the store and not from a slower reader's older row.
-        if profiles.peek(&profile.id).is_none_or(|filled| filled.profile.version <= profile.version) {
-            profiles.put(profile.id, Filled { profile, until: after(now, PROFILE_TTL) });
+        if profiles.peek(&profile.id).is_none_or(|known| known.version <= profile.version) {
+            let version = profile.version;
+            profiles.put(profile.id, Known { version, filled: Some((profile, after(now, PROFILE_TTL))) });
+        }
+        Ok(())
+    }
+
+    async fn invalidate_profile(&self, user: UserId, version: u64, _now: Time) -> Result<(), CacheUnavailable> {
+        let mut profiles = self.maps.profiles.lock();
+        if profiles.get(&user).is_none_or(|known| known.version < version) {
+            profiles.put(user, Known { version, filled: None });
         }
         Ok(())
     }
@@ -139,7 +147,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_memory_cache_keeps_the_contract() {
-        contract::cache::all(|| cache(1_000)).await;
+        contract::cache::all(async || cache(1_000)).await;
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use panda_protocol::{ErrorCode, UserId};
 use panda_storage::cache::Profile;
 use panda_storage::user_store::{PictureUrl, USERS_MAX, User, UserChange, Username};
-use panda_storage::{Cache as _, UserStore as _};
+use panda_storage::{Cache as _, UserStore as _, UserStoreError};
 use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
@@ -83,7 +83,11 @@ pub(crate) async fn change<B: Backend>(
     let picture = asked.picture.map(|url| url.as_deref().map(PictureUrl::parse).transpose()).transpose();
     let picture = picture.map_err(|error| Problem::of_field("picture", error))?;
     let change = UserChange { username, email, picture };
-    let user = api.parts.users.update_user(caller.0, change, version_asked(&headers)?).await?;
+    let changed = api.parts.users.update_user(caller.0, change, version_asked(&headers)?).await;
+    if let Some(version) = newest_version(&changed) {
+        invalidate(&api, caller.0, version).await;
+    }
+    let user = changed?;
     fill(&api, &user).await;
     Ok(own(&user))
 }
@@ -125,6 +129,22 @@ async fn profile<B: Backend>(api: &Api<B>, id: UserId) -> Answer<Profile> {
         api.parts.users.users(vec![id]).await?.pop().flatten().ok_or_else(|| Problem::new(ErrorCode::NotFound))?;
     fill(api, &user).await;
     Ok(profile_of(&user))
+}
+
+/// Which version of a profile everybody is to see after a change; none if nothing changed. A store that
+/// failed may have made the change.
+fn newest_version(changed: &Result<User, UserStoreError>) -> Option<u64> {
+    match changed {
+        Ok(user) => Some(user.version),
+        Err(UserStoreError::Store(_)) => Some(u64::MAX),
+        Err(_) => None,
+    }
+}
+
+async fn invalidate<B: Backend>(api: &Api<B>, id: UserId, version: u64) {
+    if let Err(error) = api.parts.cache.invalidate_profile(id, version, api.now()).await {
+        tracing::debug!(%error, "a changed profile may be cached yet");
+    }
 }
 
 async fn fill<B: Backend>(api: &Api<B>, user: &User) {
@@ -179,4 +199,28 @@ pub(crate) async fn existing<B: Backend>(api: &Api<B>, field: &'static str, name
 /// As much of a text as an answer repeats.
 fn shortened(text: &str) -> &str {
     text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use panda_protocol::Time;
+    use panda_storage::StoreError;
+
+    use super::*;
+
+    #[test]
+    fn a_change_that_may_have_happened_is_kept_out_of_the_cache() {
+        let user = User {
+            id: UserId::from_random([1; 16]),
+            username: Username::parse("ada").unwrap(),
+            email: None,
+            picture: None,
+            version: 7,
+            created: Time(1),
+        };
+        assert_eq!(newest_version(&Ok(user)), Some(7));
+        let lost = UserStoreError::Store(StoreError::Unavailable("no answer".into()));
+        assert_eq!(newest_version(&Err(lost)), Some(u64::MAX));
+        assert_eq!(newest_version(&Err(UserStoreError::VersionConflict { current: 8 })), None);
+    }
 }

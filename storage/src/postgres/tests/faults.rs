@@ -56,7 +56,7 @@ async fn poll_times<F: Future>(mut future: Pin<Box<F>>, times: usize) -> bool {
 #[tokio::test]
 async fn a_change_that_is_dropped_anywhere_happens_wholly_or_not_and_blocks_nobody() {
     with_database(async |server, url| {
-        let store = open_one(url, PostgresLimits::default()).await;
+        let store = open_one(url, patient()).await;
         let user = store.create_user(new_user(1, "ada")).await.unwrap();
         let (mut version, mut dropped) = (user.version, 0);
         for times in (0..).step_by(3) {
@@ -81,7 +81,7 @@ async fn a_change_that_is_dropped_anywhere_happens_wholly_or_not_and_blocks_nobo
 #[tokio::test]
 async fn a_connection_whose_transaction_was_dropped_is_never_lent_again() {
     with_database(async |_, url| {
-        let store = open_one(url, PostgresLimits::default()).await;
+        let store = open_one(url, patient()).await;
         let user = store.create_user(new_user(1, "ada")).await.unwrap();
         let before = backend(&store).await;
         assert_eq!(backend(&store).await, before);
@@ -110,7 +110,7 @@ async fn a_connection_whose_transaction_was_dropped_is_never_lent_again() {
 #[tokio::test]
 async fn a_refusal_costs_no_connection() {
     with_database(async |_, url| {
-        let store = open_one(url, PostgresLimits::default()).await;
+        let store = open_one(url, patient()).await;
         store.create_user(new_user(1, "ada")).await.unwrap();
         let eve = store.create_user(new_user(2, "eve")).await.unwrap();
         let before = backend(&store).await;
@@ -128,7 +128,7 @@ async fn a_refusal_costs_no_connection() {
 async fn who_finds_all_connections_in_use_waits_a_stated_time() {
     with_database(async |_, url| {
         let wait = Duration::from_millis(50);
-        let store = open_one(url, PostgresLimits { wait, ..PostgresLimits::default() }).await;
+        let store = open_one(url, PostgresLimits { wait, ..patient() }).await;
         let (release, released) = oneshot::channel::<()>();
         let (lent, is_lent) = oneshot::channel();
         let connections = store.connections.clone();
@@ -154,8 +154,7 @@ async fn who_finds_all_connections_in_use_waits_a_stated_time() {
 #[tokio::test]
 async fn more_than_the_limit_of_waiting_calls_are_refused_at_once() {
     with_database(async |_, url| {
-        let limits = PostgresLimits { wait: GUARD, call: GUARD, ..PostgresLimits::default() };
-        let store = open_one(url, limits).await;
+        let store = open_one(url, patient()).await;
         let ada = || store.credential(Username::parse("ada").unwrap());
         let mut holder = Box::pin(store.connections.call(async |_| {
             pending::<()>().await;
@@ -178,14 +177,11 @@ async fn more_than_the_limit_of_waiting_calls_are_refused_at_once() {
 #[tokio::test]
 async fn the_server_ends_a_statement_that_takes_too_long_and_a_wait_for_a_lock() {
     with_database(async |server, url| {
-        let limits = PostgresLimits {
-            statement: Duration::from_millis(200),
-            lock: Duration::from_millis(50),
-            call: GUARD,
-            ..PostgresLimits::default()
-        };
-        let store = open_one(url, limits).await;
-        let user = store.create_user(new_user(1, "ada")).await.unwrap();
+        let user = open(url).await.create_user(new_user(1, "ada")).await.unwrap();
+        let limits =
+            PostgresLimits { statement: Duration::from_millis(400), lock: Duration::from_millis(50), ..patient() };
+        let config = PostgresConfig { connections_max: 1, limits, ..PostgresConfig::new(url) };
+        let store = PostgresUsers { connections: Connections::new(&config).unwrap() };
         let slow =
             async |client: &mut deadpool_postgres::Client| Ok(client.batch_execute("SELECT pg_sleep(600)").await?);
         let ended = store.connections.call(slow).await;
@@ -199,7 +195,9 @@ async fn the_server_ends_a_statement_that_takes_too_long_and_a_wait_for_a_lock()
             "{blocked:?}"
         );
         transaction.rollback().await.unwrap();
-        assert_eq!(store.update_user(user.id, UserChange::default(), None).await.unwrap().version, 2);
+        // Nothing of what was ended is left.
+        let other = open(url).await;
+        assert_eq!(other.update_user(user.id, UserChange::default(), None).await.unwrap().version, 2);
     })
     .await;
 }
@@ -244,7 +242,7 @@ async fn behind_proxy(server: &TestServer, url: &str, limits: PostgresLimits) ->
 #[tokio::test]
 async fn a_server_that_is_gone_is_unavailable_and_back_when_it_is_back() {
     with_database(async |server, url| {
-        let (proxy, store, user) = behind_proxy(server, url, PostgresLimits::default()).await;
+        let (proxy, store, user) = behind_proxy(server, url, patient()).await;
         proxy.cut();
         for _ in 0..3 {
             let failed = tokio::time::timeout(GUARD, store.users(vec![user.id])).await.unwrap();
@@ -260,9 +258,9 @@ async fn a_server_that_is_gone_is_unavailable_and_back_when_it_is_back() {
 async fn a_server_that_says_nothing_costs_a_call_its_time_and_no_more() {
     with_database(async |server, url| {
         let call = Duration::from_millis(200);
-        let (proxy, store, user) = behind_proxy(server, url, PostgresLimits::default()).await;
+        let (proxy, store, user) = behind_proxy(server, url, patient()).await;
         drop(store);
-        let limits = PostgresLimits { call, connect: call, ..PostgresLimits::default() };
+        let limits = PostgresLimits { call, connect: call, ..patient() };
         let config = PostgresConfig { limits, ..PostgresConfig::new(server.url_at(proxy.address, database_of(url))) };
         let store = PostgresUsers { connections: Connections::new(&config).unwrap() };
         let mut tries = 0;

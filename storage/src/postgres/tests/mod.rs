@@ -26,15 +26,14 @@ fn new_user(byte: u8, username: &str) -> NewUser {
     }
 }
 
-async fn open(url: &str) -> PostgresUsers {
-    PostgresUsers::open(&PostgresConfig::new(url), NOW).await.unwrap()
+/// Limits that no busy machine reaches.
+fn patient() -> PostgresLimits {
+    let long = Duration::from_secs(300);
+    PostgresLimits { wait: long, connect: long, statement: long, lock: long, call: long }
 }
 
-/// Opens a store whose limits no busy machine reaches.
-async fn open_patient(url: &str) -> PostgresUsers {
-    let long = Duration::from_secs(300);
-    let limits = PostgresLimits { wait: long, connect: long, statement: long, lock: long, call: long };
-    PostgresUsers::open(&PostgresConfig { limits, ..PostgresConfig::new(url) }, NOW).await.unwrap()
+async fn open(url: &str) -> PostgresUsers {
+    PostgresUsers::open(&PostgresConfig { limits: patient(), ..PostgresConfig::new(url) }, NOW).await.unwrap()
 }
 
 fn is_unavailable<T>(result: &Result<T, UserStoreError>) -> bool {
@@ -47,7 +46,7 @@ async fn the_store_in_postgres_keeps_the_contract() {
     let databases = std::cell::RefCell::new(Vec::new());
     contract::users::all(async || {
         let database = server.create_database().await;
-        let store = open_patient(&server.url_of(&database)).await;
+        let store = open(&server.url_of(&database)).await;
         databases.borrow_mut().push(database);
         store
     })
