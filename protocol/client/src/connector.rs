@@ -3,7 +3,10 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
 use tokio_tungstenite::tungstenite;
@@ -11,6 +14,11 @@ use tokio_tungstenite::tungstenite;
 use crate::config::TransportKind;
 use crate::discovery::{QuicTarget, Target, host_of};
 use crate::wire::{Stream, Wire, quic, websocket};
+
+/// Addresses of a name that are tried.
+const ADDRESSES_MAX: usize = 8;
+/// How long an address may be silent before the next one is tried beside it (RFC 8305).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -118,13 +126,16 @@ impl Connector {
 
     async fn connect_quic(&self, address: &str) -> Result<Wire, ConnectError> {
         let (target, config) = self.shared.quic.as_ref().ok_or(ConnectError::NotOffered(TransportKind::Quic))?;
-        let remote = if address.is_empty() {
-            first(lookup_host((target.host.as_str(), target.port)).await?, &target.host)?
+        let (name, remotes): (_, Vec<SocketAddr>) = if address.is_empty() {
+            (target.host.as_str(), lookup_host((target.host.as_str(), target.port)).await?.collect())
         } else {
-            first(lookup_host(address).await?, address)?
+            (address, lookup_host(address).await?.collect())
         };
-        let endpoint = self.endpoint(remote)?;
-        let connection = endpoint.connect_with(config.clone(), remote, &target.host)?.await?;
+        let dial = async |remote| {
+            let connecting = self.endpoint(remote)?.connect_with(config.clone(), remote, &target.host)?;
+            Ok::<_, ConnectError>(connecting.await?)
+        };
+        let connection = first_to_answer(remotes.into_iter().take(ADDRESSES_MAX).map(dial), name).await?;
         quic::Channel::open(connection).await.map(|channel| Wire::Quic(Box::new(channel)))
     }
 
@@ -142,8 +153,29 @@ impl Connector {
     }
 }
 
-fn first(mut addresses: impl Iterator<Item = SocketAddr>, name: &str) -> Result<SocketAddr, ConnectError> {
-    addresses.next().ok_or_else(|| ConnectError::NoAddress(name.to_owned()))
+/// Begins one dial after the other, the next when the last one failed or had its time for itself, and
+/// gives the first that comes about. Over UDP nobody says that an address is not served.
+async fn first_to_answer<T>(
+    dials: impl Iterator<Item = impl Future<Output = Result<T, ConnectError>>>,
+    name: &str,
+) -> Result<T, ConnectError> {
+    let mut running = FuturesUnordered::new();
+    let mut failed = ConnectError::NoAddress(name.to_owned());
+    for dial in dials {
+        running.push(dial);
+        match tokio::time::timeout(NEXT_ADDRESS_AFTER, running.next()).await {
+            Ok(Some(Ok(done))) => return Ok(done),
+            Ok(Some(Err(error))) => failed = error,
+            Ok(None) | Err(_) => {}
+        }
+    }
+    while let Some(done) = running.next().await {
+        match done {
+            Ok(done) => return Ok(done),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 fn websocket_target(url: String, pin: Option<[u8; 32]>) -> Result<WebSocketTarget, ConnectError> {
@@ -175,6 +207,24 @@ fn websocket_target(url: String, pin: Option<[u8; 32]>) -> Result<WebSocketTarge
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_is_silent_or_refuses_does_not_hold_up_the_next() {
+        use std::future::{pending, ready};
+        use std::pin::Pin;
+        type Dial = Pin<Box<dyn Future<Output = Result<u8, ConnectError>>>>;
+        let refuses = || Box::pin(ready(Err(ConnectError::Roots))) as Dial;
+        let silent = || Box::pin(pending()) as Dial;
+        let answers = || Box::pin(ready(Ok(7_u8))) as Dial;
+        let begun = tokio::time::Instant::now();
+        let dialed = first_to_answer([silent(), refuses(), answers()].into_iter(), "name").await;
+        assert_eq!(dialed.unwrap(), 7);
+        assert_eq!(begun.elapsed(), NEXT_ADDRESS_AFTER);
+        let dialed = first_to_answer([refuses(), refuses()].into_iter(), "name").await;
+        assert!(matches!(dialed, Err(ConnectError::Roots)));
+        let dialed = first_to_answer(std::iter::empty::<Dial>(), "name").await;
+        assert!(matches!(dialed, Err(ConnectError::NoAddress(name)) if name == "name"));
+    }
 
     #[test]
     fn a_url_gives_host_and_port() {

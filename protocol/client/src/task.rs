@@ -31,6 +31,8 @@ pub(crate) struct Task {
     transport: TransportKind,
     wire: Option<Wire>,
     dialing: Option<Dialing>,
+    /// A connection that takes the place of `wire` once that one is closed.
+    dialed: Option<Wire>,
     /// Whole frames on their way into one write; empty and without memory when idle.
     batch: BytesMut,
     operations: mpsc::Receiver<Operation>,
@@ -87,6 +89,7 @@ impl Task {
             transport: config.transport,
             wire: None,
             dialing: None,
+            dialed: None,
             batch: BytesMut::new(),
             operations,
             updates: Some(updates),
@@ -133,7 +136,10 @@ impl Task {
         while let Some(output) = self.session.next_output() {
             match output {
                 Output::Connect { attempt, address } => {
-                    self.tell(Update::Connecting { attempt });
+                    // Nobody is without a session while it moves.
+                    if !self.session.is_open() {
+                        self.tell(Update::Connecting { attempt });
+                    }
                     let (connector, transport) = (self.connector.clone(), self.transport);
                     self.dialing = Some(Box::pin(async move { connector.connect(transport, &address).await }));
                 }
@@ -151,6 +157,9 @@ impl Task {
                     self.tell(notice.into());
                 }
             }
+        }
+        if let Some(wire) = self.dialed.take() {
+            self.wire = Some(wire);
         }
         if answered && !self.parked.is_empty() {
             self.unpark();
@@ -204,9 +213,7 @@ impl Task {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
-        if let Poll::Ready(trouble) = self.poll_send(cx) {
-            return Poll::Ready(Happened::Trouble(trouble));
-        }
+        let broken = self.poll_send(cx);
         if let Poll::Ready(operation) = self.operations.poll_recv(cx) {
             return Poll::Ready(Happened::Asked(operation));
         }
@@ -225,7 +232,14 @@ impl Task {
             return self.poll_room(cx).map(Happened::Room);
         }
         let Some(wire) = &mut self.wire else { return Poll::Pending };
-        wire.poll_recv(cx).map(|received| received.map_or_else(Happened::Trouble, Happened::Heard))
+        match (wire.poll_recv(cx), broken) {
+            // Also of a connection that takes nothing more: its Bye says whether to come back.
+            (Poll::Ready(Ok(received)), _) => Poll::Ready(Happened::Heard(received)),
+            (Poll::Ready(Err(trouble)), _) | (Poll::Pending, Poll::Ready(trouble)) => {
+                Poll::Ready(Happened::Trouble(trouble))
+            }
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
+        }
     }
 
     /// Waits for the application to take an update.
@@ -275,19 +289,22 @@ impl Task {
                 self.session.close();
             }
             Happened::Dialed(Ok(wire)) => {
-                self.wire = Some(wire);
+                self.dialed = Some(wire);
                 self.session.connected(now_ms);
             }
             Happened::Dialed(Err(error)) => {
                 tracing::debug!(%error, "no connection");
-                self.session.disconnected(now_ms);
+                self.session.not_connected(now_ms);
             }
             Happened::Heard(Received::Frame(raw)) => self.session.hear(raw, now_ms),
             Happened::Heard(Received::Alive) => self.session.alive(now_ms),
             Happened::Trouble(Trouble::Gone) => {
-                self.wire = None;
-                self.batch = BytesMut::new();
+                self.drop_wire();
                 self.session.disconnected(now_ms);
+            }
+            Happened::Trouble(Trouble::Closed(code)) => {
+                self.drop_wire();
+                self.session.closed(code, now_ms);
             }
             Happened::Trouble(Trouble::Defect(code)) => self.session.defect(code, now_ms),
             Happened::Room(permit) => self.make_room(permit),
@@ -299,6 +316,11 @@ impl Task {
                 self.session.tick(now_ms);
             }
         }
+    }
+
+    fn drop_wire(&mut self) {
+        self.wire = None;
+        self.batch = BytesMut::new();
     }
 
     fn make_room(&mut self, permit: Option<mpsc::OwnedPermit<Update>>) {

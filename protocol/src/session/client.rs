@@ -8,6 +8,9 @@
 //!     └──────── the connection is gone ──────┴──────────────┘──▶ Ended
 //! ```
 //!
+//! After a GoAway the next connection is dialed while the session stays open; once it is there, the
+//! session goes back to Greeting on it.
+//!
 //! It decides and never does: a driver gives it frames and the time, sends what [`ClientSession::next_frame`]
 //! gives and does what [`ClientSession::next_output`] says. What the application asked for outlives a
 //! connection: commands go out again under the same counters until they are answered, questions are asked
@@ -19,9 +22,11 @@
 mod commands;
 mod connection;
 mod follow;
+mod hear;
 mod lane;
 mod output;
 mod questions;
+mod right;
 mod subscriptions;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -55,6 +60,8 @@ pub struct ClientSession<W> {
     by_ticket: bool,
     /// The token was refused, or the right that it gave is over.
     token_spent: bool,
+    /// The token came after the Hello that is out, and no Refresh has said it yet.
+    token_unsaid: bool,
     user: Option<UserId>,
     inbox: Option<Cursor>,
     live: Live,
@@ -100,9 +107,19 @@ struct Live {
     pong: Option<u64>,
     /// When to ask the application for a newer token.
     refresh_ms: Option<u64>,
-    /// When to leave, after a GoAway.
-    leave_ms: Option<(u64, u16)>,
+    /// After a GoAway.
+    moving: Option<Moving>,
     capabilities: u64,
+}
+
+/// On the way to another connection, while this one goes on.
+#[derive(Clone, Copy, Debug)]
+struct Moving {
+    /// Why.
+    code: u16,
+    /// When to dial; while the driver does, when it took too long.
+    at_ms: u64,
+    dialing: bool,
 }
 
 /// What can be sent as soon as there is room.
@@ -132,7 +149,7 @@ const fn repeat_wait_ms(repeats: u32) -> u64 {
 impl<W> ClientSession<W> {
     /// A session that connects at once.
     pub fn new(parameters: Parameters) -> Self {
-        let token_spent = !connection::is_usable(&parameters.token);
+        let token_spent = !right::is_usable(&parameters.token);
         Self {
             phase: if token_spent { Phase::NeedToken } else { Phase::Waiting(0) },
             attempt: 0,
@@ -140,6 +157,7 @@ impl<W> ClientSession<W> {
             ticket: Bytes::new(),
             by_ticket: false,
             token_spent,
+            token_unsaid: false,
             user: None,
             inbox: parameters.inbox,
             live: Live::default(),

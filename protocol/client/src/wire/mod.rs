@@ -31,6 +31,8 @@ pub(crate) enum Received {
 pub(crate) enum Trouble {
     /// The connection is gone.
     Gone,
+    /// The server closed the connection with this code.
+    Closed(u16),
     /// The server sent what is no frame.
     Defect(ErrorCode),
 }

@@ -11,7 +11,9 @@ use panda_protocol::frame::QUIC_ALPN;
 use panda_protocol::framing::split_frame;
 use panda_protocol::limits::FRAME_BYTES_MAX;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, ConnectionError, RecvStream, SendStream, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, Connection, ConnectionError, ReadError, RecvStream, SendStream, TransportConfig, VarInt, WriteError,
+};
 
 use super::{Received, Trouble, signal_of};
 use crate::connector::ConnectError;
@@ -84,7 +86,9 @@ impl Channel {
             }
             let mut bytes = [0; READ_BYTES];
             match ready!(self.recv.poll_read(cx, &mut bytes)) {
-                Ok(0) | Err(_) => return Poll::Ready(Err(Trouble::Gone)),
+                Ok(0) => return Poll::Ready(Err(Trouble::Gone)),
+                Err(ReadError::ConnectionLost(error)) => return Poll::Ready(Err(lost(&error))),
+                Err(_) => return Poll::Ready(Err(Trouble::Gone)),
                 Ok(read) => self.buffer.extend_from_slice(&bytes[..read]),
             }
         }
@@ -92,7 +96,10 @@ impl Channel {
 
     pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, batch: &mut BytesMut) -> Poll<Result<(), Trouble>> {
         while !batch.is_empty() {
-            let sent = ready!(Pin::new(&mut self.send).poll_write(cx, batch)).map_err(|_| Trouble::Gone)?;
+            let sent = ready!(Pin::new(&mut self.send).poll_write(cx, batch)).map_err(|error| match error {
+                WriteError::ConnectionLost(error) => lost(&error),
+                _ => Trouble::Gone,
+            })?;
             if sent == batch.len() {
                 *batch = BytesMut::new();
             } else {
@@ -121,6 +128,16 @@ impl Channel {
 
     pub(crate) fn send_datagram(&mut self, frame: &Bytes) -> bool {
         self.datagram.is_some() && self.connection.send_datagram(frame.clone()).is_ok()
+    }
+}
+
+/// The server closes with a code of the protocol: it says the same as a Bye, which may not have arrived.
+fn lost(error: &ConnectionError) -> Trouble {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            u16::try_from(close.error_code.into_inner()).map_or(Trouble::Gone, Trouble::Closed)
+        }
+        _ => Trouble::Gone,
     }
 }
 

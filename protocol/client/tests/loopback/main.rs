@@ -10,7 +10,7 @@ use panda_client::{Client, ClientConfig, Connector, QuicTarget, RequestError, Ta
 use panda_protocol::event::MessageFormat;
 use panda_protocol::frame::{CommandBody, Direction, SignalKind};
 use panda_protocol::{ChatId, Cursor, DeviceId, ErrorCode, Seq, Text, UserId};
-use server::{INCARNATION, Server, user};
+use server::{INCARNATION, LEAVE, Server, user};
 
 const MESSAGES: u64 = 300;
 
@@ -142,6 +142,55 @@ async fn another_certificate_than_the_pinned_one_is_not_accepted() {
         }
     }
     assert_eq!(server.state.lock().unwrap().connections, 0);
+}
+
+/// The next connection is there before the first is left: the server sees two, the client no wait.
+async fn a_goaway_is_followed(transport: TransportKind) {
+    let server = Server::start(vec![]).await;
+    let (client, mut updates) = client(&server, transport);
+    let from_the_first = Cursor { incarnation: INCARNATION, seq: Seq(0) };
+    within(client.subscribe(chat(), Some(from_the_first))).await.unwrap();
+    assert_eq!(within(client.send(chat(), Text::from(LEAVE))).await, Ok(Seq(1)));
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        match within(updates.next()).await.unwrap() {
+            Update::Connecting { .. } => seen.push("connecting"),
+            Update::Connected { .. } => seen.push("connected"),
+            Update::Disconnected { code, .. } => {
+                assert_eq!(code, Some(ErrorCode::Going as u16));
+                seen.push("disconnected");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(seen, ["connecting", "connected", "disconnected", "connected"], "nobody was without a connection");
+    assert_eq!(within(client.send(chat(), Text::from("there"))).await, Ok(Seq(2)));
+    assert_eq!(server.state.lock().unwrap().connections, 2);
+}
+
+#[tokio::test]
+async fn a_goaway_is_followed_over_a_websocket() {
+    a_goaway_is_followed(TransportKind::WebSocket).await;
+}
+
+#[tokio::test]
+async fn a_goaway_is_followed_over_quic() {
+    a_goaway_is_followed(TransportKind::Quic).await;
+}
+
+#[tokio::test]
+async fn a_quic_connection_closed_with_a_code_and_no_bye_ends_as_the_code_says() {
+    let server = Server::start(vec![0]).await;
+    server.state.lock().unwrap().close_code = u32::from(ErrorCode::Replaced as u16);
+    let (client, mut updates) = client(&server, TransportKind::Quic);
+    assert_eq!(within(client.send(chat(), Text::from("x"))).await, Err(RequestError::Ended));
+    loop {
+        match within(updates.next()).await.unwrap() {
+            Update::Ended { code, .. } => break assert_eq!(code, ErrorCode::Replaced as u16),
+            Update::Disconnected { .. } => panic!("it came back, and would end the session that replaced it"),
+            _ => {}
+        }
+    }
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{SinkExt as _, StreamExt as _};
 use panda_protocol::event::{Digest, Event, EventBody, MessageFormat, Role};
 use panda_protocol::frame::{
-    Ack, Admission, ChatInfoReply, CommandBody, ErrorDetails, ErrorReply, EventFrame, Frame, InboxState, PageChunk,
-    Refreshed, RequestId, Signal, Start, Subscribed, Synced, SyncedEntry, Unsubscribed, Welcome,
+    Ack, Admission, ChatInfoReply, CommandBody, ErrorDetails, ErrorReply, EventFrame, Frame, GoAway, InboxState,
+    PageChunk, Refreshed, RequestId, Signal, Start, Subscribed, Synced, SyncedEntry, Unsubscribed, Welcome,
 };
 use panda_protocol::framing::{RawFrame, next_frame, split_frame};
 use panda_protocol::limits::FRAME_BYTES_MAX;
@@ -35,7 +35,12 @@ pub(crate) struct State {
     /// Connections that are cut after so many commands each; then none any more.
     pub(crate) cuts: Vec<usize>,
     pub(crate) connections: usize,
+    /// What a QUIC connection that is cut is closed with.
+    pub(crate) close_code: u32,
 }
+
+/// Whoever says this is asked to leave.
+pub(crate) const LEAVE: &str = "may I leave?";
 
 #[derive(Clone)]
 pub(crate) struct Server {
@@ -124,7 +129,10 @@ impl Server {
                     let Ok(Some(chunk)) = chunk else { return };
                     buffer.extend_from_slice(&chunk.bytes);
                     while let Some(raw) = split_frame(&mut buffer, FRAME_BYTES_MAX).unwrap() {
-                        if !peer.hear(raw).await { return }
+                        if !peer.hear(raw).await {
+                            let code = self.state.lock().unwrap().close_code;
+                            return connection.close(code.into(), b"");
+                        }
                     }
                 }
             }
@@ -207,6 +215,7 @@ impl Peer {
     async fn serve(&mut self, request: RequestId, asked: Request) -> bool {
         match asked {
             Request::Command(command) => {
+                let leaves = matches!(&command.body, CommandBody::Send { text, .. } if text.as_str() == LEAVE);
                 let reply = self.apply(request, command.counter, command.after, command.body);
                 if let Some(left) = &mut self.cut_after {
                     if *left == 0 {
@@ -215,6 +224,10 @@ impl Peer {
                     *left -= 1;
                 }
                 self.send(reply).await;
+                if leaves {
+                    let (code, address, ticket) = (1000, Text::default(), Bytes::from_static(b"there"));
+                    self.send(GoAway { code, delay_ms: 0, closes_in_ms: 60_000, address, ticket }).await;
+                }
             }
             Request::Sync(sync) => {
                 let chats = sync.chats.iter();

@@ -10,6 +10,7 @@ use crate::frame::CommandBody;
 use crate::ids::{ChatId, Counter, EntityId, Seq, UserId};
 use crate::limits::{
     CHAT_NAME_BYTES_MAX, COMMAND_MEMBERS_MAX, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, TEXT_BYTES_MAX,
+    VARINT_MAX,
 };
 use crate::text::Text;
 
@@ -22,8 +23,9 @@ impl<W> ClientSession<W> {
     /// Takes a command and gives its counter.
     ///
     /// # Errors
-    /// The waiter is handed back if 64 commands of the entity wait for their answers, or with
-    /// [`ErrorCode::TooLarge`] if a part of the body is above its limit.
+    /// The waiter is handed back if 64 commands of the entity wait for their answers, with
+    /// [`ErrorCode::TooLarge`] if a part of the body is above its limit, or with
+    /// [`ErrorCode::LimitReached`] if this device used the highest counter that there is.
     pub fn submit(&mut self, entity: EntityId, body: CommandBody, waiter: W) -> Result<Counter, (W, ErrorCode)> {
         if !self.has_room(entity) {
             return Err((waiter, ErrorCode::TooManyInFlight));
@@ -31,7 +33,7 @@ impl<W> ClientSession<W> {
         if is_too_large(&body) {
             return Err((waiter, ErrorCode::TooLarge));
         }
-        let counter = self.next_counter();
+        let Some(counter) = self.next_counter() else { return Err((waiter, ErrorCode::LimitReached)) };
         self.push(entity, counter, body, waiter);
         Ok(counter)
     }
@@ -52,16 +54,19 @@ impl<W> ClientSession<W> {
         if is_too_large(&body) {
             return Err((waiter, ErrorCode::TooLarge));
         }
-        let counter = self.next_counter();
+        let Some(counter) = self.next_counter() else { return Err((waiter, ErrorCode::LimitReached)) };
         let chat = ChatId::group(user, self.parameters.device, counter);
         self.push(chat.into(), counter, body, waiter);
         Ok((chat, counter))
     }
 
-    fn next_counter(&mut self) -> Counter {
+    fn next_counter(&mut self) -> Option<Counter> {
         let counter = Counter(self.parameters.counter.0.max(1));
+        if counter.0 > VARINT_MAX {
+            return None;
+        }
         self.parameters.counter = Counter(counter.0 + 1);
-        counter
+        Some(counter)
     }
 
     fn push(&mut self, entity: EntityId, counter: Counter, body: CommandBody, waiter: W) {

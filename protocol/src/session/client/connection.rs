@@ -1,18 +1,13 @@
-//! Connecting, greeting, staying alive, leaving and coming back.
+//! Connecting, staying alive, moving, leaving and coming back.
 
 use bytes::Bytes;
 
-use super::output::{Notice, Output, Refusal, Reply};
+use super::output::{Notice, Output, Reply};
 use super::questions::Asked;
-use super::{ClientSession, Live, Phase, Ready, Timer};
-use crate::codec::DecodeError;
+use super::{ClientSession, Live, Moving, Phase, Ready, Timer};
 use crate::error_code::{ErrorCode, Recovery};
-use crate::frame::{
-    Auth, Bye, ErrorReply, Frame, GoAway, Hello, LimitKind, PROTOCOL_VERSION, Ping, Refresh, Refreshed, Welcome,
-};
-use crate::framing::RawFrame;
-use crate::ids::{Cursor, Seq};
-use crate::limits::{CLIENT_NAME_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX, TOKEN_BYTES_MAX};
+use crate::frame::{Auth, Bye, Frame, GoAway, Hello, PROTOCOL_VERSION, Ping};
+use crate::limits::CLIENT_NAME_BYTES_MAX;
 use crate::text::Text;
 
 /// For a connection to come about.
@@ -20,35 +15,16 @@ const DIAL_TIMEOUT_MS: u64 = 15_000;
 /// From the Hello to the Welcome.
 const GREETING_TIMEOUT_MS: u64 = 30_000;
 /// The first bound of the random wait; it doubles with each attempt.
-const BACKOFF_FIRST_MS: u64 = 1_000;
+pub(super) const BACKOFF_FIRST_MS: u64 = 1_000;
 /// A session that lived so long has shown that the server is well: the attempts count from 0 again.
 const LIVED_MS: u64 = 30_000;
 /// No server makes us wait longer than this before we try again.
 const RETRY_AFTER_MAX_MS: u64 = 3_600_000;
 
-/// Why a frame ends the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// The server sent what it may not.
-    Defect(ErrorCode),
-    /// Only a new session can go on.
-    StartAnew,
-}
+/// What a Bye may say. Another code is the transport's or somebody's in between.
+const CONNECTION_CODES: core::ops::Range<u16> = 1_000..1_400;
 
-impl From<DecodeError> for Trouble {
-    fn from(error: DecodeError) -> Self {
-        Self::Defect(match error {
-            DecodeError::UnknownFrame => ErrorCode::UnknownFrame,
-            _ => ErrorCode::Malformed,
-        })
-    }
-}
-
-pub(super) fn is_usable(token: &Text) -> bool {
-    (1..=TOKEN_BYTES_MAX).contains(&token.len())
-}
-
-fn bye(code: ErrorCode) -> Option<Bytes> {
+pub(super) fn bye(code: ErrorCode) -> Option<Bytes> {
     Some(Frame::from(Bye::new(code)).to_bytes())
 }
 
@@ -63,7 +39,7 @@ impl<W> ClientSession<W> {
                 Some(self.live.sent_ms.saturating_add(self.live.heartbeat_ms)),
                 Some(self.silent_ms()),
                 self.live.refresh_ms,
-                self.live.leave_ms.map(|(at, _)| at),
+                self.live.moving.map(|moving| moving.at_ms),
             ],
         };
         own.into_iter().chain([timer]).flatten().min()
@@ -95,11 +71,10 @@ impl<W> ClientSession<W> {
             self.outputs.push_back(Output::Close(bye(ErrorCode::HeartbeatTimeout)));
             return self.come_back(None, 0, now_ms);
         }
-        if let Some((at, code)) = self.live.leave_ms
-            && now_ms >= at
+        if let Some(moving) = self.live.moving
+            && now_ms >= moving.at_ms
         {
-            self.outputs.push_back(Output::Close(bye(ErrorCode::Going)));
-            return self.come_back(Some(code), 0, now_ms);
+            self.move_on(moving, now_ms);
         }
         if self.live.refresh_ms.is_some_and(|at| now_ms >= at) {
             self.live.refresh_ms = None;
@@ -122,12 +97,25 @@ impl<W> ClientSession<W> {
         }
     }
 
-    /// There is a connection: the Hello and what is to be resumed go out first.
+    /// There is a connection: the Hello and what is to be resumed go out first. One that was there before
+    /// is closed by the next output.
     pub fn connected(&mut self, now_ms: u64) {
-        let Phase::Dialing(_) = self.phase else { return };
+        match (self.phase, self.live.moving) {
+            (Phase::Dialing(_), _) => {}
+            (Phase::Open(_), Some(moving)) => {
+                self.outputs.push_back(Output::Close(bye(ErrorCode::Going)));
+                self.move_over(moving, now_ms);
+            }
+            _ => return,
+        }
+        self.greet(now_ms);
+    }
+
+    fn greet(&mut self, now_ms: u64) {
         self.phase = Phase::Greeting(now_ms.saturating_add(GREETING_TIMEOUT_MS));
         self.live = Live { heard_ms: now_ms, sent_ms: now_ms, ..Live::default() };
         self.by_ticket = !self.ticket.is_empty();
+        self.token_unsaid = false;
         let auth =
             if self.by_ticket { Auth::Ticket(self.ticket.clone()) } else { Auth::Token(self.parameters.token.clone()) };
         let name = &self.parameters.name;
@@ -147,12 +135,77 @@ impl<W> ClientSession<W> {
         self.send_syncs();
     }
 
-    /// The connection is gone without a Bye, or could not be made. To be said once a connection, and not
-    /// after [`Output::Close`].
-    pub fn disconnected(&mut self, now_ms: u64) {
-        if matches!(self.phase, Phase::Dialing(_) | Phase::Greeting(_) | Phase::Open(_)) {
-            self.come_back(None, 0, now_ms);
+    /// No connection could be made. To be said once an [`Output::Connect`].
+    pub fn not_connected(&mut self, now_ms: u64) {
+        match (self.phase, self.live.moving) {
+            (Phase::Dialing(_), _) => self.come_back(None, 0, now_ms),
+            (Phase::Open(_), Some(moving)) => self.move_later(moving, now_ms),
+            _ => {}
         }
+    }
+
+    /// The connection is gone without a Bye. To be said once a connection, and not after
+    /// [`Output::Close`].
+    pub fn disconnected(&mut self, now_ms: u64) {
+        match (self.phase, self.live.moving) {
+            // The next one is on its way already.
+            (Phase::Open(_), Some(moving)) if moving.dialing => {
+                self.move_over(moving, now_ms);
+                self.phase = Phase::Dialing(moving.at_ms);
+            }
+            (Phase::Greeting(_) | Phase::Open(_), _) => self.come_back(None, 0, now_ms),
+            _ => {}
+        }
+    }
+
+    /// The connection was closed with this code and without a Bye, or with one that did not arrive. To be
+    /// said instead of [`Self::disconnected`].
+    pub fn closed(&mut self, code: u16, now_ms: u64) {
+        if matches!(self.phase, Phase::Greeting(_) | Phase::Open(_)) {
+            if !CONNECTION_CODES.contains(&code) {
+                return self.disconnected(now_ms);
+            }
+            let text = ErrorCode::from_u16(code).map_or_else(Text::default, |known| Text::from_static(known.text()));
+            self.hear_bye(Bye { code, retry_after_ms: 0, text }, now_ms);
+        }
+    }
+
+    /// The server asks us to go elsewhere, each client at a moment of its own.
+    pub(super) fn hear_goaway(&mut self, goaway: &GoAway, now_ms: u64) {
+        if !goaway.ticket.is_empty() {
+            self.ticket = Bytes::copy_from_slice(&goaway.ticket);
+        }
+        self.address = Text::from(goaway.address.as_str());
+        if self.live.moving.is_none_or(|moving| !moving.dialing) {
+            let at_ms = now_ms.saturating_add(goaway.delay_ms.min(goaway.closes_in_ms));
+            self.live.moving = Some(Moving { code: goaway.code, at_ms, dialing: false });
+        }
+    }
+
+    /// The next connection is made while this one goes on: nobody waits for a handshake, and one that
+    /// does not come about costs nothing.
+    fn move_on(&mut self, moving: Moving, now_ms: u64) {
+        if moving.dialing {
+            return self.move_later(moving, now_ms);
+        }
+        let at_ms = now_ms.saturating_add(DIAL_TIMEOUT_MS);
+        self.live.moving = Some(Moving { at_ms, dialing: true, ..moving });
+        let address = core::mem::take(&mut self.address);
+        self.outputs.push_back(Output::Connect { attempt: self.attempt, address });
+    }
+
+    /// Once more after 1 to 2 s. The server closes this connection in the end, whatever becomes of that.
+    fn move_later(&mut self, moving: Moving, now_ms: u64) {
+        let wait_ms = BACKOFF_FIRST_MS.saturating_add(self.random(BACKOFF_FIRST_MS));
+        self.live.moving = Some(Moving { at_ms: now_ms.saturating_add(wait_ms), dialing: false, ..moving });
+    }
+
+    /// Leaves this connection for the one that was made, or is being made, beside it.
+    fn move_over(&mut self, moving: Moving, now_ms: u64) {
+        self.count_life(now_ms);
+        self.leave();
+        self.attempt = self.attempt.saturating_add(1);
+        self.notice(Notice::Disconnected { code: Some(moving.code), retry_in_ms: Some(0) });
     }
 
     /// The transport heard something that is no frame, or could not be read for a reason of our own.
@@ -168,223 +221,10 @@ impl<W> ClientSession<W> {
         self.end(ErrorCode::Going as u16, Text::from_static("The client was closed."));
     }
 
-    /// A newer token of the same user. Answered when the server took it.
-    pub fn refresh(&mut self, token: Text, waiter: W, now_ms: u64) {
-        if !is_usable(&token) {
-            return self.answer(waiter, Err(ErrorCode::TokenInvalid.into()));
-        }
-        self.parameters.token = token;
-        self.token_spent = false;
-        // The ticket stands for the older right.
-        self.ticket = Bytes::new();
-        self.refreshing.push_back(waiter);
-        match self.phase {
-            Phase::NeedToken => self.phase = Phase::Waiting(now_ms),
-            Phase::Open(_) => self.ready.push_back(Ready::Refresh),
-            _ => {}
-        }
-    }
-
-    pub(super) fn send_refresh(&mut self) -> Option<Bytes> {
-        if self.refreshing.is_empty() {
-            return None;
-        }
-        let request = self.next_request();
-        self.requests.insert(request, Asked::Refresh);
-        let token = self.parameters.token.clone();
-        Some(Frame::from(Refresh { request, token }).to_bytes())
-    }
-
-    fn refreshed(&mut self, refreshed: &Refreshed, now_ms: u64) {
-        if self.requests.remove(&refreshed.request).is_none() {
-            return;
-        }
-        self.take_right(refreshed.expires_in_ms, &refreshed.ticket, now_ms);
-        self.answer_refreshing(&Ok(Reply::Done));
-    }
-
-    fn answer_refreshing(&mut self, answer: &Result<Reply, Refusal>) {
-        while let Some(waiter) = self.refreshing.pop_front() {
-            self.answer(waiter, answer.clone());
-        }
-    }
-
-    fn take_right(&mut self, expires_in_ms: u64, ticket: &Bytes, now_ms: u64) {
-        // Copied: the frame that it came in would live as long.
-        self.ticket = Bytes::copy_from_slice(ticket);
-        // Somewhere between 60 and 90 % of the time, so that clients of one moment spread.
-        let share = expires_in_ms / 10;
-        let wait = share.saturating_mul(6).saturating_add(self.random(share.saturating_mul(3)));
-        self.live.refresh_ms = Some(now_ms.saturating_add(wait));
-    }
-
-    /// Takes a frame of the server. Frames are to be taken only between [`Self::connected`] and the
-    /// connection's end.
-    pub fn hear(&mut self, raw: RawFrame, now_ms: u64) {
-        if !matches!(self.phase, Phase::Greeting(_) | Phase::Open(_)) {
-            return;
-        }
-        self.live.heard_ms = now_ms;
-        let heard = Frame::decode(raw).map_err(Trouble::from).and_then(|frame| match frame {
-            Some(Frame::Bye(bye)) => {
-                self.hear_bye(bye, now_ms);
-                Ok(())
-            }
-            Some(frame) if self.is_open() => self.hear_open(frame, now_ms),
-            Some(Frame::Welcome(welcome)) => self.hear_welcome(&welcome, now_ms),
-            Some(_) => Err(Trouble::Defect(ErrorCode::UnexpectedFrame)),
-            None => Ok(()),
-        });
-        match heard {
-            Ok(()) => {}
-            Err(Trouble::Defect(code)) => {
-                self.outputs.push_back(Output::Close(bye(code)));
-                self.come_back(None, 0, now_ms);
-            }
-            Err(Trouble::StartAnew) => {
-                self.outputs.push_back(Output::Close(bye(ErrorCode::Going)));
-                self.come_back(None, 0, now_ms);
-            }
-        }
-    }
-
-    /// The transport could not make a frame of what came.
-    pub fn defect(&mut self, code: ErrorCode, now_ms: u64) {
-        if matches!(self.phase, Phase::Greeting(_) | Phase::Open(_)) {
-            self.outputs.push_back(Output::Close(bye(code)));
-            self.come_back(None, 0, now_ms);
-        }
-    }
-
-    fn hear_open(&mut self, frame: Frame, now_ms: u64) -> Result<(), Trouble> {
-        match frame {
-            Frame::Synced(synced) => self.synced(synced, now_ms),
-            Frame::Refreshed(refreshed) => self.refreshed(&refreshed, now_ms),
-            Frame::Ping(ping) => self.live.pong = Some(ping.nonce),
-            Frame::Pong(_) => {}
-            Frame::GoAway(goaway) => self.hear_goaway(&goaway, now_ms),
-            Frame::Error(error) => self.hear_error(error, now_ms),
-            Frame::Ack(ack) => {
-                if let Some(Asked::Command(entity, counter)) = self.requests.remove(&ack.request) {
-                    self.command_applied(entity, counter, ack.seq, now_ms);
-                }
-            }
-            Frame::Event(event) => self.event(event)?,
-            Frame::Subscribed(subscribed) => {
-                if let Some(Asked::Subscribe(chat)) = self.requests.remove(&subscribed.request) {
-                    self.admitted(chat, subscribed.request, subscribed.admission);
-                }
-            }
-            Frame::Unsubscribed(unsubscribed) => {
-                if let Some(Asked::Unsubscribe(waiter)) = self.requests.remove(&unsubscribed.request) {
-                    self.answer(waiter, Ok(Reply::Done));
-                }
-            }
-            Frame::Ended(ended) => self.subscription_ended(ended, now_ms)?,
-            Frame::PageChunk(chunk) => self.page_chunk(chunk),
-            Frame::MembersPage(page) => {
-                self.question_answered(page.request, Reply::Members { more: page.more, members: page.members });
-            }
-            Frame::ChatsPage(page) => {
-                let reply = Reply::Chats { more: page.more, inbox: page.inbox, chats: page.chats };
-                self.question_answered(page.request, reply);
-            }
-            Frame::ChatInfoReply(info) => self.question_answered(info.request, Reply::ChatInfo(info)),
-            Frame::Signal(signal) => self.notice(Notice::Signal(signal)),
-            Frame::Head(head) => self.notice(Notice::Lagging { entity: head.entity, head: head.head }),
-            _ => return Err(Trouble::Defect(ErrorCode::UnexpectedFrame)),
-        }
-        Ok(())
-    }
-
-    fn hear_welcome(&mut self, welcome: &Welcome, now_ms: u64) -> Result<(), Trouble> {
-        if welcome.version != PROTOCOL_VERSION || welcome.heartbeat_ms == 0 {
-            return Err(Trouble::Defect(ErrorCode::Malformed));
-        }
-        self.phase = Phase::Open(welcome.session);
-        self.user = Some(welcome.user);
-        self.live.opened_ms = now_ms;
-        self.live.heartbeat_ms = welcome.heartbeat_ms;
-        self.live.capabilities = welcome.capabilities;
-        let announced = welcome.limits.iter().find(|(kind, _)| *kind == LimitKind::RequestsInFlight as u8);
-        let announced = announced.and_then(|(_, value)| usize::try_from(*value).ok());
-        self.live.requests_max = announced.unwrap_or(REQUESTS_IN_FLIGHT_MAX).clamp(1, REQUESTS_IN_FLIGHT_MAX);
-        self.take_right(welcome.expires_in_ms, &welcome.ticket, now_ms);
-        let seq = Seq(welcome.inbox.from.0.saturating_sub(1));
-        self.inbox = Some(Cursor { incarnation: welcome.inbox.incarnation, seq });
-        let (session, user, inbox) = (welcome.session, welcome.user, welcome.inbox);
-        self.notice(Notice::Connected { session, user, inbox });
-        if !self.refreshing.is_empty() {
-            if self.by_ticket {
-                // The ticket opened the session, so the newer token is still to be taken.
-                self.ready.push_back(Ready::Refresh);
-            } else {
-                self.answer_refreshing(&Ok(Reply::Done));
-            }
-        }
-        Ok(())
-    }
-
-    fn hear_goaway(&mut self, goaway: &GoAway, now_ms: u64) {
-        if !goaway.ticket.is_empty() {
-            self.ticket = Bytes::copy_from_slice(&goaway.ticket);
-        }
-        self.address = Text::from(goaway.address.as_str());
-        let wait = goaway.delay_ms.min(goaway.closes_in_ms);
-        self.live.leave_ms = Some((now_ms.saturating_add(wait), goaway.code));
-    }
-
-    fn hear_error(&mut self, error: ErrorReply, now_ms: u64) {
-        let request = error.request;
-        let Some(asked) = self.requests.remove(&request) else { return };
-        let refusal = Refusal::from(error);
-        match asked {
-            Asked::Command(entity, counter) => self.command_refused(entity, counter, refusal, now_ms),
-            Asked::Sync => self.sync_refused(request, &refusal, now_ms),
-            Asked::Subscribe(chat) => self.not_admitted(chat, request, refusal, now_ms),
-            // Nothing comes of a chat that is not subscribed to here, whatever the server thinks.
-            Asked::Unsubscribe(waiter) => self.answer(waiter, Ok(Reply::Done)),
-            Asked::Question(asking) => self.question_refused(asking, refusal, now_ms),
-            Asked::Refresh if matches!(Recovery::of(refusal.code), Recovery::Repeat | Recovery::Ask) => {
-                let wait_ms = refusal.retry_after_ms.max(BACKOFF_FIRST_MS);
-                self.timers.insert((now_ms.saturating_add(wait_ms), Timer::Refresh));
-            }
-            Asked::Refresh => self.answer_refreshing(&Err(refusal)),
-        }
-    }
-
-    fn hear_bye(&mut self, bye: Bye, now_ms: u64) {
-        self.outputs.push_back(Output::Close(None));
-        match Recovery::of(bye.code) {
-            Recovery::Stop => self.end(bye.code, Text::from(bye.text.as_str())),
-            Recovery::Authenticate => {
-                self.lose_right(&bye);
-                self.come_back(Some(bye.code), bye.retry_after_ms, now_ms);
-            }
-            _ => self.come_back(Some(bye.code), bye.retry_after_ms, now_ms),
-        }
-    }
-
-    /// A ticket that is not good leaves the token; a token that is not good leaves nothing.
-    fn lose_right(&mut self, bye: &Bye) {
-        self.ticket = Bytes::new();
-        if self.is_open() {
-            // What opened the session is over. A newer token that the server did not take yet is good.
-            self.token_spent = self.refreshing.is_empty();
-        } else if !self.by_ticket {
-            self.token_spent = true;
-            let text = Text::from(bye.text.as_str());
-            let refusal = Refusal { code: bye.code, retry_after_ms: bye.retry_after_ms, details: None, text };
-            self.answer_refreshing(&Err(refusal));
-        }
-    }
-
     /// The connection is over: forget what belonged to it, keep what the application asked for, and
     /// decide when the next one is made.
-    fn come_back(&mut self, code: Option<u16>, retry_after_ms: u64, now_ms: u64) {
-        if self.is_open() && now_ms.saturating_sub(self.live.opened_ms) >= LIVED_MS {
-            self.attempt = 0;
-        }
+    pub(super) fn come_back(&mut self, code: Option<u16>, retry_after_ms: u64, now_ms: u64) {
+        self.count_life(now_ms);
         self.leave();
         if self.token_spent && self.ticket.is_empty() {
             self.phase = Phase::NeedToken;
@@ -404,6 +244,12 @@ impl<W> ClientSession<W> {
         self.attempt = self.attempt.saturating_add(1);
         self.phase = Phase::Waiting(now_ms.saturating_add(wait));
         self.notice(Notice::Disconnected { code, retry_in_ms: Some(wait) });
+    }
+
+    fn count_life(&mut self, now_ms: u64) {
+        if self.is_open() && now_ms.saturating_sub(self.live.opened_ms) >= LIVED_MS {
+            self.attempt = 0;
+        }
     }
 
     fn leave(&mut self) {
@@ -442,7 +288,7 @@ impl<W> ClientSession<W> {
         }
     }
 
-    fn end(&mut self, code: u16, text: Text) {
+    pub(super) fn end(&mut self, code: u16, text: Text) {
         self.phase = Phase::Ended;
         self.notice(Notice::Ended { code, text });
         // Whoever waits learns it from its waiter being dropped.

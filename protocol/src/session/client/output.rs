@@ -36,16 +36,17 @@ pub struct Parameters {
 /// What the driver does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output<W> {
-    /// Make a connection, then say [`super::ClientSession::connected`], or
-    /// [`super::ClientSession::disconnected`] if there is none to be had.
+    /// Make a connection, beside the one that there may be and instead of one that is being made, then
+    /// say [`super::ClientSession::connected`], or [`super::ClientSession::not_connected`] if there is
+    /// none to be had.
     Connect {
         /// 0 for the first after a session that lived.
         attempt: u32,
         /// `host:port` that the server pointed to; empty: the usual one.
         address: Text,
     },
-    /// Send what was taken so far and then this, and close the connection. Nothing needs to be said
-    /// about it any more.
+    /// Send what was taken so far and then this, and close the connection that frames are sent on, and
+    /// what is being made. Nothing needs to be said about them any more.
     Close(Option<Bytes>),
     /// A request of the application has its answer.
     Answered(W, Result<Reply, Refusal>),

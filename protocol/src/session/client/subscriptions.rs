@@ -4,11 +4,11 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::connection::Trouble;
 use super::follow::{Place, Subscription, place};
+use super::hear::Trouble;
 use super::output::{Notice, Refusal, Reply, refusal_of};
 use super::questions::Asked;
-use super::{ClientSession, Ready, Timer, repeat_wait_ms};
+use super::{ClientSession, Phase, Ready, Timer, repeat_wait_ms};
 use crate::error_code::{ErrorCode, Recovery};
 use crate::event::peek_seq;
 use crate::frame::{Admission, Ended, EventFrame, Frame, RequestId, Subscribe, Sync, SyncEntry, Synced, Unsubscribe};
@@ -32,7 +32,8 @@ impl<W> ClientSession<W> {
                 self.answer(waiter, Err(ErrorCode::NotFound.into()));
             }
         }
-        if self.is_open() {
+        // While the Welcome is waited for, a Sync that names the chat is out already.
+        if matches!(self.phase, Phase::Greeting(_) | Phase::Open(_)) {
             self.ready.push_back(Ready::Unsubscribe(chat, waiter));
         } else {
             self.answer(waiter, Ok(Reply::Done));

@@ -1,5 +1,5 @@
 //! A server that drops connections, loses answers, applies copies of dropped connections late, refuses
-//! for a while or for good, and loses or repeats events. The client must bring every command through
+//! for a while or for good, asks the client to move, and loses or repeats events. The client must bring every command through
 //! once and in order, and pass every event on once and in order.
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::*;
 use crate::event::{Digest, Event, EventBody, MessageFormat};
 use crate::frame::{
-    Ack, Command, CommandBody, EventFrame, InboxState, Start, Subscribed, SyncEntry, Synced, SyncedEntry,
+    Ack, Command, CommandBody, EventFrame, GoAway, InboxState, Start, Subscribed, SyncEntry, Synced, SyncedEntry,
     command_digest,
 };
 use crate::ids::{Counter, Seq, Time};
@@ -57,6 +57,7 @@ struct Server {
     chats: BTreeMap<EntityId, Applied>,
     inbox: u64,
     connections: Vec<Connection>,
+    moves: usize,
 }
 
 impl Server {
@@ -68,6 +69,24 @@ impl Server {
         if let Some(last) = self.connections.last_mut() {
             last.alive = false;
             last.out.clear();
+        }
+    }
+
+    /// The client closes the one that it had first.
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.connections.iter_mut().find(|of| of.alive) {
+            oldest.alive = false;
+            oldest.out.clear();
+        }
+    }
+
+    fn ask_to_move(&mut self) {
+        let delay_ms = self.random.below(50);
+        let goaway =
+            GoAway { code: 1000, delay_ms, closes_in_ms: 1_000, address: Text::default(), ticket: Bytes::new() };
+        if let Some(last) = self.connections.last_mut().filter(|last| last.alive && !last.sending.is_empty()) {
+            last.out.push_back(goaway.into());
+            self.moves += 1;
         }
     }
 
@@ -227,7 +246,14 @@ impl World {
     fn new(seed: u64) -> Self {
         let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let faulty = Random(seed.wrapping_mul(0xd134_2543_de82_ef95) | 1);
-        let server = Server { random: faulty, faults: true, chats: BTreeMap::new(), inbox: 0, connections: Vec::new() };
+        let server = Server {
+            random: faulty,
+            faults: true,
+            chats: BTreeMap::new(),
+            inbox: 0,
+            connections: Vec::new(),
+            moves: 0,
+        };
         let mut session = ClientSession::new(Parameters { seed, ..parameters() });
         for n in 0..CHATS {
             let cursor = Cursor { incarnation: INCARNATION, seq: Seq(0) };
@@ -277,6 +303,9 @@ impl World {
             self.server.drop_connection();
             self.session.disconnected(self.now_ms);
         }
+        if self.server.faults && self.random.one_in(100) {
+            self.server.ask_to_move();
+        }
     }
 
     fn submit(&mut self) {
@@ -297,13 +326,13 @@ impl World {
             match output {
                 Output::Connect { .. } => {
                     if self.server.faults && self.random.one_in(4) {
-                        self.session.disconnected(self.now_ms);
+                        self.session.not_connected(self.now_ms);
                     } else {
                         self.server.connect();
                         self.session.connected(self.now_ms);
                     }
                 }
-                Output::Close(_) => self.server.drop_connection(),
+                Output::Close(_) => self.server.drop_oldest(),
                 Output::Answered(waiter, answer) if waiter >= SUBSCRIBE => {
                     assert!(matches!(answer, Ok(Reply::Admitted(_))), "{answer:?}");
                     self.subscribed += 1;
@@ -333,6 +362,7 @@ impl World {
             && self.answers.len() as u64 == COMMANDS
             && self.subscribed == CHATS
             && behind.next().is_none()
+            && self.session.requests.is_empty()
     }
 
     fn check(&self) {
@@ -355,6 +385,7 @@ impl World {
 
 #[test]
 fn every_command_is_applied_once_in_order_and_every_event_seen_once() {
+    let mut moves = 0;
     for seed in 1..=300 {
         let mut world = World::new(seed);
         for step in 0..200_000 {
@@ -368,6 +399,7 @@ fn every_command_is_applied_once_in_order_and_every_event_seen_once() {
         assert!(world.is_done(), "seed {seed}: {} of {COMMANDS} are answered", world.answers.len());
         world.check();
         assert!(world.server.connections.len() > 2, "seed {seed}: connections were dropped");
-        assert!(world.session.requests.is_empty(), "seed {seed}: nothing waits");
+        moves += world.server.moves;
     }
+    assert!(moves > 300, "only {moves} times it was asked to move");
 }
