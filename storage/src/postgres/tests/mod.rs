@@ -2,6 +2,7 @@
 //! database of its own.
 
 mod faults;
+mod killed;
 mod migrations;
 mod server;
 mod tls;
