@@ -80,7 +80,8 @@ impl Default for PostgresLimits {
     }
 }
 
-/// How often a silent connection is probed, and after how long without a sign it is given up.
+// A connection that says nothing for this long is asked by TCP whether it is there, again after each interval,
+// and given up after so many questions.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
 const KEEPALIVE_RETRIES: u32 = 3;

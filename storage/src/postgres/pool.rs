@@ -71,7 +71,7 @@ impl Connections {
             result
         };
         let Ok(result) = tokio::time::timeout(timeout, lent).await else {
-            self.close_idle();
+            close_idle(&self.pool);
             return Err(StoreError::Unavailable(format!("no answer within {timeout:?}")).into());
         };
         result
@@ -84,18 +84,14 @@ impl Connections {
         Ok(Lease(Some(self.pool.get().await.map_err(pool_error)?)))
     }
 
-    /// What happened to one connection has most likely happened to those that lie idle, so that not
-    /// each of them costs a call.
-    fn close_idle(&self) {
-        close_idle(&self.pool);
-    }
-
     #[cfg(test)]
     pub(super) fn status(&self) -> deadpool_postgres::Status {
         self.pool.status()
     }
 }
 
+/// What happened to one connection has most likely happened to those that lie idle: they are closed, so
+/// that not each of them costs a call.
 fn close_idle(pool: &Pool) {
     pool.retain(|_, _| false);
 }

@@ -132,7 +132,19 @@ async fn profiles_show_the_email_to_their_user_only() {
 
 #[tokio::test]
 async fn a_profile_is_changed_by_its_user_and_others_see_it() {
-    let server = Server::start().await;
+    a_profile_is_changed(Server::start().await).await;
+}
+
+#[tokio::test]
+async fn everything_works_while_the_cache_is_away() {
+    let server = Server::without_cache().await;
+    register(&server, "eve", "correct horse").await;
+    assert_eq!(login(&server, "eve", "correct horse").await.status, 200);
+    assert_eq!(login(&server, "eve", "another horse").await.status, 401);
+    a_profile_is_changed(server).await;
+}
+
+async fn a_profile_is_changed(server: Server) {
     let (ada_id, ada) = server.user("ada").await;
     let (_, bob) = server.user("bob").await;
     let path = format!("/user/{ada_id}");

@@ -11,7 +11,9 @@ use bytes::{Bytes, BytesMut};
 use panda_access::FleetSecret;
 use panda_api::{ApiConfig, Bootstrap, Connection, Metrics, Parts, bootstrap, serve};
 use panda_protocol::Time;
+use panda_storage::Cache;
 use panda_storage::embedded::{MemoryCache, SqliteUsers};
+use panda_storage::redis::{RedisCache, RedisConfig};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -73,6 +75,27 @@ impl Server {
         change(&mut config);
         let chats = MemoryChats::default();
         let (parts, identity, admin_key, folder) = parts(&chats).await;
+        Self::of(config, peer, parts, (chats, identity, admin_key, folder)).await
+    }
+
+    /// Starts with a cache that is away: in Redis, where no Redis is.
+    pub(crate) async fn without_cache() -> Self {
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let cache = RedisCache::new(&RedisConfig::new(format!("redis://{nobody}"))).unwrap();
+        cache.ping().await.unwrap_err();
+        let chats = MemoryChats::default();
+        let (Parts { users, cache: _, chats: link, keys, signer, clock }, identity, admin_key, folder) =
+            parts(&chats).await;
+        let parts = Parts::<(SqliteUsers, RedisCache, MemoryChats)> { users, cache, chats: link, keys, signer, clock };
+        Self::of(ApiConfig::default(), None, parts, (chats, identity, admin_key, folder)).await
+    }
+
+    async fn of<C: Cache>(
+        config: ApiConfig,
+        peer: Option<SocketAddr>,
+        parts: Parts<(SqliteUsers, C, MemoryChats)>,
+        (chats, identity, admin_key, folder): (MemoryChats, Bootstrap, String, TempDir),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (hand_over, handed_over) = mpsc::channel(64);
