@@ -11,6 +11,7 @@ use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Seq, UserId
 use panda_router::shard::ShardLimits;
 use panda_router::{RouterConfig, start};
 use panda_storage::CommandLog;
+use panda_storage::event_store::BUCKET_EVENTS;
 use tokio::sync::mpsc;
 
 use support::log::MemoryLog;
@@ -95,7 +96,7 @@ async fn start_over(log: &MemoryLog, store: &MemoryStore, router: u64) -> (panda
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_become_events_and_answers_and_pages_and_a_restart_remembers_them() {
-    let (log, store) = (MemoryLog::new(4), MemoryStore::new(1, true));
+    let (log, store) = (MemoryLog::new(4), MemoryStore::new(1, true, BUCKET_EVENTS));
     let (router, mut edge) = start_over(&log, &store, 1).await;
     let (ann, ben) = (user(1), user(2));
     let chat = ChatId::group(ann, device(1), Counter(1));

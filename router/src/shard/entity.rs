@@ -67,8 +67,8 @@ impl Batch {
     }
 
     /// One write a bucket, the lower first.
-    pub(super) fn writes(&mut self, entity: EntityId) -> Vec<EventBatch> {
-        let mut writes = batches(entity, std::mem::take(&mut self.rows));
+    pub(super) fn writes(&mut self, entity: EntityId, bucket_events: u64) -> Vec<EventBatch> {
+        let mut writes = batches(entity, std::mem::take(&mut self.rows), bucket_events);
         if let Some(last) = writes.last_mut() {
             // With the last write: an effect is owed only for events that are all there.
             last.owes = std::mem::take(&mut self.owes);

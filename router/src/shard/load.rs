@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use panda_protocol::event::Event;
 use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
 use panda_protocol::{EntityId, Position, Seq};
-use panda_storage::event_store::BUCKET_EVENTS;
 use panda_storage::{EventBatch, EventRow, EventStore, ReadOrder, RowKey, StoreError};
 
 use super::Loaded;
@@ -50,6 +49,8 @@ pub struct Wanted {
     /// With the first load: also the stored events from this position on, because the log is read
     /// again from there and what they owe to other entities may not have been appended.
     pub owing_from: Option<Position>,
+    /// Events of one partition of the store, which no write may leave.
+    pub bucket_events: u64,
 }
 
 /// Loads rows. The first load of an entity also finds its head: it reads the flushed cell and the
@@ -98,7 +99,7 @@ pub async fn load<S: EventStore>(store: &S, entity: EntityId, wanted: Wanted) ->
     // What a minority may hold is made the majority's before anything is built on it. The base's
     // owner writes what this load brings with its next batch.
     if first && !store.reads_are_durable() {
-        write_tail(store, entity, &tail.events).await?;
+        write_tail(store, entity, &tail.events, wanted.bucket_events).await?;
     }
     for (position, event) in &decoded {
         fold::advance(&mut loading, entity, event, *position);
@@ -213,21 +214,26 @@ async fn read_owing<S: EventStore>(
 /// Writes the rows that were found once more: at most the last 128 are not everywhere yet, because
 /// an owner has one write of that size in flight. They are those that were read, not read again:
 /// another read may find fewer.
-async fn write_tail<S: EventStore>(store: &S, entity: EntityId, found: &[EventRow]) -> Result<(), StoreError> {
+async fn write_tail<S: EventStore>(
+    store: &S,
+    entity: EntityId,
+    found: &[EventRow],
+    bucket_events: u64,
+) -> Result<(), StoreError> {
     let tail = found[found.len().saturating_sub(TAIL_EVENTS)..].to_vec();
-    for batch in batches(entity, tail) {
+    for batch in batches(entity, tail, bucket_events) {
         store.write_events(batch).await?;
     }
     Ok(())
 }
 
 /// Cuts rows into writes, the lower first: one bucket each, and within the limits of a write.
-pub(super) fn batches(entity: EntityId, rows: Vec<EventRow>) -> Vec<EventBatch> {
+pub(super) fn batches(entity: EntityId, rows: Vec<EventRow>, bucket_events: u64) -> Vec<EventBatch> {
     let mut writes: Vec<EventBatch> = Vec::new();
     let mut bytes = 0;
     for row in rows {
         let fits = writes.last().and_then(|write| write.rows.last()).is_some_and(|last| {
-            last.seq.0 / BUCKET_EVENTS == row.seq.0 / BUCKET_EVENTS && bytes + row.event.len() <= WRITE_BYTES_MAX
+            last.seq.0 / bucket_events == row.seq.0 / bucket_events && bytes + row.event.len() <= WRITE_BYTES_MAX
         });
         match writes.last_mut() {
             Some(write) if fits && write.rows.len() < COMMAND_EVENTS_MAX => {

@@ -26,6 +26,7 @@ use bytes::Bytes;
 use hashbrown::hash_map::Entry;
 use panda_protocol::link::{Admit, Down, Effect, LinkId, Read, Record, Up};
 use panda_protocol::{DeviceId, EntityId, ErrorCode, Generation, Incarnation, Position, Seq, SessionId, Time, UserId};
+use panda_storage::event_store::BUCKET_EVENTS;
 use panda_storage::{EventBatch, EventRow, LogRecord, ReadOrder, StateRow};
 use smallvec::SmallVec;
 
@@ -47,11 +48,20 @@ pub struct ShardLimits {
     pub rows_max: usize,
     /// Effects that the log has not confirmed; above it no further record is read.
     pub effects_max: usize,
+    /// Events of one partition of the event store, which no write may leave.
+    pub bucket_events: u64,
 }
 
 impl Default for ShardLimits {
     fn default() -> Self {
-        Self { queue_max: 16_384, reads_max: 16_384, entities_max: 4_096, rows_max: 4_096, effects_max: 16_384 }
+        Self {
+            queue_max: 16_384,
+            reads_max: 16_384,
+            entities_max: 4_096,
+            rows_max: 4_096,
+            effects_max: 16_384,
+            bucket_events: BUCKET_EVENTS,
+        }
     }
 }
 

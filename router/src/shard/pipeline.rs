@@ -41,7 +41,8 @@ impl Shard {
                     }
                     _ => None,
                 };
-                self.outputs.push(Output::Load { entity: id, wanted: Wanted { ids: missing, base, owing_from } });
+                let wanted = Wanted { ids: missing, base, owing_from, bucket_events: self.limits.bucket_events };
+                self.outputs.push(Output::Load { entity: id, wanted });
                 break;
             }
             let Some(pending) = entity.queue.pop_front() else { break };
@@ -175,7 +176,7 @@ impl Shard {
                 batch.changed.push((row, value));
             }
         }
-        let writes = batch.writes(id);
+        let writes = batch.writes(id, self.limits.bucket_events);
         if writes.is_empty() {
             self.release(id, batch);
             return;

@@ -31,4 +31,7 @@ fn several_owners_and_crashes_end_like_a_single_owner() {
         }
     }
     println!("{total:?}");
+    if total.seeds >= 1_000 {
+        total.check_reached();
+    }
 }

@@ -10,11 +10,18 @@ use panda_protocol::link::{Down, Effect, LinkId};
 use panda_protocol::{Generation, Position};
 use panda_router::shard::load::{flushed_key, load};
 use panda_router::shard::{Input, Output, Shard, ShardLimits};
-use panda_storage::{EventStore, StateRow};
+use panda_storage::{EventBatch, EventStore, StateRow};
 
 use super::support::store::MemoryStore;
 
 type Task = Pin<Box<dyn Future<Output = Input>>>;
+
+/// Events of a bucket here: few, so that commands cross the end of one often.
+pub(crate) const BUCKET_EVENTS: u64 = 2;
+
+fn cuts_a_command(batches: &[EventBatch]) -> bool {
+    batches.iter().filter_map(|batch| batch.rows.last()).any(|last| last.index + 1 < last.count)
+}
 
 pub(crate) struct Owner {
     pub(crate) core: Shard,
@@ -24,14 +31,23 @@ pub(crate) struct Owner {
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) asks: usize,
     pub(crate) gave_up: bool,
+    /// Writes of a command or more that had to be cut at a bucket's end.
+    pub(crate) crossings: usize,
 }
 
 impl Owner {
     pub(crate) fn new(router: u64, takeover: Position, next: usize, store: &MemoryStore) -> Self {
-        let limits = ShardLimits { queue_max: 40, reads_max: 16, entities_max: 1, rows_max: 3, effects_max: 30 };
+        let limits = ShardLimits {
+            queue_max: 40,
+            reads_max: 16,
+            entities_max: 1,
+            rows_max: 3,
+            effects_max: 30,
+            bucket_events: BUCKET_EVENTS,
+        };
         let start = Position { offset: 0, ..takeover };
         let core = Shard::new(router, Generation(takeover.offset), store.incarnation(), start, limits);
-        Self { core, next, tasks: vec![], effects: VecDeque::new(), asks: 0, gave_up: false }
+        Self { core, next, tasks: vec![], effects: VecDeque::new(), asks: 0, gave_up: false, crossings: 0 }
     }
 
     /// Starts what the core asks for; returns what goes down the links.
@@ -53,13 +69,16 @@ impl Owner {
                         }
                     }
                 })),
-                Output::Write(batches) => self.tasks.push(Box::pin(async move {
-                    let entity = batches[0].entity;
-                    for batch in batches {
-                        while store.write_events(batch.clone()).await.is_err() {}
-                    }
-                    Input::Written(entity)
-                })),
+                Output::Write(batches) => {
+                    self.crossings += usize::from(cuts_a_command(&batches));
+                    self.tasks.push(Box::pin(async move {
+                        let entity = batches[0].entity;
+                        for batch in batches {
+                            while store.write_events(batch.clone()).await.is_err() {}
+                        }
+                        Input::Written(entity)
+                    }));
+                }
                 Output::Flush { entity, rows, through, time } => self.tasks.push(Box::pin(async move {
                     let mut value = Writer::with_capacity(8);
                     value.value(&through);

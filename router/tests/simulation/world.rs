@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use panda_protocol::codec::Writer;
 use panda_protocol::event::{Event, MessageFormat, Role};
 use panda_protocol::frame::CommandBody;
-use panda_protocol::link::{Admit, CommandOrigin, CommandRecord, LinkId, Outcome, Record, Up};
+use panda_protocol::link::{Admit, CommandOrigin, CommandRecord, Down, LinkId, Outcome, Record, Up};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Position, Seq, Time, UserId};
 use panda_router::rows::{Row, RowValue};
 use panda_router::shard::{Input, load::flushed_key};
@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::edge::Edge;
-use super::owner::Owner;
+use super::owner::{BUCKET_EVENTS, Owner};
 use super::reference::Reference;
 use super::support::store::MemoryStore;
 
@@ -24,22 +24,44 @@ const EDGES: u64 = 2;
 /// What the seeds met, so that a run shows that it was not idle.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Covered {
+    pub(crate) seeds: usize,
     records: usize,
     events: usize,
     crashes: usize,
     takeovers: usize,
     delivered: usize,
     acks: usize,
+    /// Commands of which a bucket's end made two writes.
+    crossings: usize,
+    /// Those of which a crash left the lower write alone.
+    half_commands: usize,
 }
 
 impl Covered {
     pub(crate) fn add(&mut self, other: Self) {
+        self.seeds += 1;
         self.records += other.records;
         self.events += other.events;
         self.crashes += other.crashes;
         self.takeovers += other.takeovers;
         self.delivered += other.delivered;
         self.acks += other.acks;
+        self.crossings += other.crossings;
+        self.half_commands += other.half_commands;
+    }
+
+    /// A fault that no seed meets is not tested.
+    pub(crate) fn check_reached(&self) {
+        for (count, what) in [
+            (self.crashes, "crashes"),
+            (self.takeovers, "takeovers"),
+            (self.delivered, "delivered events"),
+            (self.acks, "answers"),
+            (self.crossings, "commands over a bucket's end"),
+            (self.half_commands, "commands stored in part"),
+        ] {
+            assert!(count >= 100, "{what} were met {count} times only");
+        }
     }
 }
 
@@ -75,7 +97,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             random: StdRng::seed_from_u64(seed),
-            store: MemoryStore::new(seed ^ 0x5eed, false),
+            store: MemoryStore::new(seed ^ 0x5eed, false, BUCKET_EVENTS),
             log: Vec::new(),
             epoch: 1,
             epoch_at: 0,
@@ -144,13 +166,26 @@ impl World {
         }
         let index = self.random.random_range(0..self.owners.len());
         act(&mut self.owners[index], &mut self.random);
-        for (link, down) in self.owners[index].act(&self.store) {
+        let downs = self.owners[index].act(&self.store);
+        self.covered.crossings += std::mem::take(&mut self.owners[index].crossings);
+        for (link, down) in downs {
+            self.check_durable(&down);
             self.edges[usize::try_from(link.0).expect("small")].take(down);
         }
         if self.owners[index].gave_up {
             self.owners.swap_remove(index);
         }
         self.learn();
+    }
+
+    /// Nothing leaves before it is stored, all of its command included.
+    fn check_durable(&self, down: &Down) {
+        if let Down::Events(events) = down {
+            for event in &events.events {
+                let durable = self.store.is_durable(events.entity, event.seq);
+                assert!(durable, "{} of {} was released before it was stored", event.seq, events.entity);
+            }
+        }
     }
 
     fn append(&mut self, record: &Record) -> Position {
@@ -274,6 +309,7 @@ impl World {
         self.covered.crashes += 1;
         let index = self.random.random_range(0..self.owners.len());
         self.owners.swap_remove(index);
+        self.covered.half_commands += self.store.half_commands();
     }
 
     fn effect(&mut self) {

@@ -80,13 +80,15 @@ struct Inner {
     random: StdRng,
     /// Every write arrives everywhere at once.
     calm: bool,
+    /// Events of a partition, which no write may leave.
+    bucket_events: u64,
 }
 
 #[derive(Clone)]
 pub(crate) struct MemoryStore(Arc<Mutex<Inner>>);
 
 impl MemoryStore {
-    pub(crate) fn new(seed: u64, calm: bool) -> Self {
+    pub(crate) fn new(seed: u64, calm: bool, bucket_events: u64) -> Self {
         Self(Arc::new(Mutex::new(Inner {
             replicas: Default::default(),
             transit: Vec::new(),
@@ -94,6 +96,7 @@ impl MemoryStore {
             next_write: 0,
             random: StdRng::seed_from_u64(seed),
             calm,
+            bucket_events,
         })))
     }
 
@@ -123,6 +126,22 @@ impl MemoryStore {
         let inner = &mut *self.inner();
         let random = &mut inner.random;
         inner.transit.retain(|_| random.random_bool(0.7));
+    }
+
+    /// Whether so many replicas hold an event that every read finds it.
+    pub(crate) fn is_durable(&self, entity: EntityId, seq: Seq) -> bool {
+        let inner = self.inner();
+        inner.replicas.iter().filter(|replica| replica.events.contains_key(&(entity, seq))).count() >= 2
+    }
+
+    /// Entities whose last command is stored in part.
+    pub(crate) fn half_commands(&self) -> usize {
+        let all = self.all();
+        let mut lasts: BTreeMap<EntityId, &EventRow> = BTreeMap::new();
+        for ((entity, _), row) in &all.events {
+            lasts.insert(*entity, row);
+        }
+        lasts.values().filter(|last| last.index + 1 < last.count).count()
     }
 
     /// What all replicas hold together.
@@ -198,6 +217,9 @@ impl EventStore for MemoryStore {
     async fn write_events(&self, batch: EventBatch) -> Result<(), StoreError> {
         let bytes: usize = batch.rows.iter().map(|row| row.event.len()).sum();
         assert!(batch.rows.len() <= 128 && bytes <= 256 * 1024, "a write has its limits");
+        let bucket_events = self.inner().bucket_events;
+        let buckets = batch.rows.iter().map(|row| row.seq.0 / bucket_events);
+        assert_eq!(buckets.clone().min(), buckets.max(), "a write stays in one bucket");
         self.write(Change::Events(batch)).await
     }
 
