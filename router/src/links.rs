@@ -160,3 +160,83 @@ impl Link {
 fn bytes_of(events: &Events) -> usize {
     events.events.iter().map(|event| event.event.len()).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use panda_protocol::UserId;
+    use panda_protocol::link::LinkEvent;
+
+    use super::*;
+
+    const LINK: LinkId = LinkId(1);
+
+    fn inbox(number: u8) -> EntityId {
+        UserId::from_random([number; 16]).into()
+    }
+
+    fn event(seq: u64, size: usize, ends: Option<UserId>) -> LinkEvent {
+        LinkEvent { seq: Seq(seq), ends, event: Bytes::from(vec![0; size]) }
+    }
+
+    fn events(entity: EntityId, events: Vec<LinkEvent>) -> Down {
+        Down::Events(Events { generation: Generation(7), entity, events })
+    }
+
+    fn head(entity: EntityId, seq: u64, readmit: bool) -> Down {
+        Down::Head { generation: Generation(7), entity, head: Seq(seq), readmit }
+    }
+
+    fn linked() -> (Links, mpsc::Receiver<Vec<Down>>) {
+        let (down, received) = mpsc::channel(64);
+        let mut links = Links::default();
+        links.attach(LINK, down);
+        (links, received)
+    }
+
+    fn received(from: &mut mpsc::Receiver<Vec<Down>>) -> Vec<Down> {
+        std::iter::from_fn(|| from.try_recv().ok()).flatten().collect()
+    }
+
+    #[test]
+    fn events_beyond_the_count_become_one_head_of_their_entity() {
+        let (mut links, mut down) = linked();
+        let full = (1..=WAITING_EVENTS_MAX as u64).map(|seq| event(seq, 1, None)).collect();
+        links.send(LINK, events(inbox(1), full));
+        links.send(LINK, events(inbox(2), vec![event(3, 1, None)]));
+        links.send(LINK, events(inbox(2), vec![event(4, 1, None), event(5, 1, None)]));
+        assert_eq!(links.take_overflows(), 2);
+        assert!(!links.flush(), "the channel has room");
+        assert_eq!(received(&mut down)[1..], [head(inbox(2), 5, false)]);
+    }
+
+    #[test]
+    fn events_beyond_the_bytes_become_a_head() {
+        let (mut links, mut down) = linked();
+        links.send(LINK, events(inbox(1), vec![event(1, WAITING_BYTES_MAX, None)]));
+        links.send(LINK, events(inbox(2), vec![event(1, 1, None)]));
+        links.flush();
+        assert_eq!(received(&mut down)[1..], [head(inbox(2), 1, false)]);
+    }
+
+    #[test]
+    fn a_head_that_stands_for_the_end_of_a_right_says_readmit() {
+        let (mut links, mut down) = linked();
+        links.send(LINK, events(inbox(1), vec![event(1, WAITING_BYTES_MAX, None)]));
+        links.send(LINK, events(inbox(2), vec![event(1, 1, Some(UserId::from_random([9; 16])))]));
+        links.send(LINK, events(inbox(2), vec![event(2, 1, None)]));
+        links.flush();
+        assert_eq!(received(&mut down)[1..], [head(inbox(2), 2, true)]);
+    }
+
+    #[test]
+    fn what_has_left_makes_room_for_bodies_again() {
+        let (mut links, mut down) = linked();
+        for seq in 1..=3 {
+            links.send(LINK, events(inbox(1), vec![event(seq, WAITING_BYTES_MAX, None)]));
+            links.flush();
+            assert!(matches!(received(&mut down)[..], [Down::Events(_)]));
+        }
+        assert_eq!(links.take_overflows(), 0);
+    }
+}
