@@ -168,7 +168,14 @@ impl<L: CommandLog, S: EventStore> Driver<L, S> {
                     links.broadcast(&Down::Backlog { shard: self.parts.shard, age_ms });
                 }
                 Output::GiveUp(reason) => {
-                    tracing::error!(shard = self.parts.shard.0, reason, "shard given up");
+                    tracing::error!(
+                        shard = self.parts.shard.0,
+                        reason,
+                        "shard given up: its commands wait for another owner; if there is none, upgrade this router \
+                         where its version is the reason, and restart it"
+                    );
+                    self.parts.metrics.given_up.inc();
+                    self.parts.metrics.shards.dec();
                     self.gave_up = true;
                 }
                 other => self.start(other),

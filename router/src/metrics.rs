@@ -52,6 +52,8 @@ pub struct RouterMetrics {
     pub backlog_ms: Gauge,
     /// Shards owned.
     pub shards: Gauge,
+    /// Shards given up: a human must look.
+    pub given_up: Counter,
 }
 
 impl RouterMetrics {
@@ -73,5 +75,6 @@ impl RouterMetrics {
         registry.register("entities_resident", "Chats and inboxes in memory", self.resident.clone());
         registry.register("backlog_milliseconds", "Age of the oldest unanswered command", self.backlog_ms.clone());
         registry.register("shards_owned", "Shards owned", self.shards.clone());
+        registry.register("shards_given_up", "Shards given up", self.given_up.clone());
     }
 }

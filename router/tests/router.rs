@@ -7,7 +7,8 @@ use panda_protocol::codec::Writer;
 use panda_protocol::event::{Event, EventBody, MessageFormat};
 use panda_protocol::frame::{CommandBody, Direction};
 use panda_protocol::link::{Admit, CommandOrigin, CommandRecord, Down, LinkId, Outcome, Read, ReadQuery, Record, Up};
-use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Seq, UserId};
+use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Seq, ShardId, UserId};
+use panda_router::fold::RULES_CURRENT;
 use panda_router::shard::ShardLimits;
 use panda_router::{RouterConfig, start};
 use panda_storage::CommandLog;
@@ -146,4 +147,18 @@ async fn commands_become_events_and_answers_and_pages_and_a_restart_remembers_th
     assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(4)));
     drop(edge);
     router.stop().await.expect("it stops cleanly");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_of_newer_rules_is_given_up_and_counted() {
+    let (log, store) = (MemoryLog::new(1), MemoryStore::new(1, true, BUCKET_EVENTS));
+    let config = RouterConfig { router: 1, threads: 1, limits: ShardLimits::default() };
+    let mut router = start(config, log.clone(), store).await.expect("it starts");
+    let newer = Record::Rules { version: RULES_CURRENT + 1 };
+    log.append(ShardId(0), newer.to_bytes()).expect("there is room").await.expect("it is appended");
+    // A thread without a shard ends.
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), router.failed());
+    ended.await.expect("the shard is given up");
+    assert_eq!(router.metrics().given_up.get(), 1);
+    assert_eq!(router.metrics().shards.get(), 0);
 }
