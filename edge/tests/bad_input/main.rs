@@ -2,6 +2,7 @@
 //! the same server, and miss nothing.
 #![expect(clippy::unwrap_used, reason = "what cannot be had fails the test that needs it")]
 
+mod content;
 mod floods;
 mod frames;
 mod handshakes;
@@ -11,3 +12,4 @@ mod scene;
 mod slow;
 #[path = "../support/mod.rs"]
 mod support;
+mod table;
