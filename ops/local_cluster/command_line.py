@@ -16,6 +16,8 @@ to the disk) and stays until 'down --wipe', all in one folder under /var/tmp (or
 def main(arguments):
     options = parser().parse_args(arguments)
     try:
+        if not hasattr(os, "pidfd_open"):
+            raise Refusal("processes are known by what Linux says of them: run this on Linux with Python 3.9 or newer")
         return options.run(options) or 0
     except Refusal as refusal:
         print(f"cluster: {refusal}", file=sys.stderr)
@@ -79,6 +81,9 @@ def wanted(options, services, edges, routers):
     for what, count in (("edges", edges), ("routers", routers)):
         if count is not None and count < 0:
             raise Refusal(f"--{what} {count} makes no sense")
+    if options.first_port is not None and options.first_port not in state.FIRST_PORTS_ALLOWED:
+        allowed = state.FIRST_PORTS_ALLOWED
+        raise Refusal(f"--first-port {options.first_port} does not do: from {allowed.start} to {allowed.stop - 1}")
     return {"services": services, "replicas": options.replicas, "edges": edges, "routers": routers}
 
 
@@ -116,15 +121,15 @@ def logs(options):
 
 
 def kill(options):
-    running(options).kill()
+    lifecycle.kill(running(options))
 
 
 def pause(options):
-    running(options).pause()
+    running(options).process().pause()
 
 
 def resume(options):
-    running(options).resume()
+    running(options).process().resume()
 
 
 def restart(options):
@@ -150,4 +155,4 @@ def running(options):
     part = chosen(options)
     if not part.running():
         raise Refusal(f"{part.name} does not run; 'ops/cluster restart {part.name} --name {options.name}' starts it")
-    return part.process()
+    return part

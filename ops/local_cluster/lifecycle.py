@@ -25,6 +25,7 @@ def say(text):
 
 def up(name, wanted, first_port):
     """Makes the cluster if there is none, starts what does not run, waits until all of it is ready."""
+    panda.check(wanted["edges"], wanted["routers"])
     with state.locked(name):
         cluster = state.load(name) or make(name, wanted, first_port)
         check_unchanged(cluster, wanted, first_port)
@@ -49,7 +50,6 @@ def make(name, wanted, first_port):
         edges=wanted["edges"] or 0,
         routers=wanted["routers"] or 0,
     )
-    panda.check(size)
     return state.make(name, size, first_port, lambda cluster: [at for part in parts_of(cluster) for at in part.listens()])
 
 
@@ -123,8 +123,13 @@ def stop(parts):
         found.signal(part.stop_signal)
     for part, found in running:
         if not found.wait(max(0, part.stop_seconds - (time.monotonic() - started))):
-            found.kill()
-            say(f"{part.name} did not end within {part.stop_seconds} s of being asked and was killed")
+            say(f"{part.name} did not end within {part.stop_seconds} s of being asked and is killed")
+            kill(part)
+
+
+def kill(part):
+    if not part.process().kill():
+        raise Refusal(f"{part.name} was killed and is not gone yet; look at it with: ps -fp {part.process().pid}")
 
 
 def down(name, wipe):

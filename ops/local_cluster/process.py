@@ -15,6 +15,7 @@ from pathlib import Path
 
 PROC = Path("/proc")
 CHILDREN_ROUNDS_MAX = 100
+KILL_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -141,12 +142,14 @@ class Process:
             process.signal(signal.SIGCONT)
 
     def kill(self):
-        """Ends the process and all that it started, as a loss of power would: none of them gets to act on it."""
+        """Ends the process and all that it started, as a loss of power would: none of them gets to act on it.
+
+        Answers whether all of them are gone; one that waits for a disk may take its time.
+        """
         family = self.pause()
         for process in family:
             process.signal(signal.SIGKILL)
-        for process in family:
-            process.wait(seconds=10)
+        return all(process.wait(seconds=KILL_SECONDS) for process in family)
 
     def wait(self, seconds):
         """Whether the process ended within the time."""

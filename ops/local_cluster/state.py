@@ -18,6 +18,7 @@ SERVICES = ("kafka", "cassandra", "postgres", "redis")
 REPLICAS = (1, 3)
 # Far from what `panda serve` listens on (8080, 8443, 9600) and below the ports that the system hands out itself.
 FIRST_PORT, LAST_PORT, PORTS_A_CLUSTER = 20000, 29900, 100
+FIRST_PORTS_ALLOWED = range(1024, 65536 - PORTS_A_CLUSTER + 1)
 PORT_OFFSETS = {"kafka": 0, "kafka controller": 1, "cassandra": 2, "cassandra storage": 3, "postgres": 4, "redis": 5}
 
 
@@ -114,27 +115,36 @@ def make(name, size, first_port, listens):
     folder = folder_of(name)
     with open(root() / ".ports.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        taken = {other.first_port for path in root().glob("*/cluster.json") if (other := load(path.parent.name))}
-        candidates = [first_port] if first_port else range(FIRST_PORT, LAST_PORT + 1, PORTS_A_CLUSTER)
         kafka_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        others = [other for path in root().glob("*/cluster.json") if (other := load(path.parent.name))]
+        candidates = [first_port] if first_port else range(FIRST_PORT, LAST_PORT + 1, PORTS_A_CLUSTER)
         for candidate in candidates:
             cluster = Cluster(folder, size, candidate, kafka_id)
-            busy = next((where for where in listens(cluster) if is_taken(*where)), None)
-            if not busy and (first_port or candidate not in taken):
+            conflict = conflict_of(cluster, others, listens(cluster))
+            if not conflict:
                 break
         else:
             raise Refusal(
-                f"{busy[0]}:{busy[1]} is in use by another process; choose other ports with --first-port"
+                f"{conflict}; choose other ports with --first-port"
                 if first_port
-                else f"no {PORTS_A_CLUSTER} ports from {FIRST_PORT} to {LAST_PORT} are free; 'down --wipe' clusters that you no longer need"
+                else f"no {PORTS_A_CLUSTER} ports from {FIRST_PORT} on are free; 'down --wipe' clusters that you no longer need"
             )
         for part in ("data", "config", "logs", "processes"):
             (folder / part).mkdir(mode=0o711, parents=True, exist_ok=True)
-        saved = {"size": asdict(size), "first_port": candidate, "kafka_id": kafka_id}
+        saved = {"size": asdict(size), "first_port": cluster.first_port, "kafka_id": kafka_id}
         # Whole or not at all: a cluster exists once this file does.
         (folder / "cluster.json.new").write_text(json.dumps(saved, indent=1) + "\n")
         (folder / "cluster.json.new").rename(folder / "cluster.json")
     return cluster
+
+
+def conflict_of(cluster, others, listens):
+    """What stands against a cluster's ports, in words; None if nothing does."""
+    for other in others:
+        if abs(other.first_port - cluster.first_port) < PORTS_A_CLUSTER:
+            return f"ports from {other.first_port} on belong to cluster '{other.name}', whether it runs or not"
+    taken = next((where for where in listens if is_taken(*where)), None)
+    return taken and f"{taken[0]}:{taken[1]} is in use by another process"
 
 
 def is_taken(host, port):
