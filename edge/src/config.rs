@@ -92,6 +92,8 @@ impl SessionLimits {
 pub struct WorkerLink {
     /// The link's name, new at each start.
     pub link: LinkId,
+    /// Which of those that share the link this worker is.
+    pub lane: u8,
     /// What goes up.
     pub up: mpsc::Sender<Up>,
     /// What comes down.

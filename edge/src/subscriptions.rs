@@ -178,6 +178,11 @@ impl Subscriptions {
         !self.entities.contains_key(&entity)
     }
 
+    /// Every entity of which something is known here.
+    pub(crate) fn entities(&self) -> impl Iterator<Item = EntityId> {
+        self.entities.keys().copied()
+    }
+
     /// How many listen to an entity.
     pub(crate) fn listeners(&self, entity: EntityId) -> usize {
         self.entities.get(&entity).map_or(0, |interest| interest.listeners.len())

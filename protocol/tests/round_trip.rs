@@ -10,7 +10,8 @@ use panda_protocol::framing::{RawFrame, frame_bytes, next_frame};
 use panda_protocol::limits::*;
 use panda_protocol::link::{
     Admit, Admitted, Answer, Challenge, CommandOrigin, CommandRecord, Down, Effect, Events, LINK_FRAME_BYTES_MAX,
-    LinkEvent, LinkId, Open, Opened, Opening, Outcome, Read, ReadQuery, ReadReply, Record, Refused, Rejection, Up,
+    LinkEvent, LinkId, Open, Opened, Opening, Outcome, Read, ReadQuery, ReadReply, Record, Refused, Rejection, Resume,
+    Up,
 };
 use panda_protocol::{
     ChatId, Counter, Cursor, DeviceId, EntityId, Generation, Incarnation, Position, Seq, SessionId, ShardId, Text,
@@ -357,6 +358,11 @@ fn up() -> impl Strategy<Value = Up> {
         (user(), device(), session()).prop_map(|(user, device, session)| Up::Attach { user, device, session }),
         (user(), device(), session()).prop_map(|(user, device, session)| Up::Detach { user, device, session }),
         (number(), entity(), position()).prop_map(|(token, entity, position)| Up::Ask { token, entity, position }),
+        (any::<u16>(), option::of(position()), any::<bool>(), vec(entity(), 0..100)).prop_map(
+            |(shard, watermark, last, entities)| {
+                Up::Resume(Resume { shard: ShardId(shard), watermark, last, entities })
+            }
+        ),
     ]
 }
 
@@ -370,11 +376,9 @@ fn down() -> impl Strategy<Value = Down> {
     });
     let body = prop_oneof![bytes(FRAME_BYTES_MAX).prop_map(Ok), rejection().prop_map(Err)];
     prop_oneof![
-        (number(), generation(), admitted).prop_map(|(token, generation, outcome)| Down::Admitted(Admitted {
-            token,
-            generation,
-            outcome
-        })),
+        (number(), generation(), entity(), admitted).prop_map(|(token, generation, entity, outcome)| {
+            Down::Admitted(Admitted { token, generation, entity, outcome })
+        }),
         (generation(), entity(), vec(event, 1..300)).prop_map(|(generation, entity, events)| Down::Events(Events {
             generation,
             entity,
@@ -405,6 +409,9 @@ fn down() -> impl Strategy<Value = Down> {
             position
         }),
         (any::<u16>(), number()).prop_map(|(shard, age_ms)| Down::Backlog { shard: ShardId(shard), age_ms }),
+        (any::<u16>(), generation()).prop_map(|(shard, generation)| Down::Owner { shard: ShardId(shard), generation }),
+        (any::<u16>(), generation())
+            .prop_map(|(shard, generation)| Down::Readmit { shard: ShardId(shard), generation }),
     ]
 }
 

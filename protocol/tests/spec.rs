@@ -183,8 +183,20 @@ fn worked_examples_are_the_vectors() {
 #[test]
 fn every_frame_of_a_link_is_described() {
     let link = file("LINK.md");
-    let up = ["Admit", "Forget", "Read", "Signal", "Attach", "Detach", "Ask"];
-    let down = ["Admitted", "Events", "Head", "Answer", "Read", "Signal", "Replaced", "Watermark", "Backlog"];
+    let up = ["Admit", "Forget", "Read", "Signal", "Attach", "Detach", "Ask", "Resume"];
+    let down = [
+        "Admitted",
+        "Events",
+        "Head",
+        "Answer",
+        "Read",
+        "Signal",
+        "Replaced",
+        "Watermark",
+        "Backlog",
+        "Owner",
+        "Readmit",
+    ];
     for (heading, names) in [("## Up", &up[..]), ("## Down", &down[..])] {
         let table = rows(section(&link, heading), |cell| cell.starts_with('`'));
         let told: Vec<&str> = table.iter().map(|row| row[0].trim_matches('`')).collect();

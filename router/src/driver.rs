@@ -1,6 +1,7 @@
 //! Drives one shard: does what the core asks for over the log, the store and the links.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use panda_protocol::codec::Writer;
 use panda_protocol::link::{Down, Effect, LinkId, Record, Up};
-use panda_protocol::{EntityId, Generation, ShardId, Time};
-use panda_storage::{AppendError, CommandLog, EventBatch, EventStore, ShardReader, StateRow, StoreError};
+use panda_protocol::{EntityId, Generation, Position, ShardId, Time};
+use panda_storage::{AppendError, CommandLog, EventBatch, EventStore, LogRecord, ShardReader, StateRow, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -27,6 +28,8 @@ const UPS_AT_ONCE: usize = 512;
 const TICK: Duration = Duration::from_millis(100);
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Records that are read to find out what a link missed; beyond, it admits all its listeners anew.
+const TAIL_RECORDS_MAX: u64 = 1_000_000;
 /// Bytes read at once for a page.
 const PAGE_BYTES: usize = 512 * 1024;
 
@@ -78,7 +81,7 @@ pub(crate) async fn run<L: CommandLog, S: EventStore>(
     let from = parts.store.checkpoint(parts.shard).await?.map(|checkpoint| checkpoint.position);
     let from = from.filter(|from| from.epoch == position.epoch);
     let mut reader = parts.log.read(parts.shard, from).await?;
-    let start = from.unwrap_or(panda_protocol::Position { epoch: position.epoch, offset: 0 });
+    let start = from.unwrap_or(Position { epoch: position.epoch, offset: 0 });
     let core = Shard::new(parts.router, Generation(position.offset), parts.store.incarnation(), start, parts.limits);
     let mut driver = Driver {
         core,
@@ -91,6 +94,7 @@ pub(crate) async fn run<L: CommandLog, S: EventStore>(
         started: Instant::now(),
     };
     ready();
+    driver.parts.links.borrow_mut().own(driver.parts.shard, driver.core.generation());
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ups = Vec::with_capacity(UPS_AT_ONCE);
@@ -176,7 +180,12 @@ impl<L: CommandLog, S: EventStore> Driver<L, S> {
                     );
                     self.parts.metrics.given_up.inc();
                     self.parts.metrics.shards.dec();
+                    links.disown(self.parts.shard);
                     self.gave_up = true;
+                }
+                Output::Readmit(link) => {
+                    let (shard, generation) = (self.parts.shard, self.core.generation());
+                    links.send(link, Down::Readmit { shard, generation });
                 }
                 other => self.start(other),
             }
@@ -232,7 +241,15 @@ impl<L: CommandLog, S: EventStore> Driver<L, S> {
                     }
                 })
             }
-            Output::Send(..) | Output::AppendEffect(_) | Output::Backlog(_) | Output::GiveUp(_) => return,
+            Output::ReadTail { link, from, to } => {
+                let (log, shard) = (self.parts.log.clone(), self.parts.shard);
+                Box::pin(async move { Ok(Input::TailRead(link, touched(&log, shard, from, to).await)) })
+            }
+            Output::Send(..)
+            | Output::AppendEffect(_)
+            | Output::Backlog(_)
+            | Output::GiveUp(_)
+            | Output::Readmit(_) => return,
         };
         self.work.push(done);
     }
@@ -291,6 +308,34 @@ async fn write<S: EventStore>(store: S, batches: Vec<EventBatch>) -> Result<Inpu
         }
     }
     Ok(Input::Written(entity))
+}
+
+/// The entities of the records from one position to before another; none if the log has them no more,
+/// or too many.
+async fn touched<L: CommandLog>(log: &L, shard: ShardId, from: Position, to: Position) -> Option<HashSet<EntityId>> {
+    let mut touched = HashSet::new();
+    if from >= to {
+        return Some(touched);
+    }
+    if from.epoch != to.epoch || to.offset - from.offset > TAIL_RECORDS_MAX {
+        return None;
+    }
+    let mut reader = log.read(shard, Some(from)).await.ok()?;
+    let mut next = from;
+    while next < to {
+        for LogRecord { position, record, .. } in reader.next(RECORDS_AT_ONCE).await.ok()? {
+            if next == from && position != from {
+                return None;
+            }
+            if position < to
+                && let Some(entity) = Record::from_bytes(record).ok()?.entity()
+            {
+                touched.insert(entity);
+            }
+            next = Position { offset: position.offset + 1, ..position };
+        }
+    }
+    Some(touched)
 }
 
 async fn flush<S: EventStore>(

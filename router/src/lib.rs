@@ -3,6 +3,7 @@
 //! Start at [`fold`] for what a command does, at [`shard`] for how a shard runs commands, and at
 //! [`start`] for how shards are driven.
 
+mod attachments;
 pub(crate) mod chat;
 mod driver;
 pub mod fold;

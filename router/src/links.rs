@@ -4,10 +4,10 @@
 //! replaced by one `Head` an entity, and the edge reads what it missed. So a slow edge costs the
 //! router a bounded amount of memory and holds nobody else up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use panda_protocol::link::{Down, Events, LinkId};
-use panda_protocol::{EntityId, Generation, Seq};
+use panda_protocol::{EntityId, Generation, Seq, ShardId};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -45,12 +45,30 @@ pub(crate) struct Links {
     links: HashMap<LinkId, Link>,
     /// Links with something to send.
     touched: Vec<LinkId>,
+    /// The shards that this thread owns, and its terms.
+    owned: BTreeMap<ShardId, Generation>,
     overflows: u64,
 }
 
 impl Links {
     pub(crate) fn attach(&mut self, id: LinkId, down: mpsc::Sender<Vec<Down>>) {
         self.links.insert(id, Link { down, waiting: VecDeque::new(), events: 0, bytes: 0, heads: HashMap::new() });
+        for (shard, generation) in self.owned.clone() {
+            self.send(id, Down::Owner { shard, generation });
+        }
+        self.flush();
+    }
+
+    /// From here on the shard is this router's: every link is told before anything else of the term.
+    pub(crate) fn own(&mut self, shard: ShardId, generation: Generation) {
+        self.owned.insert(shard, generation);
+        self.broadcast(&Down::Owner { shard, generation });
+        self.flush();
+    }
+
+    /// The shard is another's, or nobody's.
+    pub(crate) fn disown(&mut self, shard: ShardId) {
+        self.owned.remove(&shard);
     }
 
     pub(crate) fn detach(&mut self, id: LinkId) {

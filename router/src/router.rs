@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use panda_protocol::ShardId;
 use panda_protocol::link::{Down, Effect, LinkId, Record, Up};
 use panda_storage::{CommandLog, EventStore, ShardChange, ShardGroup, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
-use crate::driver::{self, Outside, Parts};
+use crate::attachments::{Attachments, Control};
+use crate::driver::{self, Parts};
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
-use crate::shard::{ShardLimits, entity_of};
+use crate::shard::ShardLimits;
 
 /// Frames that may wait before one shard.
 const SHARD_QUEUE: usize = 4_096;
@@ -47,16 +47,10 @@ pub enum RouterError {
     Panic,
 }
 
-enum Control {
-    Attach(LinkId, mpsc::Sender<Vec<Down>>, oneshot::Sender<()>),
-    Detach(LinkId),
-    Own(ShardId, mpsc::Receiver<Outside>),
-}
-
 /// A running router. Dropping it ends it without storing its rows.
 pub struct Router {
-    threads: Vec<mpsc::Sender<Control>>,
-    shards: Arc<Vec<mpsc::Sender<Outside>>>,
+    links: Attachments,
+    shards: usize,
     stop: watch::Sender<bool>,
     ended: Vec<oneshot::Receiver<Result<(), RouterError>>>,
     ready: Arc<AtomicUsize>,
@@ -117,7 +111,8 @@ pub async fn start<L: CommandLog, S: EventStore>(
             owned += 1;
         }
     }
-    let router = Router { threads, shards: Arc::new(senders), stop, ended, ready, metrics };
+    let shards = senders.len();
+    let router = Router { links: Attachments::new(threads, senders), shards, stop, ended, ready, metrics };
     append_owed(&log, &store).await?;
     // Dropping the membership would leave the group: it lives as long as this router owns shards.
     let mut stop = stopped;
@@ -147,37 +142,15 @@ async fn append_owed<L: CommandLog, S: EventStore>(log: &L, store: &S) -> Result
 
 impl Router {
     /// Connects an edge: what it says on `up` is handled in order, what it is told comes on `down`.
-    /// The link ends when `up` is closed.
-    pub async fn attach(&self, link: LinkId, mut up: mpsc::Receiver<Up>, down: mpsc::Sender<Vec<Down>>) {
-        for thread in &self.threads {
-            // A thread that is gone has ended the router; its end is reported elsewhere.
-            let (done, attached) = oneshot::channel();
-            drop(thread.send(Control::Attach(link, down.clone(), done)).await);
-            // Nothing may be sent to the link before every thread knows it.
-            drop(attached.await);
-        }
-        let (shards, threads) = (Arc::clone(&self.shards), self.threads.clone());
-        tokio::spawn(async move {
-            // Every shard has the same number of them in a log's epoch.
-            let count = u16::try_from(shards.len()).unwrap_or(u16::MAX);
-            while let Some(up) = up.recv().await {
-                let shard = entity_of(&up).shard(count);
-                if shards[usize::from(shard.0)].send(Outside::Up(link, up)).await.is_err() {
-                    break;
-                }
-            }
-            for shard in shards.iter() {
-                drop(shard.send(Outside::Closed(link)).await);
-            }
-            for thread in &threads {
-                drop(thread.send(Control::Detach(link)).await);
-            }
-        });
+    /// The link ends when `up` is closed, or when it is attached anew: then everything of the older
+    /// attachment is gone before anything of the newer one is taken in.
+    pub async fn attach(&self, link: LinkId, up: mpsc::Receiver<Up>, down: mpsc::Sender<Vec<Down>>) {
+        self.links.attach(link, up, down).await;
     }
 
     /// Whether every shard runs.
     pub fn ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) == self.shards.len()
+        self.ready.load(Ordering::Acquire) == self.shards
     }
 
     /// How old the oldest unanswered command is, in milliseconds.
@@ -210,7 +183,7 @@ impl Router {
     /// The first failure of a thread.
     pub async fn stop(self) -> Result<(), RouterError> {
         self.stop.send_replace(true);
-        drop(self.threads);
+        drop(self.links);
         for end in self.ended {
             end.await.map_err(|_| RouterError::Panic)??;
         }

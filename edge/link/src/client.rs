@@ -181,3 +181,6 @@ fn tell(arrived: Arrived<'_, LinkCaller>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

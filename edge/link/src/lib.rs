@@ -10,3 +10,4 @@ mod waiting;
 
 pub use client::{LinkCaller, LinkClient, LinkDriver};
 pub use links::{Arrived, LinkLimits, Links};
+pub use waiting::lane_of;

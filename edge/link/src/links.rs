@@ -13,7 +13,7 @@ use panda_protocol::link::{
     Admit, CommandOrigin, CommandRecord, Down, Events, LinkId, Outcome, Read, ReadQuery, Record, Rejection, Up,
 };
 use panda_protocol::{
-    ChatId, Counter, Cursor, DeviceId, EntityId, ErrorCode, Generation, Position, Seq, SessionId, ShardId, UserId,
+    ChatId, Counter, Cursor, DeviceId, EntityId, ErrorCode, Generation, Seq, SessionId, ShardId, UserId,
 };
 use panda_storage::command_log::{AppendError, CommandLog};
 
@@ -104,13 +104,24 @@ pub enum Arrived<'a, C> {
         /// The session to end.
         session: SessionId,
     },
+    /// A shard has an owner who knows nothing of this end: devices of its inboxes are to be attached
+    /// again. What waits for an answer was asked again.
+    Owner {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// Events of the shard's entities were missed, nobody knows of which: nothing of them may be
+    /// delivered before their listeners are admitted anew.
+    Readmit {
+        /// The shard.
+        shard: ShardId,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Shard {
     /// The highest seen; what carries a lower one is of an owner that is no more.
     generation: Option<Generation>,
-    watermark: Position,
     backlog_age_ms: u64,
 }
 
@@ -138,20 +149,24 @@ pub struct Links<L: CommandLog, C> {
     appending: FuturesUnordered<Appending<L::Appending>>,
     shards: Vec<Shard>,
     up: VecDeque<Up>,
+    /// Reads of which a part came before their owner was gone: they are refused.
+    broken: Vec<C>,
 }
 
 impl<L: CommandLog, C> Links<L, C> {
-    /// An end of links named `link`, new at each start.
-    pub fn new(log: L, link: LinkId, limits: LinkLimits) -> Self {
+    /// An end of links named `link`, new at each start. Ends that share a link have different lanes:
+    /// an answer's token says whose it is.
+    pub fn new(log: L, link: LinkId, lane: u8, limits: LinkLimits) -> Self {
         let shards = vec![Shard::default(); usize::from(log.shards())];
         Self {
             log,
             link,
             limits,
-            waiting: WaitingTable::new(),
+            waiting: WaitingTable::new(lane),
             appending: FuturesUnordered::new(),
             shards,
             up: VecDeque::new(),
+            broken: Vec::new(),
         }
     }
 
@@ -194,7 +209,7 @@ impl<L: CommandLog, C> Links<L, C> {
         let record = Record::Command(CommandRecord { origin, entity, actor, device, counter, after, command });
         match self.log.append(shard, record.to_bytes()) {
             Ok(append) => {
-                let waiting = Waiting { entity, asked: Asked::Command(None), context };
+                let waiting = Waiting { entity, asked: Asked::Command { position: None, ask: false }, context };
                 let token = self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
                 self.appending.push(Appending { token, append });
                 Ok(())
@@ -219,9 +234,10 @@ impl<L: CommandLog, C> Links<L, C> {
         if !self.has_room() {
             return Err((self.later(ErrorCode::Unavailable), context));
         }
-        let waiting = Waiting { entity, asked: Asked::Admission, context };
-        let token = self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
-        self.up.push_back(Up::Admit(Admit { token, user, entity, cursor, member_at }));
+        let admit = Admit { token: self.waiting.next_token(), user, entity, cursor, member_at };
+        let waiting = Waiting { entity, asked: Asked::Admission(admit.clone()), context };
+        self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
+        self.up.push_back(Up::Admit(admit));
         Ok(())
     }
 
@@ -240,9 +256,10 @@ impl<L: CommandLog, C> Links<L, C> {
         if !self.has_room() {
             return Err((self.later(ErrorCode::Unavailable), context));
         }
-        let waiting = Waiting { entity, asked: Asked::Read, context };
-        let token = self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
-        self.up.push_back(Up::Read(Read { token, user, entity, query }));
+        let read = Read { token: self.waiting.next_token(), user, entity, query };
+        let waiting = Waiting { entity, asked: Asked::Read { read: read.clone(), begun: false }, context };
+        self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
+        self.up.push_back(Up::Read(read));
         Ok(())
     }
 
@@ -311,7 +328,11 @@ impl<L: CommandLog, C> Links<L, C> {
             }
             Down::Read(reply) => match reply.body {
                 Ok(body) if !reply.last => {
-                    self.waiting.one_mut(reply.token).map(|one| Arrived::Part { waiting: &mut one.context, body })
+                    let one = self.waiting.one_mut(reply.token)?;
+                    if let Asked::Read { begun, .. } = &mut one.asked {
+                        *begun = true;
+                    }
+                    Some(Arrived::Part { waiting: &mut one.context, body })
                 }
                 outcome => {
                     let waiting = self.waiting.remove(reply.token)?.context;
@@ -320,12 +341,15 @@ impl<L: CommandLog, C> Links<L, C> {
             },
             Down::Signal { chat, user, kind, payload } => Some(Arrived::Signal { chat, user, kind, payload }),
             Down::Replaced { session } => Some(Arrived::Replaced { session }),
-            Down::Watermark { shard, generation, position } => {
-                if self.is_current(shard, generation) {
-                    let known = self.shards.get_mut(usize::from(shard.0))?;
-                    known.watermark = known.watermark.max(position);
-                }
-                None
+            // Who states interests again needs it, not who waits.
+            Down::Watermark { .. } => None,
+            Down::Owner { shard, generation } => {
+                self.is_current(shard, generation).then_some(())?;
+                self.ask_again(shard);
+                Some(Arrived::Owner { shard })
+            }
+            Down::Readmit { shard, generation } => {
+                self.is_current(shard, generation).then_some(Arrived::Readmit { shard })
             }
             Down::Backlog { shard, age_ms } => {
                 self.shards.get_mut(usize::from(shard.0))?.backlog_age_ms = age_ms;
@@ -345,7 +369,10 @@ impl<L: CommandLog, C> Links<L, C> {
                 Ok(position) => {
                     // The answer may have been faster than the log's confirmation.
                     if let Some(waiting) = self.waiting.one_mut(token) {
-                        waiting.asked = Asked::Command(Some(position));
+                        if let Asked::Command { ask: true, .. } = waiting.asked {
+                            self.up.push_back(Up::Ask { token, entity: waiting.entity, position });
+                        }
+                        waiting.asked = Asked::Command { position: Some(position), ask: false };
                     }
                 }
                 Err(error) => {
@@ -358,24 +385,24 @@ impl<L: CommandLog, C> Links<L, C> {
         }
     }
 
-    /// One whose answer did not come in time: a command may still happen, a question did not.
+    /// One whose answer did not come in time, or cannot come: a command may still happen, a question
+    /// did not.
     pub fn expire(&mut self, now_ms: u64) -> Option<Arrived<'static, C>> {
+        let unavailable = self.later(ErrorCode::Unavailable);
+        if let Some(waiting) = self.broken.pop() {
+            return Some(Arrived::Read { waiting, outcome: Err(unavailable) });
+        }
         let Waiting { asked, context: waiting, .. } = self.waiting.take_expired(now_ms)?;
         Some(match asked {
-            Asked::Command(_) => Arrived::Command { waiting, outcome: Err(self.later(ErrorCode::OutcomeUnknown)) },
-            Asked::Admission => Arrived::Admission { waiting, outcome: Err(self.later(ErrorCode::Unavailable)) },
-            Asked::Read => Arrived::Read { waiting, outcome: Err(self.later(ErrorCode::Unavailable)) },
+            Asked::Command { .. } => Arrived::Command { waiting, outcome: Err(self.later(ErrorCode::OutcomeUnknown)) },
+            Asked::Admission(_) => Arrived::Admission { waiting, outcome: Err(unavailable) },
+            Asked::Read { .. } => Arrived::Read { waiting, outcome: Err(unavailable) },
         })
     }
 
-    /// The link is new: asks what became of every command that stands in the log.
-    pub fn reconnected(&mut self) {
-        self.ask(None);
-    }
-
-    /// Up to where everything that these interests concern was sent.
-    pub fn watermark(&self, shard: ShardId) -> Option<Position> {
-        self.shards.get(usize::from(shard.0)).map(|shard| shard.watermark)
+    /// How many shards there are.
+    pub fn shards(&self) -> u16 {
+        self.log.shards()
     }
 
     fn shard(&self, entity: EntityId) -> ShardId {
@@ -385,25 +412,41 @@ impl<L: CommandLog, C> Links<L, C> {
     /// Notes the generation, and whether what carries it is to be taken.
     fn is_current(&mut self, shard: ShardId, generation: Generation) -> bool {
         let Some(known) = self.shards.get_mut(usize::from(shard.0)) else { return false };
-        let before = known.generation;
-        if before.is_some_and(|before| generation < before) {
+        if known.generation.is_some_and(|before| generation < before) {
             return false;
         }
         known.generation = Some(generation);
-        if before.is_some_and(|before| generation > before) {
-            // The new owner does not know who waits here.
-            self.ask(Some(shard));
-        }
         true
     }
 
-    fn ask(&mut self, only: Option<ShardId>) {
+    /// The shard's owner does not know who waits here.
+    fn ask_again(&mut self, shard: ShardId) {
         let shards = self.log.shards();
-        for (token, entity, position) in self.waiting.commands() {
-            if only.is_none_or(|shard| entity.shard(shards) == shard) {
-                self.up.push_back(Up::Ask { token, entity, position });
+        // What has not gone up yet would be asked twice.
+        self.up.retain(|up| match up {
+            Up::Admit(Admit { entity, .. }) | Up::Read(Read { entity, .. }) | Up::Ask { entity, .. } => {
+                entity.shard(shards) != shard
             }
-        }
+            _ => true,
+        });
+        let (up, mut begun_tokens) = (&mut self.up, Vec::new());
+        self.waiting.each_mut(|token, waiting| {
+            if waiting.entity.shard(shards) != shard {
+                return;
+            }
+            let entity = waiting.entity;
+            match &mut waiting.asked {
+                Asked::Command { position: Some(position), .. } => {
+                    up.push_back(Up::Ask { token, entity, position: *position });
+                }
+                Asked::Command { position: None, ask } => *ask = true,
+                Asked::Admission(admit) => up.push_back(Up::Admit(admit.clone())),
+                Asked::Read { begun: true, .. } => begun_tokens.push(token),
+                Asked::Read { read, begun: false } => up.push_back(Up::Read(read.clone())),
+            }
+        });
+        let begun = begun_tokens.into_iter().filter_map(|token| self.waiting.remove(token));
+        self.broken.extend(begun.map(|waiting| waiting.context));
     }
 
     fn append_failed(&self, error: AppendError) -> Rejection {

@@ -3,17 +3,29 @@
 use std::collections::VecDeque;
 
 use foldhash::HashMapExt;
-use panda_protocol::{EntityId, Position};
+use panda_protocol::EntityId;
+use panda_protocol::Position;
+use panda_protocol::link::{Admit, Read};
 
 /// What an answer is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// A command, and where it stands in the log once that is known.
-    Command(Option<Position>),
+    /// A command.
+    Command {
+        /// Where it stands in the log, once that is known.
+        position: Option<Position>,
+        /// The owner changed before the position was known: ask as soon as it is.
+        ask: bool,
+    },
     /// An admission.
-    Admission,
+    Admission(Admit),
     /// A read.
-    Read,
+    Read {
+        /// What was asked.
+        read: Read,
+        /// A part of it came: it cannot be asked again as a whole.
+        begun: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -32,9 +44,19 @@ pub(crate) struct WaitingTable<C> {
     next_token: u64,
 }
 
+/// Bits of a token that say on which lane it was given.
+const LANE_BITS: u32 = 8;
+
+/// The lane on which a token was given: whose the answer is, among the ends that share a link.
+pub const fn lane_of(token: u64) -> u8 {
+    token.to_be_bytes()[7]
+}
+
 impl<C> WaitingTable<C> {
-    pub(crate) fn new() -> Self {
-        Self { by_token: foldhash::HashMap::new(), deadlines: VecDeque::new(), next_token: 1 }
+    /// Tokens of tables with different lanes differ.
+    pub(crate) fn new(lane: u8) -> Self {
+        let next_token = 1 << LANE_BITS | u64::from(lane);
+        Self { by_token: foldhash::HashMap::new(), deadlines: VecDeque::new(), next_token }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -48,7 +70,7 @@ impl<C> WaitingTable<C> {
 
     pub(crate) fn insert(&mut self, waiting: Waiting<C>, deadline_ms: u64) -> u64 {
         let token = self.next_token;
-        self.next_token += 1;
+        self.next_token += 1 << LANE_BITS;
         self.by_token.insert(token, waiting);
         self.deadlines.push_back((deadline_ms, token));
         token
@@ -86,11 +108,12 @@ impl<C> WaitingTable<C> {
         None
     }
 
-    /// Tokens, entities and positions of the commands that wait.
-    pub(crate) fn commands(&self) -> impl Iterator<Item = (u64, EntityId, Position)> {
-        self.by_token.iter().filter_map(|(&token, waiting)| match waiting.asked {
-            Asked::Command(Some(position)) => Some((token, waiting.entity, position)),
-            _ => None,
-        })
+    /// All that is out, the longest waiting first.
+    pub(crate) fn each_mut(&mut self, mut each: impl FnMut(u64, &mut Waiting<C>)) {
+        for (_, token) in &self.deadlines {
+            if let Some(waiting) = self.by_token.get_mut(token) {
+                each(*token, waiting);
+            }
+        }
     }
 }

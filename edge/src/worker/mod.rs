@@ -15,7 +15,7 @@ use panda_link::{Arrived, Links};
 use panda_protocol::frame::{Bye, Frame, GoAway, Ping, Signal};
 use panda_protocol::link::Down;
 use panda_protocol::session::server::{Close, Due, Phase, ServerLimits, ServerSession};
-use panda_protocol::{EntityId, ErrorCode, SessionId, Text, Time};
+use panda_protocol::{EntityId, ErrorCode, Seq, SessionId, ShardId, Text, Time};
 use panda_storage::command_log::CommandLog;
 pub(crate) use run::{Command, WorkerParts, bind};
 use slab::Slab;
@@ -415,8 +415,33 @@ impl<L: CommandLog> Core<L> {
                         self.end(key, ErrorCode::Replaced.into());
                     }
                 }
+                Some(Arrived::Owner { shard }) => self.attach_again(shard),
+                Some(Arrived::Readmit { shard }) => self.readmit_shard(shard),
                 None => {}
             }
+        }
+    }
+
+    /// The owner of these inboxes knows no device: those that are live here are told to it.
+    fn attach_again(&mut self, shard: ShardId) {
+        let shards = self.links.shards();
+        for key in self.by_id.values() {
+            let session = self.sessions.get(key.index as usize).filter(|session| session.serial == key.serial);
+            let Some(member) = session.and_then(|session| session.member.as_deref()) else { continue };
+            if EntityId::from(member.user).shard(shards) == shard {
+                self.links.attach(member.user, member.device, member.id);
+            }
+        }
+        self.stir();
+    }
+
+    /// Something of the shard was missed, nobody knows what.
+    fn readmit_shard(&mut self, shard: ShardId) {
+        let shards = self.links.shards();
+        let entities: Vec<EntityId> =
+            self.subscriptions.entities().filter(|entity| entity.shard(shards) == shard).collect();
+        for entity in entities {
+            self.head(entity, Seq(0), true);
         }
     }
 

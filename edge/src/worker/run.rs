@@ -91,9 +91,9 @@ impl<L: CommandLog> Bound<L> {
     pub(crate) async fn run(self, mut commands: mpsc::Receiver<Command>) {
         let Self { parts, tcp, quic } = self;
         let stirred = Rc::new(Notify::new());
-        let WorkerLink { link, up, mut down } = parts.link;
+        let WorkerLink { link, lane, up, mut down } = parts.link;
         let core = Rc::new(RefCell::new(Core::new(CoreParts {
-            links: Links::new(parts.log, link, parts.link_limits),
+            links: Links::new(parts.log, link, lane, parts.link_limits),
             limits: parts.limits,
             keys: parts.keys,
             fleet: parts.fleet,

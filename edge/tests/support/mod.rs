@@ -58,7 +58,7 @@ impl Server {
             let (up, up_receiver) = mpsc::channel(1_024);
             let (down_sender, down) = mpsc::channel(64);
             router.attach(link, up_receiver, down_sender).await;
-            links.push(WorkerLink { link, up, down });
+            links.push(WorkerLink { link, lane: 0, up, down });
         }
         let fleet = FleetSecret::generate().unwrap();
         let key = SigningKey::generate().unwrap();

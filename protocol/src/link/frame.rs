@@ -60,7 +60,26 @@ pub enum Up {
         /// Where it stands in the log.
         position: Position,
     },
+    /// Interest that was stated before, to an owner that does not know of it: after a break, or to a
+    /// new owner. In parts.
+    Resume(Resume),
 }
+
+/// A part of the interests that a link had in a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The shard.
+    pub shard: ShardId,
+    /// The highest that the edge was told of; none: no owner ever told it one.
+    pub watermark: Option<Position>,
+    /// Whether it is the last part.
+    pub last: bool,
+    /// Entities of the shard; at most [`RESUME_ENTITIES_MAX`].
+    pub entities: Vec<EntityId>,
+}
+
+/// Entities in one [`Resume`].
+pub const RESUME_ENTITIES_MAX: usize = 4_096;
 
 /// A question whether a user may listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +162,7 @@ pub enum Down {
         generation: Generation,
         /// The chat or inbox.
         entity: EntityId,
-        /// Its last event.
+        /// Its last event; 0 with `readmit`: not known here, the admission will tell.
         head: Seq,
         /// Whether rights were ended by events whose headers were dropped.
         readmit: bool,
@@ -168,13 +187,13 @@ pub enum Down {
         /// The session to end.
         session: SessionId,
     },
-    /// For this link's interests, everything up to this position was sent.
+    /// For this link's interests, everything that commands before this position made was sent.
     Watermark {
         /// The shard.
         shard: ShardId,
         /// The owner's term.
         generation: Generation,
-        /// Up to here.
+        /// Behind the last of them.
         position: Position,
     },
     /// How old the oldest command is that a shard has not answered, in milliseconds.
@@ -183,6 +202,22 @@ pub enum Down {
         shard: ShardId,
         /// Its age.
         age_ms: u64,
+    },
+    /// The router owns the shard, and knows no interest, attachment or question of this link in it:
+    /// state them again. Comes before anything else of this owner's term on the link.
+    Owner {
+        /// The shard.
+        shard: ShardId,
+        /// The owner's term.
+        generation: Generation,
+    },
+    /// What was missed cannot be told any more: nothing of the shard's entities may be delivered to a
+    /// session before it is admitted anew.
+    Readmit {
+        /// The shard.
+        shard: ShardId,
+        /// The owner's term.
+        generation: Generation,
     },
 }
 
@@ -193,6 +228,8 @@ pub struct Admitted {
     pub token: u64,
     /// The owner's term.
     pub generation: Generation,
+    /// To what.
+    pub entity: EntityId,
     /// Admitted (the proof is empty: the edge seals it), or refused.
     pub outcome: Result<Admission, Rejection>,
 }

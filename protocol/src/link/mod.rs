@@ -7,7 +7,10 @@ mod opening;
 mod record;
 mod wire;
 
-pub use frame::{Admit, Admitted, Answer, Down, Events, LinkEvent, Outcome, Read, ReadQuery, ReadReply, Rejection, Up};
+pub use frame::{
+    Admit, Admitted, Answer, Down, Events, LinkEvent, Outcome, RESUME_ENTITIES_MAX, Read, ReadQuery, ReadReply,
+    Rejection, Resume, Up,
+};
 pub use opening::{
     ALIVE, ALIVE_EVERY_MS, Challenge, LINK_VERSION, LinkKey, OPENING_TIMEOUT_MS, Open, Opened, Opening, Refused,
     SILENCE_MAX_MS,

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
 use super::frame::{
-    Admit, Admitted, Answer, Down, Events, LinkEvent, Outcome, Read, ReadQuery, ReadReply, Rejection, Up,
+    Admit, Admitted, Answer, Down, Events, LinkEvent, Outcome, RESUME_ENTITIES_MAX, Read, ReadQuery, ReadReply,
+    Rejection, Resume, Up,
 };
 use crate::codec::{DecodeError, Reader, Wire, Writer};
 use crate::error_code::ErrorCode;
@@ -25,6 +26,7 @@ pub const LINK_FRAME_TYPES: &[(u8, &str)] = &[
     (0x14, "Attach"),
     (0x15, "Detach"),
     (0x16, "Ask"),
+    (0x17, "Resume"),
     (0x20, "Admitted"),
     (0x21, "Events"),
     (0x22, "Head"),
@@ -34,6 +36,8 @@ pub const LINK_FRAME_TYPES: &[(u8, &str)] = &[
     (0x26, "Replaced"),
     (0x27, "Watermark"),
     (0x28, "Backlog"),
+    (0x29, "Owner"),
+    (0x2a, "Readmit"),
 ];
 
 /// Bytes around the events of an [`Events`] frame, and around each of them, at most.
@@ -74,6 +78,7 @@ impl Up {
                 out.value(entity);
                 out.value(position);
             }),
+            Self::Resume(resume) => frame_bytes(0x17, 16 + 16 * resume.entities.len(), |out| out.value(resume)),
         }
     }
 
@@ -96,6 +101,7 @@ impl Up {
             0x14 => Self::Attach { user: input.value()?, device: input.value()?, session: input.value()? },
             0x15 => Self::Detach { user: input.value()?, device: input.value()?, session: input.value()? },
             0x16 => Self::Ask { token: input.varint()?, entity: input.value()?, position: input.value()? },
+            0x17 => Self::Resume(input.value()?),
             _ => return Err(DecodeError::UnknownFrame),
         })
     }
@@ -142,6 +148,14 @@ impl Down {
                 out.value(shard);
                 out.varint(*age_ms);
             }),
+            Self::Owner { shard, generation } => frame_bytes(0x29, 12, |out| {
+                out.value(shard);
+                out.value(generation);
+            }),
+            Self::Readmit { shard, generation } => frame_bytes(0x2a, 12, |out| {
+                out.value(shard);
+                out.value(generation);
+            }),
         }
     }
 
@@ -171,6 +185,8 @@ impl Down {
             0x26 => Self::Replaced { session: input.value()? },
             0x27 => Self::Watermark { shard: input.value()?, generation: input.value()?, position: input.value()? },
             0x28 => Self::Backlog { shard: input.value()?, age_ms: input.varint()? },
+            0x29 => Self::Owner { shard: input.value()?, generation: input.value()? },
+            0x2a => Self::Readmit { shard: input.value()?, generation: input.value()? },
             _ => return Err(DecodeError::UnknownFrame),
         })
     }
@@ -231,6 +247,23 @@ impl Wire for Admit {
             entity: input.value()?,
             cursor: input.option(Reader::value)?,
             member_at: input.option(Reader::value)?,
+        })
+    }
+}
+
+impl Wire for Resume {
+    fn encode(&self, out: &mut Writer) {
+        out.value(&self.shard);
+        out.option(self.watermark.as_ref(), Writer::value);
+        out.bool(self.last);
+        out.list(&self.entities, Writer::value);
+    }
+    fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            shard: input.value()?,
+            watermark: input.option(Reader::value)?,
+            last: input.bool()?,
+            entities: input.list(RESUME_ENTITIES_MAX, 16, Reader::value)?,
         })
     }
 }
@@ -328,10 +361,16 @@ impl Wire for Admitted {
     fn encode(&self, out: &mut Writer) {
         out.varint(self.token);
         out.value(&self.generation);
+        out.value(&self.entity);
         encode_outcome(self.outcome.as_ref(), out, Writer::value::<Admission>);
     }
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(Self { token: input.varint()?, generation: input.value()?, outcome: decode_outcome(input, Reader::value)? })
+        Ok(Self {
+            token: input.varint()?,
+            generation: input.value()?,
+            entity: input.value()?,
+            outcome: decode_outcome(input, Reader::value)?,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use panda_protocol::frame::{Direction, ErrorDetails, SignalKind, Start};
 use panda_protocol::framing::next_frame;
 use panda_protocol::link::{
     Admit, Admitted, Answer, Challenge, Down, Events, LINK_FRAME_BYTES_MAX, LINK_FRAME_TYPES, LinkEvent, LinkId,
-    LinkKey, Open, Opened, Opening, Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Up,
+    LinkKey, Open, Opened, Opening, Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Resume, Up,
 };
 use panda_protocol::{Counter, EntityId, Generation, Position, Seq, ShardId};
 use serde_json::json;
@@ -60,19 +60,29 @@ fn open() -> Open {
 }
 
 fn samples() -> Vec<(&'static str, Any)> {
+    let openings = openings().into_iter().map(|(name, frame)| (name, Any::Opening(frame)));
+    let ups = ups().into_iter().map(|(name, frame)| (name, Any::Up(frame)));
+    let downs = downs().into_iter().map(|(name, frame)| (name, Any::Down(frame)));
+    openings.chain(ups).chain(downs).collect()
+}
+
+fn openings() -> Vec<(&'static str, Opening)> {
     let opened = Opened { proof: key().router_proof(&challenge(), &open()) };
     let refused = Refused { code: ErrorCode::Unauthenticated as u16, text: "no".into() };
-    let openings = [
+    vec![
         ("challenge", Opening::Challenge(challenge())),
         ("open", Opening::Open(open())),
         ("opened", Opening::Opened(opened)),
         ("refused", Opening::Refused(refused)),
         ("alive", Opening::Alive),
-    ];
+    ]
+}
+
+fn ups() -> Vec<(&'static str, Up)> {
     let entity = EntityId::from(chat());
     let read = |query| Up::Read(Read { token: 300, user: user(1), entity, query });
     let payload = Bytes::from_static(b"p");
-    let ups = [
+    vec![
         (
             "admit",
             Up::Admit(Admit { token: 77, user: user(1), entity, cursor: Some(cursor(42)), member_at: Some(Seq(2)) }),
@@ -87,11 +97,25 @@ fn samples() -> Vec<(&'static str, Any)> {
         ("read members", read(ReadQuery::Members { after: Some(user(2)), limit: 100 })),
         ("read chats", read(ReadQuery::Chats { after: None, limit: 100 })),
         ("read the chat", read(ReadQuery::Info)),
-        ("signal up", Up::Signal { chat: chat(), user: user(1), kind: SignalKind::TYPING, payload: payload.clone() }),
+        ("signal up", Up::Signal { chat: chat(), user: user(1), kind: SignalKind::TYPING, payload }),
         ("attach", Up::Attach { user: user(1), device: device(1), session: session() }),
         ("detach", Up::Detach { user: user(1), device: device(1), session: session() }),
         ("ask", Up::Ask { token: 77, entity, position: Position { epoch: 1, offset: 70_000 } }),
-    ];
+        (
+            "resume",
+            Up::Resume(Resume {
+                shard: ShardId(3),
+                watermark: Some(Position { epoch: 1, offset: 70_001 }),
+                last: true,
+                entities: vec![entity, user(1).into()],
+            }),
+        ),
+    ]
+}
+
+fn downs() -> Vec<(&'static str, Down)> {
+    let entity = EntityId::from(chat());
+    let payload = Bytes::from_static(b"p");
     let generation = Generation(70_000);
     let details = Some(ErrorDetails { counter: Counter(7), seq: Seq(42) });
     let out_of_order = Rejection { code: ErrorCode::OutOfOrder, retry_after_ms: 0, details };
@@ -100,11 +124,16 @@ fn samples() -> Vec<(&'static str, Any)> {
         LinkEvent { seq: Seq(43), ends: None, event: Bytes::from_static(b"event") },
         LinkEvent { seq: Seq(44), ends: Some(user(2)), event: Bytes::from_static(b"removal") },
     ];
-    let downs = [
-        ("admitted", Down::Admitted(Admitted { token: 77, generation, outcome: Ok(admission(Start::From)) })),
+    vec![
+        ("admitted", Down::Admitted(Admitted { token: 77, generation, entity, outcome: Ok(admission(Start::From)) })),
         (
             "not admitted",
-            Down::Admitted(Admitted { token: 77, generation, outcome: Err(Rejection::new(ErrorCode::NotMember)) }),
+            Down::Admitted(Admitted {
+                token: 77,
+                generation,
+                entity,
+                outcome: Err(Rejection::new(ErrorCode::NotMember)),
+            }),
         ),
         ("events", Down::Events(Events { generation, entity, events })),
         ("head", Down::Head { generation, entity, head: Seq(44), readmit: true }),
@@ -119,11 +148,9 @@ fn samples() -> Vec<(&'static str, Any)> {
             Down::Watermark { shard: ShardId(3), generation, position: Position { epoch: 1, offset: 70_001 } },
         ),
         ("backlog", Down::Backlog { shard: ShardId(3), age_ms: 5_001 }),
-    ];
-    let openings = openings.map(|(name, frame)| (name, Any::Opening(frame)));
-    let ups = ups.map(|(name, frame)| (name, Any::Up(frame)));
-    let downs = downs.map(|(name, frame)| (name, Any::Down(frame)));
-    openings.into_iter().chain(ups).chain(downs).collect()
+        ("owner", Down::Owner { shard: ShardId(3), generation }),
+        ("readmit", Down::Readmit { shard: ShardId(3), generation }),
+    ]
 }
 
 #[test]

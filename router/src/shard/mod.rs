@@ -19,13 +19,16 @@ mod flush;
 pub mod load;
 mod pipeline;
 mod reads;
+mod resume;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use hashbrown::hash_map::Entry;
 use panda_protocol::link::{Admit, Down, Effect, LinkId, Read, Record, Up};
-use panda_protocol::{DeviceId, EntityId, ErrorCode, Generation, Incarnation, Position, Seq, SessionId, Time, UserId};
+use panda_protocol::{
+    DeviceId, EntityId, ErrorCode, Generation, Incarnation, Position, Seq, SessionId, ShardId, Time, UserId,
+};
 use panda_storage::event_store::BUCKET_EVENTS;
 use panda_storage::{EventBatch, EventRow, LogRecord, ReadOrder, StateRow};
 use smallvec::SmallVec;
@@ -88,6 +91,8 @@ pub enum Input {
     End(Position),
     /// The effect of [`Output::AppendEffect`] is in the log.
     EffectAppended,
+    /// The entities of the records that [`Output::ReadTail`] asked for; none if the log has them no more.
+    TailRead(LinkId, Option<HashSet<EntityId>>),
     /// Time went on; about ten times a second. Microseconds of any clock that does not go back.
     Tick(Time),
     /// A read of the store failed for good: refuse what waits for it.
@@ -161,6 +166,17 @@ pub enum Output {
     AppendEffect(Effect),
     /// Ask where the log ends now.
     AskEnd,
+    /// Read which entities the records from one position to before another are of, for a link.
+    ReadTail {
+        /// Repeated in the answer.
+        link: LinkId,
+        /// The first.
+        from: Position,
+        /// Behind the last.
+        to: Position,
+    },
+    /// Tell a link that nobody knows what it missed.
+    Readmit(LinkId),
     /// Tell the edges how long the oldest command waits, in milliseconds; 0: no longer.
     Backlog(u64),
     /// Give the shard up: another owner took over, or a record is of a version that is not known.
@@ -276,6 +292,7 @@ impl Shard {
             Input::ReadFailed(read) => self.read_failed(read),
             Input::End(position) => self.end(position),
             Input::EffectAppended => self.effects_pending = self.effects_pending.saturating_sub(1),
+            Input::TailRead(link, touched) => self.tail_read(link, touched),
             Input::Tick(now) => self.tick(now),
         }
     }
@@ -293,6 +310,11 @@ impl Shard {
     /// Whether nothing waits and everything is durable.
     pub fn is_idle(&self) -> bool {
         self.queued == 0 && self.effects_pending == 0 && self.entities.values().all(Entity::is_quiet)
+    }
+
+    /// This owner's term.
+    pub const fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// Figures since the start.
@@ -364,6 +386,7 @@ impl Shard {
             Up::Detach { user, device, session } => self.detach(user, device, session),
             // A position alone does not name the sender's window: the sender asks with its counter.
             Up::Ask { token, .. } => self.answer_unknown(link, token),
+            Up::Resume(resume) => self.resume(link, resume),
         }
     }
 
@@ -426,14 +449,15 @@ impl Shard {
     }
 }
 
-/// The entity that a frame of a link is about, and so the shard that it goes to.
-pub fn entity_of(up: &Up) -> EntityId {
+/// The shard that a frame of a link goes to, among `shards`.
+pub fn shard_of(up: &Up, shards: u16) -> ShardId {
     match up {
         Up::Admit(Admit { entity, .. })
         | Up::Read(Read { entity, .. })
         | Up::Forget { entity }
-        | Up::Ask { entity, .. } => *entity,
-        Up::Signal { chat, .. } => (*chat).into(),
-        Up::Attach { user, .. } | Up::Detach { user, .. } => (*user).into(),
+        | Up::Ask { entity, .. } => entity.shard(shards),
+        Up::Signal { chat, .. } => EntityId::from(*chat).shard(shards),
+        Up::Attach { user, .. } | Up::Detach { user, .. } => EntityId::from(*user).shard(shards),
+        Up::Resume(resume) => resume.shard,
     }
 }

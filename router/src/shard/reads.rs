@@ -204,7 +204,8 @@ impl Shard {
         let token = question.token();
         let down = match question {
             Question::Admit(_) => {
-                Down::Admitted(Admitted { token, generation: self.generation, outcome: Err(rejection) })
+                let (generation, entity) = (self.generation, question.entity());
+                Down::Admitted(Admitted { token, generation, entity, outcome: Err(rejection) })
             }
             Question::Read(_) => Down::Read(ReadReply { token, last: true, body: Err(rejection) }),
         };
@@ -223,7 +224,7 @@ impl Shard {
                         interest.links.push(link);
                     }
                 }
-                let admitted = Admitted { token, generation: self.generation, outcome };
+                let admitted = Admitted { token, generation: self.generation, entity: id, outcome };
                 self.outputs.push(Output::Send(link, Down::Admitted(admitted)));
             }
             (_, Decided::Page(Ok(right))) => self.page(id, link, token, right),

@@ -60,7 +60,8 @@ impl Owner {
                 Output::AppendEffect(effect) => self.effects.push_back(effect),
                 Output::AskEnd => self.asks += 1,
                 Output::GiveUp(_) => self.gave_up = true,
-                Output::Backlog(_) => {}
+                // No edge of this world states interest again.
+                Output::Backlog(_) | Output::ReadTail { .. } | Output::Readmit(_) => {}
                 Output::Load { entity, wanted } => self.tasks.push(Box::pin(async move {
                     loop {
                         match load(&store, entity, wanted.clone()).await {

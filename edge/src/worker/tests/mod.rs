@@ -107,7 +107,7 @@ impl Fixture {
         let gate = Gate::new(AdmissionLimits::default());
         let log = EmbeddedLog::new(1, 1, clock);
         let core = Core::new(CoreParts {
-            links: Links::new(log, LinkId(1), LinkLimits::default()),
+            links: Links::new(log, LinkId(1), 0, LinkLimits::default()),
             limits,
             keys: AccessKeys::new([key.verifying_key().clone()]),
             fleet: FleetSecret::generate().unwrap(),

@@ -64,10 +64,10 @@ async fn answers_to_one_chats_commands_leave_in_order_and_others_do_not_wait() {
     let took = fixture.take_all(key);
     assert!(matches!(&took[..], [Frame::Error(error)] if error.request == RequestId(66)), "{took:?}");
     assert_eq!(fixture.core.metrics.rate_limited.get(), 2);
-    // The inbox's admission was the first question, so command n has token n + 1.
+    // The inbox's admission was the first question, so command n has the token n + 1 of lane 0.
     let mut answer = |request: u64| {
         let outcome = Outcome::Applied(Seq(request));
-        let answer = Answer { token: request + 1, generation: Generation(1), outcome };
+        let answer = Answer { token: (request + 1) << 8, generation: Generation(1), outcome };
         fixture.core.arrive(vec![Down::Answer(answer)]);
         fixture.take_all(key)
     };
@@ -97,7 +97,7 @@ async fn a_chats_65th_unanswered_command_is_refused_and_another_chats_is_not() {
     assert_eq!(fixture.take_all(key), []);
     let mut answer = |request: u64| {
         let outcome = Outcome::Applied(Seq(request));
-        let answer = Answer { token: request + 1, generation: Generation(1), outcome };
+        let answer = Answer { token: (request + 1) << 8, generation: Generation(1), outcome };
         fixture.core.arrive(vec![Down::Answer(answer)]);
         fixture.take_all(key)
     };
@@ -131,7 +131,7 @@ async fn the_refusal_of_a_command_overtakes_no_answer_and_no_more_are_read_than_
     assert_eq!(last, COMMANDS_HELD_MAX as u64);
     assert_eq!(fixture.core.session(key).unwrap().machine.in_flight(), 1, "what is refused does not wait");
     assert_eq!(fixture.take_all(key), []);
-    let answer = Answer { token: 2, generation: Generation(1), outcome: Outcome::Applied(Seq(9)) };
+    let answer = Answer { token: 2 << 8, generation: Generation(1), outcome: Outcome::Applied(Seq(9)) };
     fixture.core.arrive(vec![Down::Answer(answer)]);
     let took = fixture.take_all(key);
     assert_eq!(took[0], Frame::Ack(Ack { request: RequestId(1), seq: Seq(9) }));

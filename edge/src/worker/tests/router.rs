@@ -178,7 +178,8 @@ impl Router {
             }
             _ => Err(Rejection::new(ErrorCode::NotMember)),
         };
-        self.down.push_back(Down::Admitted(Admitted { token: admit.token, generation: GENERATION, outcome }));
+        let (token, entity) = (admit.token, admit.entity);
+        self.down.push_back(Down::Admitted(Admitted { token, generation: GENERATION, entity, outcome }));
     }
 
     fn read(&mut self, read: &Read) {

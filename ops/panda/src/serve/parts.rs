@@ -149,12 +149,13 @@ async fn worker_link(router: &Router) -> WorkerLink {
     let (up, up_receiver) = mpsc::channel(UP_QUEUE);
     let (down_sender, down) = mpsc::channel(DOWN_QUEUE);
     router.attach(link, up_receiver, down_sender).await;
-    WorkerLink { link, up, down }
+    // Every worker has a link of its own here.
+    WorkerLink { link, lane: 0, up, down }
 }
 
 async fn api_link(router: &Router, log: EmbeddedLog) -> LinkClient {
-    let WorkerLink { link, up, down } = worker_link(router).await;
-    let (client, driver) = LinkClient::new(Links::new(log, link, LinkLimits::default()), up, down);
+    let WorkerLink { link, lane, up, down } = worker_link(router).await;
+    let (client, driver) = LinkClient::new(Links::new(log, link, lane, LinkLimits::default()), up, down);
     // It ends by itself when the last client of it is gone.
     drop(tokio::spawn(driver.run()));
     client

@@ -1,12 +1,18 @@
 //! A whole router over a log and a store in memory, with one link.
 
+mod resume;
 #[allow(dead_code, reason = "the simulation uses the rest of it")]
+#[path = "../support/mod.rs"]
 mod support;
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use panda_protocol::codec::Writer;
 use panda_protocol::event::{Event, EventBody, MessageFormat};
 use panda_protocol::frame::{CommandBody, Direction};
-use panda_protocol::link::{Admit, CommandOrigin, CommandRecord, Down, LinkId, Outcome, Read, ReadQuery, Record, Up};
+use panda_protocol::link::{
+    Admit, CommandOrigin, CommandRecord, Down, LinkId, Outcome, Read, ReadQuery, Record, Rejection, Up,
+};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Seq, ShardId, UserId};
 use panda_router::fold::RULES_CURRENT;
 use panda_router::shard::ShardLimits;
@@ -37,15 +43,37 @@ struct Edge {
 }
 
 impl Edge {
-    /// The next frame that is not backlog news.
+    /// The next frame that is no news of a shard.
     async fn next(&mut self) -> Down {
         loop {
-            if !self.waiting.is_empty() {
-                return self.waiting.remove(0);
+            match self.next_of_all().await {
+                Down::Backlog { .. } | Down::Owner { .. } | Down::Watermark { .. } => {}
+                down => return down,
             }
-            self.waiting = self.down.recv().await.expect("the router lives");
-            self.waiting.retain(|down| !matches!(down, Down::Backlog { .. }));
         }
+    }
+
+    async fn next_of_all(&mut self) -> Down {
+        while self.waiting.is_empty() {
+            self.waiting = self.down.recv().await.expect("the router lives");
+        }
+        self.waiting.remove(0)
+    }
+
+    async fn admit(&mut self, user: UserId, entity: EntityId) -> Result<Seq, Rejection> {
+        self.token += 1;
+        let admit = Admit { token: self.token, user, entity, cursor: None, member_at: None };
+        let Down::Admitted(admitted) = self.ask(Up::Admit(admit)).await else { panic!("an admission was asked for") };
+        assert_eq!((admitted.token, admitted.entity), (self.token, entity));
+        admitted.outcome.map(|admission| admission.head)
+    }
+
+    async fn create(&mut self, creator: UserId, members: Vec<UserId>) -> ChatId {
+        let chat = ChatId::group(creator, device(creator.as_bytes()[1]), Counter(1));
+        let create = CommandBody::CreateGroup { name: "tea".into(), members };
+        let token = self.command(chat.into(), creator, 1, &create);
+        assert_eq!(self.answer(token).await, Outcome::Applied(Seq(1)));
+        chat
     }
 
     fn command(&mut self, entity: EntityId, actor: UserId, counter: u64, body: &CommandBody) -> u64 {
@@ -86,13 +114,25 @@ impl Edge {
     }
 }
 
+fn say(text: &'static str) -> CommandBody {
+    CommandBody::Send { format: MessageFormat::Text, text: text.into() }
+}
+
 async fn start_over(log: &MemoryLog, store: &MemoryStore, router: u64) -> (panda_router::Router, Edge) {
     let config = RouterConfig { router, threads: 2, limits: ShardLimits::default() };
     let router = start(config, log.clone(), store.clone()).await.expect("it starts");
+    let edge = attach(&router, log).await;
+    (router, edge)
+}
+
+async fn attach(router: &panda_router::Router, log: &MemoryLog) -> Edge {
     let (up, ups) = mpsc::channel(64);
     let (downs, down) = mpsc::channel(64);
     router.attach(LINK, ups, downs).await;
-    (router, Edge { log: log.clone(), up, down, waiting: Vec::new(), token: 0 })
+    // The log may hold commands of an earlier attachment: no token is given twice.
+    static TOKENS: AtomicU64 = AtomicU64::new(0);
+    let token = TOKENS.fetch_add(1_000, Ordering::Relaxed);
+    Edge { log: log.clone(), up, down, waiting: Vec::new(), token }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,20 +140,11 @@ async fn commands_become_events_and_answers_and_pages_and_a_restart_remembers_th
     let (log, store) = (MemoryLog::new(4), MemoryStore::new(1, true, BUCKET_EVENTS));
     let (router, mut edge) = start_over(&log, &store, 1).await;
     let (ann, ben) = (user(1), user(2));
-    let chat = ChatId::group(ann, device(1), Counter(1));
-    let create = CommandBody::CreateGroup { name: "tea".into(), members: vec![ben] };
-    let token = edge.command(chat.into(), ann, 1, &create);
-    assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(1)));
+    let chat = edge.create(ann, vec![ben]).await;
+    assert_eq!(edge.admit(ben, chat.into()).await, Ok(Seq(3)));
+    assert_eq!(edge.admit(user(3), chat.into()).await.expect_err("a stranger").code, ErrorCode::NotMember);
 
-    let admit = Admit { token: 90, user: ben, entity: chat.into(), cursor: None, member_at: None };
-    let Down::Admitted(admitted) = edge.ask(Up::Admit(admit)).await else { panic!("an admission was asked for") };
-    assert_eq!(admitted.outcome.expect("ben is a member").head, Seq(3));
-    let admit = Admit { token: 91, user: user(3), entity: chat.into(), cursor: None, member_at: None };
-    let Down::Admitted(admitted) = edge.ask(Up::Admit(admit)).await else { panic!("an admission was asked for") };
-    assert_eq!(admitted.outcome.expect_err("a stranger").code, ErrorCode::NotMember);
-
-    let say = CommandBody::Send { format: MessageFormat::Text, text: "hello".into() };
-    let token = edge.command(chat.into(), ann, 2, &say);
+    let token = edge.command(chat.into(), ann, 2, &say("hello"));
     let Down::Events(events) = edge.next().await else { panic!("the event comes before the answer") };
     let event = Event::from_bytes(&events.events[0].event).expect("canonical bytes");
     assert!(matches!(event.body, EventBody::MessageSent { text, .. } if text.as_str() == "hello"));
@@ -143,7 +174,7 @@ async fn commands_become_events_and_answers_and_pages_and_a_restart_remembers_th
     let (router, mut edge) = start_over(&log, &store, 2).await;
     let Down::Read(reply) = edge.ask(Up::Read(read)).await else { panic!("a page was asked for") };
     assert_eq!(reply.body.expect("ben may read"), before);
-    let token = edge.command(chat.into(), ann, 2, &say);
+    let token = edge.command(chat.into(), ann, 2, &say("hello"));
     assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(4)));
     drop(edge);
     router.stop().await.expect("it stops cleanly");

@@ -1,0 +1,101 @@
+//! Awaiting answers over channels, with a router that the test plays.
+
+use panda_protocol::frame::ErrorDetails;
+use panda_protocol::link::{Answer, CommandOrigin, LinkId, Outcome, ReadReply, Record};
+use panda_protocol::{Generation, Time};
+use panda_storage::ShardReader as _;
+use panda_storage::embedded::EmbeddedLog;
+
+use super::*;
+use crate::links::LinkLimits;
+
+const LINK: LinkId = LinkId(7);
+
+struct Router {
+    log: EmbeddedLog,
+    up: mpsc::Receiver<Up>,
+    down: mpsc::Sender<Vec<Down>>,
+}
+
+fn client() -> (LinkClient, Router) {
+    let log = EmbeddedLog::new(1, 1, || Time(1));
+    let (up, up_receiver) = mpsc::channel(8);
+    let (down, down_receiver) = mpsc::channel(8);
+    let links = Links::new(log.clone(), LINK, 0, LinkLimits::default());
+    let (client, driver) = LinkClient::new(links, up, down_receiver);
+    tokio::spawn(driver.run());
+    (client, Router { log, up: up_receiver, down })
+}
+
+fn user() -> UserId {
+    UserId::from_random([1; 16])
+}
+
+async fn rename(client: LinkClient) -> Result<Seq, Rejection> {
+    let body = CommandBody::Rename { name: "tea".into() };
+    client.command(user(), DeviceId::from_random([1; 16]), user().into(), Counter(1), Counter(0), &body).await
+}
+
+impl Router {
+    /// The origin of the command at this place of the log, once it is there.
+    async fn command(&self, at: usize) -> CommandOrigin {
+        let mut reader = self.log.read(panda_protocol::ShardId(0), None).await.expect("the shard exists");
+        let mut records = Vec::new();
+        while records.len() <= at {
+            records.extend(reader.next(16).await.expect("the log can be read"));
+        }
+        match Record::from_bytes(records.swap_remove(at).record) {
+            Ok(Record::Command(command)) => command.origin,
+            other => panic!("{other:?} is no command"),
+        }
+    }
+
+    async fn answer(&self, token: u64, outcome: Outcome) {
+        let answer = Down::Answer(Answer { token, generation: Generation(1), outcome });
+        self.down.send(vec![answer]).await.expect("the client lives");
+    }
+}
+
+#[tokio::test]
+async fn each_command_gets_its_own_answer() {
+    let (client, router) = client();
+    let first = tokio::spawn(rename(client.clone()));
+    let one = router.command(0).await;
+    let second = tokio::spawn(rename(client));
+    let two = router.command(1).await;
+    assert_eq!((one.link, two.link), (LINK, LINK));
+    let details = Some(ErrorDetails { counter: Counter(1), seq: Seq(5) });
+    let rejection = Rejection { details, ..Rejection::new(ErrorCode::OutOfOrder) };
+    router.answer(two.token, Outcome::Rejected(rejection)).await;
+    router.answer(one.token, Outcome::Applied(Seq(5))).await;
+    assert_eq!(first.await.expect("it ends"), Ok(Seq(5)));
+    assert_eq!(second.await.expect("it ends"), Err(rejection));
+}
+
+#[tokio::test]
+async fn a_read_brings_all_its_parts_in_order() {
+    let (client, mut router) = client();
+    let read = tokio::spawn(async move { client.read(user(), user().into(), ReadQuery::Info).await });
+    let Some(Up::Read(asked)) = router.up.recv().await else { panic!("a read was asked for") };
+    let part = |text: &'static str, last| {
+        Down::Read(ReadReply { token: asked.token, last, body: Ok(Bytes::from_static(text.as_bytes())) })
+    };
+    router.down.send(vec![part("one", false), part("two", false)]).await.expect("the client lives");
+    router.down.send(vec![part("three", true)]).await.expect("the client lives");
+    assert_eq!(read.await.expect("it ends").expect("it is answered"), ["one", "two", "three"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_nobody_answers_may_still_happen() {
+    let (client, _router) = client();
+    let outcome = rename(client).await;
+    assert_eq!(outcome.expect_err("nobody answers").code, ErrorCode::OutcomeUnknown);
+}
+
+#[tokio::test]
+async fn without_a_router_nothing_is_waited_for() {
+    let (client, router) = client();
+    drop(router);
+    let read = client.read(user(), user().into(), ReadQuery::Info).await;
+    assert_eq!(read.expect_err("the router is gone").code, ErrorCode::Unavailable);
+}

@@ -1,0 +1,104 @@
+//! Which edges are connected: each link's frames find their shard, and its end reaches every shard.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use panda_protocol::ShardId;
+use panda_protocol::link::{Down, LinkId, Up};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::driver::Outside;
+use crate::shard::shard_of;
+
+/// What a router's thread is told.
+pub(crate) enum Control {
+    /// A link is there; say when it is known.
+    Attach(LinkId, mpsc::Sender<Vec<Down>>, oneshot::Sender<()>),
+    /// It is no more.
+    Detach(LinkId),
+    /// The thread is to run this shard.
+    Own(ShardId, mpsc::Receiver<Outside>),
+}
+
+/// The links of a router; cloning shares them.
+#[derive(Clone)]
+pub(crate) struct Attachments {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    threads: Vec<mpsc::Sender<Control>>,
+    shards: Vec<mpsc::Sender<Outside>>,
+    attached: Mutex<HashMap<LinkId, Attached>>,
+}
+
+/// An attachment that was not seen to end.
+struct Attached {
+    /// Dropped: it is to end.
+    end: oneshot::Sender<()>,
+    /// Closed: it has ended.
+    ended: oneshot::Receiver<()>,
+}
+
+impl Attachments {
+    pub(crate) fn new(threads: Vec<mpsc::Sender<Control>>, shards: Vec<mpsc::Sender<Outside>>) -> Self {
+        Self { inner: Arc::new(Inner { threads, shards, attached: Mutex::default() }) }
+    }
+
+    /// See [`crate::Router::attach`].
+    pub(crate) async fn attach(&self, link: LinkId, up: mpsc::Receiver<Up>, down: mpsc::Sender<Vec<Down>>) {
+        let (end, to_end) = oneshot::channel();
+        let (has_ended, ended) = oneshot::channel();
+        let older = self.inner.attached.lock().insert(link, Attached { end, ended });
+        if let Some(Attached { end, ended }) = older {
+            drop(end);
+            // An error says the same: its task is gone.
+            let _ended = ended.await;
+        }
+        for thread in &self.inner.threads {
+            let (done, attached) = oneshot::channel();
+            // A thread that is gone has ended the router; its end is reported elsewhere.
+            drop(thread.send(Control::Attach(link, down.clone(), done)).await);
+            // Nothing may be sent to the link before every thread knows it.
+            drop(attached.await);
+        }
+        let inner = Arc::clone(&self.inner);
+        tokio::spawn(async move {
+            inner.carry(link, up, to_end).await;
+            inner.detach(link).await;
+            drop(has_ended);
+        });
+    }
+}
+
+impl Inner {
+    async fn carry(&self, link: LinkId, mut up: mpsc::Receiver<Up>, mut to_end: oneshot::Receiver<()>) {
+        // Every shard has the same number of them in a log's epoch.
+        let count = u16::try_from(self.shards.len()).unwrap_or(u16::MAX);
+        loop {
+            let up = tokio::select! {
+                up = up.recv() => up,
+                _ = &mut to_end => None,
+            };
+            let Some(up) = up else { return };
+            // An edge that names a shard that does not exist is told nothing of it.
+            let Some(shard) = self.shards.get(usize::from(shard_of(&up, count).0)) else { continue };
+            if shard.send(Outside::Up(link, up)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Nothing of the link stays anywhere.
+    async fn detach(&self, link: LinkId) {
+        for shard in &self.shards {
+            drop(shard.send(Outside::Closed(link)).await);
+        }
+        for thread in &self.threads {
+            drop(thread.send(Control::Detach(link)).await);
+        }
+        // A newer attachment that waits for this end has its own entry by now.
+        self.attached.lock().retain(|of, attached| *of != link || !attached.end.is_closed());
+    }
+}
