@@ -1,7 +1,7 @@
 //! What can go wrong in a store, shaped by what the caller can do about it.
 
 /// Why a store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store is away or too slow; the same call may work later. A write may or may not have happened.
     #[error("the store is not available: {0}")]
@@ -12,9 +12,16 @@ pub enum StoreError {
     /// What is stored is not what was written: a person must look.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
+    /// The call breaks a limit of the store: nothing was stored, and no repetition helps.
+    #[error("beyond a limit of the store: {0}")]
+    Limit(String),
+    /// The store is not what the configuration says, or refuses this program: a person must change
+    /// one of them.
+    #[error("{0}")]
+    Misconfigured(String),
     /// The data was written by a newer version; this one must not touch it.
     #[error(
-        "{what} has version {found}, and this program knows versions up to {known}: start a newer panda, or name another folder or database"
+        "{what} has version {found}, and this program knows versions up to {known}: start a newer panda, or name another folder, database or keyspace"
     )]
     Newer {
         /// What was opened.

@@ -8,12 +8,15 @@
 use std::future::Future;
 
 use bytes::Bytes;
+use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
 use panda_protocol::{EntityId, Incarnation, Position, Seq, ShardId, Time};
 
 use crate::error::StoreError;
 
 /// Events of one bucket of an entity: seq / `BUCKET_EVENTS`. One write never crosses its end.
 pub const BUCKET_EVENTS: u64 = 8192;
+/// Bytes of a state row's key within its kind.
+pub const ROW_KEY_BYTES_MAX: usize = 64;
 
 /// An event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,12 +73,52 @@ pub struct EventBatch {
     pub settles: Vec<SettledEffect>,
 }
 
+impl EventBatch {
+    /// What every store insists on: dense rows of one bucket, within the limits of a write.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`].
+    pub fn check(&self) -> Result<(), StoreError> {
+        let refuse = |why: &str| Err(StoreError::Limit(format!("a write of {} {why}", self.entity)));
+        if self.rows.len() > COMMAND_EVENTS_MAX {
+            return refuse(&format!("has {} events, {COMMAND_EVENTS_MAX} are allowed", self.rows.len()));
+        }
+        let bytes: usize = self.rows.iter().map(|row| row.event.len()).sum();
+        if bytes > WRITE_BYTES_MAX {
+            return refuse(&format!("has {bytes} bytes, {WRITE_BYTES_MAX} are allowed"));
+        }
+        for pair in self.rows.windows(2) {
+            let follows = pair[0].seq.0.checked_add(1) == Some(pair[1].seq.0);
+            if !follows || pair[0].seq.0 / BUCKET_EVENTS != pair[1].seq.0 / BUCKET_EVENTS {
+                return refuse("has rows that are not dense, or of two buckets");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StateRow {
+    /// What every store insists on.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] for a key that is too long.
+    pub fn check(rows: &[Self]) -> Result<(), StoreError> {
+        match rows.iter().map(|row| row.key.key.len()).find(|bytes| *bytes > ROW_KEY_BYTES_MAX) {
+            Some(bytes) => {
+                let why = format!("the key of a state row has {bytes} bytes, {ROW_KEY_BYTES_MAX} are allowed");
+                Err(StoreError::Limit(why))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// Names a state row of an entity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowKey {
     /// Which kind of row; the router's matter.
     pub kind: u8,
-    /// Which one of its kind; at most 64 bytes, may be empty.
+    /// Which one of its kind; at most [`ROW_KEY_BYTES_MAX`] bytes, may be empty.
     pub key: Bytes,
 }
 
@@ -91,7 +134,7 @@ pub struct StateRow {
 }
 
 /// Which way events are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ReadOrder {
     /// Rising seqs, from `from` on.
     Forward,
@@ -121,13 +164,16 @@ pub trait EventStore: Clone + Send + Sync + 'static {
 
     /// Stores events. When it returns `Ok`, they survive the loss of power (embedded) or of a
     /// minority of replicas (cluster); before that, none, some or all of them may be found by a read.
-    /// Not cancel safe in one sense only: the write goes on when the future is dropped.
+    /// Not cancel safe in one sense only: the write may go on when the future is dropped.
     ///
     /// # Errors
     /// After an error the write may or may not have happened; repeating it is harmless.
+    /// [`StoreError::Limit`] for what [`EventBatch::check`] or [`StateRow::check`] refuses: nothing
+    /// was stored.
     fn write_events(&self, batch: EventBatch) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Reads at most `limit` events and about `bytes_max` bytes of them, at least one if there is one.
+    /// Finds every event whose write had returned when it was asked; one behind a hole need not be found.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -141,8 +187,8 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<EventRow>, StoreError>> + Send;
 
     /// Stores state rows of one entity. They may be lost with the process until [`Self::sync_state`]
-    /// returns or a later [`Self::write_events`] does; a row is never found without the rows that
-    /// were written before it.
+    /// returns or a later [`Self::write_events`] does; a row is never found without the rows of calls
+    /// that had returned before this one began.
     ///
     /// # Errors
     /// As [`Self::write_events`].

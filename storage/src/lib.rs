@@ -19,6 +19,7 @@ pub mod error;
 pub mod event_store;
 pub mod postgres;
 pub mod redis;
+pub mod scylla;
 pub mod user_store;
 
 pub use cache::Cache;

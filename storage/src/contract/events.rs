@@ -1,27 +1,36 @@
 //! The suite of [`EventStore`], for stores that are empty when they are made.
 
 use bytes::Bytes;
-use panda_protocol::{EntityId, Position, Seq, ShardId, Time, UserId};
+use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
+use panda_protocol::{ChatId, Counter, DeviceId, EntityId, Position, Seq, ShardId, Time, UserId};
 
+use crate::error::StoreError;
 use crate::event_store::{
-    Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, SettledEffect, StateRow,
+    BUCKET_EVENTS, Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ROW_KEY_BYTES_MAX, ReadOrder, RowKey,
+    SettledEffect, StateRow,
 };
 
-const TIME: u64 = 1_800_000_000_000_000;
+/// In the past: some stores refuse times far ahead of their clocks.
+const TIME: u64 = 1_700_000_000_000_000;
 const ALL: usize = usize::MAX;
 
 /// Runs every test on a new store.
-pub(crate) async fn all<S: EventStore>(make: impl Fn() -> S) {
-    events_are_read_in_both_directions(make()).await;
-    a_read_ends_at_its_limits_and_has_at_least_one(make()).await;
-    a_stale_event_changes_nothing(make()).await;
-    entities_are_apart(make()).await;
-    a_state_row_is_replaced_by_later_times_only(make()).await;
-    a_stale_write_does_not_bring_a_deleted_row_back(make()).await;
-    a_scan_finds_live_rows_of_one_kind_in_order(make()).await;
-    every_stale_write_replayed_after_everything_changes_nothing(make()).await;
-    a_checkpoint_only_rises(make()).await;
-    writes_of_many_tasks_are_all_there(make()).await;
+pub(crate) async fn all<S: EventStore>(make: impl AsyncFn() -> S) {
+    events_are_read_in_both_directions(make().await).await;
+    a_read_ends_at_its_limits_and_has_at_least_one(make().await).await;
+    many_events_are_paged_across_buckets(make().await).await;
+    what_is_beyond_a_limit_is_refused_whole(make().await).await;
+    a_stale_event_changes_nothing(make().await).await;
+    entities_are_apart(make().await).await;
+    a_state_row_is_replaced_by_later_times_only(make().await).await;
+    a_stale_write_does_not_bring_a_deleted_row_back(make().await).await;
+    a_scan_finds_live_rows_of_one_kind_in_order(make().await).await;
+    rows_of_a_group_are_scanned_in_the_order_of_keys(make().await).await;
+    many_rows_are_read_in_the_order_asked_for(make().await).await;
+    every_stale_write_replayed_after_everything_changes_nothing(make().await).await;
+    a_checkpoint_only_rises(make().await).await;
+    writes_of_many_tasks_are_all_there(make().await).await;
+    a_read_sees_what_was_stored_before_it_began(make().await).await;
 }
 
 pub(crate) fn entity(byte: u8) -> EntityId {
@@ -86,6 +95,86 @@ async fn a_read_ends_at_its_limits_and_has_at_least_one(store: impl EventStore) 
     assert_eq!(seqs(&read(0, ALL).await), [0; 0]);
     let backward = store.read_events(entity(1), Seq(5), ReadOrder::Backward, 2, ALL).await.unwrap();
     assert_eq!(seqs(&backward), [5, 4]);
+}
+
+/// Writes events 1 to `count` in writes as large as may be.
+async fn fill(store: &impl EventStore, entity: EntityId, count: u64) {
+    let rows: Vec<_> = (1..=count).map(|seq| row(seq, seq, &format!("event {seq}"))).collect();
+    for bucket in rows.chunk_by(|one, other| one.seq.0 / BUCKET_EVENTS == other.seq.0 / BUCKET_EVENTS) {
+        for rows in bucket.chunks(COMMAND_EVENTS_MAX) {
+            store.write_events(batch(entity, rows.to_vec())).await.unwrap();
+        }
+    }
+}
+
+async fn many_events_are_paged_across_buckets(store: impl EventStore) {
+    const COUNT: u64 = 20_000;
+    fill(&store, entity(1), COUNT).await;
+    let page = async |from, order| store.read_events(entity(1), Seq(from), order, 700, 9_000).await.unwrap();
+    let mut next = 1;
+    while next <= COUNT {
+        let rows = page(next, ReadOrder::Forward).await;
+        for row in rows {
+            assert_eq!((row.seq, row.event), (Seq(next), format!("event {next}").into()));
+            next += 1;
+        }
+    }
+    assert_eq!(page(next, ReadOrder::Forward).await, []);
+    while next > 1 {
+        let rows = page(next - 1, ReadOrder::Backward).await;
+        assert!((1..=700).contains(&rows.len()));
+        for row in rows {
+            next -= 1;
+            assert_eq!(row.seq, Seq(next));
+        }
+    }
+    assert_eq!(page(0, ReadOrder::Backward).await, []);
+    // From far behind the last one, and from both sides of a bucket's end.
+    for from in [COUNT + 1, 3 * BUCKET_EVENTS, 4 * BUCKET_EVENTS, 100 * BUCKET_EVENTS, u64::MAX] {
+        assert_eq!(page(from, ReadOrder::Backward).await[0].seq, Seq(COUNT));
+    }
+    for (from, order) in [(BUCKET_EVENTS - 1, ReadOrder::Forward), (BUCKET_EVENTS, ReadOrder::Backward)] {
+        let rows = store.read_events(entity(1), Seq(from), order, 2, ALL).await.unwrap();
+        let mut found = seqs(&rows);
+        found.sort_unstable();
+        assert_eq!(found, [BUCKET_EVENTS - 1, BUCKET_EVENTS]);
+    }
+    // An entity whose last bucket is exactly full.
+    fill(&store, entity(2), BUCKET_EVENTS - 1).await;
+    assert_eq!(read(&store, entity(2), 8_000, ReadOrder::Forward).await.len(), 192);
+    let last = store.read_events(entity(2), Seq(u64::MAX), ReadOrder::Backward, 1, ALL).await.unwrap();
+    assert_eq!(seqs(&last), [BUCKET_EVENTS - 1]);
+}
+
+async fn what_is_beyond_a_limit_is_refused_whole(store: impl EventStore) {
+    let rows = |seqs: std::ops::Range<u64>| seqs.map(|seq| row(seq, seq, "")).collect::<Vec<_>>();
+    let many = u64::try_from(COMMAND_EVENTS_MAX).unwrap();
+    let large = "x".repeat(WRITE_BYTES_MAX / 2 + 1);
+    let refused = [
+        rows(1..many + 2),
+        vec![row(1, 1, &large), row(2, 2, &large)],
+        vec![row(1, 1, ""), row(3, 3, "")],
+        vec![row(2, 1, ""), row(1, 2, "")],
+        rows(BUCKET_EVENTS - 1..BUCKET_EVENTS + 1),
+    ];
+    for rows in refused {
+        let first = rows[0].seq;
+        let error = store.write_events(batch(entity(1), rows)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Limit(_)), "{error}");
+        assert_eq!(read(&store, entity(1), first.0, ReadOrder::Forward).await, []);
+    }
+    store.write_events(batch(entity(1), rows(1..many + 1))).await.unwrap();
+    let largest = "x".repeat(WRITE_BYTES_MAX);
+    store.write_events(batch(entity(1), vec![row(many + 1, 999, &largest)])).await.unwrap();
+    store.write_events(batch(entity(1), Vec::new())).await.unwrap();
+    assert_eq!(read(&store, entity(1), 1, ReadOrder::Forward).await.len(), COMMAND_EVENTS_MAX + 1);
+    let long = state(key(1, &"k".repeat(ROW_KEY_BYTES_MAX + 1)), Some("value"), 1);
+    let short = state(key(1, &"k".repeat(ROW_KEY_BYTES_MAX)), Some("value"), 1);
+    let error = store.write_state(entity(1), vec![short.clone(), long]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Limit(_)), "{error}");
+    assert_eq!(store.scan_state(entity(1), 1, None, 9).await.unwrap(), []);
+    store.write_state(entity(1), vec![short.clone()]).await.unwrap();
+    assert_eq!(store.scan_state(entity(1), 1, None, 9).await.unwrap(), [short]);
 }
 
 async fn a_stale_event_changes_nothing(store: impl EventStore) {
@@ -166,6 +255,59 @@ async fn a_scan_finds_live_rows_of_one_kind_in_order(store: impl EventStore) {
     assert_eq!(store.scan_state(entity(1), 3, Some(Bytes::new()), 7).await.unwrap(), []);
 }
 
+/// A group may have a million members, so a store may keep its rows in several places.
+async fn rows_of_a_group_are_scanned_in_the_order_of_keys(store: impl EventStore) {
+    let creator = UserId::from_random([1; 16]);
+    let group: EntityId = ChatId::group(creator, DeviceId::NONE, Counter(1)).into();
+    let member = |byte: u8| {
+        let mut bytes = [byte.wrapping_mul(37); 16];
+        bytes[1] = byte;
+        Bytes::copy_from_slice(UserId::from_random(bytes).as_bytes())
+    };
+    let others = ["", "a", "zebra", "\u{10}", "\u{11}", "\u{12}"].map(|key| Bytes::copy_from_slice(key.as_bytes()));
+    let keys = (0..=255).step_by(3).map(member).chain(others);
+    let mut rows: Vec<_> = keys
+        .map(|bytes| StateRow { key: RowKey { kind: 2, key: bytes }, ..state(key(2, ""), Some("value"), 1) })
+        .collect();
+    store.write_state(group, rows.clone()).await.unwrap();
+    let foreign = vec![state(key(1, "b"), Some("other"), 1), state(key(3, "b"), Some("other"), 1)];
+    store.write_state(group, foreign).await.unwrap();
+    rows.sort_by(|one, other| one.key.cmp(&other.key));
+    for limit in [1, 7, 50, 1_000] {
+        let mut found: Vec<StateRow> = Vec::new();
+        loop {
+            let after = found.last().map(|row| row.key.key.clone());
+            let page = store.scan_state(group, 2, after, limit).await.unwrap();
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                break;
+            }
+            found.extend(page);
+        }
+        assert_eq!(found, rows);
+    }
+    assert_eq!(store.scan_state(group, 2, Some(Bytes::copy_from_slice(&[0x11; 9])), 1).await.unwrap().len(), 1);
+    let named: Vec<_> = rows.iter().map(|row| row.key.clone()).collect();
+    let found = store.read_state(group, named).await.unwrap();
+    assert_eq!(found.into_iter().flatten().collect::<Vec<_>>(), rows);
+    // A small group.
+    let small: EntityId = ChatId::group(creator, DeviceId::NONE, Counter(2)).into();
+    store.write_state(small, vec![rows[9].clone(), rows[40].clone(), rows[80].clone()]).await.unwrap();
+    assert_eq!(store.scan_state(small, 2, None, 512).await.unwrap(), [9, 40, 80].map(|index| rows[index].clone()));
+}
+
+async fn many_rows_are_read_in_the_order_asked_for(store: impl EventStore) {
+    let rows: Vec<_> = (0..500).map(|number| state(key(2, &number.to_string()), Some("value"), number)).collect();
+    store.write_state(entity(1), rows.clone()).await.unwrap();
+    let asked: Vec<_> = (0..600).rev().chain([7, 7, 3]).collect();
+    let keys = asked.iter().map(|number| key(2, &number.to_string())).collect();
+    let found = store.read_state(entity(1), keys).await.unwrap();
+    let expected: Vec<_> = asked.iter().map(|number| rows.get(*number).cloned()).collect();
+    assert_eq!(found, expected);
+    assert_eq!(store.read_state(entity(1), Vec::new()).await.unwrap(), []);
+    store.write_state(entity(1), Vec::new()).await.unwrap();
+}
+
 /// The late writes of a process that lost its shard, in any order.
 async fn every_stale_write_replayed_after_everything_changes_nothing(store: impl EventStore) {
     let mut events = Vec::new();
@@ -227,6 +369,30 @@ async fn writes_of_many_tasks_are_all_there(store: impl EventStore) {
     }
     for byte in 0..32 {
         assert_eq!(read(&store, entity(byte), 1, ReadOrder::Forward).await.len(), 20);
+    }
+}
+
+/// Equal reads may share an answer, but none that is older than the question.
+async fn a_read_sees_what_was_stored_before_it_began(store: impl EventStore) {
+    let readers: Vec<_> = (0..8)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                while read(&store, entity(1), 1, ReadOrder::Forward).await.len() < 100 {}
+                while store.scan_state(entity(1), 1, None, ALL).await.unwrap().len() < 100 {}
+            })
+        })
+        .collect();
+    for seq in 1..=100 {
+        store.write_events(batch(entity(1), vec![row(seq, seq, "text")])).await.unwrap();
+        assert_eq!(read(&store, entity(1), 1, ReadOrder::Forward).await.last().map(|row| row.seq), Some(Seq(seq)));
+        let name = format!("{seq:04}");
+        store.write_state(entity(1), vec![state(key(1, &name), Some("value"), seq)]).await.unwrap();
+        let rows = store.scan_state(entity(1), 1, None, ALL).await.unwrap();
+        assert_eq!(rows.last().map(|row| row.key.clone()), Some(key(1, &name)));
+    }
+    for reader in readers {
+        reader.await.unwrap();
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use panda_protocol::{EntityId, Position, Seq, ShardId, Time};
 
 use crate::error::StoreError;
-use crate::event_store::{Checkpoint, EventRow, OwedEffect, RowKey, SettledEffect, StateRow};
+use crate::event_store::{Checkpoint, EventRow, OwedEffect, ROW_KEY_BYTES_MAX, RowKey, SettledEffect, StateRow};
 
 const META: u8 = 0;
 const EVENT: u8 = 1;
@@ -45,9 +45,6 @@ pub(super) fn state_end(entity: EntityId, kind: u8) -> Bytes {
     key.put_bytes(0xff, ROW_KEY_BYTES_MAX + 1);
     key.freeze()
 }
-
-/// Bytes of a state row's key within its kind.
-pub(super) const ROW_KEY_BYTES_MAX: usize = 64;
 
 fn owed(source: EntityId, seq: Seq, target: EntityId) -> Bytes {
     let mut key = BytesMut::with_capacity(41);

@@ -317,6 +317,7 @@ impl EventStore for EmbeddedEvents {
     }
 
     async fn write_events(&self, batch: EventBatch) -> Result<(), StoreError> {
+        batch.check()?;
         self.write(Work::Events(batch)).await
     }
 
@@ -332,6 +333,7 @@ impl EventStore for EmbeddedEvents {
     }
 
     async fn write_state(&self, entity: EntityId, rows: Vec<StateRow>) -> Result<(), StoreError> {
+        StateRow::check(&rows)?;
         self.write(Work::State(entity, rows)).await
     }
 
@@ -397,7 +399,7 @@ mod tests {
             Arc::new(FolderDisk::open(&path).unwrap()) as Arc<dyn Disk>
         };
         for options in [Options::default(), SMALL] {
-            crate::contract::events::all(|| EmbeddedEvents::open_on(make(), options).unwrap()).await;
+            crate::contract::events::all(async || EmbeddedEvents::open_on(make(), options).unwrap()).await;
         }
     }
 

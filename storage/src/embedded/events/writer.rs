@@ -318,9 +318,6 @@ impl Overlay {
         // A key may come twice in one request.
         let mut taken: BTreeMap<Bytes, StateRow> = BTreeMap::new();
         for row in rows {
-            if row.key.key.len() > keys::ROW_KEY_BYTES_MAX {
-                return Err(failure::corrupt(format!("a state row has a key of {} bytes", row.key.key.len())));
-            }
             let key = keys::state(entity, &row.key);
             let newer = match taken.get(&key) {
                 Some(earlier) => row.time > earlier.time,

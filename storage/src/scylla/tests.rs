@@ -1,0 +1,190 @@
+//! Tests on a real server, which `PANDA_TEST_CASSANDRA` names as host:port. Each test has keyspaces
+//! of its own and drops them.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use panda_protocol::{ChatId, Counter, DeviceId, Time, UserId};
+use scylla::client::session::Session;
+use scylla::client::session_builder::SessionBuilder;
+
+use super::*;
+use crate::contract::test_server;
+
+/// A server and the keyspaces that a test has made on it.
+struct Server {
+    address: String,
+    session: Session,
+    keyspaces: RefCell<Vec<String>>,
+}
+
+impl Server {
+    /// Absent without a server.
+    async fn find() -> Option<Self> {
+        let address = test_server("Cassandra", "PANDA_TEST_CASSANDRA")?;
+        let session = SessionBuilder::new().known_node(&address).build().await.unwrap();
+        Some(Self { address, session, keyspaces: RefCell::default() })
+    }
+
+    /// How to open a store in a keyspace that nobody has made yet.
+    fn config(&self) -> ScyllaConfig {
+        let keyspace = format!("panda_test_{:016x}", rand::random::<u64>());
+        self.keyspaces.borrow_mut().push(keyspace.clone());
+        ScyllaConfig {
+            migration_lease: Duration::from_secs(20),
+            ..ScyllaConfig::new(vec![self.address.clone()], keyspace, Replication::Simple { factor: 1 })
+        }
+    }
+
+    async fn run(&self, statement: &str) {
+        self.session.query_unpaged(statement, ()).await.unwrap();
+    }
+
+    async fn end(self) {
+        for keyspace in self.keyspaces.take() {
+            self.run(&format!("DROP KEYSPACE IF EXISTS {keyspace}")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_store_keeps_the_contract() {
+    let Some(server) = Server::find().await else { return };
+    crate::contract::events::all(async || ScyllaEvents::open(&server.config()).await.unwrap()).await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn calls_of_many_requests_end_where_only_one_may_be_on_its_way() {
+    let Some(server) = Server::find().await else { return };
+    let config = ScyllaConfig { requests_in_flight_max: 1, ..server.config() };
+    let store = ScyllaEvents::open(&config).await.unwrap();
+    let user = UserId::from_random([1; 16]);
+    let group: EntityId = ChatId::group(user, DeviceId::NONE, Counter(1)).into();
+    let row = |number: u8| StateRow {
+        key: RowKey { kind: 1, key: UserId::from_random([number; 16]).as_bytes().to_vec().into() },
+        value: Some(Bytes::from_static(b"value")),
+        time: Time(1),
+    };
+    let rows: Vec<_> = (0..=255).map(row).collect();
+    let keys = || rows.iter().map(|row| row.key.clone()).collect();
+    let (one, other) = tokio::join!(store.write_state(group, rows.clone()), store.write_state(group, rows.clone()));
+    one.and(other).unwrap();
+    let (read, scanned) = tokio::join!(store.read_state(group, keys()), store.scan_state(group, 1, None, 999));
+    assert_eq!(read.unwrap().into_iter().flatten().collect::<Vec<_>>(), rows);
+    assert_eq!(scanned.unwrap(), rows);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn processes_that_start_at_once_make_one_store() {
+    let Some(server) = Server::find().await else { return };
+    let config = server.config();
+    let starts = (0..8).map(|_| {
+        let config = config.clone();
+        tokio::spawn(async move { ScyllaEvents::open(&config).await.unwrap().incarnation() })
+    });
+    let starts: Vec<_> = starts.collect();
+    let mut incarnations = Vec::new();
+    for start in starts {
+        incarnations.push(start.await.unwrap());
+    }
+    incarnations.push(ScyllaEvents::open(&config).await.unwrap().incarnation());
+    incarnations.dedup();
+    assert_eq!(incarnations.len(), 1);
+    let other = ScyllaEvents::open(&server.config()).await.unwrap();
+    assert_ne!(other.incarnation(), incarnations[0]);
+    server.end().await;
+}
+
+/// A migration that adds what the next version may need.
+const NEXT: &str = "CREATE TABLE IF NOT EXISTS {keyspace}.next (a int PRIMARY KEY); \
+                    CREATE TABLE IF NOT EXISTS {keyspace}.after_next (a int PRIMARY KEY)";
+
+#[tokio::test]
+async fn an_older_keyspace_is_migrated_with_its_data_and_a_newer_one_is_refused() {
+    let Some(server) = Server::find().await else { return };
+    let config = server.config();
+    let store = ScyllaEvents::open(&config).await.unwrap();
+    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 7 }, rules: 1 };
+    store.write_checkpoint(ShardId(1), checkpoint).await.unwrap();
+    let migrations = [schema::MIGRATIONS, &[NEXT]].concat();
+    let session = cluster::connect(&config).await.unwrap();
+    let migrated = schema::prepare(&session, &config, &migrations).await.unwrap();
+    assert_eq!(migrated, store.incarnation());
+    server.run(&format!("INSERT INTO {}.after_next (a) VALUES (1)", config.keyspace)).await;
+    assert_eq!(store.checkpoint(ShardId(1)).await.unwrap(), Some(checkpoint));
+    let error = ScyllaEvents::open(&config).await.err().unwrap();
+    let StoreError::Newer { found, known, .. } = error else { panic!("{error}") };
+    assert_eq!((found, known), (2, 1));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn who_dies_while_making_the_tables_is_followed_by_another() {
+    let Some(server) = Server::find().await else { return };
+    let config = ScyllaConfig { migration_lease: Duration::from_secs(2), ..server.config() };
+    let keyspace = &config.keyspace;
+    // It has made the keyspace, said that it works, and made one table of the three.
+    let session = cluster::connect(&config).await.unwrap();
+    let half = "CREATE TABLE IF NOT EXISTS {keyspace}.checkpoints (shard int, epoch bigint, log_offset bigint, \
+                rules int, PRIMARY KEY (shard, epoch)) WITH CLUSTERING ORDER BY (epoch DESC); BROKEN";
+    let error = schema::prepare(&session, &config, &[half]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+    let working = "INSERT INTO {}.meta (name, value) VALUES ('migrating', 'dead') IF NOT EXISTS USING TTL 2";
+    server.run(&working.replace("{}", keyspace)).await;
+    let store = ScyllaEvents::open(&config).await.unwrap();
+    assert_eq!(store.checkpoint(ShardId(1)).await.unwrap(), None);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn who_works_for_too_long_is_reported() {
+    let Some(server) = Server::find().await else { return };
+    let config = ScyllaConfig { migration_lease: Duration::from_secs(1), ..server.config() };
+    let session = cluster::connect(&config).await.unwrap();
+    schema::prepare(&session, &config, &[]).await.unwrap_err();
+    let working = "INSERT INTO {}.meta (name, value) VALUES ('migrating', 'slow') IF NOT EXISTS";
+    server.run(&working.replace("{}", &config.keyspace)).await;
+    let error = ScyllaEvents::open(&config).await.err().unwrap();
+    assert!(error.is_retryable(), "{error}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_keyspace_that_is_replicated_otherwise_is_refused() {
+    let Some(server) = Server::find().await else { return };
+    let config = server.config();
+    ScyllaEvents::open(&config).await.unwrap();
+    let other = ScyllaConfig { replication: Replication::Simple { factor: 3 }, ..config.clone() };
+    let error = ScyllaEvents::open(&other).await.err().unwrap();
+    assert!(matches!(error, StoreError::Misconfigured(_)), "{error}");
+    server.run(&format!("ALTER KEYSPACE {} WITH durable_writes = false", config.keyspace)).await;
+    let error = ScyllaEvents::open(&config).await.err().unwrap();
+    assert!(error.to_string().contains("durable_writes"), "{error}");
+    let datacenters = Replication::Datacenters([("datacenter1".to_owned(), 1)].into());
+    let home = Some("datacenter1".to_owned());
+    let config = ScyllaConfig { replication: datacenters, datacenter: home, ..server.config() };
+    let store = ScyllaEvents::open(&config).await.unwrap();
+    assert_eq!(store.checkpoint(ShardId(1)).await.unwrap(), None);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn tables_that_are_not_pandas_are_reported_and_not_retried() {
+    let Some(server) = Server::find().await else { return };
+    let config = server.config();
+    ScyllaEvents::open(&config).await.unwrap();
+    server.run(&format!("ALTER TABLE {}.events DROP log_offset", config.keyspace)).await;
+    let error = ScyllaEvents::open(&config).await.err().unwrap();
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_away_is_unavailable() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let config = ScyllaConfig::new(vec![nobody], "panda".into(), Replication::Simple { factor: 1 });
+    let error = ScyllaEvents::open(&config).await.err().unwrap();
+    assert!(error.is_retryable(), "{error}");
+}
