@@ -53,7 +53,7 @@ pub enum Scenario {
     Steady(Steady),
     /// Replays a transcript.
     Replay(Replay),
-    /// Holds sessions that do nothing.
+    /// Holds sessions that do nothing, each with its inbox and a chat of its own.
     Idle(Idle),
 }
 
@@ -87,7 +87,7 @@ pub struct Replay {
     pub sessions_max: u32,
 }
 
-/// Holds sessions that do nothing.
+/// Holds sessions that do nothing, each with its inbox and a chat of its own.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Idle {
     /// Sessions, each of a user of its own.

@@ -170,14 +170,28 @@ impl Run {
         }
     }
 
-    /// Judges all chats. What comes later is not judged.
-    pub fn verdict(&self) -> Verdict {
+    /// Judges all chats, each at a moment when no stream is behind what anybody saw: an event whose send
+    /// nobody waited for may have come between, and is on its way to others. What comes later is not
+    /// judged; whoever is behind beyond the run's patience is.
+    pub async fn verdict(&self) -> Verdict {
+        let until = Instant::now() + self.patience;
         let mut verdict = Verdict::default();
         for (number, chat) in self.chats.iter().enumerate() {
-            let check = std::mem::replace(&mut *self.check(number), ChatCheck::new(*chat));
+            let check = loop {
+                if let Some(check) = self.take_settled(number, *chat, until) {
+                    break check;
+                }
+                tokio::time::sleep(LOOK).await;
+            };
             verdict.add(*chat, check.finish());
         }
         verdict
+    }
+
+    fn take_settled(&self, number: usize, chat: ChatId, until: Instant) -> Option<ChatCheck> {
+        let mut check = self.check(number);
+        let settled = check.behind() == 0 || Instant::now() >= until;
+        settled.then(|| std::mem::replace(&mut *check, ChatCheck::new(chat)))
     }
 
     async fn becomes(&self, holds: impl Fn() -> bool) -> bool {
@@ -204,4 +218,59 @@ async fn reach(base: &str, key: &str, transport: Transport) -> Result<Reached, R
     }
     let connector = Connector::new(target).map_err(|error| RunError::Usage(format!("{base}: {error}")))?;
     Ok(Reached { http, connector })
+}
+
+#[cfg(test)]
+mod tests {
+    use panda_protocol::event::{Digest, Event, EventBody, MessageFormat};
+    use panda_protocol::{Counter, DeviceId, Seq, Time, UserId};
+
+    use super::*;
+
+    fn run_of(chat: ChatId) -> Run {
+        Run {
+            targets: Vec::new(),
+            transport: Transport::Ws,
+            patience: Duration::from_secs(10),
+            users: Vec::new(),
+            chats: vec![chat],
+            recorder: Arc::default(),
+            open: AtomicI64::new(0),
+            ended: AtomicU64::new(0),
+            numbers: HashMap::from([(chat, 0)]),
+            checks: vec![Mutex::new(ChatCheck::new(chat))],
+            began: Instant::now(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chat_is_judged_once_its_late_events_have_come_and_not_later_than_that() {
+        let (user, device) = (UserId::from_random([1; 16]), DeviceId::from_random([2; 16]));
+        let event = Event {
+            seq: Seq(1),
+            time: Time(1),
+            actor: user,
+            device: DeviceId::from_random([3; 16]),
+            counter: Counter(1),
+            digest: Digest::default(),
+            target: None,
+            body: EventBody::MessageSent { format: MessageFormat::Text, text: "late".into() },
+        };
+        let event = event.to_bytes();
+        for (comes, violations) in [(true, 0), (false, 1)] {
+            let run = Arc::new(run_of(ChatId::direct(user, UserId::from_random([4; 16]))));
+            run.check(0).listening(0, device);
+            run.check(0).admitted(0, 1);
+            // The store has it; the session gets it a second later, or never.
+            run.check(0).stored(1, &event);
+            let later = async {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if comes {
+                    run.check(0).delivered(0, 1, &event, Duration::ZERO);
+                }
+            };
+            let (verdict, ()) = tokio::join!(run.verdict(), later);
+            assert_eq!(verdict.violations, violations, "{:?}", verdict.kept);
+        }
+    }
 }

@@ -1,7 +1,8 @@
-//! Holds sessions that do nothing, for measuring what they cost.
+//! Holds sessions that do nothing, each with its inbox and a chat of its own, for measuring what they cost.
 
 use super::{check_websockets, close_all, open_all, under_load, user_names};
 use crate::cli::{Common, Idle};
+use crate::provision::ChatPlan;
 use crate::report::Summary;
 use crate::run::{Run, RunError};
 use crate::session::Identity;
@@ -9,11 +10,17 @@ use crate::session::Identity;
 pub(super) async fn run(asked: Idle, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
     let sessions = asked.sessions as usize;
     check_websockets(common, sessions)?;
-    let run = Run::prepare(common, &user_names(summary.seed, sessions), &[]).await?;
+    let own = |number| ChatPlan {
+        key: format!("lt{:x}i{number}", summary.seed),
+        name: format!("idle {number}"),
+        members: vec![number],
+    };
+    let plans: Vec<ChatPlan> = (0..sessions).map(own).collect();
+    let run = Run::prepare(common, &user_names(summary.seed, sessions), &plans).await?;
     summary.scenario = "idle".into();
-    summary.sessions = sessions;
+    (summary.sessions, summary.chats) = (sessions, plans.len());
     summary.provision_s = run.now().as_secs_f64();
-    let identity = |number| Identity { number, user: number, chats: Vec::new() };
+    let identity = |number| Identity { number, user: number, chats: vec![number as usize] };
     let sessions = open_all(&run, (0..asked.sessions).map(identity).collect()).await?;
     run.all_connected().await?;
     let load = under_load(&run, sessions.len(), async {

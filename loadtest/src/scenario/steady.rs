@@ -61,7 +61,7 @@ pub(super) async fn run(asked: Steady, common: &Common, summary: &mut Summary) -
     run.all_delivered().await;
     read_all(&run, &sessions, &plans).await?;
     summary.recorded(&run.recorder, time);
-    summary.judged(&run.verdict());
+    summary.judged(&run.verdict().await);
     close_all(&run, sessions).await;
     Ok(())
 }

@@ -56,7 +56,7 @@ pub(super) async fn run(asked: Replay, common: &Common, summary: &mut Summary) -
     run.all_delivered().await;
     read_all(&run, &pool, &plans).await?;
     summary.recorded(&run.recorder, time);
-    summary.judged(&run.verdict());
+    summary.judged(&run.verdict().await);
     pool.close_all().await;
     Ok(())
 }
