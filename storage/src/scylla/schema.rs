@@ -28,10 +28,11 @@ const VERSION: &str = "version";
 const INCARNATION: &str = "incarnation";
 const MIGRATING: &str = "migrating";
 
-/// How long a process waits between looks at the work of another.
+/// How long a process waits before it looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// What one process has made, another may not see at once: it looks so often.
-const LOOKS_MAX: u32 = 50;
+/// What one process or node has made, another may not know at once: a statement is refused so often
+/// before it is taken for wrong.
+const REFUSALS_MAX: u32 = 50;
 /// A start ends within so many leases, whoever dies meanwhile.
 const LEASES_MAX: u32 = 4;
 
@@ -41,24 +42,79 @@ pub(super) async fn prepare(
     config: &ScyllaConfig,
     migrations: &[&str],
 ) -> Result<Incarnation, StoreError> {
-    let schema = Schema { session, config, migrations };
-    schema.make_keyspace().await?;
-    schema.make_meta().await?;
+    let schema = Schema { session, config, migrations, holder: random()? };
     let limit = config.migration_lease.saturating_mul(LEASES_MAX);
-    let migrated = timeout(limit, schema.migrate()).await;
-    migrated.map_err(|_| failure::unavailable("another process has not finished the tables in time"))??;
-    // Another process may have made them on another node.
-    session.await_schema_agreement().await.map_err(failure::unavailable)?;
-    schema.incarnation().await
+    let mut why = String::from("another process has not finished them");
+    match timeout(limit, schema.attempts(&mut why)).await {
+        Ok(prepared) => prepared,
+        Err(_) => Err(failure::unavailable(format!("the tables are not ready in {} s: {why}", limit.as_secs()))),
+    }
 }
 
 struct Schema<'a> {
     session: &'a Session,
     config: &'a ScyllaConfig,
     migrations: &'a [&'a str],
+    /// Names this process while it works.
+    holder: String,
 }
 
 impl Schema<'_> {
+    /// Tries until the tables are ready. Nodes and processes that are behind answer with errors that
+    /// pass; every step may be repeated.
+    async fn attempts(&self, why: &mut String) -> Result<Incarnation, StoreError> {
+        let mut refusals = 0;
+        loop {
+            match self.attempt().await {
+                Ok(Some(incarnation)) => return Ok(incarnation),
+                Ok(None) => {}
+                Err(error @ StoreError::Corrupt(_)) if refusals < REFUSALS_MAX => {
+                    refusals += 1;
+                    *why = error.to_string();
+                }
+                Err(error) if error.is_retryable() => *why = error.to_string(),
+                Err(error) => return Err(error),
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Goes as far as it can. Absent: another process is at work.
+    async fn attempt(&self) -> Result<Option<Incarnation>, StoreError> {
+        self.make_keyspace().await?;
+        self.make_meta().await?;
+        let (version, known) = (self.version().await?, self.migrations.len());
+        if version == known {
+            // Others may have made the tables on other nodes.
+            self.session.await_schema_agreement().await.map_err(failure::unavailable)?;
+            return self.incarnation().await;
+        }
+        if version > known {
+            let number = |version| u32::try_from(version).unwrap_or(u32::MAX);
+            let what = format!("keyspace {}", self.config.keyspace);
+            return Err(StoreError::Newer { what, found: number(version), known: number(known) });
+        }
+        if !self.claim().await? {
+            return Ok(None);
+        }
+        let done = self.run_migrations().await;
+        if done.as_ref().is_err_and(StoreError::is_retryable) {
+            // The lease stays, and the next attempt goes on.
+            return done.map(|()| None);
+        }
+        self.decide("DELETE FROM {} WHERE name = ? IF value = ?", &[MIGRATING, &self.holder]).await?;
+        done.map(|()| None)
+    }
+
+    /// Whether this process is the one that works. A claim whose answer was lost is recognised.
+    async fn claim(&self) -> Result<bool, StoreError> {
+        let lease = self.config.migration_lease.as_secs().max(1);
+        let claim = format!("INSERT INTO {{}} (name, value) VALUES (?, ?) IF NOT EXISTS USING TTL {lease}");
+        let found = self.conditional(&claim, &[MIGRATING, &self.holder]).await?;
+        let mine = |column: &Option<CqlValue>| column.as_ref().and_then(CqlValue::as_text) == Some(&self.holder);
+        Ok(applied(&found)? || found.columns.iter().any(mine))
+    }
+
     async fn make_keyspace(&self) -> Result<(), StoreError> {
         let (name, replication) = (&self.config.keyspace, self.config.replication.to_cql());
         if self.session.get_cluster_state().get_keyspace(name).is_none() {
@@ -67,14 +123,11 @@ impl Schema<'_> {
             );
             self.run(&make, ()).await?;
         }
-        for _ in 0..LOOKS_MAX {
-            self.session.refresh_metadata().await.map_err(failure::unavailable)?;
-            if let Some(keyspace) = self.session.get_cluster_state().get_keyspace(name) {
-                return self.check_keyspace(keyspace);
-            }
-            sleep(LOOK_AGAIN).await;
+        self.session.refresh_metadata().await.map_err(failure::unavailable)?;
+        match self.session.get_cluster_state().get_keyspace(name) {
+            Some(keyspace) => self.check_keyspace(keyspace),
+            None => Err(failure::unavailable(format!("keyspace {name} is not there yet"))),
         }
-        Err(failure::unavailable(format!("keyspace {name} was made and is not there")))
     }
 
     fn check_keyspace(&self, keyspace: &Keyspace) -> Result<(), StoreError> {
@@ -112,48 +165,11 @@ impl Schema<'_> {
                 format!("CREATE TABLE IF NOT EXISTS {name}.meta (name text PRIMARY KEY, value text) WITH id = {id}");
             self.run(&make, ()).await?;
         }
-        self.session.await_schema_agreement().await.map_err(failure::unavailable)?;
-        for _ in 1..LOOKS_MAX {
-            match self.meta(VERSION).await {
-                // Where another process makes it right now, `IF NOT EXISTS` may answer before it can be read.
-                Err(StoreError::Corrupt(_)) => sleep(LOOK_AGAIN).await,
-                found => return found.map(drop),
-            }
-        }
-        self.meta(VERSION).await.map(drop)
-    }
-
-    /// Brings the tables to the newest version, or waits for the process that does.
-    async fn migrate(&self) -> Result<(), StoreError> {
-        let known = self.migrations.len();
-        loop {
-            let version = self.version().await?;
-            if version == known {
-                return Ok(());
-            }
-            if version > known {
-                let number = |version| u32::try_from(version).unwrap_or(u32::MAX);
-                return Err(StoreError::Newer {
-                    what: format!("keyspace {}", self.config.keyspace),
-                    found: number(version),
-                    known: number(known),
-                });
-            }
-            let holder = random()?;
-            let lease = self.config.migration_lease.as_secs().max(1);
-            let claim = format!("INSERT INTO {{}} (name, value) VALUES (?, ?) IF NOT EXISTS USING TTL {lease}");
-            if self.decide(&claim, &[MIGRATING, &holder]).await? {
-                let done = self.run_migrations().await;
-                self.decide("DELETE FROM {} WHERE name = ? IF value = ?", &[MIGRATING, &holder]).await?;
-                done?;
-            } else {
-                sleep(LOOK_AGAIN).await;
-            }
-        }
+        Ok(())
     }
 
     async fn run_migrations(&self) -> Result<(), StoreError> {
-        // A restore replaces it; nothing else does.
+        // It is made before the version is; only a restore replaces it.
         let make = "INSERT INTO {} (name, value) VALUES (?, ?) IF NOT EXISTS";
         self.decide(make, &[INCARNATION, &random()?]).await?;
         let done = self.version().await?;
@@ -178,11 +194,11 @@ impl Schema<'_> {
         version.parse().map_err(|_| failure::form(format!("{version:?} is no version")))
     }
 
-    async fn incarnation(&self) -> Result<Incarnation, StoreError> {
-        let text = self.meta(INCARNATION).await?.ok_or_else(|| failure::form("there is no incarnation"))?;
+    async fn incarnation(&self) -> Result<Option<Incarnation>, StoreError> {
+        let Some(text) = self.meta(INCARNATION).await? else { return Ok(None) };
         let number = u64::from_str_radix(&text, 16).ok().filter(|_| text.len() == 16);
         let number = number.ok_or_else(|| failure::form(format!("{text:?} is no incarnation")))?;
-        Ok(Incarnation(number.to_be_bytes()))
+        Ok(Some(Incarnation(number.to_be_bytes())))
     }
 
     async fn meta(&self, name: &str) -> Result<Option<String>, StoreError> {
@@ -191,13 +207,15 @@ impl Schema<'_> {
         Ok(rows.into_iter().next().and_then(|row| row.columns.into_iter().next()?).and_then(CqlValue::into_string))
     }
 
-    /// Runs a conditional statement on the table `meta`. Returns whether its condition held. The
-    /// column that says so is the first, whatever else a cluster answers.
+    /// Runs a conditional statement on the table `meta`. Returns whether its condition held.
     async fn decide(&self, statement: &str, values: &[&str]) -> Result<bool, StoreError> {
+        applied(&self.conditional(statement, values).await?)
+    }
+
+    async fn conditional(&self, statement: &str, values: &[&str]) -> Result<Row, StoreError> {
         let statement = statement.replace("{}", &format!("{}.meta", self.config.keyspace));
-        let rows = self.run(&statement, values).await?;
-        let applied = rows.first().and_then(|row| row.columns.first()?.as_ref()?.as_boolean());
-        applied.ok_or_else(|| failure::form("a conditional write has no answer"))
+        let answer = self.run(&statement, values).await?.into_iter().next();
+        answer.ok_or_else(|| failure::form("a conditional write has no answer"))
     }
 
     async fn run(
@@ -212,6 +230,12 @@ impl Schema<'_> {
         let rows = answer.into_rows_result().map_err(failure::form)?;
         rows.rows::<Row>().map_err(failure::form)?.collect::<Result<_, _>>().map_err(failure::form)
     }
+}
+
+/// Whether a condition held: the first column, whatever else a cluster answers.
+fn applied(answer: &Row) -> Result<bool, StoreError> {
+    let applied = answer.columns.first().and_then(|column| column.as_ref()?.as_boolean());
+    applied.ok_or_else(|| failure::form("a conditional write has another answer"))
 }
 
 /// The statements of a migration, without comments.
