@@ -1,13 +1,9 @@
 //! Who chats: registering, logging in, and the few other calls of the HTTP API.
 
-use std::io::IsTerminal as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, read};
-use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use panda_client::Target;
 use panda_protocol::UserId;
 use serde::Deserialize;
@@ -37,6 +33,8 @@ pub(super) struct Account {
     pub(super) server: Server,
     pub(super) credentials: Credentials,
     pub(super) user: UserId,
+    /// The username as the server writes it.
+    pub(super) name: String,
     pub(super) token: String,
 }
 
@@ -96,9 +94,9 @@ impl Server {
     ///
     /// # Errors
     /// The name or the password is wrong, or the server does not answer.
-    pub(super) fn log_in(&self, credentials: &Credentials) -> anyhow::Result<(UserId, String)> {
+    pub(super) fn log_in(&self, credentials: &Credentials) -> anyhow::Result<String> {
         let body = json!({ "username": credentials.username, "password": credentials.password });
-        logged_in(&self.post("/login", &body)?)
+        Ok(logged_in(&self.post("/login", &body)?)?.access_token)
     }
 }
 
@@ -108,19 +106,20 @@ impl Account {
     /// # Errors
     /// The server's refusal, or that it does not answer.
     pub(super) fn open(server: Server, credentials: Credentials, register: bool) -> anyhow::Result<Self> {
-        let (user, token) = if register {
-            let body = json!({ "username": credentials.username, "password": credentials.password });
-            logged_in(&server.post("/register", &body).context("register")?)?
+        let body = json!({ "username": credentials.username, "password": credentials.password });
+        let answer = if register {
+            server.post("/register", &body).context("register")?
         } else {
-            server.log_in(&credentials).context("log in (a new user needs --register)")?
+            server.post("/login", &body).context("log in (a new user needs --register)")?
         };
-        Ok(Self { server, credentials, user, token })
+        let LoggedIn { access_token: token, user } = logged_in(&answer)?;
+        let id = user.id.parse().context("read the user's identifier")?;
+        Ok(Self { server, credentials, user: id, name: user.username, token })
     }
 }
 
-fn logged_in(answer: &[u8]) -> anyhow::Result<(UserId, String)> {
-    let LoggedIn { access_token, user } = serde_json::from_slice(answer).context("read the server's answer")?;
-    Ok((user.id.parse().context("read the user's identifier")?, access_token))
+fn logged_in(answer: &[u8]) -> anyhow::Result<LoggedIn> {
+    serde_json::from_slice(answer).context("read the server's answer")
 }
 
 fn read_answer(mut answer: ureq::http::Response<ureq::Body>) -> anyhow::Result<Vec<u8>> {
@@ -135,50 +134,5 @@ fn read_answer(mut answer: ureq::http::Response<ureq::Body>) -> anyhow::Result<V
         (Some(title), Some(detail)) => bail!("{title} ({detail})"),
         (Some(title), None) => bail!("{title}"),
         (None, _) => bail!("the server answered with status {status}"),
-    }
-}
-
-/// The password: from the file, from `PANDA_PASSWORD`, or asked for without showing it.
-///
-/// # Errors
-/// The file cannot be read, or there is no terminal to ask at.
-pub(super) fn password(file: Option<&Path>) -> anyhow::Result<String> {
-    if let Some(file) = file {
-        let text = std::fs::read_to_string(file).with_context(|| format!("read the password in {}", file.display()))?;
-        return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
-    }
-    if let Ok(password) = std::env::var("PANDA_PASSWORD") {
-        return Ok(password);
-    }
-    if !std::io::stdin().is_terminal() {
-        bail!("there is no terminal to ask for a password: name it with --password-file or PANDA_PASSWORD");
-    }
-    ask()
-}
-
-#[expect(clippy::print_stderr, reason = "a question to whoever sits at the terminal")]
-fn ask() -> anyhow::Result<String> {
-    eprint!("password: ");
-    enable_raw_mode().context("hide what is typed")?;
-    let typed = read_hidden();
-    disable_raw_mode().context("show again what is typed")?;
-    eprintln!();
-    typed
-}
-
-fn read_hidden() -> anyhow::Result<String> {
-    let mut typed = String::new();
-    loop {
-        let Event::Key(key) = read().context("read the password")? else { continue };
-        if key.kind == KeyEventKind::Release {
-            continue;
-        }
-        match key.code {
-            KeyCode::Enter => return Ok(typed),
-            KeyCode::Backspace => drop(typed.pop()),
-            KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => bail!("no password"),
-            KeyCode::Char(character) => typed.push(character),
-            _ => {}
-        }
     }
 }

@@ -49,6 +49,10 @@ impl Input {
         if line.trim().is_empty() {
             return Self::Nothing;
         }
+        // What is pasted in several lines is no command, whatever it begins with.
+        if line.contains('\n') {
+            return Self::Say(line.to_owned());
+        }
         let Some(command) = line.strip_prefix('/') else { return Self::Say(line.to_owned()) };
         if command.starts_with('/') {
             return Self::Say(command.to_owned());
@@ -107,6 +111,7 @@ mod tests {
         assert_eq!(Input::parse("  hello /there \n"), Input::Say("  hello /there ".into()));
         assert_eq!(Input::parse("//help"), Input::Say("/help".into()));
         assert_eq!(Input::parse(" \t\r\n"), Input::Nothing);
+        assert_eq!(Input::parse("/quit\nor not"), Input::Say("/quit\nor not".into()));
     }
 
     #[test]

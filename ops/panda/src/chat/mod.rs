@@ -1,15 +1,20 @@
-//! `panda chat`: a terminal client, line by line.
+//! `panda chat`: a terminal client.
 //!
-//! What is said and what happens is printed as lines; what is typed is sent to the open chat, or is a
-//! command that begins with a slash. So it works in any terminal, and scripts can drive it.
+//! What is typed is sent to the open chat, or is a command that begins with a slash. [`state`] knows everything
+//! and decides everything; [`talk`] feeds it with what happens and does what it asks for; [`screen`] fills a
+//! terminal with it, and [`lines`] prints it line by line, for pipes and whoever likes it so.
 
 mod account;
+mod harmless;
 mod input;
-mod people;
-mod rooms;
+mod lines;
+mod password;
+mod request;
 mod screen;
+mod state;
 mod talk;
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,6 +22,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use self::account::{Account, Credentials, Server};
+use self::talk::Talk;
 
 /// Flags of `panda chat`.
 #[derive(Args, Debug)]
@@ -33,6 +39,9 @@ pub(crate) struct ChatArgs {
     /// Connects by WebSocket instead of QUIC.
     #[arg(long)]
     ws: bool,
+    /// Prints line by line, as it does anyway where no terminal is at both ends.
+    #[arg(long)]
+    plain: bool,
     /// A file with your password; otherwise PANDA_PASSWORD is taken, or it is asked for.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -43,11 +52,15 @@ pub(crate) struct ChatArgs {
 /// # Errors
 /// What stands in the way, in a sentence.
 pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<ExitCode> {
-    let password = account::password(args.password_file.as_deref())?;
+    let password = password::password(args.password_file.as_deref(), args.register)?;
     let server = Server::new(&args.server);
     let credentials = Credentials { username: args.user.clone(), password };
     let account = Account::open(server, credentials, args.register)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the client's runtime")?;
-    runtime.block_on(talk::run(account, args.ws))
+    let is_plain = args.plain || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal();
+    runtime.block_on(async {
+        let talk = Talk::begin(account, args.ws).await?;
+        if is_plain { lines::run(talk).await } else { screen::run(talk).await }
+    })
 }

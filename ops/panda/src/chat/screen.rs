@@ -1,37 +1,144 @@
-//! Lines on the terminal. What others wrote never controls it.
+//! The full screen: what the state knows, drawn; what is pressed, done.
 
-use std::io::Write as _;
+mod conversation;
+mod draw;
+mod editor;
+mod list;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod view;
+mod wrap;
 
-/// Prints a line; standard output that takes nothing ends the program, like any other at the end of a pipe.
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use crossterm::event::{Event as TerminalEvent, EventStream, KeyCode, KeyModifiers};
+use futures_util::StreamExt as _;
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use panda_protocol::event::Event;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use self::terminal::Taken;
+use self::view::View;
+use super::talk::Talk;
+
+/// The screen is drawn at most once in this time, however much happens.
+const DRAW_EVERY: Duration = Duration::from_millis(16);
+
+/// What time it is for the person.
+struct Clock {
+    /// Since the client began.
+    now: Duration,
+    zone: TimeZone,
+    today: Date,
+}
+
+impl Clock {
+    fn local(&self, event: &Event) -> DateTime {
+        let micros = i64::try_from(event.time.0).unwrap_or(i64::MAX);
+        // A time that no calendar has is as good as none.
+        self.zone.to_datetime(Timestamp::from_microsecond(micros).unwrap_or_default())
+    }
+
+    fn day(&self, event: &Event) -> Date {
+        self.local(event).date()
+    }
+
+    fn time(&self, event: &Event) -> String {
+        self.local(event).strftime("%H:%M").to_string()
+    }
+}
+
+/// Runs until the person quits, the session is over for good, or a signal asks for the end.
 ///
 /// # Errors
-/// Standard output takes nothing.
-pub(super) fn line(text: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", harmless(text))?;
-    out.flush()
-}
-
-/// The text without what a terminal would obey: control characters, and the marks that turn the order of
-/// characters around for the rest of the line.
-fn harmless(text: &str) -> String {
-    let shown = |character: char| match character {
-        '\n' | '\t' => ' ',
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        character if character.is_control() => '\u{fffd}',
-        character => character,
-    };
-    text.chars().map(shown).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_that_a_terminal_obeys_gets_through() {
-        assert_eq!(harmless("a\u{1b}[2Jb\rc\u{9b}d"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d");
-        assert_eq!(harmless("x\u{202e}y\n\u{7f}"), "x\u{fffd}y \u{fffd}");
-        assert_eq!(harmless("שלום e\u{301} 👋🏽"), "שלום e\u{301} 👋🏽");
+/// The terminal cannot be taken, or takes nothing.
+pub(super) async fn run(talk: Talk) -> anyhow::Result<ExitCode> {
+    let taken = Taken::take().context("take the terminal; --plain does without")?;
+    let (talk, outcome) = fill(talk, taken).await;
+    let last = talk.state.connection.words(talk.now());
+    let is_stored = talk.leave().await;
+    let status = outcome?;
+    if status != ExitCode::SUCCESS {
+        super::lines::print(&format!("* {last}"))?;
     }
+    if !is_stored {
+        super::lines::print("* not everything that you said was stored")?;
+    }
+    Ok(status)
+}
+
+/// The loop. Gives the terminal back before it returns.
+async fn fill(mut talk: Talk, mut taken: Taken) -> (Talk, anyhow::Result<ExitCode>) {
+    let outcome = turns(&mut talk, &mut taken).await;
+    drop(taken);
+    (talk, outcome)
+}
+
+async fn turns(talk: &mut Talk, taken: &mut Taken) -> anyhow::Result<ExitCode> {
+    let mut keys = EventStream::new();
+    let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("listen to SIGHUP")?;
+    let zone = TimeZone::system();
+    let mut view = View::new();
+    let mut draw_at = Some(Instant::now());
+    loop {
+        let now = talk.now();
+        view.follow(&mut talk.state, now);
+        talk.act();
+        if let Some(status) = talk.state.ended() {
+            return Ok(status);
+        }
+        if draw_at.is_some_and(|at| at <= Instant::now()) {
+            let clock = clock(&zone, now);
+            taken.terminal.draw(|frame| draw::draw(frame, &talk.state, &mut view, &clock)).context("draw")?;
+            view.seen(&mut talk.state, now);
+            talk.act();
+            draw_at = view.due(now).map(|due| Instant::now() + (due - now));
+        }
+        let soon = Instant::now() + DRAW_EVERY;
+        tokio::select! {
+            pressed = keys.next() => match pressed {
+                Some(pressed) => {
+                    press(pressed.context("read the terminal")?, talk, taken, &mut view, &clock(&zone, talk.now()))?;
+                }
+                None => talk.state.end(true),
+            },
+            happened = talk.step() => happened?,
+            () = async { tokio::time::sleep_until(draw_at.unwrap_or(soon)).await }, if draw_at.is_some() => continue,
+            _ = terminate.recv() => talk.state.end(true),
+            _ = hang_up.recv() => talk.state.end(true),
+        }
+        draw_at = Some(draw_at.map_or(soon, |at| at.min(soon)));
+    }
+}
+
+fn clock(zone: &TimeZone, now: Duration) -> Clock {
+    Clock { now, zone: zone.clone(), today: zone.to_datetime(Timestamp::now()).date() }
+}
+
+fn press(
+    pressed: TerminalEvent,
+    talk: &mut Talk,
+    taken: &mut Taken,
+    view: &mut View,
+    clock: &Clock,
+) -> anyhow::Result<()> {
+    match pressed {
+        TerminalEvent::Key(key) if key.code == KeyCode::Char('l') && key.modifiers.contains(KeyModifiers::CONTROL) => {
+            taken.terminal.clear().context("clear the screen")?;
+        }
+        TerminalEvent::Key(key) => view.key(key, &mut talk.state, clock),
+        TerminalEvent::Paste(text) => view.paste(&text, &mut talk.state, clock.now),
+        TerminalEvent::FocusGained => view.is_focused = true,
+        TerminalEvent::FocusLost => view.is_focused = false,
+        // The next drawing asks for the size itself.
+        TerminalEvent::Resize(..) | TerminalEvent::Mouse(_) => {}
+    }
+    Ok(())
 }

@@ -1,0 +1,127 @@
+//! The password: never shown, never printed.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, read};
+use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
+
+/// Bytes of a password that can be typed; what is beyond is not taken.
+const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// The password: from the file, from `PANDA_PASSWORD`, or asked for without showing it; twice if it is a new one.
+///
+/// # Errors
+/// The file cannot be read, there is no terminal to ask at, or the two differ.
+pub(super) fn password(file: Option<&Path>, is_new: bool) -> anyhow::Result<String> {
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file).with_context(|| format!("read the password in {}", file.display()))?;
+        return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    if let Ok(password) = std::env::var("PANDA_PASSWORD") {
+        return Ok(password);
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("there is no terminal to ask for a password: name it with --password-file or PANDA_PASSWORD");
+    }
+    if !is_new {
+        return ask("password: ");
+    }
+    let password = ask("new password: ")?;
+    if ask("the same again: ")? != password {
+        bail!("the two passwords differ; nothing was registered");
+    }
+    Ok(password)
+}
+
+#[expect(clippy::print_stderr, reason = "a question to whoever sits at the terminal")]
+fn ask(question: &str) -> anyhow::Result<String> {
+    eprint!("{question}");
+    enable_raw_mode().context("hide what is typed")?;
+    let typed = read_hidden();
+    disable_raw_mode().context("show again what is typed")?;
+    eprintln!();
+    typed
+}
+
+fn read_hidden() -> anyhow::Result<String> {
+    let mut typed = Typed::default();
+    loop {
+        let Event::Key(key) = read().context("read the password")? else { continue };
+        match typed.key(key) {
+            Outcome::More => {}
+            Outcome::Whole => return Ok(typed.text),
+            Outcome::Refused => bail!("no password"),
+        }
+    }
+}
+
+/// What was typed so far.
+#[derive(Default)]
+struct Typed {
+    text: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    More,
+    Whole,
+    Refused,
+}
+
+impl Typed {
+    fn key(&mut self, key: KeyEvent) -> Outcome {
+        if key.kind == KeyEventKind::Release {
+            return Outcome::More;
+        }
+        let is_control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            // Raw mode gives the line feed that some senders end a line with as Ctrl-J.
+            KeyCode::Enter => return Outcome::Whole,
+            KeyCode::Char('j') if is_control => return Outcome::Whole,
+            KeyCode::Char('c' | 'd') if is_control => return Outcome::Refused,
+            KeyCode::Char('u') if is_control => self.text.clear(),
+            KeyCode::Backspace => drop(self.text.pop()),
+            KeyCode::Char(character) if !is_control && self.text.len() + character.len_utf8() <= PASSWORD_BYTES_MAX => {
+                self.text.push(character);
+            }
+            _ => {}
+        }
+        Outcome::More
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn press(code: KeyCode, modifiers: KeyModifiers) -> KeyEvent {
+        KeyEvent::new(code, modifiers)
+    }
+
+    #[test]
+    fn a_password_can_be_mended_and_given_up() {
+        let mut typed = Typed::default();
+        for character in "wrong".chars() {
+            typed.key(press(KeyCode::Char(character), KeyModifiers::NONE));
+        }
+        typed.key(press(KeyCode::Char('u'), KeyModifiers::CONTROL));
+        for character in "pä x".chars() {
+            typed.key(press(KeyCode::Char(character), KeyModifiers::NONE));
+        }
+        typed.key(press(KeyCode::Backspace, KeyModifiers::NONE));
+        assert_eq!(typed.key(press(KeyCode::Enter, KeyModifiers::NONE)), Outcome::Whole);
+        assert_eq!(typed.text, "pä ");
+        assert_eq!(typed.key(press(KeyCode::Char('c'), KeyModifiers::CONTROL)), Outcome::Refused);
+    }
+
+    #[test]
+    fn a_password_beyond_the_limit_is_not_taken() {
+        let mut typed = Typed::default();
+        for _ in 0..=PASSWORD_BYTES_MAX {
+            typed.key(press(KeyCode::Char('x'), KeyModifiers::NONE));
+        }
+        assert_eq!(typed.text.len(), PASSWORD_BYTES_MAX);
+    }
+}

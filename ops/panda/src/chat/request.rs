@@ -1,0 +1,145 @@
+//! What is asked of the server, beside the loop, so that updates are taken meanwhile.
+
+mod deeds;
+mod perform;
+
+pub(super) use deeds::{Act, Deed, do_in_order};
+pub(super) use perform::Desk;
+
+use panda_client::RequestError;
+use panda_protocol::error_code::ErrorCode;
+use panda_protocol::event::{Event, Role};
+use panda_protocol::frame::{Admission, ChatEntry};
+use panda_protocol::{ChatId, Seq, UserId};
+
+/// Something to ask or to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    /// Which chats the person is in.
+    Chats,
+    /// What a chat is called, and its events from behind `after`, or from now on.
+    Enter {
+        chat: ChatId,
+        after: Option<Seq>,
+    },
+    /// Events from `from` down.
+    Page {
+        chat: ChatId,
+        from: Seq,
+        limit: u64,
+        purpose: Purpose,
+    },
+    Members(ChatId),
+    /// A group with people by their `@names`.
+    Create {
+        name: String,
+        members: Vec<String>,
+    },
+    /// The direct chat with an `@name`.
+    Direct(String),
+    MarkRead {
+        chat: ChatId,
+        read: Seq,
+    },
+    /// Tells the others that the person types, or no longer does.
+    Typing {
+        chat: ChatId,
+        is_typing: bool,
+    },
+    /// A user's name.
+    Name(UserId),
+    /// A newer token, by logging in again.
+    LogIn,
+    /// Gives the newer token to the server.
+    Refresh,
+}
+
+/// What a page is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To know what came last.
+    Newest,
+    /// The person scrolls up.
+    Older,
+    /// The person asked for it by `/history`.
+    History,
+}
+
+/// A page of history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PageDone {
+    /// The seqs of the page's last and first event; `None` if it has none.
+    pub(super) ends: Option<(Seq, Seq)>,
+    /// The first event that the person may see.
+    pub(super) begins_at: Seq,
+    /// Those that this version can read.
+    pub(super) events: Vec<Event>,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub(super) enum Done {
+    /// Nothing to show.
+    Quietly,
+    Entered(Box<Entered>),
+    NotEntered {
+        chat: ChatId,
+        why: String,
+    },
+    /// The person's chats.
+    Chats(Vec<ChatEntry>),
+    /// A chat that the person made, or that was there.
+    Made(ChatId),
+    Page {
+        chat: ChatId,
+        purpose: Purpose,
+        outcome: Result<PageDone, String>,
+    },
+    Members {
+        members: Vec<(UserId, Role)>,
+        more: bool,
+    },
+    /// A message is stored, or why not.
+    Said {
+        chat: ChatId,
+        number: u64,
+        outcome: Result<Seq, String>,
+    },
+    /// MarkRead was answered; if well, the person has read up to this event.
+    Marked {
+        chat: ChatId,
+        read: Option<Seq>,
+    },
+    Named {
+        user: UserId,
+        name: Option<String>,
+    },
+    Token(String),
+    Failed(String),
+}
+
+/// The person is in a chat and gets its events.
+#[derive(Debug)]
+pub(super) struct Entered {
+    pub(super) chat: ChatId,
+    pub(super) name: String,
+    /// The other one of a direct chat, by name.
+    pub(super) peer: Option<(UserId, Option<String>)>,
+    pub(super) admission: Admission,
+    /// Events are sent from behind this one; `None`: from now on.
+    pub(super) after: Option<Seq>,
+}
+
+/// A refusal for a person.
+pub(super) fn words(error: &RequestError) -> String {
+    match error {
+        RequestError::Refused { text, code, .. } if text.is_empty() => code_words(*code),
+        RequestError::Refused { text, .. } => text.to_string(),
+        RequestError::Ended => "the connection has ended; start panda chat again".to_owned(),
+    }
+}
+
+/// What a code means, for a person.
+pub(super) fn code_words(code: u16) -> String {
+    ErrorCode::from_u16(code).map_or_else(|| format!("the server says {code}"), |known| known.text().to_owned())
+}

@@ -1,0 +1,158 @@
+//! What came of requests.
+
+use std::time::Duration;
+
+use panda_protocol::frame::ChatEntry;
+use panda_protocol::{ChatId, Seq};
+
+use super::{News, PAGE_EVENTS, State};
+use crate::chat::request::{Done, Entered, PageDone, Purpose, Request};
+
+impl State {
+    /// A request was performed.
+    pub(in crate::chat) fn done(&mut self, done: Done, now: Duration) {
+        match done {
+            Done::Quietly => {}
+            Done::Entered(entered) => self.entered(*entered, now),
+            Done::NotEntered { chat, why } => {
+                self.rooms.forget_expected(chat);
+                self.notice(format!("a chat cannot be opened: {why}"));
+            }
+            Done::Chats(chats) => self.chats(&chats),
+            Done::Made(chat) => self.made(chat, now),
+            Done::Page { chat, purpose, outcome } => self.page(chat, purpose, outcome, now),
+            Done::Members { members, more } => {
+                for (user, _) in &members {
+                    self.want_name(*user);
+                }
+                self.news.push_back(News::Members { members, more });
+            }
+            Done::Said { chat, number, outcome } => self.said(chat, number, outcome),
+            Done::Marked { chat, read } => self.marked(chat, read, now),
+            Done::Named { user, name } => self.people.told(user, name),
+            Done::Token(token) => {
+                self.token = Some(token);
+                self.ask_now(Request::Refresh);
+            }
+            Done::Failed(why) => self.notice(why),
+        }
+    }
+
+    fn chats(&mut self, chats: &[ChatEntry]) {
+        for entry in chats {
+            if self.rooms.expect(entry.chat) {
+                self.ask(Request::Enter { chat: entry.chat, after: None });
+            }
+            if let Some(room) = self.rooms.room_mut(entry.chat) {
+                room.read = room.read.max(entry.read);
+            }
+        }
+    }
+
+    /// A chat that the person made. It may be known already, from the inbox.
+    fn made(&mut self, chat: ChatId, now: Duration) {
+        if self.rooms.room(chat).is_some_and(|room| room.is_entered) {
+            self.open(chat, now);
+            self.tell_open();
+        } else {
+            if self.rooms.expect(chat) {
+                self.ask_now(Request::Enter { chat, after: Some(Seq(0)) });
+            }
+            self.rooms.open_next(chat);
+        }
+    }
+
+    /// The person is in a chat and gets its events.
+    fn entered(&mut self, entered: Entered, now: Duration) {
+        let Entered { chat, name, peer, admission, after } = entered;
+        let name = match peer {
+            Some((peer, username)) => {
+                let name = username.clone().unwrap_or_else(|| peer.to_string());
+                self.people.told(peer, username);
+                format!("@{name}")
+            }
+            None => name,
+        };
+        self.rooms.expect(chat);
+        if let (Some(room), Some(after)) = (self.rooms.room_mut(chat), after) {
+            // Who has just joined has missed nothing.
+            room.read = room.read.max(after);
+        }
+        let is_new = self.rooms.enter(chat, &name, admission.head);
+        let Some(room) = self.rooms.room_mut(chat) else { return };
+        room.visible_from = admission.visible_from;
+        let early = room.take_early();
+        if is_new {
+            let name = self.rooms.room(chat).map_or(name, |room| room.name.clone());
+            self.news.push_back(News::Shown(format!("you are in {name}")));
+        }
+        self.ask_newest(chat, after.unwrap_or(admission.head));
+        for event in early {
+            self.chat_event(chat, event, now);
+        }
+    }
+
+    /// Asks for the last events up to `from`.
+    pub(super) fn ask_newest(&mut self, chat: ChatId, from: Seq) {
+        if from > Seq(0) {
+            self.ask(Request::Page { chat, from, limit: PAGE_EVENTS, purpose: Purpose::Newest });
+        }
+    }
+
+    fn page(&mut self, chat: ChatId, purpose: Purpose, outcome: Result<PageDone, String>, now: Duration) {
+        let Some(room) = self.rooms.room_mut(chat) else { return };
+        room.timeline.is_loading = false;
+        let page = match outcome {
+            Ok(page) => page,
+            Err(why) => return self.notice(format!("what was said before cannot be read: {why}")),
+        };
+        room.visible_from = room.visible_from.max(page.begins_at);
+        match page.ends {
+            Some((oldest, newest)) => room.timeline.prepend(oldest, newest, page.events.clone()),
+            // There is nothing before what is kept.
+            None => room.visible_from = room.timeline.ends().map_or(room.visible_from, |(oldest, _)| oldest),
+        }
+        let name = room.name.clone();
+        let mut events = page.events;
+        for event in &events {
+            self.want_names(event);
+        }
+        if purpose == Purpose::History {
+            events.sort_by_key(|event| event.seq);
+            self.news.push_back(News::History { room: name, events });
+        }
+        self.mark_read(now);
+    }
+
+    fn said(&mut self, chat: ChatId, number: u64, outcome: Result<Seq, String>) {
+        let room = self.rooms.room_mut(chat);
+        match outcome {
+            Ok(seq) => {
+                if let Some(room) = room {
+                    room.timeline.stored(number, seq);
+                }
+            }
+            Err(why) => {
+                if let Some(room) = room {
+                    room.timeline.refused(number, why.clone());
+                }
+                self.notice(format!("not sent: {why}"));
+            }
+        }
+    }
+
+    fn marked(&mut self, chat: ChatId, read: Option<Seq>, now: Duration) {
+        if let Some(room) = self.rooms.room_mut(chat) {
+            room.is_marking = false;
+            room.read = room.read.max(read.unwrap_or_default());
+        }
+        self.mark_read(now);
+    }
+
+    /// Says which chat is open.
+    pub(super) fn tell_open(&mut self) {
+        if let Some(name) = self.rooms.open_room().map(|room| room.name.clone()) {
+            self.news.push_back(News::Shown(format!("open: {name}")));
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The chats that the person is in, by the names that are shown.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use panda_protocol::event::{Event, EventBody};
+use panda_protocol::{ChatId, Seq, UserId};
+
+use super::timeline::Timeline;
+
+/// How long somebody is shown as typing after the last signal, as `SPEC.md` says.
+const TYPING_SHOWN: Duration = Duration::from_secs(6);
+/// People who are shown as typing in one chat.
+const TYPING_MAX: usize = 16;
+
+/// Events of one chat that wait for the answer that lets the person in; beyond, they begin anew, and what is missing is
+/// loaded by scrolling up.
+const EARLY_EVENTS_MAX: usize = 1024;
+
+/// One chat.
+#[derive(Debug)]
+pub(in crate::chat) struct Room {
+    pub(in crate::chat) id: ChatId,
+    pub(in crate::chat) name: String,
+    /// The last event there is.
+    pub(in crate::chat) head: Seq,
+    /// The last event that the person has read, on whatever device.
+    pub(in crate::chat) read: Seq,
+    /// The first event that the person may see.
+    pub(in crate::chat) visible_from: Seq,
+    pub(in crate::chat) timeline: Timeline,
+    /// What was unread when the chat was opened, or came while nobody looked: behind the first seq, up to the second.
+    pub(in crate::chat) missed: Option<(Seq, Seq)>,
+    /// Who is typing, and until when that is shown.
+    typing: Vec<(UserId, Duration)>,
+    /// The person is let in and gets the events.
+    pub(super) is_entered: bool,
+    /// Events that came before the answer that lets the person in.
+    early: Vec<Event>,
+    /// A MarkRead is on its way.
+    pub(super) is_marking: bool,
+    /// No MarkRead before this moment.
+    pub(super) mark_at: Duration,
+}
+
+impl Room {
+    fn new(id: ChatId) -> Self {
+        Self {
+            id,
+            name: String::new(),
+            head: Seq(0),
+            read: Seq(0),
+            visible_from: Seq(1),
+            timeline: Timeline::default(),
+            missed: None,
+            typing: Vec::new(),
+            is_entered: false,
+            early: Vec::new(),
+            is_marking: false,
+            mark_at: Duration::ZERO,
+        }
+    }
+
+    /// How many messages of others are unread among those that are kept, and whether there may be more.
+    pub(super) fn unread(&self, me: UserId) -> (usize, bool) {
+        let unread = |event: &&Event| {
+            event.seq > self.read && event.actor != me && matches!(event.body, EventBody::MessageSent { .. })
+        };
+        let count = self.timeline.events().rev().take_while(|event| event.seq > self.read).filter(unread).count();
+        (
+            count,
+            count > 0 && self.timeline.ends().is_some_and(|(oldest, _)| oldest.0 > self.read.0 + 1) && self.has_older(),
+        )
+    }
+
+    /// Whether there is history that is not loaded.
+    pub(in crate::chat) fn has_older(&self) -> bool {
+        self.timeline.ends().map_or(self.head >= self.visible_from, |(oldest, _)| oldest > self.visible_from)
+    }
+
+    /// When something last happened, as far as it is loaded.
+    pub(in crate::chat) fn last_event(&self) -> Option<&Event> {
+        self.timeline.events().next_back()
+    }
+
+    /// An event came before the answer that lets the person in.
+    pub(super) fn came_early(&mut self, event: Event) {
+        if self.early.len() >= EARLY_EVENTS_MAX {
+            self.early.clear();
+        }
+        self.early.push(event);
+    }
+
+    /// Those that came early.
+    pub(super) fn take_early(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.early)
+    }
+
+    pub(super) fn typing(&mut self, user: UserId, now: Duration) {
+        self.typing.retain(|(who, until)| *who != user && *until > now);
+        if self.typing.len() < TYPING_MAX {
+            self.typing.push((user, now + TYPING_SHOWN));
+        }
+    }
+
+    pub(super) fn typing_stopped(&mut self, user: UserId) {
+        self.typing.retain(|(who, _)| *who != user);
+    }
+
+    /// Who is typing now.
+    pub(in crate::chat) fn typists(&self, now: Duration) -> impl Iterator<Item = UserId> {
+        self.typing.iter().filter(move |(_, until)| *until > now).map(|(who, _)| *who)
+    }
+
+    /// When somebody is no longer shown as typing.
+    pub(super) fn typing_ends(&self, now: Duration) -> Option<Duration> {
+        self.typing.iter().map(|(_, until)| *until).filter(|until| *until > now).min()
+    }
+}
+
+/// All of them, and the one that is open.
+#[derive(Debug, Default)]
+pub(in crate::chat) struct Rooms {
+    rooms: BTreeMap<ChatId, Room>,
+    open: Option<ChatId>,
+    /// To be opened as soon as it is entered.
+    next: Option<ChatId>,
+}
+
+impl Rooms {
+    /// The person is about to be let in. Returns whether that is to be asked for.
+    pub(super) fn expect(&mut self, id: ChatId) -> bool {
+        let is_new = !self.rooms.contains_key(&id);
+        self.rooms.entry(id).or_insert_with(|| Room::new(id));
+        is_new
+    }
+
+    /// The person is in a chat. The first one is opened. Returns whether it is new here.
+    pub(super) fn enter(&mut self, id: ChatId, name: &str, head: Seq) -> bool {
+        let name = self.free_name(id, name);
+        let room = self.rooms.entry(id).or_insert_with(|| Room::new(id));
+        let is_new = !room.is_entered;
+        room.is_entered = true;
+        room.head = room.head.max(head);
+        room.name = name;
+        if self.next == Some(id) {
+            self.next = None;
+            self.open(id);
+        } else if self.open.is_none() {
+            self.open(id);
+        }
+        is_new
+    }
+
+    /// Two chats of one name are told apart by the ends of their identifiers.
+    fn free_name(&self, id: ChatId, name: &str) -> String {
+        let taken = self.rooms.values().any(|room| room.id != id && room.name == name);
+        let text = id.to_string();
+        if taken { format!("{name}~{}", &text[text.len() - 4..]) } else { name.to_owned() }
+    }
+
+    /// Letting the person in failed; it may be asked for again.
+    pub(super) fn forget_expected(&mut self, id: ChatId) {
+        if self.rooms.get(&id).is_some_and(|room| !room.is_entered) {
+            self.rooms.remove(&id);
+        }
+    }
+
+    /// The person is no longer in it. Returns the name that it had, if it was entered.
+    pub(super) fn leave(&mut self, id: ChatId) -> Option<String> {
+        if self.open == Some(id) {
+            self.open = None;
+        }
+        self.rooms.remove(&id).filter(|room| room.is_entered).map(|room| room.name)
+    }
+
+    pub(super) fn rename(&mut self, id: ChatId, name: &str) {
+        let name = self.free_name(id, name);
+        if let Some(room) = self.rooms.get_mut(&id) {
+            room.name = name;
+        }
+    }
+
+    pub(in crate::chat) fn room(&self, id: ChatId) -> Option<&Room> {
+        self.rooms.get(&id)
+    }
+
+    pub(super) fn room_mut(&mut self, id: ChatId) -> Option<&mut Room> {
+        self.rooms.get_mut(&id)
+    }
+
+    /// Those that the person is in.
+    pub(in crate::chat) fn all(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.values().filter(|room| room.is_entered)
+    }
+
+    /// Those that the person is in, the one in which something happened last first.
+    pub(in crate::chat) fn by_activity(&self) -> Vec<&Room> {
+        let mut rooms: Vec<&Room> = self.all().collect();
+        rooms.sort_by_key(|room| std::cmp::Reverse(room.last_event().map(|event| event.time)));
+        rooms
+    }
+
+    /// The chat that text goes to.
+    pub(in crate::chat) const fn open_id(&self) -> Option<ChatId> {
+        self.open
+    }
+
+    /// The chat that text goes to.
+    pub(in crate::chat) fn open_room(&self) -> Option<&Room> {
+        self.room(self.open?)
+    }
+
+    /// Opens a chat; the one that was open is kept short from then on.
+    pub(super) fn open(&mut self, id: ChatId) {
+        if self.open == Some(id) || !self.rooms.contains_key(&id) {
+            return;
+        }
+        if let Some(room) = self.open.and_then(|before| self.rooms.get_mut(&before)) {
+            room.missed = None;
+            room.timeline.shrink();
+        }
+        if let Some(room) = self.rooms.get_mut(&id) {
+            room.missed = (room.head > room.read).then_some((room.read, room.head));
+            self.open = Some(id);
+        }
+    }
+
+    /// Opens a chat once the person is in it.
+    pub(super) const fn open_next(&mut self, id: ChatId) {
+        self.next = Some(id);
+    }
+
+    /// The one of this name, whatever its case; a part of the name does if it is the only one.
+    pub(super) fn find(&self, name: &str) -> Option<ChatId> {
+        let wanted = name.to_lowercase();
+        let same = |room: &&Room| room.name.to_lowercase() == wanted;
+        if let Some(room) = self.all().find(same) {
+            return Some(room.id);
+        }
+        let mut parts = self.all().filter(|room| room.name.to_lowercase().contains(&wanted));
+        match (parts.next(), parts.next()) {
+            (Some(room), None) => Some(room.id),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use panda_protocol::{Counter, DeviceId};
+
+    use super::*;
+
+    fn chat(number: u8) -> ChatId {
+        ChatId::group(UserId::from_random([1; 16]), DeviceId::from_random([2; 16]), Counter(u64::from(number)))
+    }
+
+    #[test]
+    fn the_first_chat_is_open_and_chats_of_one_name_are_told_apart() {
+        let mut rooms = Rooms::default();
+        assert!(rooms.expect(chat(1)));
+        assert!(!rooms.expect(chat(1)));
+        assert_eq!(rooms.all().count(), 0, "expected is not entered");
+        assert!(rooms.enter(chat(1), "tea", Seq(1)));
+        assert!(!rooms.enter(chat(1), "tea", Seq(1)));
+        assert!(rooms.enter(chat(2), "tea", Seq(1)));
+        assert_ne!(rooms.room(chat(1)).unwrap().name, rooms.room(chat(2)).unwrap().name);
+        assert_eq!(rooms.open_id(), Some(chat(1)));
+        rooms.open(chat(2));
+        assert_eq!(rooms.open_id(), Some(chat(2)));
+        assert_eq!(rooms.leave(chat(2)).unwrap()[..3], *"tea");
+        assert_eq!(rooms.open_id(), None);
+    }
+
+    #[test]
+    fn a_part_of_a_name_is_enough_if_it_is_the_only_one() {
+        let mut rooms = Rooms::default();
+        rooms.enter(chat(1), "Tea time", Seq(1));
+        rooms.enter(chat(2), "Tennis", Seq(1));
+        assert_eq!(rooms.find("tea"), Some(chat(1)));
+        assert_eq!(rooms.find("TENNIS"), Some(chat(2)));
+        assert_eq!(rooms.find("te"), None);
+        assert_eq!(rooms.find("x"), None);
+    }
+
+    #[test]
+    fn typing_is_shown_for_six_seconds_after_the_last_signal_and_of_a_few() {
+        let second = Duration::from_secs(1);
+        let mut rooms = Rooms::default();
+        rooms.enter(chat(1), "tea", Seq(1));
+        let room = rooms.room_mut(chat(1)).unwrap();
+        let ben = UserId::from_random([9; 16]);
+        room.typing(ben, second);
+        room.typing(ben, 3 * second);
+        assert_eq!(room.typists(8 * second).collect::<Vec<_>>(), [ben]);
+        assert_eq!(room.typing_ends(8 * second), Some(9 * second));
+        assert_eq!(room.typists(9 * second).count(), 0);
+        room.typing_stopped(ben);
+        for number in 0..=u8::try_from(TYPING_MAX).unwrap() {
+            room.typing(UserId::from_random([number; 16]), second);
+        }
+        assert_eq!(room.typists(second).count(), TYPING_MAX);
+    }
+}
