@@ -56,23 +56,32 @@ impl Attachments {
             // An error says the same: its task is gone.
             let _ended = ended.await;
         }
-        for thread in &self.inner.threads {
-            let (done, attached) = oneshot::channel();
-            // A thread that is gone has ended the router; its end is reported elsewhere.
-            drop(thread.send(Control::Attach(link, down.clone(), done)).await);
-            // Nothing may be sent to the link before every thread knows it.
-            drop(attached.await);
-        }
         let inner = Arc::clone(&self.inner);
+        let (is_known, known) = oneshot::channel();
+        // A task of its own: a caller who stops waiting leaves no link behind that nobody ends.
         tokio::spawn(async move {
+            inner.make_known(link, down).await;
+            // Who attached may have gone meanwhile; the link ends by itself then.
+            let _gone = is_known.send(());
             inner.carry(link, up, to_end).await;
             inner.detach(link).await;
             drop(has_ended);
         });
+        drop(known.await);
     }
 }
 
 impl Inner {
+    /// Nothing may be sent to the link before every thread knows it.
+    async fn make_known(&self, link: LinkId, down: mpsc::Sender<Vec<Down>>) {
+        for thread in &self.threads {
+            let (done, attached) = oneshot::channel();
+            // A thread that is gone has ended the router; its end is reported elsewhere.
+            drop(thread.send(Control::Attach(link, down.clone(), done)).await);
+            drop(attached.await);
+        }
+    }
+
     async fn carry(&self, link: LinkId, mut up: mpsc::Receiver<Up>, mut to_end: oneshot::Receiver<()>) {
         // Every shard has the same number of them in a log's epoch.
         let count = u16::try_from(self.shards.len()).unwrap_or(u16::MAX);
@@ -84,9 +93,9 @@ impl Inner {
             let Some(up) = up else { return };
             // An edge that names a shard that does not exist is told nothing of it.
             let Some(shard) = self.shards.get(usize::from(shard_of(&up, count).0)) else { continue };
-            if shard.send(Outside::Up(link, up)).await.is_err() {
-                return;
-            }
+            // A shard that was given up answers nothing, and what waits for it ends with its time. The
+            // others go on.
+            drop(shard.send(Outside::Up(link, up)).await);
         }
     }
 

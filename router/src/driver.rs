@@ -1,7 +1,6 @@
 //! Drives one shard: does what the core asks for over the log, the store and the links.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use panda_protocol::codec::Writer;
 use panda_protocol::link::{Down, Effect, LinkId, Record, Up};
 use panda_protocol::{EntityId, Generation, Position, ShardId, Time};
-use panda_storage::{AppendError, CommandLog, EventBatch, EventStore, LogRecord, ShardReader, StateRow, StoreError};
+use panda_storage::{AppendError, CommandLog, EventBatch, EventStore, ShardReader, StateRow, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -20,6 +19,7 @@ use crate::metrics::{Backlog, RouterMetrics};
 use crate::replies::SCAN_ROWS;
 use crate::shard::load::{flushed_key, load};
 use crate::shard::{Input, Output, Shard, ShardFigures, ShardLimits};
+use crate::tail::touched;
 
 /// Records taken from the log at once.
 const RECORDS_AT_ONCE: usize = 512;
@@ -28,8 +28,6 @@ const UPS_AT_ONCE: usize = 512;
 const TICK: Duration = Duration::from_millis(100);
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
-/// Records that are read to find out what a link missed; beyond, it admits all its listeners anew.
-const TAIL_RECORDS_MAX: u64 = 1_000_000;
 /// Bytes read at once for a page.
 const PAGE_BYTES: usize = 512 * 1024;
 
@@ -308,34 +306,6 @@ async fn write<S: EventStore>(store: S, batches: Vec<EventBatch>) -> Result<Inpu
         }
     }
     Ok(Input::Written(entity))
-}
-
-/// The entities of the records from one position to before another; none if the log has them no more,
-/// or too many.
-async fn touched<L: CommandLog>(log: &L, shard: ShardId, from: Position, to: Position) -> Option<HashSet<EntityId>> {
-    let mut touched = HashSet::new();
-    if from >= to {
-        return Some(touched);
-    }
-    if from.epoch != to.epoch || to.offset - from.offset > TAIL_RECORDS_MAX {
-        return None;
-    }
-    let mut reader = log.read(shard, Some(from)).await.ok()?;
-    let mut next = from;
-    while next < to {
-        for LogRecord { position, record, .. } in reader.next(RECORDS_AT_ONCE).await.ok()? {
-            if next == from && position != from {
-                return None;
-            }
-            if position < to
-                && let Some(entity) = Record::from_bytes(record).ok()?.entity()
-            {
-                touched.insert(entity);
-            }
-            next = Position { offset: position.offset + 1, ..position };
-        }
-    }
-    Some(touched)
 }
 
 async fn flush<S: EventStore>(

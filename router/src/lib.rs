@@ -14,6 +14,7 @@ pub(crate) mod replies;
 mod router;
 pub mod rows;
 pub mod shard;
+mod tail;
 
 pub use metrics::RouterMetrics;
 pub use router::{Router, RouterConfig, RouterError, start};

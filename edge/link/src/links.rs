@@ -24,7 +24,8 @@ use crate::waiting::{Asked, Waiting, WaitingTable};
 pub struct LinkLimits {
     /// Commands, admissions and reads that may wait for their answers.
     pub waiting_max: usize,
-    /// Questions that may wait to go up; signals wait in half of the room. Goodbyes always find room: each follows a question.
+    /// Questions that may wait to go up; signals wait in half of the room. Goodbyes always find room: each
+    /// follows a question.
     pub up_max: usize,
     /// How long an answer is waited for, in milliseconds.
     pub answer_timeout_ms: u64,
@@ -422,11 +423,12 @@ impl<L: CommandLog, C> Links<L, C> {
     /// The shard's owner does not know who waits here.
     fn ask_again(&mut self, shard: ShardId) {
         let shards = self.log.shards();
-        // What has not gone up yet would be asked twice.
+        // What has not gone up yet would go up twice; devices are attached again by who has the sessions.
         self.up.retain(|up| match up {
             Up::Admit(Admit { entity, .. }) | Up::Read(Read { entity, .. }) | Up::Ask { entity, .. } => {
                 entity.shard(shards) != shard
             }
+            Up::Attach { user, .. } => EntityId::from(*user).shard(shards) != shard,
             _ => true,
         });
         let (up, mut begun_tokens) = (&mut self.up, Vec::new());

@@ -202,6 +202,15 @@ fn malformed() -> Vec<(&'static str, Bytes)> {
             bytes.into()
         }),
         ("events that are not there", changed(&events, count_at, 0x3f)),
+        ("more entities than a resume may have", {
+            let resume = of("resume");
+            // Behind the shard, the watermark of 1, 1 and 4 bytes, and whether it is the last part.
+            let count_at = body_at(&resume) + 2 + 6 + 1;
+            let mut bytes = resume.to_vec();
+            bytes.splice(count_at..=count_at, [0x50, 0x01]);
+            bytes[0] += 1;
+            bytes.into()
+        }),
     ]
 }
 

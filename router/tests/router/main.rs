@@ -193,3 +193,21 @@ async fn a_shard_of_newer_rules_is_given_up_and_counted() {
     assert_eq!(router.metrics().given_up.get(), 1);
     assert_eq!(router.metrics().shards.get(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_is_given_up_leaves_the_link_to_the_others() {
+    let (log, store) = (MemoryLog::new(2), MemoryStore::new(1, true, BUCKET_EVENTS));
+    let (router, mut edge) = start_over(&log, &store, 1).await;
+    let person_of = |shard: u16| (1..).map(user).find(|user| EntityId::from(*user).shard(2) == ShardId(shard));
+    let (given_up, other) = (person_of(0).expect("there is one"), person_of(1).expect("there is one"));
+    let newer = Record::Rules { version: RULES_CURRENT + 1 };
+    log.append(ShardId(0), newer.to_bytes()).expect("there is room").await.expect("it is appended");
+    // A thread without a shard ends, and takes no more frames of it.
+    while router.metrics().given_up.get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        edge.up.send(Up::Forget { entity: given_up.into() }).await.expect("the link is open");
+    }
+    assert_eq!(edge.admit(other, other.into()).await, Ok(Seq(0)));
+}

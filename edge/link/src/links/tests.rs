@@ -347,3 +347,19 @@ fn a_read_that_was_begun_is_refused_when_its_owner_is_gone() {
     assert_eq!(rejection.code, ErrorCode::Unavailable);
     assert!(links.expire(u64::MAX).is_none());
 }
+
+#[test]
+fn however_often_the_owner_changes_nothing_waits_twice_to_go_up() {
+    let log = TestLog::default();
+    let mut links = links(log.clone());
+    links.send(entity(1), 1).expect("there is room");
+    log.confirm(0, Ok(40));
+    assert!(links.poll().is_none());
+    links.admit(0, user(1), entity(1), None, None, 2).expect("there is room");
+    let (device, session) = (DeviceId::from_random([1; 16]), SessionId::from_random([1; 16]));
+    for generation in 1..=5 {
+        assert!(links.owner(entity(1), generation));
+        links.attach(user(1), device, session);
+    }
+    assert!(matches!(links.ups()[..], [Up::Ask { .. }, Up::Admit(_), Up::Attach { .. }]));
+}

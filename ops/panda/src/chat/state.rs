@@ -1,7 +1,8 @@
 //! What a person's client knows, and what it wants: a function of updates, answers, input and the time.
 //!
-//! Nothing here waits, draws or sends. What is to be asked for is taken from [`State::next_request`] and [`State::next_deed`], what is
-//! to be told from [`State::next_news`]; the line mode and the full screen differ in nothing else.
+//! Nothing here waits, draws or sends. What is to be asked for is taken from [`State::next_request`] and
+//! [`State::next_deed`], what is to be told from [`State::next_news`]; the line mode and the full screen
+//! differ in nothing else.
 
 mod answers;
 mod connection;
