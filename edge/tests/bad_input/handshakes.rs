@@ -48,23 +48,20 @@ async fn turned_away(scene: &Scene, status: &str, code: ErrorCode, retry_after_s
     assert!(matches!(refused, Err(ConnectionError::ConnectionClosed(_))), "{refused:?}");
 }
 
-/// A new session opens over both transports, at the latest when a place that was given back has arrived.
+/// A new session opens over both transports, at the latest when the places that were given back have
+/// arrived: the one before it gives its own back, too.
 async fn opens_again(scene: &Scene) {
-    let mut attempts = interval(Duration::from_millis(10));
-    let free = async {
-        loop {
-            attempts.tick().await;
-            let mut stream = tcp(&scene.server).await;
-            stream.write_all(upgrade_head("").as_bytes()).await.unwrap();
-            let mut status = [0; 12];
-            if stream.read_exact(&mut status).await.is_ok() && &status[9..] == b"101" {
-                return;
-            }
-        }
-    };
-    timeout(PATIENCE, free).await.expect("a place is free again");
     for transport in TRANSPORTS {
-        let mut raw = scene.open(transport).await;
+        let mut attempts = interval(Duration::from_millis(10));
+        let opening = async {
+            loop {
+                attempts.tick().await;
+                if let Ok(raw) = Raw::try_open(&scene.server, transport, user()).await {
+                    return raw;
+                }
+            }
+        };
+        let mut raw = timeout(PATIENCE, opening).await.expect("a place is free again");
         raw.say(Bye::new(ErrorCode::Going)).await;
         assert_eq!(raw.next().await, None);
     }

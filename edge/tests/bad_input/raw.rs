@@ -159,16 +159,31 @@ pub(crate) fn tls_client(server: &Server) -> rustls::ClientConfig {
 impl Raw {
     /// A connection on which no Hello was said.
     pub(crate) async fn connect(server: &Server, transport: TransportKind) -> Self {
+        Self::try_connect(server, transport).await.unwrap_or_else(|answer| panic!("turned away: {answer}"))
+    }
+
+    /// The same, or how it was turned away.
+    async fn try_connect(server: &Server, transport: TransportKind) -> Result<Self, String> {
         let wire = match transport {
-            TransportKind::WebSocket => Wire::WebSocket(upgraded(server).await),
+            TransportKind::WebSocket => Wire::WebSocket(upgraded(server).await?),
             TransportKind::Quic => {
                 let connecting = quic_endpoint(server).connect(server.edge.quic_address().unwrap(), "localhost");
-                let connection = connecting.unwrap().await.unwrap();
-                let (send, recv) = connection.open_bi().await.unwrap();
+                let connection = connecting.unwrap().await.map_err(|error| error.to_string())?;
+                let (send, recv) = connection.open_bi().await.map_err(|error| error.to_string())?;
                 Wire::Quic { connection, send, recv }
             }
         };
-        Self { wire, input: BytesMut::new() }
+        Ok(Self { wire, input: BytesMut::new() })
+    }
+
+    /// A session of a user, or why there is none now.
+    pub(crate) async fn try_open(server: &Server, transport: TransportKind, user: UserId) -> Result<Self, String> {
+        let mut raw = Self::try_connect(server, transport).await?;
+        raw.say(hello(server.token(user))).await;
+        match raw.next().await {
+            Some(Frame::Welcome(_)) => Ok(raw),
+            other => Err(format!("no Welcome: {other:?}")),
+        }
     }
 
     /// A session of a user.
@@ -379,15 +394,17 @@ pub(crate) async fn read_out(stream: &mut TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-async fn upgraded(server: &Server) -> TcpStream {
+async fn upgraded(server: &Server) -> Result<TcpStream, String> {
     let mut stream = tcp(server).await;
-    stream.write_all(upgrade_head("").as_bytes()).await.unwrap();
+    stream.write_all(upgrade_head("").as_bytes()).await.map_err(|error| error.to_string())?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(stream.read_u8().await.unwrap());
+        answer.push(stream.read_u8().await.map_err(|error| error.to_string())?);
     }
-    assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
-    stream
+    if !answer.starts_with(b"HTTP/1.1 101 ") {
+        return Err(String::from_utf8_lossy(&answer).into_owned());
+    }
+    Ok(stream)
 }
 
 /// Appends the payload of the next binary message; `None` at the end.
