@@ -1,8 +1,9 @@
-//! Where Panda keeps things: four traits, and their implementations.
+//! Where Panda keeps things: five traits, and their implementations.
 //!
 //! | trait | what it keeps | embedded | in a cluster |
 //! |---|---|---|---|
 //! | [`CommandLog`] | commands on their way to a router | memory | Kafka |
+//! | [`OwnershipBoard`] | which router owns which shard | memory | Kafka |
 //! | [`EventStore`] | events and the rows that cache their fold | one folder | Scylla or Cassandra |
 //! | [`UserStore`] | users, credentials, keys | SQLite | Postgres |
 //! | [`Cache`] | what may be lost: profiles, presence, shared rate limits | memory | Redis |
@@ -17,6 +18,7 @@ mod contract;
 pub mod embedded;
 pub mod error;
 pub mod event_store;
+pub mod ownership;
 pub mod postgres;
 pub mod redis;
 pub mod scylla;
@@ -28,4 +30,5 @@ pub use error::StoreError;
 pub use event_store::{
     Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, SettledEffect, StateRow,
 };
+pub use ownership::{Ownership, OwnershipBoard, OwnershipWatch};
 pub use user_store::{UserStore, UserStoreError};
