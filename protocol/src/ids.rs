@@ -278,9 +278,28 @@ number!(
     ShardId(u16)
 );
 number!(
-    /// A shard owner's term: the offset of its `Takeover` record. A lower one is stale.
+    /// A shard owner's term: the place of its `Takeover` record. A lower one is stale, whatever the log's epoch.
     Generation(u64)
 );
+
+/// Bits of a [`Generation`] that hold the offset; the epoch is above them.
+const GENERATION_OFFSET_BITS: u32 = 40;
+/// The highest epoch that fits into a varint above the offset.
+const GENERATION_EPOCH_MAX: u64 = (1 << (62 - GENERATION_OFFSET_BITS)) - 1;
+
+impl Generation {
+    /// The term that begins with the `Takeover` at this position: epoch, then offset. Terms rise with their
+    /// positions through epoch 2^22 - 1 and offset 2^40 - 1; those beyond are the same term.
+    #[must_use]
+    pub const fn of(takeover: Position) -> Self {
+        const OFFSET_MAX: u64 = (1 << GENERATION_OFFSET_BITS) - 1;
+        // The widening of a u32 loses nothing.
+        let epoch = takeover.epoch as u64;
+        let epoch = if epoch < GENERATION_EPOCH_MAX { epoch } else { GENERATION_EPOCH_MAX };
+        let offset = if takeover.offset < OFFSET_MAX { takeover.offset } else { OFFSET_MAX };
+        Self(epoch << GENERATION_OFFSET_BITS | offset)
+    }
+}
 
 impl Seq {
     /// The next number.
@@ -315,5 +334,30 @@ pub struct Position {
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.epoch, self.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terms_rise_with_their_takeovers_and_fit_a_varint() {
+        let of = |epoch, offset| Generation::of(Position { epoch, offset });
+        let offset_max = (1 << 40) - 1;
+        let epoch_max = (1 << 22) - 1;
+        let rising = [
+            of(0, 0),
+            of(0, 1),
+            of(0, offset_max),
+            of(1, 0),
+            of(1, 70_001),
+            of(2, 5),
+            of(epoch_max, 0),
+            of(epoch_max, offset_max),
+        ];
+        assert!(rising.is_sorted_by(|a, b| a < b), "{rising:?}");
+        assert_eq!(of(1, 70_001), Generation(1_099_511_697_777));
+        assert_eq!(of(u32::MAX, u64::MAX), Generation((1 << 62) - 1), "the largest varint");
     }
 }

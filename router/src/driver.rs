@@ -80,7 +80,7 @@ pub(crate) async fn run<L: CommandLog, S: EventStore>(
     let from = from.filter(|from| from.epoch == position.epoch);
     let mut reader = parts.log.read(parts.shard, from).await?;
     let start = from.unwrap_or(Position { epoch: position.epoch, offset: 0 });
-    let core = Shard::new(parts.router, Generation(position.offset), parts.store.incarnation(), start, parts.limits);
+    let core = Shard::new(parts.router, Generation::of(position), parts.store.incarnation(), start, parts.limits);
     let mut driver = Driver {
         core,
         parts,

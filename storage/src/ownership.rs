@@ -16,7 +16,7 @@ pub struct Ownership {
     pub shard: ShardId,
     /// The log's epoch in which the term began.
     pub epoch: u32,
-    /// The owner's term in that epoch.
+    /// The owner's term.
     pub generation: Generation,
     /// The router, as in its `Takeover`.
     pub router: u64,

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use panda_protocol::link::LinkKey;
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -32,6 +33,8 @@ pub enum Purpose {
     QuicReset,
     /// QUIC connection IDs.
     QuicConnectionId,
+    /// Opening links between edges and routers.
+    Link,
 }
 
 impl Purpose {
@@ -45,6 +48,7 @@ impl Purpose {
             Self::QuicToken => b"panda quic token 1",
             Self::QuicReset => b"panda quic reset 1",
             Self::QuicConnectionId => b"panda quic connection id 1",
+            Self::Link => b"panda link key 1",
         }
     }
 }
@@ -160,6 +164,13 @@ impl FleetSecret {
             previous: self.previous.as_ref().map(|secret| derive_from(secret, purpose)),
         }
     }
+
+    /// The deployment's link keys, the current one first. An edge opens its links with the first; a router
+    /// takes any of them, so that a secret can be replaced while both are in use.
+    pub fn link_keys(&self) -> Vec<LinkKey> {
+        let DerivedKeys { current, previous } = self.derive(Purpose::Link);
+        std::iter::once(current).chain(previous).map(LinkKey).collect()
+    }
 }
 
 impl fmt::Debug for FleetSecret {
@@ -270,6 +281,17 @@ mod tests {
         for (index, key) in keys.iter().enumerate() {
             assert!(!keys[index + 1..].contains(key));
         }
+    }
+
+    #[test]
+    fn a_replaced_secret_still_opens_links() {
+        let old = FleetSecret::parse(&"11".repeat(32)).unwrap();
+        let new = FleetSecret::parse(&"12".repeat(32)).unwrap().with_previous(&old);
+        let keys = |secret: &FleetSecret| secret.link_keys().into_iter().map(|key| key.0).collect::<Vec<_>>();
+        assert_eq!(keys(&old).len(), 1);
+        assert_eq!(keys(&new).len(), 2);
+        assert_eq!(keys(&new)[1], keys(&old)[0]);
+        assert_ne!(keys(&new)[0], keys(&old)[0]);
     }
 
     #[test]

@@ -243,7 +243,7 @@ struct Attached {
 }
 
 impl Shard {
-    /// A shard that this router owns from its Takeover on, whose offset is `generation`.
+    /// A shard that this router owns from its Takeover on, whose place is `generation`.
     pub fn new(
         router: u64,
         generation: Generation,
@@ -337,7 +337,7 @@ impl Shard {
         };
         self.consumed = Position { offset: position.offset + 1, ..position };
         match &record {
-            Record::Takeover { router, .. } if *router != self.router && position.offset > self.generation.0 => {
+            Record::Takeover { router, .. } if *router != self.router && Generation::of(position) > self.generation => {
                 return self.give_up("another router took the shard over");
             }
             Record::Rules { version } if *version > RULES_CURRENT => {

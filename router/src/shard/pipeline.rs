@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use panda_protocol::event::Event;
 use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
 use panda_protocol::link::{Answer, Down, Effect, Events, LinkEvent, Outcome, Record, Rejection};
-use panda_protocol::{EntityId, ErrorCode, Position, Time};
+use panda_protocol::{EntityId, ErrorCode, Generation, Position, Time};
 use panda_storage::{EventRow, OwedEffect, SettledEffect};
 
 use super::entity::{Batch, Entity, Pending, Release, Stored};
@@ -36,7 +36,9 @@ impl Shard {
                 let base = entity.loaded.then_some((seq, applied));
                 // Only what stands before this owner's Takeover may be stored by another one.
                 let owing_from = match next {
-                    Pending::Record { position, .. } if base.is_none() && position.offset < self.generation.0 => {
+                    Pending::Record { position, .. }
+                        if base.is_none() && Generation::of(*position) < self.generation =>
+                    {
                         Some(self.start)
                     }
                     _ => None,

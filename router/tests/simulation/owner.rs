@@ -46,7 +46,7 @@ impl Owner {
             bucket_events: BUCKET_EVENTS,
         };
         let start = Position { offset: 0, ..takeover };
-        let core = Shard::new(router, Generation(takeover.offset), store.incarnation(), start, limits);
+        let core = Shard::new(router, Generation::of(takeover), store.incarnation(), start, limits);
         Self { core, next, tasks: vec![], effects: VecDeque::new(), asks: 0, gave_up: false, crossings: 0 }
     }
 
