@@ -17,8 +17,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
 use crate::replies::SCAN_ROWS;
+use crate::rulebook::Rulebook;
 use crate::shard::load::{flushed_key, load};
-use crate::shard::{Input, Output, Shard, ShardFigures, ShardLimits};
+use crate::shard::{GivenUp, Input, Output, Shard, ShardFigures, ShardLimits};
 use crate::tail::touched;
 
 /// Records taken from the log at once.
@@ -57,30 +58,31 @@ pub(crate) struct Parts<L, S> {
 
 type Done = Pin<Box<dyn Future<Output = Result<Input, StoreError>> + Send>>;
 
-/// Runs a shard until the router stops or another owner takes over.
+/// How a term ended.
+pub(crate) enum Ended {
+    /// The router stops, or nobody can reach the shard any more.
+    Stopped,
+    /// The core gave the shard up.
+    GivenUp(GivenUp),
+}
+
+/// Runs one term of a shard: until the router stops or the shard is given up.
 ///
 /// # Errors
 /// What the store or the log returned and no repetition can mend.
-pub(crate) async fn run<L: CommandLog, S: EventStore>(
-    parts: Parts<L, S>,
+pub(crate) async fn term<L: CommandLog, S: EventStore>(
+    parts: &mut Parts<L, S>,
     ready: impl FnOnce(),
-) -> Result<(), StoreError> {
-    let takeover = Record::Takeover { router: parts.router, rules_max: crate::fold::RULES_CURRENT }.to_bytes();
-    let position = loop {
-        let appended = match parts.log.append(parts.shard, takeover.clone()) {
-            Ok(appending) => appending.await,
-            Err(error) => Err(error),
-        };
-        match appended {
-            Ok(position) => break position,
-            Err(AppendError::Full | AppendError::Unavailable | AppendError::Unknown) => sleep(RETRY_MAX).await,
-        }
-    };
+) -> Result<Ended, StoreError> {
+    let rulebook = Rulebook::default();
+    let takeover = Record::Takeover { router: parts.router, rules_max: rulebook.newest };
+    let position = take_over(&parts.log, parts.shard, &takeover).await;
     let from = parts.store.checkpoint(parts.shard).await?.map(|checkpoint| checkpoint.position);
     let from = from.filter(|from| from.epoch == position.epoch);
     let mut reader = parts.log.read(parts.shard, from).await?;
     let start = from.unwrap_or(Position { epoch: position.epoch, offset: 0 });
-    let core = Shard::new(parts.router, Generation::of(position), parts.store.incarnation(), start, parts.limits);
+    let generation = Generation::of(position);
+    let core = Shard::new(parts.router, generation, parts.store.incarnation(), start, parts.limits, rulebook);
     let mut driver = Driver {
         core,
         parts,
@@ -88,7 +90,7 @@ pub(crate) async fn run<L: CommandLog, S: EventStore>(
         effects: Default::default(),
         figures: ShardFigures::default(),
         resident: 0,
-        gave_up: false,
+        given_up: None,
         started: Instant::now(),
     };
     ready();
@@ -100,8 +102,12 @@ pub(crate) async fn run<L: CommandLog, S: EventStore>(
     let mut stopping = false;
     loop {
         driver.act();
-        if driver.gave_up || (stopping && driver.core.is_idle()) {
-            return Ok(());
+        if let Some(why) = driver.given_up {
+            driver.leave();
+            return Ok(Ended::GivenUp(why));
+        }
+        if stopping && driver.core.is_idle() {
+            return Ok(Ended::Stopped);
         }
         let wants_records = driver.core.wants_records();
         // Not biased: under load every branch is always ready, and none may starve another.
@@ -109,7 +115,7 @@ pub(crate) async fn run<L: CommandLog, S: EventStore>(
             Some(done) = driver.work.next(), if !driver.work.is_empty() => driver.done(done?),
             count = driver.parts.outside.recv_many(&mut ups, UPS_AT_ONCE) => {
                 if count == 0 {
-                    return Ok(());
+                    return Ok(Ended::Stopped);
                 }
                 for outside in ups.drain(..) {
                     driver.core.handle(match outside {
@@ -134,20 +140,34 @@ pub(crate) async fn run<L: CommandLog, S: EventStore>(
     }
 }
 
-struct Driver<L, S> {
+/// Appends the record with which a term begins; one that may be in the log already does no harm.
+async fn take_over<L: CommandLog>(log: &L, shard: ShardId, takeover: &Record) -> Position {
+    loop {
+        let appended = match log.append(shard, takeover.to_bytes()) {
+            Ok(appending) => appending.await,
+            Err(error) => Err(error),
+        };
+        match appended {
+            Ok(position) => return position,
+            Err(AppendError::Full | AppendError::Unavailable | AppendError::Unknown) => sleep(RETRY_MAX).await,
+        }
+    }
+}
+
+struct Driver<'a, L, S> {
     core: Shard,
-    parts: Parts<L, S>,
+    parts: &'a mut Parts<L, S>,
     work: FuturesUnordered<Done>,
     /// Effects on their way to the log: one at a time, in order.
     effects: std::collections::VecDeque<Effect>,
     figures: ShardFigures,
     /// What this shard has added to the gauge that all shards share.
     resident: i64,
-    gave_up: bool,
+    given_up: Option<GivenUp>,
     started: Instant,
 }
 
-impl<L: CommandLog, S: EventStore> Driver<L, S> {
+impl<L: CommandLog, S: EventStore> Driver<'_, L, S> {
     /// Does everything that the core asks for now.
     fn act(&mut self) {
         let outputs = self.core.take_outputs();
@@ -169,17 +189,9 @@ impl<L: CommandLog, S: EventStore> Driver<L, S> {
                     self.parts.backlog.announce(self.parts.shard, age_ms, &self.parts.metrics.backlog_ms);
                     links.broadcast(&Down::Backlog { shard: self.parts.shard, age_ms });
                 }
-                Output::GiveUp(reason) => {
-                    tracing::error!(
-                        shard = self.parts.shard.0,
-                        reason,
-                        "shard given up: its commands wait for another owner; if there is none, upgrade this router \
-                         where its version is the reason, and restart it"
-                    );
-                    self.parts.metrics.given_up.inc();
-                    self.parts.metrics.shards.dec();
+                Output::GiveUp(why) => {
                     links.disown(self.parts.shard);
-                    self.gave_up = true;
+                    self.given_up = Some(why);
                 }
                 Output::Readmit(link) => {
                     let (shard, generation) = (self.parts.shard, self.core.generation());
@@ -279,6 +291,17 @@ impl<L: CommandLog, S: EventStore> Driver<L, S> {
         let micros = self.started.elapsed().as_micros();
         self.core.handle(Input::Tick(Time(u64::try_from(micros).unwrap_or(u64::MAX))));
         self.parts.links.borrow_mut().flush();
+        self.note_figures();
+    }
+
+    /// The shard is not this router's any more.
+    fn leave(&mut self) {
+        self.note_figures();
+        self.parts.metrics.resident.dec_by(self.resident);
+        self.parts.metrics.shards.dec();
+    }
+
+    fn note_figures(&mut self) {
         let (now, before) = (self.core.figures(), self.figures);
         let metrics = &self.parts.metrics;
         metrics.events.inc_by(now.events - before.events);

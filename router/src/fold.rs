@@ -13,7 +13,9 @@ use panda_protocol::{DeviceId, EntityId, ErrorCode, Position, Seq, Time};
 use crate::rows::{AppliedCommand, Row, RowId, RowValue, Rows, Window};
 use crate::{chat, inbox};
 
-/// The rules version that this code writes.
+/// The rules version of a shard in whose log no record raised it.
+pub const RULES_FIRST: u16 = 1;
+/// The newest rules version that this code knows.
 pub const RULES_CURRENT: u16 = 1;
 
 /// Why a record makes no events.
@@ -58,7 +60,7 @@ pub fn needs(record: &Record) -> Vec<RowId> {
 /// A [`Decision`]; the entity is then as it was.
 pub fn apply(
     _rules: u16,
-    rows: &impl Rows,
+    rows: &dyn Rows,
     record: &Record,
     position: Position,
     log_time: Time,
@@ -82,7 +84,7 @@ pub fn apply(
 
 /// What is left to say of a record whose events are stored already: a command that is still in its
 /// window is answered as the first time.
-fn skipped(rows: &impl Rows, record: &Record) -> Decision {
+fn skipped(rows: &dyn Rows, record: &Record) -> Decision {
     let Record::Command(command) = record else { return Decision::AlreadyApplied };
     match rows.window(command.actor, command.device).and_then(|window| window.find(command.counter)) {
         Some(known) if known.digest == command_digest(&command.command) => Decision::Duplicate(known.seq),
@@ -100,7 +102,7 @@ pub fn knows(record: &Record) -> bool {
 }
 
 /// Only the command that follows the last applied one of its window is applied.
-fn check_window(rows: &impl Rows, command: &CommandRecord) -> Result<(), Decision> {
+fn check_window(rows: &dyn Rows, command: &CommandRecord) -> Result<(), Decision> {
     let window = rows.window(command.actor, command.device);
     let last = window.and_then(Window::last).copied();
     let (highest, seq) = last.map(|last| (last.counter, last.seq)).unwrap_or_default();
@@ -198,7 +200,7 @@ pub(crate) struct Numbering {
 
 impl Numbering {
     /// Goes on behind the head. Time never stands still or goes back in an entity.
-    pub(crate) fn behind(rows: &impl Rows, log_time: Time) -> Self {
+    pub(crate) fn behind(rows: &dyn Rows, log_time: Time) -> Self {
         let (seq, time, _) = rows.head_stamp();
         Self { seq, time: Time(log_time.0.saturating_sub(1).max(time.0)) }
     }

@@ -13,8 +13,10 @@ mod metrics;
 pub(crate) mod replies;
 mod router;
 pub mod rows;
+pub mod rulebook;
 pub mod shard;
 mod tail;
+mod terms;
 
 pub use metrics::RouterMetrics;
 pub use router::{Router, RouterConfig, RouterError, start};

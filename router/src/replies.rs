@@ -17,7 +17,7 @@ pub(crate) const SCAN_ROWS: usize = 512;
 
 /// May the user listen to the entity, and from where?
 pub(crate) fn admission(
-    rows: &impl Rows,
+    rows: &dyn Rows,
     entity: EntityId,
     user: UserId,
     cursor: Option<Cursor>,
@@ -57,7 +57,7 @@ pub(crate) struct PageRight {
 
 /// May the user read these events? `catch_up`: one who was removed gets what came up to the removal.
 pub(crate) fn page_right(
-    rows: &impl Rows,
+    rows: &dyn Rows,
     entity: EntityId,
     user: UserId,
     direction: Direction,
@@ -132,7 +132,7 @@ pub(crate) fn page_chunks(right: &PageRight, incarnation: Incarnation, events: V
 }
 
 /// Members may see who else is one.
-pub(crate) fn may_list_members(rows: &impl Rows, entity: EntityId, user: UserId) -> Result<(), Rejection> {
+pub(crate) fn may_list_members(rows: &dyn Rows, entity: EntityId, user: UserId) -> Result<(), Rejection> {
     admission(rows, entity, user, None, Incarnation::default()).map(|_| ())
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn may_list_chats(entity: EntityId, user: UserId) -> Result<(), Rejec
 
 /// The body of a ChatInfoReply behind its request.
 pub(crate) fn chat_info(
-    rows: &impl Rows,
+    rows: &dyn Rows,
     entity: EntityId,
     user: UserId,
     incarnation: Incarnation,

@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use crate::attachments::{Attachments, Control};
-use crate::driver::{self, Parts};
+use crate::driver::Parts;
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
 use crate::shard::ShardLimits;
+use crate::terms;
 
 /// Frames that may wait before one shard.
 const SHARD_QUEUE: usize = 4_096;
@@ -237,7 +238,7 @@ impl<L: CommandLog, S: EventStore> Thread<L, S> {
                             stop: self.stop.clone(),
                         };
                         let (ready, shards_owned) = (Arc::clone(&self.ready), self.metrics.shards.clone());
-                        shards.spawn_local(driver::run(parts, move || {
+                        shards.spawn_local(terms::run(parts, move || {
                             ready.fetch_add(1, Ordering::AcqRel);
                             shards_owned.inc();
                         }));

@@ -5,14 +5,9 @@ use panda_protocol::{ChatId, ErrorCode, Seq, Text, UserId};
 
 use super::{Deciding, chat_of};
 use crate::fold::{Decision, nothing_to_do};
-use crate::rows::Rows;
 
 /// The creator is the owner; the others named are members, each once.
-pub(super) fn group(
-    deciding: &mut Deciding<'_, impl Rows>,
-    name: Text,
-    mut members: Vec<UserId>,
-) -> Result<(), Decision> {
+pub(super) fn group(deciding: &mut Deciding<'_>, name: Text, mut members: Vec<UserId>) -> Result<(), Decision> {
     let command = deciding.command;
     if chat_of(command.entity)? != ChatId::group(command.actor, command.device, command.counter) {
         return Err(ErrorCode::InvalidRequest.into());
@@ -32,7 +27,7 @@ pub(super) fn group(
 }
 
 /// The one chat of two users, whoever asks first.
-pub(super) fn direct(deciding: &mut Deciding<'_, impl Rows>, peer: UserId) -> Result<(), Decision> {
+pub(super) fn direct(deciding: &mut Deciding<'_>, peer: UserId) -> Result<(), Decision> {
     let actor = deciding.command.actor;
     if peer == actor || chat_of(deciding.command.entity)? != ChatId::direct(actor, peer) {
         return Err(ErrorCode::InvalidRequest.into());

@@ -9,7 +9,7 @@ use panda_protocol::{ErrorCode, Seq, UserId};
 
 use super::{Deciding, live_member};
 use crate::fold::{Decision, nothing_to_do};
-use crate::rows::{MemberRow, RowId, RowValue, Rows};
+use crate::rows::{MemberRow, RowId, RowValue};
 
 fn each_once(mut members: Vec<UserId>) -> Result<Vec<UserId>, Decision> {
     members.sort_unstable();
@@ -18,7 +18,7 @@ fn each_once(mut members: Vec<UserId>) -> Result<Vec<UserId>, Decision> {
 }
 
 pub(super) fn add(
-    deciding: &mut Deciding<'_, impl Rows>,
+    deciding: &mut Deciding<'_>,
     role: Role,
     with_history: bool,
     members: Vec<UserId>,
@@ -46,7 +46,7 @@ pub(super) fn add(
     Ok(())
 }
 
-pub(super) fn remove(deciding: &mut Deciding<'_, impl Rows>, members: Vec<UserId>) -> Result<(), Decision> {
+pub(super) fn remove(deciding: &mut Deciding<'_>, members: Vec<UserId>) -> Result<(), Decision> {
     deciding.group()?;
     let own = deciding.role(Role::Reader)?;
     let actor = deciding.command.actor;
@@ -72,7 +72,7 @@ pub(super) fn remove(deciding: &mut Deciding<'_, impl Rows>, members: Vec<UserId
     Ok(())
 }
 
-pub(super) fn set_role(deciding: &mut Deciding<'_, impl Rows>, user: UserId, role: Role) -> Result<(), Decision> {
+pub(super) fn set_role(deciding: &mut Deciding<'_>, user: UserId, role: Role) -> Result<(), Decision> {
     deciding.group()?;
     deciding.role(Role::Owner)?;
     let Some(member) = live_member(deciding.rows, user) else { return Err(ErrorCode::NotFound.into()) };

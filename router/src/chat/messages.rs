@@ -5,9 +5,8 @@ use panda_protocol::{ErrorCode, Text};
 
 use super::Deciding;
 use crate::fold::{Decision, nothing_to_do};
-use crate::rows::Rows;
 
-pub(super) fn send(deciding: &mut Deciding<'_, impl Rows>, format: MessageFormat, text: Text) -> Result<(), Decision> {
+pub(super) fn send(deciding: &mut Deciding<'_>, format: MessageFormat, text: Text) -> Result<(), Decision> {
     deciding.head()?;
     deciding.role(Role::Member)?;
     if text.is_empty() {
@@ -17,7 +16,7 @@ pub(super) fn send(deciding: &mut Deciding<'_, impl Rows>, format: MessageFormat
     Ok(())
 }
 
-pub(super) fn rename(deciding: &mut Deciding<'_, impl Rows>, name: Text) -> Result<(), Decision> {
+pub(super) fn rename(deciding: &mut Deciding<'_>, name: Text) -> Result<(), Decision> {
     let chat = deciding.group()?;
     deciding.role(Role::Admin)?;
     if chat.name == name {

@@ -14,14 +14,14 @@ use crate::fold::{Decision, Numbering, change};
 use crate::rows::{ChatHead, MemberRow, RowId, RowValue, Rows};
 
 /// A command of a chat while it is decided.
-struct Deciding<'a, R> {
-    rows: &'a R,
+struct Deciding<'a> {
+    rows: &'a dyn Rows,
     command: &'a CommandRecord,
     numbering: Numbering,
     events: Vec<Event>,
 }
 
-impl<'a, R: Rows> Deciding<'a, R> {
+impl<'a> Deciding<'a> {
     fn push(&mut self, target: Option<UserId>, body: EventBody) {
         let (seq, time) = self.numbering.next();
         self.events.push(Event {
@@ -55,7 +55,7 @@ impl<'a, R: Rows> Deciding<'a, R> {
 }
 
 /// A member whose membership has not ended.
-pub(crate) fn live_member(rows: &impl Rows, user: UserId) -> Option<&MemberRow> {
+pub(crate) fn live_member(rows: &dyn Rows, user: UserId) -> Option<&MemberRow> {
     rows.member(user).filter(|member| member.ended.is_none())
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn needs(command: &CommandRecord, rows: &mut Vec<RowId>) {
     rows.extend(named.into_iter().map(RowId::Member));
 }
 
-pub(crate) fn apply(rows: &impl Rows, command: &CommandRecord, log_time: Time) -> Result<Vec<Event>, Decision> {
+pub(crate) fn apply(rows: &dyn Rows, command: &CommandRecord, log_time: Time) -> Result<Vec<Event>, Decision> {
     let mut deciding = Deciding { rows, command, numbering: Numbering::behind(rows, log_time), events: Vec::new() };
     match decode(command)? {
         CommandBody::Send { format, text } => messages::send(&mut deciding, format, text)?,

@@ -28,7 +28,7 @@ pub(crate) fn needs_of_effect(effect: &Effect, rows: &mut Vec<RowId>) {
 
 /// Only the inbox's user may command it.
 pub(crate) fn apply(
-    rows: &impl Rows,
+    rows: &dyn Rows,
     user: UserId,
     command: &CommandRecord,
     log_time: Time,
@@ -54,12 +54,12 @@ pub(crate) fn apply(
     }])
 }
 
-fn mark_read(rows: &impl Rows, chat: ChatId, read: Seq) -> Result<EventBody, Decision> {
+fn mark_read(rows: &dyn Rows, chat: ChatId, read: Seq) -> Result<EventBody, Decision> {
     let entry = rows.inbox_chat(chat).filter(|entry| entry.joined.is_some()).ok_or(ErrorCode::NotMember)?;
     if read <= entry.read { Err(nothing_to_do(entry.read)) } else { Ok(EventBody::ReadMoved { chat, read }) }
 }
 
-fn set_setting(rows: &impl Rows, key: Text, value: bytes::Bytes) -> Result<EventBody, Decision> {
+fn set_setting(rows: &dyn Rows, key: Text, value: bytes::Bytes) -> Result<EventBody, Decision> {
     if key.is_empty() {
         return Err(ErrorCode::InvalidRequest.into());
     }
@@ -75,7 +75,7 @@ fn set_setting(rows: &impl Rows, key: Text, value: bytes::Bytes) -> Result<Event
 }
 
 /// Taken if its source is above the highest taken from that chat; never refused.
-pub(crate) fn apply_effect(rows: &impl Rows, effect: &Effect, log_time: Time) -> Result<Vec<Event>, Decision> {
+pub(crate) fn apply_effect(rows: &dyn Rows, effect: &Effect, log_time: Time) -> Result<Vec<Event>, Decision> {
     let chat = effect.source.chat().ok_or(Decision::EffectTaken)?;
     if rows.inbox_chat(chat).is_some_and(|entry| entry.source >= effect.source_seq) {
         return Err(Decision::EffectTaken);

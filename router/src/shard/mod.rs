@@ -16,6 +16,7 @@
 
 mod entity;
 mod flush;
+mod given_up;
 pub mod load;
 mod pipeline;
 mod reads;
@@ -33,10 +34,13 @@ use panda_storage::event_store::BUCKET_EVENTS;
 use panda_storage::{EventBatch, EventRow, LogRecord, ReadOrder, StateRow};
 use smallvec::SmallVec;
 
+pub use self::given_up::GivenUp;
+
 use self::entity::{Entity, Pending};
 use self::load::Wanted;
-use crate::fold::{self, RULES_CURRENT};
+use crate::fold::{self, RULES_FIRST};
 use crate::rows::RowId;
+use crate::rulebook::Rulebook;
 
 /// Limits of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -179,8 +183,8 @@ pub enum Output {
     Readmit(LinkId),
     /// Tell the edges how long the oldest command waits, in milliseconds; 0: no longer.
     Backlog(u64),
-    /// Give the shard up: another owner took over, or a record is of a version that is not known.
-    GiveUp(&'static str),
+    /// Give the shard up: nothing more is taken in or let out.
+    GiveUp(GivenUp),
 }
 
 /// Figures for metrics.
@@ -208,6 +212,8 @@ pub struct Shard {
     generation: Generation,
     incarnation: Incarnation,
     limits: ShardLimits,
+    rulebook: Rulebook,
+    /// The version that holds for the next record.
     rules: u16,
     entities: hashbrown::HashMap<EntityId, Entity>,
     interest: hashbrown::HashMap<EntityId, Interest>,
@@ -250,13 +256,15 @@ impl Shard {
         incarnation: Incarnation,
         start: Position,
         limits: ShardLimits,
+        rulebook: Rulebook,
     ) -> Self {
         Self {
             router,
             generation,
             incarnation,
             limits,
-            rules: RULES_CURRENT,
+            rulebook,
+            rules: RULES_FIRST,
             entities: Default::default(),
             interest: Default::default(),
             devices: Default::default(),
@@ -333,15 +341,16 @@ impl Shard {
         }
         let LogRecord { position, time, record } = record;
         let Some(record) = Record::from_bytes(record).ok().filter(fold::knows) else {
-            return self.give_up("a record of the log is of a version or kind that this router does not know");
+            return self.give_up(GivenUp::UnknownRecord);
         };
         self.consumed = Position { offset: position.offset + 1, ..position };
         match &record {
             Record::Takeover { router, .. } if *router != self.router && Generation::of(position) > self.generation => {
-                return self.give_up("another router took the shard over");
+                return self.give_up(GivenUp::TakenOver { router: *router });
             }
-            Record::Rules { version } if *version > RULES_CURRENT => {
-                return self.give_up("the shard's rules are newer than this router's");
+            Record::Rules { version } if *version > self.rulebook.newest => {
+                let known = self.rulebook.newest;
+                return self.give_up(GivenUp::UnknownRules { version: *version, known });
             }
             // Records that wait are decided under the rules that held where they stand.
             Record::Rules { version } => self.rules = self.rules.max(*version),
@@ -357,8 +366,11 @@ impl Shard {
     }
 
     /// Nothing more is taken in or let out: what is released from here on is another owner's matter.
-    fn give_up(&mut self, reason: &'static str) {
+    fn give_up(&mut self, reason: GivenUp) {
         self.given_up = true;
+        if self.backlog_ms > 0 {
+            self.outputs.push(Output::Backlog(0));
+        }
         self.outputs.push(Output::GiveUp(reason));
     }
 

@@ -86,7 +86,8 @@ impl Shard {
             self.refuse(id, &record, Rejection::new(ErrorCode::OutcomeUnknown));
             return Ok(());
         }
-        let applied = catch_unwind(AssertUnwindSafe(|| fold::apply(rules, &*entity, &record, position, time)));
+        let applied =
+            catch_unwind(AssertUnwindSafe(|| (self.rulebook.apply)(rules, &*entity, &record, position, time)));
         match applied {
             Ok(Ok(events)) => return self.take_events(id, record, position, events),
             Ok(Err(Decision::Duplicate(seq))) => {

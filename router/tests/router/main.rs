@@ -4,6 +4,7 @@ mod resume;
 #[allow(dead_code, reason = "the simulation uses the rest of it")]
 #[path = "../support/mod.rs"]
 mod support;
+mod takeover;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

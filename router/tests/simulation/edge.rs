@@ -25,11 +25,6 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    pub(crate) fn new_epoch(&mut self) {
-        self.generation = Generation(0);
-        self.listed.clear();
-    }
-
     fn is_stale(&mut self, generation: Generation) -> bool {
         if generation > self.generation {
             self.generation = generation;

@@ -8,8 +8,9 @@ use std::task::{Context, Poll, Waker};
 use panda_protocol::codec::Writer;
 use panda_protocol::link::{Down, Effect, LinkId};
 use panda_protocol::{Generation, Position};
+use panda_router::rulebook::Rulebook;
 use panda_router::shard::load::{flushed_key, load};
-use panda_router::shard::{Input, Output, Shard, ShardLimits};
+use panda_router::shard::{GivenUp, Input, Output, Shard, ShardLimits};
 use panda_storage::{EventBatch, EventStore, StateRow};
 
 use super::support::store::MemoryStore;
@@ -30,13 +31,14 @@ pub(crate) struct Owner {
     pub(crate) tasks: Vec<Task>,
     pub(crate) effects: VecDeque<Effect>,
     pub(crate) asks: usize,
-    pub(crate) gave_up: bool,
+    pub(crate) given_up: Option<GivenUp>,
+    pub(crate) router: u64,
     /// Writes of a command or more that had to be cut at a bucket's end.
     pub(crate) crossings: usize,
 }
 
 impl Owner {
-    pub(crate) fn new(router: u64, takeover: Position, next: usize, store: &MemoryStore) -> Self {
+    pub(crate) fn new(router: u64, takeover: Position, next: usize, rulebook: Rulebook, store: &MemoryStore) -> Self {
         let limits = ShardLimits {
             queue_max: 40,
             reads_max: 16,
@@ -46,8 +48,8 @@ impl Owner {
             bucket_events: BUCKET_EVENTS,
         };
         let start = Position { offset: 0, ..takeover };
-        let core = Shard::new(router, Generation::of(takeover), store.incarnation(), start, limits);
-        Self { core, next, tasks: vec![], effects: VecDeque::new(), asks: 0, gave_up: false, crossings: 0 }
+        let core = Shard::new(router, Generation::of(takeover), store.incarnation(), start, limits, rulebook);
+        Self { core, next, tasks: vec![], effects: VecDeque::new(), asks: 0, given_up: None, router, crossings: 0 }
     }
 
     /// Starts what the core asks for; returns what goes down the links.
@@ -59,7 +61,7 @@ impl Owner {
                 Output::Send(link, down) => downs.push((link, down)),
                 Output::AppendEffect(effect) => self.effects.push_back(effect),
                 Output::AskEnd => self.asks += 1,
-                Output::GiveUp(_) => self.gave_up = true,
+                Output::GiveUp(why) => self.given_up = Some(why),
                 // No edge of this world states interest again.
                 Output::Backlog(_) | Output::ReadTail { .. } | Output::Readmit(_) => {}
                 Output::Load { entity, wanted } => self.tasks.push(Box::pin(async move {

@@ -1,15 +1,18 @@
 //! What a single owner would make of a log: the fold alone, without a store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use panda_protocol::event::{Digest, Event, EventBody};
 use panda_protocol::frame::command_digest;
-use panda_protocol::link::{Outcome, Record};
-use panda_protocol::{ChatId, Counter, DeviceId, EntityId, Position, Seq, UserId};
-use panda_router::fold::{self, Decision};
+use panda_protocol::link::{Outcome, Record, Rejection};
+use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Position, Seq, UserId};
+use panda_router::fold::{self, Decision, RULES_FIRST};
 use panda_router::rows::{Row, RowId};
 use panda_storage::LogRecord;
+
+use super::rules;
 
 #[derive(Default)]
 pub(crate) struct Reference {
@@ -17,11 +20,19 @@ pub(crate) struct Reference {
     pub(crate) events: BTreeMap<(EntityId, Seq), (Position, Bytes)>,
     pub(crate) answers: HashMap<Position, Outcome>,
     firsts: HashMap<(EntityId, UserId, DeviceId, Counter, Digest), Seq>,
+    /// The version that holds.
+    pub(crate) rules: u16,
+    epoch: u32,
+    /// Where the rules panicked: nothing more of it is taken until a term begins behind that command,
+    /// which is in the next epoch.
+    poisoned: HashSet<EntityId>,
+    pub(crate) panics: usize,
+    pub(crate) under_second: usize,
 }
 
 impl Reference {
     pub(crate) fn run(log: &[LogRecord]) -> Self {
-        let mut reference = Self::default();
+        let mut reference = Self { rules: RULES_FIRST, ..Self::default() };
         for record in log {
             reference.take(record);
         }
@@ -30,10 +41,30 @@ impl Reference {
 
     fn take(&mut self, entry: &LogRecord) {
         let record = Record::from_bytes(entry.record.clone()).expect("a record");
+        if let Record::Rules { version } = record {
+            self.rules = self.rules.max(version);
+        }
         let Some(entity) = record.entity() else { return };
+        if entry.position.epoch > self.epoch {
+            self.epoch = entry.position.epoch;
+            self.poisoned.clear();
+        }
         let rows = self.rows.entry(entity).or_default();
-        match fold::apply(1, rows, &record, entry.position, entry.time) {
+        let unknown = Outcome::Rejected(Rejection::new(ErrorCode::OutcomeUnknown));
+        if self.poisoned.contains(&entity) {
+            self.answers.insert(entry.position, unknown);
+            return;
+        }
+        let decide = || rules::apply(self.rules, &*rows, &record, entry.position, entry.time);
+        let Ok(decided) = catch_unwind(AssertUnwindSafe(decide)) else {
+            self.panics += 1;
+            self.poisoned.insert(entity);
+            self.answers.insert(entry.position, unknown);
+            return;
+        };
+        match decided {
             Ok(events) => {
+                self.under_second += usize::from(self.rules > RULES_FIRST);
                 self.answers.insert(entry.position, Outcome::Applied(events[0].seq));
                 for event in events {
                     fold::advance(rows, entity, &event, entry.position);

@@ -7,8 +7,9 @@ use panda_protocol::event::{Event, MessageFormat, Role};
 use panda_protocol::frame::CommandBody;
 use panda_protocol::link::{Admit, CommandOrigin, CommandRecord, Down, LinkId, Outcome, Record, Up};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Position, Seq, Time, UserId};
+use panda_router::fold::RULES_FIRST;
 use panda_router::rows::{Row, RowValue};
-use panda_router::shard::{Input, load::flushed_key};
+use panda_router::shard::{GivenUp, Input, load::flushed_key};
 use panda_storage::LogRecord;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -16,10 +17,13 @@ use rand::{Rng, SeedableRng};
 use super::edge::Edge;
 use super::owner::{BUCKET_EVENTS, Owner};
 use super::reference::Reference;
+use super::rules::{self, BREAKING};
 use super::support::store::MemoryStore;
 
 const USERS: u8 = 4;
 const EDGES: u64 = 2;
+/// The rules of the present release.
+const RULES: u16 = 2;
 
 /// What the seeds met, so that a run shows that it was not idle.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +39,14 @@ pub(crate) struct Covered {
     crossings: usize,
     /// Those of which a crash left the lower write alone.
     half_commands: usize,
+    /// Owners that met rules which they do not know.
+    outdated: usize,
+    /// Events made under the second version.
+    under_second: usize,
+    /// Commands on which the rules panicked.
+    panics: usize,
+    /// Owners that took their shard again.
+    again: usize,
 }
 
 impl Covered {
@@ -48,6 +60,10 @@ impl Covered {
         self.acks += other.acks;
         self.crossings += other.crossings;
         self.half_commands += other.half_commands;
+        self.outdated += other.outdated;
+        self.under_second += other.under_second;
+        self.panics += other.panics;
+        self.again += other.again;
     }
 
     /// A fault that no seed meets is not tested.
@@ -59,6 +75,10 @@ impl Covered {
             (self.acks, "answers"),
             (self.crossings, "commands over a bucket's end"),
             (self.half_commands, "commands stored in part"),
+            (self.outdated, "owners of older rules"),
+            (self.under_second, "events under the second rules"),
+            (self.panics, "panics of the rules"),
+            (self.again, "owners that took their shard again"),
         ] {
             assert!(count >= 100, "{what} were met {count} times only");
         }
@@ -75,6 +95,12 @@ pub(crate) struct World {
     owners: Vec<Owner>,
     edges: Vec<Edge>,
     routers: u64,
+    /// Routers that were taken over and to which the group still assigns the shard.
+    assigned: Vec<u64>,
+    /// The version that holds at the log's end.
+    rules: u16,
+    /// Whether clients send what version 1 breaks on; it silences a chat for the rest of an epoch.
+    breaks: bool,
     tokens: HashMap<u64, Position>,
     next_token: u64,
     /// The highest counter that a sender used, and the one that it believes to be applied last.
@@ -95,8 +121,10 @@ fn device(user: UserId) -> DeviceId {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
         Self {
-            random: StdRng::seed_from_u64(seed),
+            breaks: random.random_bool(0.2),
+            random,
             store: MemoryStore::new(seed ^ 0x5eed, false, BUCKET_EVENTS),
             log: Vec::new(),
             epoch: 1,
@@ -104,6 +132,8 @@ impl World {
             owners: Vec::new(),
             edges: (0..EDGES).map(|_| Edge::default()).collect(),
             routers: 0,
+            assigned: Vec::new(),
+            rules: RULES_FIRST,
             tokens: HashMap::new(),
             next_token: 0,
             senders: HashMap::new(),
@@ -128,7 +158,9 @@ impl World {
                 self.store.lose();
                 self.epoch += 1;
                 self.epoch_at = self.log.len();
-                self.edges.iter_mut().for_each(Edge::new_epoch);
+                self.assigned.clear();
+                // What holds is said again where the log begins anew.
+                self.append(&Record::Rules { version: self.rules });
             }
         }
         self.covered
@@ -139,8 +171,10 @@ impl World {
             0..=9 => self.client(),
             10..=12 => self.resend(),
             13..=17 => self.admit(),
+            18 if self.random.random_bool(0.2) => self.take_again(),
             18 if self.owners.is_empty() || self.random.random_bool(0.4) => self.takeover(),
             19 if self.random.random_bool(0.4) => self.crash(),
+            19 => self.raise_rules(),
             20..=29 => drop(self.store.deliver()),
             30 => {
                 self.now += self.random.random_range(100_000..4_000_000);
@@ -172,10 +206,25 @@ impl World {
             self.check_durable(&down);
             self.edges[usize::try_from(link.0).expect("small")].take(down);
         }
-        if self.owners[index].gave_up {
-            self.owners.swap_remove(index);
+        if let Some(why) = self.owners[index].given_up {
+            let owner = self.owners.swap_remove(index);
+            self.gave_up(&owner, why);
         }
         self.learn();
+    }
+
+    fn gave_up(&mut self, owner: &Owner, why: GivenUp) {
+        match why {
+            GivenUp::TakenOver { router } => {
+                assert_ne!(router, owner.router, "nobody takes a shard from itself");
+                self.assigned.push(owner.router);
+            }
+            GivenUp::UnknownRules { version, known } => {
+                assert_eq!((version, known), (RULES, RULES_FIRST), "only an older release does not know the rules");
+                self.covered.outdated += 1;
+            }
+            GivenUp::UnknownRecord => panic!("every record of this log is known"),
+        }
     }
 
     /// Nothing leaves before it is stored, all of its command included.
@@ -211,7 +260,8 @@ impl World {
         let other = user(self.random.random_range(0..USERS));
         let group = ChatId::group(user(0), device(user(0)), Counter(1));
         let mut entity = EntityId::from(group);
-        let text = format!("{}", self.next_token);
+        let text =
+            if self.breaks && self.random.random_bool(0.15) { BREAKING.into() } else { format!("{}", self.next_token) };
         let body = match self.random.random_range(0..20) {
             0..=1 => CommandBody::CreateGroup { name: "g".into(), members: vec![user(1), user(2)] },
             2 => {
@@ -297,9 +347,32 @@ impl World {
             return;
         }
         self.routers += 1;
+        // Now and then a router of an older release; it gives up where it meets newer rules.
+        let newest = if self.random.random_bool(0.2) { RULES_FIRST } else { RULES };
+        self.own(self.routers, newest);
+    }
+
+    fn own(&mut self, router: u64, newest: u16) {
         self.covered.takeovers += 1;
-        let position = self.append(&Record::Takeover { router: self.routers, rules_max: 1 });
-        self.owners.push(Owner::new(self.routers, position, self.epoch_at, &self.store));
+        let position = self.append(&Record::Takeover { router, rules_max: newest });
+        self.owners.push(Owner::new(router, position, self.epoch_at, rules::release(newest), &self.store));
+    }
+
+    /// A router to which the group still assigns the shard begins another term.
+    fn take_again(&mut self) {
+        if self.owners.len() < 3
+            && let Some(router) = self.assigned.pop()
+        {
+            self.covered.again += 1;
+            self.own(router, RULES);
+        }
+    }
+
+    fn raise_rules(&mut self) {
+        if self.random.random_bool(0.1) {
+            self.rules = RULES;
+            self.append(&Record::Rules { version: RULES });
+        }
     }
 
     fn crash(&mut self) {
@@ -355,7 +428,8 @@ impl World {
         while self.owners.len() >= 3 {
             self.crash();
         }
-        self.takeover();
+        self.routers += 1;
+        self.own(self.routers, RULES);
         for step in 0..200_000 {
             // A calm while at first, in which sessions listen and members come and go.
             if step < 600 && step % 20 == 0 {
@@ -403,6 +477,8 @@ impl World {
         self.check_inboxes(&reference);
         self.covered.records += self.log.len() - self.epoch_at;
         self.covered.events = reference.events.len();
+        self.covered.under_second = reference.under_second;
+        self.covered.panics = reference.panics;
     }
 
     fn check_store(&self, reference: &Reference) {
@@ -432,7 +508,10 @@ impl World {
                 self.covered.acks += 1;
                 match answer.outcome {
                     Outcome::Applied(seq) => assert_eq!(Some(seq), first, "an ack names the first seq"),
-                    Outcome::Rejected(why) if why.code == ErrorCode::OutcomeUnknown => {}
+                    Outcome::Rejected(why) if why.code == ErrorCode::OutcomeUnknown => {
+                        let applied = matches!(reference.answers.get(&position), Some(Outcome::Applied(_)));
+                        assert!(!applied, "what is in its window is known at {position}");
+                    }
                     rejected => assert_eq!(Some(&rejected), reference.answers.get(&position), "at {position}"),
                 }
             }
