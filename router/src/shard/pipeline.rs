@@ -199,6 +199,14 @@ impl Shard {
     /// Everything of the batch is durable: let it go, in order.
     fn release(&mut self, id: EntityId, batch: Batch) {
         self.queued -= batch.taken;
+        // Before anything leaves: a listing that this batch answers lies over what is stored.
+        let now = self.now;
+        if let Some(entity) = self.entities.get_mut(&id)
+            && !batch.changed.is_empty()
+        {
+            entity.dirty_since.get_or_insert(now);
+            entity.dirty.extend(batch.changed);
+        }
         let mut events: Vec<LinkEvent> = Vec::new();
         // Behind the events in one frame: who hears that a removal is done, hears it after it was sent.
         let mut answers: Vec<Output> = Vec::new();
@@ -226,13 +234,6 @@ impl Shard {
         }
         self.send_events(id, events);
         self.outputs.append(&mut answers);
-        let now = self.now;
-        if let Some(entity) = self.entities.get_mut(&id) {
-            if !batch.changed.is_empty() {
-                entity.dirty_since.get_or_insert(now);
-            }
-            entity.dirty.extend(batch.changed);
-        }
     }
 
     fn send_events(&mut self, id: EntityId, events: Vec<LinkEvent>) {

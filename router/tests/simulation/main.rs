@@ -5,6 +5,7 @@
 
 mod edge;
 mod owner;
+mod reads;
 mod reference;
 mod rules;
 #[allow(dead_code, reason = "the router's test uses the rest of it")]

@@ -30,7 +30,8 @@ pub(crate) struct Owner {
     pub(crate) next: usize,
     pub(crate) tasks: Vec<Task>,
     pub(crate) effects: VecDeque<Effect>,
-    pub(crate) asks: usize,
+    /// Where the log ended when the core asked; not answered yet.
+    pub(crate) ends: VecDeque<Position>,
     pub(crate) given_up: Option<GivenUp>,
     pub(crate) router: u64,
     /// Writes of a command or more that had to be cut at a bucket's end.
@@ -49,18 +50,27 @@ impl Owner {
         };
         let start = Position { offset: 0, ..takeover };
         let core = Shard::new(router, Generation::of(takeover), store.incarnation(), start, limits, rulebook);
-        Self { core, next, tasks: vec![], effects: VecDeque::new(), asks: 0, given_up: None, router, crossings: 0 }
+        Self {
+            core,
+            next,
+            tasks: vec![],
+            effects: VecDeque::new(),
+            ends: VecDeque::new(),
+            given_up: None,
+            router,
+            crossings: 0,
+        }
     }
 
-    /// Starts what the core asks for; returns what goes down the links.
-    pub(crate) fn act(&mut self, store: &MemoryStore) -> Vec<(LinkId, Down)> {
+    /// Starts what the core asks for; returns what goes down the links. The log ends at `end` now.
+    pub(crate) fn act(&mut self, store: &MemoryStore, end: Position) -> Vec<(LinkId, Down)> {
         let mut downs = Vec::new();
         for output in self.core.take_outputs() {
             let store = store.clone();
             match output {
                 Output::Send(link, down) => downs.push((link, down)),
                 Output::AppendEffect(effect) => self.effects.push_back(effect),
-                Output::AskEnd => self.asks += 1,
+                Output::AskEnd => self.ends.push_back(end),
                 Output::GiveUp(why) => self.given_up = Some(why),
                 // No edge of this world states interest again.
                 Output::Backlog(_) | Output::ReadTail { .. } | Output::Readmit(_) => {}

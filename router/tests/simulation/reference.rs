@@ -105,6 +105,53 @@ impl Reference {
         member
     }
 
+    fn events_up_to(&self, entity: EntityId, at: Seq) -> impl Iterator<Item = Event> {
+        let events = self.events.range((entity, Seq(1))..=(entity, at.max(Seq(1))));
+        let events = events.filter(move |((_, seq), _)| *seq <= at);
+        events.map(|(_, (_, bytes))| Event::from_bytes(bytes).expect("an event"))
+    }
+
+    /// From which event on a member sees the chat as of `at`; none for who is not one.
+    pub(crate) fn member_at(&self, chat: EntityId, user: UserId, at: Seq) -> Option<Seq> {
+        self.events_up_to(chat, at).filter(|event| event.target == Some(user)).fold(None, |from, event| {
+            match event.body {
+                EventBody::MemberAdded { visible_from, .. } => Some(visible_from),
+                EventBody::MemberRemoved => None,
+                _ => from,
+            }
+        })
+    }
+
+    pub(crate) fn members_at(&self, chat: EntityId, at: Seq) -> u64 {
+        self.events_up_to(chat, at).fold(0, |members, event| match event.body {
+            EventBody::MemberAdded { .. } => members + 1,
+            EventBody::MemberRemoved => members - 1,
+            _ => members,
+        })
+    }
+
+    pub(crate) fn name_at(&self, chat: EntityId, at: Seq) -> Bytes {
+        self.events_up_to(chat, at).fold(Bytes::new(), |name, event| match event.body {
+            EventBody::ChatCreated { name, .. } | EventBody::ChatRenamed { name } => {
+                Bytes::copy_from_slice(name.as_bytes())
+            }
+            _ => name,
+        })
+    }
+
+    /// The chats that an inbox ever told of, each with the event that made the user a member, if it is one.
+    pub(crate) fn chats_at(&self, inbox: EntityId, at: Seq) -> BTreeMap<ChatId, Option<Seq>> {
+        let mut chats = BTreeMap::new();
+        for event in self.events_up_to(inbox, at) {
+            match event.body {
+                EventBody::ChatJoined { chat, source, .. } => drop(chats.insert(chat, Some(source))),
+                EventBody::ChatLeft { chat, .. } => drop(chats.insert(chat, None)),
+                _ => {}
+            }
+        }
+        chats
+    }
+
     /// Whether the user's inbox says what the chat says.
     pub(crate) fn check_inbox(&self, chat: ChatId, user: UserId, member: bool) {
         let row = self.rows.get(&user.into()).and_then(|rows| rows.get(&RowId::InboxChat(chat)));

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use panda_protocol::codec::Writer;
 use panda_protocol::event::{Event, MessageFormat, Role};
-use panda_protocol::frame::CommandBody;
-use panda_protocol::link::{Admit, CommandOrigin, CommandRecord, Down, LinkId, Outcome, Record, Up};
+use panda_protocol::frame::{CommandBody, Direction};
+use panda_protocol::link::{Admit, CommandOrigin, CommandRecord, Down, LinkId, Outcome, Read, ReadQuery, Record, Up};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Position, Seq, Time, UserId};
 use panda_router::fold::RULES_FIRST;
 use panda_router::rows::{Row, RowValue};
@@ -16,11 +16,12 @@ use rand::{Rng, SeedableRng};
 
 use super::edge::Edge;
 use super::owner::{BUCKET_EVENTS, Owner};
+use super::reads::Questions;
 use super::reference::Reference;
 use super::rules::{self, BREAKING};
 use super::support::store::MemoryStore;
 
-const USERS: u8 = 4;
+pub(crate) const USERS: u8 = 4;
 const EDGES: u64 = 2;
 /// The rules of the present release.
 const RULES: u16 = 2;
@@ -47,6 +48,10 @@ pub(crate) struct Covered {
     panics: usize,
     /// Owners that took their shard again.
     again: usize,
+    /// Reads that were answered.
+    reads: usize,
+    /// Reads and admissions that were refused.
+    refusals: usize,
 }
 
 impl Covered {
@@ -64,6 +69,8 @@ impl Covered {
         self.under_second += other.under_second;
         self.panics += other.panics;
         self.again += other.again;
+        self.reads += other.reads;
+        self.refusals += other.refusals;
     }
 
     /// A fault that no seed meets is not tested.
@@ -79,6 +86,8 @@ impl Covered {
             (self.under_second, "events under the second rules"),
             (self.panics, "panics of the rules"),
             (self.again, "owners that took their shard again"),
+            (self.reads, "reads"),
+            (self.refusals, "refusals of reads"),
         ] {
             assert!(count >= 100, "{what} were met {count} times only");
         }
@@ -90,10 +99,13 @@ pub(crate) struct World {
     store: MemoryStore,
     /// The records of all epochs; those of the present one begin at `epoch_at`.
     log: Vec<LogRecord>,
+    /// How many records there are.
+    appended: usize,
     epoch: u32,
     epoch_at: usize,
     owners: Vec<Owner>,
     edges: Vec<Edge>,
+    questions: Questions,
     routers: u64,
     /// Routers that were taken over and to which the group still assigns the shard.
     assigned: Vec<u64>,
@@ -111,7 +123,7 @@ pub(crate) struct World {
     covered: Covered,
 }
 
-fn user(number: u8) -> UserId {
+pub(crate) fn user(number: u8) -> UserId {
     UserId::from_random([number + 1; 16])
 }
 
@@ -127,10 +139,12 @@ impl World {
             random,
             store: MemoryStore::new(seed ^ 0x5eed, false, BUCKET_EVENTS),
             log: Vec::new(),
+            appended: 0,
             epoch: 1,
             epoch_at: 0,
             owners: Vec::new(),
             edges: (0..EDGES).map(|_| Edge::default()).collect(),
+            questions: Questions::default(),
             routers: 0,
             assigned: Vec::new(),
             rules: RULES_FIRST,
@@ -170,7 +184,9 @@ impl World {
         match self.random.random_range(0..100) {
             0..=9 => self.client(),
             10..=12 => self.resend(),
-            13..=17 => self.admit(),
+            13..=16 => self.admit(),
+            17 => self.question(),
+            35 => self.question(),
             18 if self.random.random_bool(0.2) => self.take_again(),
             18 if self.owners.is_empty() || self.random.random_bool(0.4) => self.takeover(),
             19 if self.random.random_bool(0.4) => self.crash(),
@@ -182,7 +198,7 @@ impl World {
                 self.with_owner(|owner, _| owner.core.handle(Input::Tick(now)));
             }
             31..=34 => self.effect(),
-            35..=36 => self.end(),
+            36 => self.end(),
             37..=50 => self.read(),
             51..=52 => self.store.lose(),
             53..=69 => drop(self.store.deliver()),
@@ -200,10 +216,12 @@ impl World {
         }
         let index = self.random.random_range(0..self.owners.len());
         act(&mut self.owners[index], &mut self.random);
-        let downs = self.owners[index].act(&self.store);
+        let end = self.end_of_log();
+        let downs = self.owners[index].act(&self.store, end);
         self.covered.crossings += std::mem::take(&mut self.owners[index].crossings);
         for (link, down) in downs {
             self.check_durable(&down);
+            self.questions.take(&down, &self.store);
             self.edges[usize::try_from(link.0).expect("small")].take(down);
         }
         if let Some(why) = self.owners[index].given_up {
@@ -237,12 +255,16 @@ impl World {
         }
     }
 
+    fn end_of_log(&self) -> Position {
+        Position { epoch: self.epoch, offset: (self.appended - self.epoch_at) as u64 }
+    }
+
     fn append(&mut self, record: &Record) -> Position {
         // The log's clock stands still at times, and goes back.
         self.log_time = (self.log_time + self.random.random_range(0..2_000)).saturating_sub(300);
-        let offset = (self.log.len() - self.epoch_at) as u64;
-        let position = Position { epoch: self.epoch, offset };
+        let position = self.end_of_log();
         self.log.push(LogRecord { position, time: Time(self.log_time), record: record.to_bytes() });
+        self.appended += 1;
         position
     }
 
@@ -252,6 +274,7 @@ impl World {
         command.origin = CommandOrigin { link, token: self.next_token };
         let position = self.append(&Record::Command(command.clone()));
         self.tokens.insert(self.next_token, position);
+        self.questions.commands.insert(self.next_token, command.entity);
         self.sent.push((command, self.next_token));
     }
 
@@ -338,8 +361,35 @@ impl World {
         self.next_token += 1;
         let token = self.next_token;
         self.edges[usize::try_from(edge).expect("small")].asked.insert(token, (entity, user));
+        self.questions.ask(token, entity, user, None);
         let admit = Admit { token, user, entity, cursor: None, member_at: None };
         self.with_owner(|owner, _| owner.core.handle(Input::Up(LinkId(edge), Up::Admit(admit))));
+    }
+
+    /// A read, of an owner or a zombie.
+    fn question(&mut self) {
+        let user = user(self.random.random_range(0..USERS));
+        let mut entity = EntityId::from(ChatId::group(self::user(0), device(self::user(0)), Counter(1)));
+        let (from, limit) = (Seq(self.random.random_range(1..20)), self.random.random_range(1..8));
+        let query = match self.random.random_range(0..6) {
+            0 => ReadQuery::Page { direction: Direction::Forward, from, limit },
+            1 => ReadQuery::Page { direction: Direction::Backward, from, limit },
+            2 => ReadQuery::CatchUp { from, limit },
+            3 => ReadQuery::Members { after: None, limit: 100 },
+            4 => ReadQuery::Info,
+            _ => {
+                entity = user.into();
+                ReadQuery::Chats { after: None, limit: 100 }
+            }
+        };
+        let edge = LinkId(self.random.random_range(0..EDGES));
+        self.next_token += 1;
+        let token = self.next_token;
+        if !self.owners.is_empty() {
+            self.questions.ask(token, entity, user, Some(query.clone()));
+            let read = Read { token, user, entity, query };
+            self.with_owner(|owner, _| owner.core.handle(Input::Up(edge, Up::Read(read))));
+        }
     }
 
     fn takeover(&mut self) {
@@ -401,10 +451,8 @@ impl World {
     }
 
     fn end(&mut self) {
-        let end = Position { epoch: self.epoch, offset: (self.log.len() - self.epoch_at) as u64 };
         self.with_owner(|owner, _| {
-            if owner.asks > 0 {
-                owner.asks -= 1;
+            if let Some(end) = owner.ends.pop_front() {
                 owner.core.handle(Input::End(end));
             }
         });
@@ -435,6 +483,7 @@ impl World {
             if step < 600 && step % 20 == 0 {
                 self.client();
                 self.admit();
+                self.question();
             }
             match self.random.random_range(0..12) {
                 0 => self.effect_kept(),
@@ -453,7 +502,10 @@ impl World {
                 }),
             }
             let at_end = |owner: &Owner| {
-                owner.next == self.log.len() && owner.tasks.is_empty() && owner.effects.is_empty() && owner.asks == 0
+                owner.next == self.log.len()
+                    && owner.tasks.is_empty()
+                    && owner.effects.is_empty()
+                    && owner.ends.is_empty()
             };
             if step >= 600 && self.owners.len() == 1 && at_end(&self.owners[0]) && self.owners[0].core.is_idle() {
                 while self.store.deliver() {}
@@ -475,6 +527,9 @@ impl World {
         self.check_store(&reference);
         self.check_edges(&reference);
         self.check_inboxes(&reference);
+        let (reads, refusals) = self.questions.check(&reference);
+        self.covered.reads += reads;
+        self.covered.refusals += refusals;
         self.covered.records += self.log.len() - self.epoch_at;
         self.covered.events = reference.events.len();
         self.covered.under_second = reference.under_second;

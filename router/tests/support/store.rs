@@ -134,6 +134,16 @@ impl MemoryStore {
         inner.replicas.iter().filter(|replica| replica.events.contains_key(&(entity, seq))).count() >= 2
     }
 
+    /// The highest event that any replica holds.
+    pub(crate) fn highest(&self, entity: EntityId) -> Seq {
+        let inner = self.inner();
+        let last = |replica: &Replica| {
+            let mut rows = replica.events.range((entity, Seq(0))..=(entity, Seq(u64::MAX)));
+            rows.next_back().map_or(Seq(0), |((_, seq), _)| *seq)
+        };
+        inner.replicas.iter().map(last).max().unwrap_or_default()
+    }
+
     /// Entities whose last command is stored in part.
     pub(crate) fn half_commands(&self) -> usize {
         let all = self.all();
