@@ -18,6 +18,7 @@ mod contract;
 pub mod embedded;
 pub mod error;
 pub mod event_store;
+pub mod kafka;
 pub mod ownership;
 pub mod postgres;
 pub mod redis;

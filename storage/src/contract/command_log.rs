@@ -1,24 +1,35 @@
 //! The suite of [`CommandLog`], for a log of at least two shards that nobody else uses.
 
+use std::collections::BTreeSet;
 use std::future::Future as _;
 use std::task::Poll;
 
 use bytes::Bytes;
 use panda_protocol::{Position, ShardId};
 
-use crate::command_log::{CommandLog, ShardChange, ShardGroup as _, ShardReader as _};
+use crate::command_log::{AppendError, CommandLog, LogRecord, ShardChange, ShardGroup, ShardReader};
+use crate::error::StoreError;
 
 const SHARD: ShardId = ShardId(1);
 
 /// Runs every test on a new log.
-pub(crate) async fn all<L: CommandLog>(make: impl Fn() -> L) {
-    records_are_read_in_the_order_they_were_appended(make()).await;
-    a_reader_waits_for_the_next_record(make()).await;
-    a_reader_begins_where_it_is_told(make()).await;
-    the_end_is_behind_the_last_record(make()).await;
-    released_records_may_go_and_later_ones_stay(make()).await;
-    a_group_of_one_owns_every_shard(make()).await;
-    a_dropped_append_is_not_taken_back(make()).await;
+pub(crate) async fn all<L: CommandLog>(make: impl AsyncFn() -> L) {
+    records_are_read_in_the_order_they_were_appended(make().await).await;
+    a_reader_waits_for_the_next_record(make().await).await;
+    a_reader_begins_where_it_is_told(make().await).await;
+    the_end_is_behind_the_last_record(make().await).await;
+    released_records_may_go_and_later_ones_stay(make().await).await;
+    a_group_of_one_owns_every_shard(make().await).await;
+    a_dropped_append_is_not_taken_back(make().await).await;
+    a_sender_keeps_its_order_without_waiting(make().await).await;
+    two_readers_of_a_shard_each_read_all_of_it(make().await).await;
+    what_is_read_from_an_older_epoch_begins_with_the_first_record(make().await).await;
+    a_shard_that_is_not_there_is_refused(make().await).await;
+}
+
+/// Runs the tests of logs whose shards several members share, each on a new log.
+pub(crate) async fn shared<L: CommandLog>(make: impl AsyncFn() -> L) {
+    members_share_the_shards_and_one_that_leaves_hands_over(make().await).await;
 }
 
 fn record(number: u8) -> Bytes {
@@ -46,6 +57,14 @@ async fn records_are_read_in_the_order_they_were_appended(log: impl CommandLog) 
     assert!(records.is_sorted_by_key(|record| record.time));
     let read: Vec<_> = records.iter().map(|record| (record.position, record.record.clone())).collect();
     assert_eq!(read, positions.into_iter().zip((0..10).map(record)).collect::<Vec<_>>());
+}
+
+async fn read(reader: &mut impl ShardReader, count: usize) -> Vec<LogRecord> {
+    let mut records = Vec::new();
+    while records.len() < count {
+        records.extend(reader.next(count - records.len()).await.unwrap());
+    }
+    records
 }
 
 async fn a_reader_waits_for_the_next_record(log: impl CommandLog) {
@@ -92,7 +111,11 @@ async fn released_records_may_go_and_later_ones_stay(log: impl CommandLog) {
     log.release(SHARD, positions[4]).await.unwrap();
     log.release(SHARD, positions[1]).await.unwrap();
     let mut reader = log.read(SHARD, Some(positions[4])).await.unwrap();
-    assert_eq!(reader.next(9).await.unwrap().len(), 2);
+    let read = read(&mut reader, 2).await;
+    assert_eq!(read.iter().map(|record| record.position).collect::<Vec<_>>(), positions[4..]);
+    // The one before stays if it can: an owner knows its log by it.
+    let first = log.read(SHARD, None).await.unwrap().next(1).await.unwrap()[0].position;
+    assert!(first <= positions[4]);
 }
 
 async fn a_group_of_one_owns_every_shard(log: impl CommandLog) {
@@ -112,4 +135,73 @@ async fn a_dropped_append_is_not_taken_back(log: impl CommandLog) {
     drop(log.append(SHARD, record(1)).unwrap());
     let mut reader = log.read(SHARD, None).await.unwrap();
     assert_eq!(reader.next(1).await.unwrap()[0].record, record(1));
+}
+
+async fn a_sender_keeps_its_order_without_waiting(log: impl CommandLog) {
+    let mut reader = log.read(SHARD, None).await.unwrap();
+    let appending: Vec<_> = (0..200).map(|number| log.append(SHARD, record(number)).unwrap()).collect();
+    let positions = futures_util::future::join_all(appending).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
+    let read = read(&mut reader, 200).await;
+    assert_eq!(read.iter().map(|record| record.position).collect::<Vec<_>>(), positions);
+    assert!(read.iter().map(|read| &read.record).eq(&(0..200).map(record).collect::<Vec<_>>()));
+}
+
+async fn two_readers_of_a_shard_each_read_all_of_it(log: impl CommandLog) {
+    let positions = fill(&log, 4).await;
+    let mut one = log.read(SHARD, None).await.unwrap();
+    let mut other = log.read(SHARD, Some(positions[1])).await.unwrap();
+    assert_eq!(read(&mut one, 1).await[0].position, positions[0]);
+    assert_eq!(read(&mut other, 3).await[0].position, positions[1]);
+    drop(other);
+    assert_eq!(read(&mut one, 3).await[2].position, positions[3]);
+    // Read anew, again and again, each from its own place.
+    for from in [2, 0, 3, 1] {
+        let mut again = log.read(SHARD, Some(positions[from])).await.unwrap();
+        assert_eq!(read(&mut again, 1).await[0].position, positions[from]);
+    }
+    let position = log.append(SHARD, record(9)).unwrap().await.unwrap();
+    assert_eq!(read(&mut one, 1).await[0].position, position);
+}
+
+async fn what_is_read_from_an_older_epoch_begins_with_the_first_record(log: impl CommandLog) {
+    let first = fill(&log, 2).await[0];
+    let older = Position { epoch: log.epoch() - 1, offset: 77 };
+    assert_eq!(log.read(SHARD, Some(older)).await.unwrap().next(1).await.unwrap()[0].position, first);
+    let later = Position { epoch: log.epoch() + 1, offset: 0 };
+    assert!(matches!(log.read(SHARD, Some(later)).await, Err(StoreError::Corrupt(_))));
+}
+
+async fn a_shard_that_is_not_there_is_refused(log: impl CommandLog) {
+    let none = ShardId(log.shards());
+    assert_eq!(log.append(none, record(1)).err(), Some(AppendError::Unavailable));
+    assert!(log.end(none).await.is_err());
+    assert!(log.read(none, None).await.is_err());
+    let somewhere = Position { epoch: log.epoch(), offset: 1 };
+    assert!(log.release(none, somewhere).await.is_err());
+}
+
+/// Notes what a member is told.
+fn note(owned: &mut BTreeSet<ShardId>, change: Result<ShardChange, StoreError>) {
+    match change.unwrap() {
+        ShardChange::Assigned(shard) => assert!(owned.insert(shard), "{shard} was assigned twice"),
+        ShardChange::Revoked(shard) => assert!(owned.remove(&shard), "{shard} was revoked and not owned"),
+    }
+}
+
+async fn members_share_the_shards_and_one_that_leaves_hands_over(log: impl CommandLog) {
+    let all = usize::from(log.shards());
+    let (mut one, mut other) = (log.join(1), log.join(2));
+    let (mut ones, mut others) = (BTreeSet::new(), BTreeSet::new());
+    // One of them may have had them all at first.
+    while (ones.len(), others.len()) != (all / 2, all / 2) {
+        tokio::select! {
+            change = one.next() => note(&mut ones, change),
+            change = other.next() => note(&mut others, change),
+        }
+    }
+    assert!(ones.is_disjoint(&others));
+    drop(other);
+    while ones.len() != all {
+        note(&mut ones, one.next().await);
+    }
 }

@@ -267,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_log_keeps_the_contract() {
-        crate::contract::command_log::all(log).await;
+        crate::contract::command_log::all(async || log()).await;
     }
 
     #[tokio::test]

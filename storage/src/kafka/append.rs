@@ -1,0 +1,249 @@
+//! Appending: an idempotent producer, and what its reports mean.
+//!
+//! **What is told of a record that was not confirmed.** Once a record is in the client's queue, nobody
+//! can say for sure that it never came to be: a leader that loses its place while it waits for its
+//! followers answers that it is not the leader, and the record may be in what they took. So whatever
+//! failed behind the queue is [`AppendError::Unknown`], and [`AppendError::Full`] and
+//! [`AppendError::Unavailable`] are only said before.
+//!
+//! **A producer that broke** (its sequence does not fit what the broker knows, or it was fenced) stays
+//! broken. Its records are given up first, then another producer takes its place; in between the log is
+//! unavailable.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use panda_protocol::{Position, ShardId};
+use parking_lot::{Mutex, RwLock};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::client::{BATCH_BYTES_MAX, failure, log_error, log_line, settings};
+use super::config::KafkaLogConfig;
+use super::ending::Ending;
+use super::gate::Gate;
+use super::questions::{Answer, Bound, Questions};
+use crate::command_log::AppendError;
+use crate::error::StoreError;
+
+/// How long the thread waits for reports before it looks after the rest.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Resolves when the brokers confirm a record, or do not.
+#[derive(Debug)]
+pub struct KafkaAppending {
+    epoch: u32,
+    offset: oneshot::Receiver<Option<u64>>,
+}
+
+impl Future for KafkaAppending {
+    type Output = Result<Position, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let epoch = self.epoch;
+        Pin::new(&mut self.offset).poll(cx).map(|offset| match offset {
+            Ok(Some(offset)) => Ok(Position { epoch, offset }),
+            _ => Err(AppendError::Unknown),
+        })
+    }
+}
+
+/// A record on its way; the client hands it back with its report.
+struct Sent {
+    shard: u16,
+    confirmed: oneshot::Sender<Option<u64>>,
+}
+
+/// What reports change.
+struct Reports {
+    gates: Vec<Mutex<Gate>>,
+    broken: AtomicBool,
+}
+
+struct Reporting(Arc<Reports>);
+
+impl ClientContext for Reporting {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        log_line(level, fac, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::Fatal) => self.0.broken.store(true, Ordering::Release),
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.0.gates.iter().for_each(|gate| gate.lock().close()),
+            _ => {}
+        }
+        log_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Reporting {
+    type DeliveryOpaque = Box<Sent>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
+        // A confirmation of a repeated record may come without its offset: then it is in the log, and
+        // nobody knows where.
+        let offset = result.as_ref().ok().and_then(|message| u64::try_from(message.offset()).ok());
+        if let Some(gate) = self.0.gates.get(usize::from(sent.shard)) {
+            match result {
+                Ok(_) => gate.lock().confirmed(Instant::now()),
+                Err(_) => gate.lock().failed(),
+            }
+        }
+        if let Err((error, _)) = result {
+            tracing::debug!(shard = sent.shard, %error, "a record was not confirmed");
+        }
+        if sent.confirmed.send(offset).is_err() {
+            tracing::trace!(shard = sent.shard, "nobody waits for this record");
+        }
+    }
+}
+
+type Producer = BaseProducer<Reporting>;
+
+/// Appends; dropping it waits, on a thread of its own, for what is on its way.
+pub(super) struct Appends {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: KafkaLogConfig,
+    reports: Arc<Reports>,
+    /// Absent while one that broke is replaced.
+    producer: RwLock<Option<Producer>>,
+    stop: AtomicBool,
+}
+
+impl Appends {
+    pub(super) fn start(
+        config: &KafkaLogConfig,
+        questions: Arc<Questions>,
+        ending: Ending,
+    ) -> Result<Self, StoreError> {
+        let now = Instant::now();
+        let gates = (0..config.shards).map(|_| Mutex::new(Gate::new(now))).collect();
+        let reports = Arc::new(Reports { gates, broken: AtomicBool::new(false) });
+        let producer = producer(config, &reports)?;
+        let (config, producer) = (config.clone(), RwLock::new(Some(producer)));
+        let inner = Arc::new(Inner { config, reports, producer, stop: AtomicBool::new(false) });
+        let thread = Arc::clone(&inner);
+        std::thread::Builder::new()
+            .name("kafka-append".into())
+            .spawn(move || {
+                thread.run(&questions);
+                drop(ending);
+            })
+            .map_err(|error| StoreError::Unavailable(format!("no thread for appends: {error}")))?;
+        Ok(Self { inner })
+    }
+
+    pub(super) fn append(&self, epoch: u32, shard: ShardId, record: &Bytes) -> Result<KafkaAppending, AppendError> {
+        let Inner { config, reports, producer, .. } = self.inner.as_ref();
+        let gate = reports.gates.get(usize::from(shard.0)).ok_or(AppendError::Unavailable)?;
+        let producer = producer.read();
+        let producer = producer.as_ref().ok_or(AppendError::Unavailable)?;
+        gate.lock().admit(Instant::now(), config.patience, config.shard_records_max)?;
+        let (confirmed, offset) = oneshot::channel();
+        let sent = Box::new(Sent { shard: shard.0, confirmed });
+        let record = BaseRecord::<(), [u8], _>::with_opaque_to(&config.topic, sent)
+            .partition(i32::from(shard.0))
+            .payload(record);
+        match producer.send(record) {
+            Ok(()) => Ok(KafkaAppending { epoch, offset }),
+            Err((error, _)) => {
+                gate.lock().withdraw();
+                match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::QueueFull) => Err(AppendError::Full),
+                    Some(RDKafkaErrorCode::Fatal) => Err(AppendError::Unavailable),
+                    _ => {
+                        tracing::warn!(%error, "the client of the command log took no record");
+                        Err(AppendError::Unavailable)
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Appends {
+    fn drop(&mut self) {
+        self.inner.stop.store(true, Ordering::Release);
+    }
+}
+
+impl Inner {
+    /// Takes reports, replaces a producer that broke, and asks for shards that nobody can say are back.
+    fn run(&self, questions: &Questions) {
+        let mut asked: Vec<Option<oneshot::Receiver<Answer>>> = self.reports.gates.iter().map(|_| None).collect();
+        while !self.stop.load(Ordering::Acquire) {
+            match self.producer.read().as_ref() {
+                Some(producer) => producer.poll(LOOK),
+                None => std::thread::park_timeout(LOOK),
+            }
+            if self.reports.broken.load(Ordering::Acquire) || self.producer.read().is_none() {
+                self.replace();
+            }
+            for (number, (gate, asked)) in self.reports.gates.iter().zip(&mut asked).enumerate() {
+                ask_for(questions, number, gate, asked);
+            }
+        }
+        // What was taken is still sent.
+        let Some(producer) = self.producer.write().take() else { return };
+        if let Err(error) = producer.flush(self.config.append_timeout) {
+            tracing::warn!(%error, "the last records were not all confirmed");
+        }
+    }
+
+    fn replace(&self) {
+        // Dropping it gives up its records, so that none is on its way beside those of the next.
+        let broken = self.producer.write().take();
+        if let Some(broken) = broken {
+            let why = broken.client().fatal_error();
+            tracing::warn!(?why, "the command log's producer broke and is replaced");
+        }
+        self.reports.broken.store(false, Ordering::Release);
+        match producer(&self.config, &self.reports) {
+            Ok(producer) => *self.producer.write() = Some(producer),
+            Err(error) => tracing::warn!(%error, "there is no producer for the command log yet"),
+        }
+    }
+}
+
+/// Lets a gate open once the shard's leader answers.
+fn ask_for(questions: &Questions, shard: usize, gate: &Mutex<Gate>, asked: &mut Option<oneshot::Receiver<Answer>>) {
+    match asked.as_mut().map(oneshot::Receiver::try_recv) {
+        Some(Err(oneshot::error::TryRecvError::Empty)) => return,
+        Some(Ok(Ok(_))) => gate.lock().answered(),
+        _ => {}
+    }
+    *asked = match u16::try_from(shard) {
+        Ok(shard) if gate.lock().needs_question() => Some(questions.send(Bound::End, shard)),
+        _ => None,
+    };
+}
+
+fn producer(config: &KafkaLogConfig, reports: &Arc<Reports>) -> Result<Producer, StoreError> {
+    settings(config, "append")
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("linger.ms", config.linger.as_millis().to_string())
+        .set("compression.type", "none")
+        .set("message.max.bytes", BATCH_BYTES_MAX.to_string())
+        .set("message.timeout.ms", config.append_timeout.as_millis().to_string())
+        // Below the time after which a connection that hangs is given up.
+        .set("request.timeout.ms", "3000")
+        .set("queue.buffering.max.messages", config.queue_records_max.to_string())
+        .set("queue.buffering.max.kbytes", (config.queue_bytes_max >> 10).to_string())
+        .create_with_context::<_, Producer>(Reporting(Arc::clone(reports)))
+        .map_err(|error| failure("a client for appends", &error))
+}
