@@ -1,99 +1,127 @@
 //! The data folder: locked against a second process, marked with the version of what is in it.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
 
+use super::disk::{Disk, Folder, Found, Lock, SyncSite, SystemDisk};
 use crate::error::StoreError;
 
 /// The version of the folder that this program writes.
 const VERSION: u32 = 1;
 const LOCK_NAME: &str = "lock";
 const VERSION_NAME: &str = "version";
+/// Being written; it takes its name when it is whole.
+const VERSION_NEW_NAME: &str = "version.new";
 const VERSION_PREFIX: &str = "panda data ";
 /// Nothing longer is a version file.
 const VERSION_BYTES_MAX: u64 = 64;
+const EVENTS_NAME: &str = "events";
 
 /// A folder that this process alone may use, until it is dropped.
 #[derive(Debug)]
 pub struct DataFolder {
-    path: PathBuf,
-    /// Holds the lock. The system lets go of it when the process ends, however it ends.
-    _lock: File,
+    folder: Folder,
+    _lock: Lock,
 }
 
 impl DataFolder {
-    /// Makes the folder if it is not there, locks it, and checks its version.
+    /// Makes the folder if it is not there, locks it, and checks its version. What it made is durable
+    /// when it returns.
     ///
     /// # Errors
     /// [`StoreError::Locked`] if another process uses it; [`StoreError::Newer`] if a newer version wrote
-    /// it: nothing in it is touched then; [`StoreError::Corrupt`] if its version file is none;
-    /// [`StoreError::Unavailable`] or [`StoreError::Full`], with a sentence that says what to do.
+    /// it: nothing in it is touched then; [`StoreError::Corrupt`] if its version file is none, or is
+    /// missing beside events; [`StoreError::Unavailable`] or [`StoreError::Full`], with a sentence that
+    /// says what to do.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        if path.exists() && !path.is_dir() {
+        Self::open_on(Arc::new(SystemDisk), path)
+    }
+
+    /// Opens a folder of this disk.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, StoreError> {
+        let folder = Folder::new(disk, path.to_owned());
+        let refused = |error: io::Error| refused(path, &error);
+        if folder.find().map_err(refused)? == Found::File {
             return Err(StoreError::Unavailable(format!(
                 "{} is a file, not a folder: name another folder",
                 path.display()
             )));
         }
-        fs::create_dir_all(path).map_err(|error| refused(path, &error))?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK_NAME));
-        let lock = lock.map_err(|error| refused(path, &error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked(path.display().to_string())),
-            Err(TryLockError::Error(error)) => return Err(refused(path, &error)),
-        }
-        match read_version(path)? {
+        folder.make().map_err(refused)?;
+        let lock = match folder.lock(LOCK_NAME) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Err(StoreError::Locked(path.display().to_string()));
+            }
+            lock => lock.map_err(refused)?,
+        };
+        match read_version(&folder)? {
             Some(found) if found > VERSION => {
                 return Err(StoreError::Newer { what: path.display().to_string(), found, known: VERSION });
             }
             Some(_) => {}
-            None => write_version(path).map_err(|error| refused(path, &error))?,
+            None => write_version(&folder)?,
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        // Also if it was found: whoever wrote it may have been killed before this.
+        folder.sync_names(SyncSite::VersionName).map_err(refused)?;
+        Ok(Self { folder, _lock: lock })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.folder.path()
+    }
+
+    /// The events' folder in it, made if it is not there.
+    pub(super) fn events(&self) -> Result<Folder, StoreError> {
+        self.folder.child(EVENTS_NAME, SyncSite::EventsName).map_err(|error| refused(self.path(), &error))
     }
 }
 
-fn read_version(path: &Path) -> Result<Option<u32>, StoreError> {
-    let file = path.join(VERSION_NAME);
-    match fs::metadata(&file) {
+fn read_version(folder: &Folder) -> Result<Option<u32>, StoreError> {
+    let text = match read_short(folder, VERSION_NAME) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(refused(path, &error)),
-        Ok(metadata) if metadata.len() > VERSION_BYTES_MAX => return Err(no_version(&file)),
-        Ok(_) => {}
-    }
-    let text = fs::read(&file).map_err(|error| refused(path, &error))?;
-    let text = String::from_utf8(text).map_err(|_| no_version(&file))?;
-    let version = text.strip_prefix(VERSION_PREFIX).and_then(|rest| rest.trim_end().parse().ok());
-    version.filter(|version| *version > 0).map(Some).ok_or_else(|| no_version(&file))
+        text => text.map_err(|error| refused(folder.path(), &error))?,
+    };
+    let text = text.and_then(|text| String::from_utf8(text).ok());
+    let version = text.and_then(|text| text.strip_prefix(VERSION_PREFIX)?.trim_end().parse().ok());
+    version.filter(|version| *version > 0).map(Some).ok_or_else(|| {
+        StoreError::Corrupt(format!(
+            "{} does not hold a version of Panda's data: restore it, or name another folder",
+            folder.path().join(VERSION_NAME).display()
+        ))
+    })
 }
 
-fn no_version(file: &Path) -> StoreError {
-    StoreError::Corrupt(format!(
-        "{} does not hold a version of Panda's data: restore it, or name another folder",
-        file.display()
-    ))
+/// A file's content, if it is not too long for a version.
+fn read_short(folder: &Folder, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let file = folder.open(name)?;
+    let len = file.len()?;
+    let Some(len) = usize::try_from(len).ok().filter(|_| len <= VERSION_BYTES_MAX) else { return Ok(None) };
+    let mut content = vec![0; len];
+    file.read_at(0, &mut content)?;
+    Ok(Some(content))
 }
 
 /// Whole or not at all, whatever is cut.
-fn write_version(path: &Path) -> io::Result<()> {
-    let written = path.join("version.new");
-    let mut file = File::create(&written)?;
-    writeln!(file, "{VERSION_PREFIX}{VERSION}")?;
-    file.sync_all()?;
-    fs::rename(&written, path.join(VERSION_NAME))?;
-    File::open(path)?.sync_all()?;
-    // The folder's own name is its parent's content.
-    match path.canonicalize()?.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
+fn write_version(folder: &Folder) -> Result<(), StoreError> {
+    let refused = |error: io::Error| refused(folder.path(), &error);
+    if folder.names().map_err(refused)?.iter().any(|name| name == EVENTS_NAME) {
+        return Err(StoreError::Corrupt(format!(
+            "{} holds events and no file that tells their version: restore all of it, or name another folder",
+            folder.path().display()
+        )));
     }
+    let write = || {
+        let file = folder.create(VERSION_NEW_NAME)?;
+        file.write_at(0, format!("{VERSION_PREFIX}{VERSION}\n").as_bytes())?;
+        file.sync(SyncSite::VersionFile)?;
+        folder.rename(VERSION_NEW_NAME, VERSION_NAME)
+    };
+    write().map_err(refused)
 }
 
 fn refused(path: &Path, error: &io::Error) -> StoreError {
@@ -111,6 +139,8 @@ fn refused(path: &Path, error: &io::Error) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -149,6 +179,15 @@ mod tests {
             fs::write(place.path().join("version"), text).unwrap();
             assert!(matches!(DataFolder::open(place.path()), Err(StoreError::Corrupt(_))), "{text:?}");
         }
+    }
+
+    #[test]
+    fn events_without_a_version_are_corrupt() {
+        let place = tempfile::tempdir().unwrap();
+        drop(DataFolder::open(place.path()).unwrap().events().unwrap());
+        fs::remove_file(place.path().join("version")).unwrap();
+        assert!(matches!(DataFolder::open(place.path()), Err(StoreError::Corrupt(_))));
+        assert!(!place.path().join("version").exists());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod cache;
 mod command_log;
+pub mod disk;
 pub mod events;
 mod folder;
 mod ownership;

@@ -2,19 +2,19 @@
 //! steps, so it costs a commit nothing; the journal has what it lacks.
 
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use redb::{Database, ReadTransaction, ReadableDatabase as _, StorageBackend, TableDefinition};
 
-use super::disk::{Disk, DiskFile, SyncPoint};
+use super::failure;
 use super::keys;
 use super::tables::Rows;
+use crate::embedded::disk::{DiskFile, Folder, SyncSite};
 use crate::error::StoreError;
 use crate::event_store::ReadOrder;
-
-use super::failure;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const NAME: &str = "index";
@@ -27,20 +27,20 @@ const CACHE_BYTES: usize = 64 << 20;
 pub(super) type Pair = (Bytes, Bytes);
 
 pub(super) struct Index {
-    disk: Arc<dyn Disk>,
+    folder: Folder,
     /// Absent while it could not be opened again after an error.
-    database: RwLock<Option<Database>>,
+    tree: RwLock<Option<Tree>>,
 }
 
 impl Index {
     /// Opens the index, or makes it if there is none.
-    pub(super) fn open(disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
-        let names = disk.names().map_err(|error| failure::io(&error))?;
+    pub(super) fn open(folder: Folder) -> Result<Self, StoreError> {
+        let names = folder.names().map_err(|error| failure::io(&error))?;
         if !names.iter().any(|name| name == NAME) {
-            make(disk.as_ref())?;
+            make(&folder)?;
         }
-        let database = open(disk.as_ref())?;
-        Ok(Self { disk, database: RwLock::new(Some(database)) })
+        let tree = Tree::open(&folder)?;
+        Ok(Self { folder, tree: RwLock::new(Some(tree)) })
     }
 
     /// The last journal file that is wholly in it.
@@ -53,8 +53,11 @@ impl Index {
 
     /// Takes the rows of the journal files up to `applied`; they are durable when it returns.
     pub(super) fn fill(&self, rows: &Rows, applied: u64) -> Result<(), StoreError> {
-        let result = match self.database.read().as_ref() {
-            Some(database) => fill(database, rows, applied).map_err(|error| failure::index(&error)),
+        let result = match self.tree.read().as_ref() {
+            Some(tree) => {
+                tree.is_synced_for(SyncSite::IndexFilled);
+                tree.fill(rows, applied)
+            }
             None => Err(StoreError::Unavailable("the index is not open".into())),
         };
         if result.is_err() {
@@ -65,18 +68,27 @@ impl Index {
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
-        let mut database = self.database.write();
-        *database = None;
-        *database = Some(open(self.disk.as_ref())?);
+        let mut tree = self.tree.write();
+        // What is open first lets go of the file.
+        *tree = None;
+        *tree = Some(Tree::open(&self.folder)?);
         Ok(())
     }
 
     /// What the index holds now.
     pub(super) fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let database = self.database.read();
-        let database = database.as_ref().ok_or_else(|| StoreError::Unavailable("the index is not open".into()))?;
-        let transaction = database.begin_read().map_err(|error| failure::index(&error.into()))?;
+        let tree = self.tree.read();
+        let tree = tree.as_ref().ok_or_else(|| StoreError::Unavailable("the index is not open".into()))?;
+        let transaction = guarded(|| Ok(tree.database.begin_read()?))?;
         Ok(Snapshot { transaction })
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        if let Some(tree) = self.tree.get_mut() {
+            tree.is_synced_for(SyncSite::IndexClosed);
+        }
     }
 }
 
@@ -86,11 +98,10 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) fn value(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let read = || -> Result<Option<Bytes>, redb::Error> {
+        guarded(|| {
             let table = self.transaction.open_table(TABLE)?;
             Ok(table.get(key)?.map(|value| Bytes::copy_from_slice(value.value())))
-        };
-        read().map_err(|error| failure::index(&error))
+        })
     }
 
     /// At most `max` rows within the bounds, from the side that `order` begins at.
@@ -100,7 +111,7 @@ impl Snapshot {
         order: ReadOrder,
         max: usize,
     ) -> Result<Vec<Pair>, StoreError> {
-        let read = || -> Result<Vec<Pair>, redb::Error> {
+        guarded(|| {
             let table = self.transaction.open_table(TABLE)?;
             let mut range = table.range::<&[u8]>(bounds)?;
             let mut pairs = Vec::new();
@@ -114,8 +125,57 @@ impl Snapshot {
                 pairs.push((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())));
             }
             Ok(pairs)
-        };
-        read().map_err(|error| failure::index(&error))
+        })
+    }
+}
+
+/// An index is whole or not there: it gets its name when it is durable. The name itself becomes
+/// durable with that of the first journal file; nothing is acknowledged before.
+fn make(folder: &Folder) -> Result<(), StoreError> {
+    let file = folder.create(NEW_NAME).map_err(|error| failure::io(&error))?;
+    Tree::on(file, SyncSite::IndexMade)?.fill(&Rows::new(), 0)?;
+    folder.rename(NEW_NAME, NAME).map_err(|error| failure::io(&error))
+}
+
+/// The open tree.
+struct Tree {
+    database: Database,
+    /// What its file is synced for.
+    site: Arc<Mutex<SyncSite>>,
+}
+
+impl Tree {
+    fn open(folder: &Folder) -> Result<Self, StoreError> {
+        let file = folder.open(NAME).map_err(|error| failure::io(&error))?;
+        if file.is_empty().map_err(|error| failure::io(&error))? {
+            return Err(failure::corrupt("the index is empty".into()));
+        }
+        Self::on(file, SyncSite::IndexOpened)
+    }
+
+    fn on(file: Arc<dyn DiskFile>, site: SyncSite) -> Result<Self, StoreError> {
+        let site = Arc::new(Mutex::new(site));
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let file = IndexFile { file, site: Arc::clone(&site) };
+        let database = guarded(|| Ok(builder.create_with_backend(file)?))?;
+        Ok(Self { database, site })
+    }
+
+    fn is_synced_for(&self, site: SyncSite) {
+        *self.site.lock() = site;
+    }
+
+    fn fill(&self, rows: &Rows, applied: u64) -> Result<(), StoreError> {
+        guarded(|| fill(&self.database, rows, applied))
+    }
+}
+
+/// Bytes of a disk must not end the process, and the tree panics on some damage.
+fn guarded<T>(job: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(job)) {
+        Ok(result) => result.map_err(|error| failure::index(&error)),
+        Err(_) => Err(failure::corrupt("the index has a form that was never written".into())),
     }
 }
 
@@ -137,51 +197,31 @@ fn fill(database: &Database, rows: &Rows, applied: u64) -> Result<(), redb::Erro
     Ok(())
 }
 
-/// An index is whole or not there: it gets its name when it is durable. The name itself becomes
-/// durable with that of the first journal file; nothing is acknowledged before.
-fn make(disk: &dyn Disk) -> Result<(), StoreError> {
-    let file = disk.create(NEW_NAME).map_err(|error| failure::io(&error))?;
-    let database = open_file(file)?;
-    fill(&database, &Rows::new(), 0).map_err(|error| failure::index(&error))?;
-    drop(database);
-    disk.rename(NEW_NAME, NAME).map_err(|error| failure::io(&error))
-}
-
-fn open(disk: &dyn Disk) -> Result<Database, StoreError> {
-    let file = disk.open(NAME).map_err(|error| failure::io(&error))?;
-    if file.is_empty().map_err(|error| failure::io(&error))? {
-        return Err(failure::corrupt("the index is empty".into()));
-    }
-    open_file(file)
-}
-
-fn open_file(file: Arc<dyn DiskFile>) -> Result<Database, StoreError> {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES);
-    builder.create_with_backend(IndexFile(file)).map_err(|error| failure::index(&error.into()))
-}
-
 #[derive(Debug)]
-struct IndexFile(Arc<dyn DiskFile>);
+struct IndexFile {
+    file: Arc<dyn DiskFile>,
+    site: Arc<Mutex<SyncSite>>,
+}
 
 impl StorageBackend for IndexFile {
     fn len(&self) -> std::io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.0.read_at(offset, out)
+        self.file.read_at(offset, out)
     }
 
     fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.0.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> std::io::Result<()> {
-        self.0.sync(SyncPoint::Index)
+        let site = *self.site.lock();
+        self.file.sync(site)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.0.write_at(offset, data)
+        self.file.write_at(offset, data)
     }
 }

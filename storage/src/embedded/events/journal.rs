@@ -20,8 +20,8 @@ use std::sync::Arc;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::disk::{Disk, DiskFile, SyncPoint};
 use super::failure::{self, corrupt};
+use crate::embedded::disk::{DiskFile, Folder, SyncSite};
 use crate::error::StoreError;
 
 const VERSION: u32 = 1;
@@ -44,7 +44,7 @@ pub(super) struct Operation {
 /// The file that is written. `synced <= len`.
 #[derive(Debug)]
 pub(super) struct Journal {
-    disk: Arc<dyn Disk>,
+    folder: Folder,
     file: Arc<dyn DiskFile>,
     number: u64,
     salt: u64,
@@ -79,8 +79,8 @@ impl Recovered {
 }
 
 /// Reads every file behind number `applied` and makes durable what it finds.
-pub(super) fn recover(disk: &Arc<dyn Disk>, applied: u64) -> Result<Recovered, StoreError> {
-    let mut numbers = file_numbers(disk.as_ref()).map_err(|error| failure::io(&error))?;
+pub(super) fn recover(folder: &Folder, applied: u64) -> Result<Recovered, StoreError> {
+    let mut numbers = file_numbers(folder).map_err(|error| failure::io(&error))?;
     numbers.retain(|number| *number > applied);
     numbers.sort_unstable();
     let mut recovered = Recovered::default();
@@ -90,7 +90,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, applied: u64) -> Result<Recovered, S
         if number != applied + 1 + index as u64 {
             return Err(corrupt(format!("journal file {} is missing", applied + 1 + index as u64)));
         }
-        match Segment::read(disk, number)? {
+        match Segment::read(folder, number)? {
             Some(segment) => segments.push(segment),
             // The power went while it was made: nothing in it was acknowledged.
             None if is_last => break,
@@ -101,23 +101,24 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, applied: u64) -> Result<Recovered, S
     for (segment, end) in segments.iter().zip(ends) {
         let len = segment.replay(end, &mut recovered.operations)?;
         if end.is_none() {
-            segment.file.sync(SyncPoint::Recovered).map_err(|error| failure::io(&error))?;
+            segment.file.sync(SyncSite::JournalRecovered).map_err(|error| failure::io(&error))?;
         }
         recovered.last = Some(Last { number: segment.number, len });
     }
+    folder.sync_names(SyncSite::JournalRecoveredName).map_err(|error| failure::io(&error))?;
     Ok(recovered)
 }
 
 impl Journal {
     /// Begins the file behind what was recovered, or behind `applied` if there was nothing, with `first`.
     pub(super) fn begin(
-        disk: Arc<dyn Disk>,
+        folder: Folder,
         recovered: &Recovered,
         applied: u64,
         first: Vec<Operation>,
     ) -> Result<Self, StoreError> {
         let (number, base) = recovered.last.as_ref().map_or((applied, 0), |last| (last.number, last.len));
-        create(disk, number + 1, base, &first).map_err(|error| failure::io(&error))
+        create(folder, number + 1, base, &first).map_err(|error| failure::io(&error))
     }
 
     /// Its file's number.
@@ -140,7 +141,7 @@ impl Journal {
             self.len += frame.len() as u64;
         }
         if durable && self.len > self.synced {
-            self.file.sync(SyncPoint::Commits)?;
+            self.file.sync(SyncSite::JournalCommit)?;
             self.synced = self.len;
             self.unsynced.clear();
             self.unsynced_bytes = 0;
@@ -172,7 +173,7 @@ impl Journal {
     }
 
     fn next_file(&mut self, base: u64) -> io::Result<()> {
-        let next = create(Arc::clone(&self.disk), self.number + 1, base, &self.unsynced);
+        let next = create(self.folder.clone(), self.number + 1, base, &self.unsynced);
         // A file that was begun and is not whole is begun anew next time, under the same name.
         self.failed |= next.is_err();
         *self = next?;
@@ -181,16 +182,16 @@ impl Journal {
 }
 
 /// Removes the files up to `number`; the index holds what is in them.
-pub(super) fn remove_through(disk: &dyn Disk, number: u64) -> io::Result<()> {
-    let mut numbers = file_numbers(disk)?;
+pub(super) fn remove_through(folder: &Folder, number: u64) -> io::Result<()> {
+    let mut numbers = file_numbers(folder)?;
     numbers.sort_unstable();
     for number in numbers.into_iter().filter(|found| *found <= number) {
-        disk.remove(&name(number))?;
+        folder.remove(&name(number))?;
     }
     Ok(())
 }
 
-fn create(disk: Arc<dyn Disk>, number: u64, base: u64, first: &[Operation]) -> io::Result<Journal> {
+fn create(folder: Folder, number: u64, base: u64, first: &[Operation]) -> io::Result<Journal> {
     let mut salt = [0; 8];
     SystemRandom::new().fill(&mut salt).map_err(|_| io::Error::other("the system gave no random bytes"))?;
     let salt = u64::from_be_bytes(salt);
@@ -205,20 +206,20 @@ fn create(disk: Arc<dyn Disk>, number: u64, base: u64, first: &[Operation]) -> i
     if !first.is_empty() {
         bytes.put_slice(&frame(salt, HEADER_LEN as u64, 0, first)?);
     }
-    let file = disk.create(&name(number))?;
+    let file = folder.create(&name(number))?;
     file.write_at(0, &bytes)?;
-    file.sync(SyncPoint::Segment)?;
-    disk.sync_names(SyncPoint::SegmentName)?;
+    file.sync(SyncSite::JournalBegin)?;
+    folder.sync_names(SyncSite::JournalName)?;
     let len = bytes.len() as u64;
-    Ok(Journal { disk, file, number, salt, len, synced: len, unsynced: Vec::new(), unsynced_bytes: 0, failed: false })
+    Ok(Journal { folder, file, number, salt, len, synced: len, unsynced: Vec::new(), unsynced_bytes: 0, failed: false })
 }
 
 fn name(number: u64) -> String {
     format!("{NAME_PREFIX}{number:016x}")
 }
 
-fn file_numbers(disk: &dyn Disk) -> io::Result<Vec<u64>> {
-    let names = disk.names()?;
+fn file_numbers(folder: &Folder) -> io::Result<Vec<u64>> {
+    let names = folder.names()?;
     Ok(names.iter().filter_map(|name| u64::from_str_radix(name.strip_prefix(NAME_PREFIX)?, 16).ok()).collect())
 }
 
@@ -272,9 +273,9 @@ struct Segment {
 }
 
 impl Segment {
-    /// None if its header is not whole.
-    fn read(disk: &Arc<dyn Disk>, number: u64) -> Result<Option<Self>, StoreError> {
-        let file = disk.open(&name(number)).map_err(|error| failure::io(&error))?;
+    /// None if its header is not there, or not whole.
+    fn read(folder: &Folder, number: u64) -> Result<Option<Self>, StoreError> {
+        let file = folder.open(&name(number)).map_err(|error| failure::io(&error))?;
         let len = file.len().map_err(|error| failure::io(&error))?;
         let len = usize::try_from(len).map_err(|_| corrupt(format!("journal file {number} is too long")))?;
         let mut bytes = vec![0; len];
@@ -285,14 +286,12 @@ impl Segment {
         }
         let mut header = bytes.slice(HEADER_MAGIC.len()..HEADER_LEN);
         let (version, found, salt, base) = (header.get_u32(), header.get_u64(), header.get_u64(), header.get_u64());
-        if crc32fast::hash(&bytes[..HEADER_LEN - 4]) != header.get_u32() {
+        // Another file's number: its old blocks, and nothing of this one was written there.
+        if crc32fast::hash(&bytes[..HEADER_LEN - 4]) != header.get_u32() || found != number {
             return Ok(None);
         }
         if version > VERSION {
             return Err(StoreError::Newer { what: name(number), found: version, known: VERSION });
-        }
-        if found != number {
-            return Err(corrupt(format!("journal file {number} says that it is file {found}")));
         }
         Ok(Some(Self { file, number, salt, base, bytes }))
     }

@@ -5,7 +5,6 @@
 //! one move into the `index` in one sorted, durable step. Opening reads the journal files that the
 //! index lacks. `ENGINE.md` tells why.
 
-pub mod disk;
 mod failure;
 mod index;
 mod journal;
@@ -25,18 +24,16 @@ use parking_lot::Mutex;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::{mpsc, oneshot};
 
+use super::disk::Folder;
 use super::folder::DataFolder;
 use crate::error::StoreError;
 use crate::event_store::{Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, StateRow};
-use disk::{Disk, FolderDisk};
 use index::{Index, Pair};
 use journal::{Journal, Operation};
 use reads::Readers;
 use tables::Tables;
 use writer::{Filling, Request, Work, Writer};
 
-/// The folder in the data folder.
-const FOLDER: &str = "events";
 /// Writes that may wait for the writer; who comes then waits for a place.
 const WRITES_QUEUED_MAX: usize = 2_048;
 /// Rows that one look at the tables takes when their count is not known.
@@ -84,34 +81,34 @@ impl EmbeddedEvents {
     /// [`StoreError::Corrupt`], [`StoreError::Newer`], [`StoreError::Full`], or
     /// [`StoreError::Unavailable`] with the system's words.
     pub fn open(folder: &DataFolder) -> Result<Self, StoreError> {
-        let disk = FolderDisk::open(&folder.path().join(FOLDER)).map_err(|error| failure::io(&error))?;
-        Self::open_on(Arc::new(disk), Options::default())
+        Self::open_with(folder, Options::default())
     }
 
-    /// Opens the store on a disk that nobody else uses.
+    /// Opens the store with other options than the usual ones.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, StoreError> {
-        let index = Index::open(Arc::clone(&disk))?;
+    pub fn open_with(folder: &DataFolder, options: Options) -> Result<Self, StoreError> {
+        let folder = folder.events()?;
+        let index = Index::open(folder.clone())?;
         let applied = index.applied()?;
-        let recovered = journal::recover(&disk, applied)?;
+        let recovered = journal::recover(&folder, applied)?;
         if applied > 0 && recovered.is_empty() {
             return Err(failure::corrupt(format!("journal file {} is missing", applied + 1)));
         }
-        journal::remove_through(disk.as_ref(), applied).map_err(|error| failure::io(&error))?;
+        journal::remove_through(&folder, applied).map_err(|error| failure::io(&error))?;
         let tables = Tables::new(index);
         tables.put(recovered.operations.iter().cloned());
         let (incarnation, epoch, first) = identity(&tables)?;
-        let journal = Journal::begin(Arc::clone(&disk), &recovered, applied, first.clone())?;
+        let journal = Journal::begin(folder.clone(), &recovered, applied, first.clone())?;
         drop(recovered);
         tables.put(first);
         let owed = owed(&tables)?;
-        Self::start(disk, options, journal, tables, (incarnation, epoch, owed))
+        Self::start(folder, options, journal, tables, (incarnation, epoch, owed))
     }
 
     fn start(
-        disk: Arc<dyn Disk>,
+        folder: Folder,
         options: Options,
         journal: Journal,
         tables: Tables,
@@ -130,7 +127,7 @@ impl EmbeddedEvents {
         };
         let filler = {
             let (tables, filling) = (Arc::clone(&tables), Arc::clone(&filling));
-            spawn("events-index", move || writer::fill_index(&tables, disk.as_ref(), &filling, options))?
+            spawn("events-index", move || writer::fill_index(&tables, &folder, &filling, options))?
         };
         let writer = match spawn("events-write", move || writer.run(requests)) {
             Ok(writer) => writer,
@@ -391,15 +388,13 @@ mod tests {
     #[tokio::test]
     async fn the_store_keeps_the_contract() {
         let place = tempfile::tempdir().unwrap();
-        let folder = DataFolder::open(place.path()).unwrap();
         let number = std::cell::Cell::new(0);
         let make = || {
             number.set(number.get() + 1);
-            let path = folder.path().join(number.get().to_string());
-            Arc::new(FolderDisk::open(&path).unwrap()) as Arc<dyn Disk>
+            DataFolder::open(&place.path().join(number.get().to_string())).unwrap()
         };
         for options in [Options::default(), SMALL] {
-            crate::contract::events::all(async || EmbeddedEvents::open_on(make(), options).unwrap()).await;
+            crate::contract::events::all(async || EmbeddedEvents::open_with(&make(), options).unwrap()).await;
         }
     }
 
@@ -419,10 +414,7 @@ mod tests {
     async fn owed_effects_outlive_a_restart() {
         for options in [Options::default(), SMALL] {
             let place = tempfile::tempdir().unwrap();
-            let open = || {
-                let disk = Arc::new(FolderDisk::open(place.path()).unwrap());
-                EmbeddedEvents::open_on(disk, options).unwrap()
-            };
+            let open = || EmbeddedEvents::open_with(&DataFolder::open(place.path()).unwrap(), options).unwrap();
             let reopen = |store| {
                 drop(store);
                 open()

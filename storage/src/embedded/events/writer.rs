@@ -9,11 +9,12 @@ use panda_protocol::{EntityId, ShardId};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
+use super::Options;
 use super::failure;
 use super::journal::{self, Journal, Operation};
 use super::keys;
 use super::tables::Tables;
-use super::{Options, disk::Disk};
+use crate::embedded::disk::Folder;
 use crate::error::StoreError;
 use crate::event_store::{Checkpoint, EventBatch, StateRow};
 
@@ -97,7 +98,7 @@ impl Filling {
 }
 
 /// Moves frozen rows into the index until it is stopped.
-pub(super) fn fill_index(tables: &Tables, disk: &dyn Disk, filling: &Filling, options: Options) {
+pub(super) fn fill_index(tables: &Tables, folder: &Folder, filling: &Filling, options: Options) {
     loop {
         let number = {
             let mut state = filling.state.lock();
@@ -111,7 +112,7 @@ pub(super) fn fill_index(tables: &Tables, disk: &dyn Disk, filling: &Filling, op
         };
         let result = tables.fill_index(number).and_then(|()| {
             tables.thaw();
-            journal::remove_through(disk, number).map_err(|error| failure::io(&error))
+            journal::remove_through(folder, number).map_err(|error| failure::io(&error))
         });
         let mut state = filling.state.lock();
         match result {

@@ -46,6 +46,16 @@ async fn users_are_there_after_a_restart() {
     assert_eq!(store.users(vec![made.id]).await.unwrap(), [Some(made)]);
 }
 
+#[test]
+fn the_users_file_waits_for_the_disk() {
+    let folder = folder();
+    let connection = schema::open_writer(&folder.path().join("users.sqlite"), NOW).unwrap();
+    let mode = connection.query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0));
+    let synchronous = connection.query_row("PRAGMA synchronous", [], |row| row.get::<_, u8>(0));
+    // 2 is FULL: a commit returns once the log is synced.
+    assert_eq!((mode.as_deref(), synchronous), (Ok("wal"), Ok(2)));
+}
+
 #[tokio::test]
 async fn a_newer_file_is_refused_and_not_touched() {
     let folder = folder();
