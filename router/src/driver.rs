@@ -10,10 +10,11 @@ use futures_util::stream::FuturesUnordered;
 use panda_protocol::codec::Writer;
 use panda_protocol::link::{Down, Effect, LinkId, Record, Up};
 use panda_protocol::{EntityId, Generation, Position, ShardId, Time};
-use panda_storage::{AppendError, CommandLog, EventBatch, EventStore, ShardReader, StateRow, StoreError};
+use panda_storage::{AppendError, Checkpoint, CommandLog, EventBatch, EventStore, ShardReader, StateRow, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::fold::RULES_FIRST;
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
 use crate::replies::SCAN_ROWS;
@@ -77,10 +78,12 @@ pub(crate) async fn term<L: CommandLog, S: EventStore>(
     let rulebook = Rulebook::default();
     let takeover = Record::Takeover { router: parts.router, rules_max: rulebook.newest };
     let position = take_over(&parts.log, parts.shard, &takeover).await;
-    let from = parts.store.checkpoint(parts.shard).await?.map(|checkpoint| checkpoint.position);
-    let from = from.filter(|from| from.epoch == position.epoch);
+    let stored = parts.store.checkpoint(parts.shard).await?;
+    // The rules go on from one epoch to the next, positions do not.
+    let rules = stored.map_or(RULES_FIRST, |stored| stored.rules);
+    let from = stored.map(|stored| stored.position).filter(|from| from.epoch == position.epoch);
     let mut reader = parts.log.read(parts.shard, from).await?;
-    let start = from.unwrap_or(Position { epoch: position.epoch, offset: 0 });
+    let start = Checkpoint { position: from.unwrap_or(Position { epoch: position.epoch, offset: 0 }), rules };
     let generation = Generation::of(position);
     let core = Shard::new(parts.router, generation, parts.store.incarnation(), start, parts.limits, rulebook);
     let mut driver = Driver {
@@ -107,6 +110,7 @@ pub(crate) async fn term<L: CommandLog, S: EventStore>(
             return Ok(Ended::GivenUp(why));
         }
         if stopping && driver.core.is_idle() {
+            driver.last_checkpoint().await?;
             return Ok(Ended::Stopped);
         }
         let wants_records = driver.core.wants_records();
@@ -197,6 +201,10 @@ impl<L: CommandLog, S: EventStore> Driver<'_, L, S> {
                     let (shard, generation) = (self.parts.shard, self.core.generation());
                     links.send(link, Down::Readmit { shard, generation });
                 }
+                Output::Watermark(link, position) => {
+                    let (shard, generation) = (self.parts.shard, self.core.generation());
+                    links.send(link, Down::Watermark { shard, generation, position });
+                }
                 other => self.start(other),
             }
         }
@@ -251,17 +259,41 @@ impl<L: CommandLog, S: EventStore> Driver<'_, L, S> {
                     }
                 })
             }
-            Output::ReadTail { link, from, to } => {
+            Output::ReadTail { tail, from, to } => {
                 let (log, shard) = (self.parts.log.clone(), self.parts.shard);
-                Box::pin(async move { Ok(Input::TailRead(link, touched(&log, shard, from, to).await)) })
+                Box::pin(async move { Ok(Input::TailRead(tail, touched(&log, shard, from, to).await)) })
+            }
+            Output::Checkpoint(checkpoint) => {
+                let (log, shard) = (self.parts.log.clone(), self.parts.shard);
+                Box::pin(async move {
+                    let mut wait = RETRY_MIN;
+                    while let Err(error) = keep(&log, &store, shard, checkpoint).await {
+                        wait = retry(error, wait).await?;
+                    }
+                    Ok(Input::Checkpointed)
+                })
             }
             Output::Send(..)
             | Output::AppendEffect(_)
             | Output::Backlog(_)
             | Output::GiveUp(_)
+            | Output::Watermark(..)
             | Output::Readmit(_) => return,
         };
         self.work.push(done);
+    }
+
+    /// Everything is stored: the next owner is to begin behind it. Without this checkpoint it would read
+    /// again what is there, so a store that refuses holds no stop up.
+    async fn last_checkpoint(&mut self) -> Result<(), StoreError> {
+        let Some(checkpoint) = self.core.take_checkpoint() else { return Ok(()) };
+        match keep(&self.parts.log, &self.parts.store, self.parts.shard, checkpoint).await {
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, shard = self.parts.shard.0, "the last checkpoint could not be written");
+                Ok(())
+            }
+            ended => ended,
+        }
     }
 
     /// Appends the first effect that waits; it stays in front until the log has confirmed it.
@@ -349,6 +381,17 @@ async fn flush<S: EventStore>(
         }
     }
     Ok(Input::Flushed(entity))
+}
+
+/// Writes a checkpoint, then lets the log delete what stands before it.
+async fn keep<L: CommandLog, S: EventStore>(
+    log: &L,
+    store: &S,
+    shard: ShardId,
+    checkpoint: Checkpoint,
+) -> Result<(), StoreError> {
+    store.write_checkpoint(shard, checkpoint).await?;
+    log.release(shard, checkpoint.position).await
 }
 
 /// Waits before the next try, or returns an error that no repetition mends.

@@ -30,6 +30,8 @@ struct Link {
     bytes: usize,
     /// What replaces events that were dropped.
     heads: HashMap<EntityId, Overflow>,
+    /// The newest of each shard: they leave once nothing else waits, and so speak of what has left.
+    watermarks: BTreeMap<ShardId, Down>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +54,17 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) fn attach(&mut self, id: LinkId, down: mpsc::Sender<Vec<Down>>) {
-        self.links.insert(id, Link { down, waiting: VecDeque::new(), events: 0, bytes: 0, heads: HashMap::new() });
+        self.links.insert(
+            id,
+            Link {
+                down,
+                waiting: VecDeque::new(),
+                events: 0,
+                bytes: 0,
+                heads: HashMap::new(),
+                watermarks: BTreeMap::new(),
+            },
+        );
         for (shard, generation) in self.owned.clone() {
             self.send(id, Down::Owner { shard, generation });
         }
@@ -83,8 +95,12 @@ impl Links {
     /// Puts a frame behind what goes down a link. A link that is gone takes nothing.
     pub(crate) fn send(&mut self, id: LinkId, down: Down) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        if link.waiting.is_empty() && link.heads.is_empty() {
+        if link.is_empty() {
             self.touched.push(id);
+        }
+        if let Down::Watermark { shard, .. } = down {
+            link.watermarks.insert(shard, down);
+            return;
         }
         if matches!(down, Down::Signal { .. }) && link.waiting.len() >= WAITING_SIGNALS_MAX {
             return;
@@ -136,10 +152,14 @@ impl Links {
 }
 
 impl Link {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.heads.is_empty() && self.watermarks.is_empty()
+    }
+
     /// Whether nothing waits any more.
     fn flush(&mut self) -> bool {
         loop {
-            if self.waiting.is_empty() && self.heads.is_empty() {
+            if self.is_empty() {
                 return true;
             }
             let permit = match self.down.try_reserve() {
@@ -149,6 +169,7 @@ impl Link {
                 Err(TrySendError::Closed(())) => {
                     self.waiting.clear();
                     self.heads.clear();
+                    self.watermarks.clear();
                     self.events = 0;
                     self.bytes = 0;
                     return true;
@@ -169,6 +190,7 @@ impl Link {
                     head: overflow.head,
                     readmit: overflow.readmit,
                 }));
+                batch.extend(std::mem::take(&mut self.watermarks).into_values());
             }
             permit.send(batch);
         }
@@ -245,6 +267,29 @@ mod tests {
         links.send(LINK, events(inbox(2), vec![event(2, 1, None)]));
         links.flush();
         assert_eq!(received(&mut down)[1..], [head(inbox(2), 2, true)]);
+    }
+
+    #[test]
+    fn a_watermark_leaves_behind_everything_and_only_the_newest_of_a_shard() {
+        let (mut links, mut down) = linked();
+        let watermark = |shard, offset| Down::Watermark {
+            shard: ShardId(shard),
+            generation: Generation(7),
+            position: panda_protocol::Position { epoch: 1, offset },
+        };
+        links.send(LINK, watermark(1, 4));
+        links.send(LINK, events(inbox(1), vec![event(1, WAITING_BYTES_MAX, None)]));
+        links.send(LINK, events(inbox(2), vec![event(1, 1, None)]));
+        links.send(LINK, watermark(2, 9));
+        links.send(LINK, watermark(1, 5));
+        links.send(LINK, events(inbox(3), vec![event(1, 1, None)]));
+        links.flush();
+        let received = received(&mut down);
+        assert!(matches!(received[..3], [Down::Events(_), Down::Head { .. }, Down::Head { .. }]), "{received:?}");
+        assert_eq!(received[3..], [watermark(1, 5), watermark(2, 9)]);
+        links.send(LINK, watermark(1, 6));
+        links.flush();
+        assert_eq!(self::received(&mut down), [watermark(1, 6)], "it needs no other frame to leave");
     }
 
     #[test]

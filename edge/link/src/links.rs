@@ -13,7 +13,7 @@ use panda_protocol::link::{
     Admit, CommandOrigin, CommandRecord, Down, Events, LinkId, Outcome, Read, ReadQuery, Record, Rejection, Up,
 };
 use panda_protocol::{
-    ChatId, Counter, Cursor, DeviceId, EntityId, ErrorCode, Generation, Seq, SessionId, ShardId, UserId,
+    ChatId, Counter, Cursor, DeviceId, EntityId, ErrorCode, Generation, Position, Seq, SessionId, ShardId, UserId,
 };
 use panda_storage::command_log::{AppendError, CommandLog};
 
@@ -123,6 +123,8 @@ pub enum Arrived<'a, C> {
 struct Shard {
     /// The highest seen; what carries a lower one is of an owner that is no more.
     generation: Option<Generation>,
+    /// The highest that an owner told.
+    watermark: Option<Position>,
     backlog_age_ms: u64,
 }
 
@@ -174,6 +176,12 @@ impl<L: CommandLog, C> Links<L, C> {
     /// This end's name.
     pub const fn link(&self) -> LinkId {
         self.link
+    }
+
+    /// Everything that commands of the shard before this position made has arrived here, as far as
+    /// this end listens: what it states to the shard's next owner. None: no owner told one.
+    pub fn watermark(&self, shard: ShardId) -> Option<Position> {
+        self.shards.get(usize::from(shard.0))?.watermark
     }
 
     /// How many answers are waited for.
@@ -342,8 +350,12 @@ impl<L: CommandLog, C> Links<L, C> {
             },
             Down::Signal { chat, user, kind, payload } => Some(Arrived::Signal { chat, user, kind, payload }),
             Down::Replaced { session } => Some(Arrived::Replaced { session }),
-            // Who states interests again needs it, not who waits.
-            Down::Watermark { .. } => None,
+            Down::Watermark { shard, generation, position } => {
+                self.is_current(shard, generation).then_some(())?;
+                let known = &mut self.shards.get_mut(usize::from(shard.0))?.watermark;
+                *known = (*known).max(Some(position));
+                None
+            }
             Down::Owner { shard, generation } => {
                 self.is_current(shard, generation).then_some(())?;
                 self.ask_again(shard);

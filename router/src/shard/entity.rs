@@ -20,7 +20,7 @@ const RING_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) enum Pending {
     /// A command or an effect.
-    Record { record: Record, rules: u16, position: Position, time: Time, since: Time },
+    Record { record: Record, rules: u16, position: Position, time: Time, since: Time, bytes: usize },
     /// A question of an edge; it is answered from what was applied before it.
     Question { link: LinkId, question: Question },
 }
@@ -40,6 +40,7 @@ pub(super) enum Release {
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) seq: Seq,
+    pub(super) position: Position,
     pub(super) time: Time,
     pub(super) ends: Option<UserId>,
     pub(super) bytes: Bytes,
@@ -56,6 +57,10 @@ pub(super) struct Batch {
     pub(super) releases: Vec<Release>,
     /// Records and questions that are in it: they count as waiting until they are released.
     pub(super) taken: usize,
+    /// Bytes of the records among them.
+    pub(super) taken_bytes: usize,
+    /// Where the records among them stand.
+    pub(super) positions: Vec<Position>,
     /// Rows that these events changed, as they are behind the last of them.
     pub(super) touched: HashSet<RowId>,
     pub(super) changed: Vec<(RowId, Row)>,
@@ -142,6 +147,16 @@ impl Entity {
     /// Those of the rows that are not in memory.
     pub(super) fn missing(&self, ids: Vec<RowId>) -> Vec<RowId> {
         ids.into_iter().filter(|id| !self.rows.contains_key(id)).collect()
+    }
+
+    /// The first position whose command is still to be met here. `taken` is behind the last record that
+    /// the shard took.
+    pub(super) fn owing_from(&self, taken: Position) -> Position {
+        let queued = self.queue.iter().find_map(|pending| match pending {
+            Pending::Record { position, .. } => Some(*position),
+            Pending::Question { .. } => None,
+        });
+        queued.unwrap_or(taken)
     }
 
     /// Forgets the questions of a link; returns how many stood in the queue.

@@ -38,6 +38,8 @@ impl Shard {
         }
         self.forget_idle();
         self.announce_backlog();
+        self.checkpoint_if_due();
+        self.tell_watermarks();
     }
 
     fn announce_backlog(&mut self) {

@@ -46,9 +46,9 @@ pub struct Wanted {
     /// The last event that was applied in memory and its position; absent: nothing is in memory, and
     /// the head is to be found.
     pub base: Option<(Seq, Position)>,
-    /// With the first load: also the stored events from this position on, because the log is read
-    /// again from there and what they owe to other entities may not have been appended.
-    pub owing_from: Option<Position>,
+    /// With the first load: also the stored events from this position on. Their commands are skipped,
+    /// and what they owe to other entities may not have been appended.
+    pub owing_from: Position,
     /// Events of one partition of the store, which no write may leave.
     pub bucket_events: u64,
 }
@@ -104,9 +104,11 @@ pub async fn load<S: EventStore>(store: &S, entity: EntityId, wanted: Wanted) ->
     for (position, event) in &decoded {
         fold::advance(&mut loading, entity, event, *position);
     }
-    let owing = match wanted.owing_from {
-        Some(from) if entity.chat().is_some() => read_owing(store, entity, tail.head, from).await?,
-        _ => Vec::new(),
+    let skips = first && tail.position.is_some_and(|head| head >= wanted.owing_from);
+    let owing = if skips && entity.chat().is_some() {
+        read_owing(store, entity, tail.head, wanted.owing_from).await?
+    } else {
+        Vec::new()
     };
     let events = if first { Vec::new() } else { tail.events };
     let rows = loading.rows.into_iter().collect();
@@ -193,7 +195,7 @@ async fn read_owing<S: EventStore>(
     entity: EntityId,
     head: Seq,
     from: Position,
-) -> Result<Vec<(Seq, bytes::Bytes)>, StoreError> {
+) -> Result<Vec<(Position, bytes::Bytes)>, StoreError> {
     let mut owing = Vec::new();
     let mut next = head;
     'pages: while next > Seq(0) {
@@ -204,7 +206,7 @@ async fn read_owing<S: EventStore>(
             if row.position < from {
                 break 'pages;
             }
-            owing.push((row.seq, row.event));
+            owing.push((row.position, row.event));
         }
     }
     owing.reverse();

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use panda_protocol::event::Event;
 use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
 use panda_protocol::link::{Answer, Down, Effect, Events, LinkEvent, Outcome, Record, Rejection};
-use panda_protocol::{EntityId, ErrorCode, Generation, Position, Time};
+use panda_protocol::{EntityId, ErrorCode, Position, Time};
 use panda_storage::{EventRow, OwedEffect, SettledEffect};
 
 use super::entity::{Batch, Entity, Pending, Release, Stored};
@@ -34,15 +34,7 @@ impl Shard {
                 self.figures.loads += 1;
                 let (seq, _, applied) = entity.head_stamp();
                 let base = entity.loaded.then_some((seq, applied));
-                // Only what stands before this owner's Takeover may be stored by another one.
-                let owing_from = match next {
-                    Pending::Record { position, .. }
-                        if base.is_none() && Generation::of(*position) < self.generation =>
-                    {
-                        Some(self.start)
-                    }
-                    _ => None,
-                };
+                let owing_from = entity.owing_from(self.progress.taken());
                 let wanted = Wanted { ids: missing, base, owing_from, bucket_events: self.limits.bucket_events };
                 self.outputs.push(Output::Load { entity: id, wanted });
                 break;
@@ -54,17 +46,18 @@ impl Shard {
                     let decided = question.decide(entity, self.incarnation);
                     entity.building.releases.push(Release::Question { link, question, decided });
                 }
-                Pending::Record { record, rules, position, time, since } => {
-                    entity.building.taken += 1;
-                    if let Err(record) = self.command(id, record, rules, position, time) {
+                Pending::Record { record, rules, position, time, since, bytes } => {
+                    let handed_back = self.command(id, record, rules, position, time);
+                    let Some(entity) = self.entities.get_mut(&id) else { return };
+                    if let Err(record) = handed_back {
                         // The batch is full: the command opens the next one.
-                        if let Some(entity) = self.entities.get_mut(&id) {
-                            entity.building.taken -= 1;
-                            let record = *record;
-                            entity.queue.push_front(Pending::Record { record, rules, position, time, since });
-                        }
+                        let record = *record;
+                        entity.queue.push_front(Pending::Record { record, rules, position, time, since, bytes });
                         break;
                     }
+                    entity.building.taken += 1;
+                    entity.building.taken_bytes += bytes;
+                    entity.building.positions.push(position);
                 }
             }
             self.write(id);
@@ -102,6 +95,9 @@ impl Shard {
             Ok(Err(Decision::EffectTaken)) => {}
             Err(_) => {
                 entity.poisoned = true;
+                // Whoever begins behind this command would take the next ones of the chat, and this owner
+                // does not.
+                self.progress.hold(position);
                 self.figures.panics += 1;
                 self.refuse(id, &record, Rejection::new(ErrorCode::OutcomeUnknown));
             }
@@ -151,7 +147,8 @@ impl Shard {
                 time: event.time,
                 event: bytes.clone(),
             });
-            let stored = Stored { seq: event.seq, time: event.time, ends: fold::ends(event), bytes, effects };
+            let ends = fold::ends(event);
+            let stored = Stored { seq: event.seq, position, time: event.time, ends, bytes, effects };
             entity.building.releases.push(Release::Event(Box::new(stored)));
         }
         match (&record, first) {
@@ -199,6 +196,7 @@ impl Shard {
     /// Everything of the batch is durable: let it go, in order.
     fn release(&mut self, id: EntityId, batch: Batch) {
         self.queued -= batch.taken;
+        self.queued_bytes -= batch.taken_bytes;
         // Before anything leaves: a listing that this batch answers lies over what is stored.
         let now = self.now;
         if let Some(entity) = self.entities.get_mut(&id)
@@ -218,7 +216,7 @@ impl Shard {
                     events.push(LinkEvent { seq: stored.seq, ends: stored.ends, event: stored.bytes.clone() });
                     self.figures.events += 1;
                     for effect in &stored.effects {
-                        self.effects_pending += 1;
+                        self.progress.owe(stored.position);
                         self.outputs.push(Output::AppendEffect(effect.clone()));
                     }
                     entity.remember(*stored);
@@ -234,10 +232,13 @@ impl Shard {
         }
         self.send_events(id, events);
         self.outputs.append(&mut answers);
+        for position in batch.positions {
+            self.progress.release(position);
+        }
     }
 
     fn send_events(&mut self, id: EntityId, events: Vec<LinkEvent>) {
-        let (Some(last), Some(interest)) = (events.last(), self.interest.get_mut(&id)) else { return };
+        let (Some(last), Some(interest)) = (events.last(), self.interests.get_mut(id)) else { return };
         interest.told = last.seq;
         for link in &interest.links {
             let down = Down::Events(Events { generation: self.generation, entity: id, events: events.clone() });
@@ -276,7 +277,7 @@ impl Shard {
     /// What another owner stored while the entity was not in memory here has no bodies to send:
     /// listeners are admitted anew.
     fn tell_head(&mut self, entity: EntityId, head: panda_protocol::Seq) {
-        let Some(interest) = self.interest.get_mut(&entity).filter(|interest| interest.told < head) else { return };
+        let Some(interest) = self.interests.get_mut(entity).filter(|interest| interest.told < head) else { return };
         interest.told = head;
         for link in &interest.links {
             let down = Down::Head { generation: self.generation, entity, head, readmit: true };
@@ -295,20 +296,21 @@ impl Shard {
             fold::advance(entity, id, &event, row.position);
             let effects = fold::effects(id, &event, &row.event);
             entity.building.bytes += row.event.len();
-            let stored =
-                Stored { seq: row.seq, time: row.time, ends: fold::ends(&event), bytes: row.event.clone(), effects };
+            let (ends, bytes) = (fold::ends(&event), row.event.clone());
+            let stored = Stored { seq: row.seq, position: row.position, time: row.time, ends, bytes, effects };
             entity.building.rows.push(row);
             entity.building.releases.push(Release::Event(Box::new(stored)));
         }
         self.write(id);
     }
 
-    /// What stored events owe to other entities is appended again; a target takes it once.
-    fn append_owing(&mut self, id: EntityId, owing: &[(panda_protocol::Seq, bytes::Bytes)]) {
-        for (_, bytes) in owing {
+    /// What stored events of commands that are skipped owe to other entities is appended again; a target
+    /// takes it once.
+    fn append_owing(&mut self, id: EntityId, owing: &[(Position, bytes::Bytes)]) {
+        for (position, bytes) in owing {
             let Ok(event) = Event::from_bytes(bytes) else { continue };
             for effect in fold::effects(id, &event, bytes) {
-                self.effects_pending += 1;
+                self.progress.owe(*position);
                 self.outputs.push(Output::AppendEffect(effect));
             }
         }

@@ -191,7 +191,7 @@ impl Shard {
 
     /// Gives questions whose moment of the log was reached their place in the queues.
     pub(super) fn admit_waiting_reads(&mut self) {
-        while self.waiting.until.front().is_some_and(|(position, _)| *position <= self.consumed) {
+        while self.waiting.until.front().is_some_and(|(position, _)| *position <= self.progress.taken()) {
             let Some((_, questions)) = self.waiting.until.pop_front() else { return };
             self.waiting.count -= questions.len();
             for (link, question) in questions {
@@ -217,13 +217,13 @@ impl Shard {
         let token = question.token();
         match (question, decided) {
             (Question::Admit(_), Decided::Admission(outcome)) => {
-                if let Ok(admission) = &outcome {
-                    let interest = self.interest.entry(id).or_default();
+                let outcome = outcome.and_then(|admission| {
+                    let interest = self.interests.listen(link, id, self.limits.interests_max);
+                    let interest = interest
+                        .ok_or(Rejection { retry_after_ms: 1_000, ..Rejection::new(ErrorCode::Unavailable) })?;
                     interest.told = interest.told.max(admission.head);
-                    if !interest.links.contains(&link) {
-                        interest.links.push(link);
-                    }
-                }
+                    Ok(admission)
+                });
                 let admitted = Admitted { token, generation: self.generation, entity: id, outcome };
                 self.outputs.push(Output::Send(link, Down::Admitted(admitted)));
             }

@@ -5,40 +5,72 @@
 //! events go down the link by themselves, and an entity that is loaded for the first time tells its
 //! head to whoever was interested before.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use panda_protocol::link::{Down, LinkId, Resume};
 use panda_protocol::{EntityId, Seq};
 
 use super::{Output, Shard};
 
+/// Reads of the log's tail under way; beyond, a link is told to admit all its listeners anew.
+const TAILS_MAX: usize = 64;
+
+/// The reads of the log's tail under way, and for which link each is.
+#[derive(Debug, Default)]
+pub(super) struct Tails {
+    links: HashMap<u64, LinkId>,
+    next: u64,
+}
+
 impl Shard {
     /// A part of a link's interests.
     pub(super) fn resume(&mut self, link: LinkId, resume: Resume) {
+        self.interests.begin_resume(link);
         for entity in resume.entities {
-            let links = &mut self.interest.entry(entity).or_default().links;
-            if !links.contains(&link) {
-                links.push(link);
+            if self.interests.listen(link, entity, self.limits.interests_max).is_none() {
+                // The edge delivers nothing of it before it is admitted, and is told then to wait.
+                self.tell_readmit(link, entity);
             }
         }
-        if resume.last {
-            self.outputs.push(match resume.watermark {
-                Some(from) => Output::ReadTail { link, from, to: self.consumed },
-                None => Output::Readmit(link),
-            });
+        if !resume.last {
+            return;
+        }
+        let tail = self.tails.next;
+        match resume.watermark {
+            Some(from) if self.tails.links.len() < TAILS_MAX && self.interests.begin_tail(link, tail) => {
+                self.tails.next += 1;
+                self.tails.links.insert(tail, link);
+                self.outputs.push(Output::ReadTail { tail, from, to: self.progress.taken() });
+            }
+            _ => self.readmit(link),
         }
     }
 
     /// These entities have commands that the link may not have seen the events of; none if the log does
     /// not tell.
-    pub(super) fn tail_read(&mut self, link: LinkId, touched: Option<HashSet<EntityId>>) {
-        let Some(touched) = touched else { return self.outputs.push(Output::Readmit(link)) };
+    pub(super) fn tail_read(&mut self, tail: u64, touched: Option<HashSet<EntityId>>) {
+        let Some(link) = self.tails.links.remove(&tail) else { return };
+        if !self.interests.end_tail(link, tail) {
+            return;
+        }
+        let Some(touched) = touched else { return self.readmit(link) };
         for entity in touched {
-            if self.interest.get(&entity).is_some_and(|interest| interest.links.contains(&link)) {
-                // The head is not looked up: the edge admits its listeners anew, and learns it so.
-                let down = Down::Head { generation: self.generation, entity, head: Seq(0), readmit: true };
-                self.outputs.push(Output::Send(link, down));
+            if self.interests.listens(link, entity) {
+                self.tell_readmit(link, entity);
             }
         }
+        self.interests.end_resume(link);
+    }
+
+    /// Nobody knows what the link missed.
+    fn readmit(&mut self, link: LinkId) {
+        self.outputs.push(Output::Readmit(link));
+        self.interests.end_resume(link);
+    }
+
+    fn tell_readmit(&mut self, link: LinkId, entity: EntityId) {
+        // The head is not looked up: the edge admits its listeners anew, and learns it so.
+        let down = Down::Head { generation: self.generation, entity, head: Seq(0), readmit: true };
+        self.outputs.push(Output::Send(link, down));
     }
 }

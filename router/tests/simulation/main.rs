@@ -3,6 +3,7 @@
 //!
 //! `PANDA_SIM_SEED=n` replays one seed, `PANDA_SIM_SEEDS=n` runs so many.
 
+mod checkpoints;
 mod edge;
 mod owner;
 mod reads;

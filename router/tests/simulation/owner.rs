@@ -13,6 +13,7 @@ use panda_router::shard::load::{flushed_key, load};
 use panda_router::shard::{GivenUp, Input, Output, Shard, ShardLimits};
 use panda_storage::{EventBatch, EventStore, StateRow};
 
+use super::checkpoints;
 use super::support::store::MemoryStore;
 
 type Task = Pin<Box<dyn Future<Output = Input>>>;
@@ -39,7 +40,14 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    pub(crate) fn new(router: u64, takeover: Position, next: usize, rulebook: Rulebook, store: &MemoryStore) -> Self {
+    /// An owner that begins at the shard's checkpoint. The log of its epoch begins at `epoch_at`.
+    pub(crate) fn new(
+        router: u64,
+        takeover: Position,
+        epoch_at: usize,
+        rulebook: Rulebook,
+        store: &MemoryStore,
+    ) -> Self {
         let limits = ShardLimits {
             queue_max: 40,
             reads_max: 16,
@@ -47,8 +55,10 @@ impl Owner {
             rows_max: 3,
             effects_max: 30,
             bucket_events: BUCKET_EVENTS,
+            ..ShardLimits::default()
         };
-        let start = Position { offset: 0, ..takeover };
+        let start = checkpoints::start(store, takeover);
+        let next = epoch_at + usize::try_from(start.position.offset).expect("a short log");
         let core = Shard::new(router, Generation::of(takeover), store.incarnation(), start, limits, rulebook);
         Self {
             core,
@@ -73,7 +83,11 @@ impl Owner {
                 Output::AskEnd => self.ends.push_back(end),
                 Output::GiveUp(why) => self.given_up = Some(why),
                 // No edge of this world states interest again.
-                Output::Backlog(_) | Output::ReadTail { .. } | Output::Readmit(_) => {}
+                Output::Backlog(_) | Output::ReadTail { .. } | Output::Readmit(_) | Output::Watermark(..) => {}
+                Output::Checkpoint(checkpoint) => self.tasks.push(Box::pin(async move {
+                    while store.write_checkpoint(checkpoints::SHARD, checkpoint).await.is_err() {}
+                    Input::Checkpointed
+                })),
                 Output::Load { entity, wanted } => self.tasks.push(Box::pin(async move {
                     loop {
                         match load(&store, entity, wanted.clone()).await {

@@ -8,12 +8,13 @@ use panda_protocol::frame::{CommandBody, Direction};
 use panda_protocol::link::{Admit, CommandOrigin, CommandRecord, Down, LinkId, Outcome, Read, ReadQuery, Record, Up};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Position, Seq, Time, UserId};
 use panda_router::fold::RULES_FIRST;
-use panda_router::rows::{Row, RowValue};
+use panda_router::rows::RowValue;
 use panda_router::shard::{GivenUp, Input, load::flushed_key};
 use panda_storage::LogRecord;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::checkpoints;
 use super::edge::Edge;
 use super::owner::{BUCKET_EVENTS, Owner};
 use super::reads::Questions;
@@ -52,6 +53,8 @@ pub(crate) struct Covered {
     reads: usize,
     /// Reads and admissions that were refused.
     refusals: usize,
+    /// Takeovers that began at a checkpoint, behind the epoch's first record.
+    checkpoints: usize,
 }
 
 impl Covered {
@@ -71,6 +74,7 @@ impl Covered {
         self.again += other.again;
         self.reads += other.reads;
         self.refusals += other.refusals;
+        self.checkpoints += other.checkpoints;
     }
 
     /// A fault that no seed meets is not tested.
@@ -88,6 +92,7 @@ impl Covered {
             (self.again, "owners that took their shard again"),
             (self.reads, "reads"),
             (self.refusals, "refusals of reads"),
+            (self.checkpoints, "starts from a checkpoint"),
         ] {
             assert!(count >= 100, "{what} were met {count} times only");
         }
@@ -405,7 +410,9 @@ impl World {
     fn own(&mut self, router: u64, newest: u16) {
         self.covered.takeovers += 1;
         let position = self.append(&Record::Takeover { router, rules_max: newest });
-        self.owners.push(Owner::new(router, position, self.epoch_at, rules::release(newest), &self.store));
+        let owner = Owner::new(router, position, self.epoch_at, rules::release(newest), &self.store);
+        self.covered.checkpoints += usize::from(owner.next > self.epoch_at);
+        self.owners.push(owner);
     }
 
     /// A router to which the group still assigns the shard begins another term.
@@ -541,17 +548,17 @@ impl World {
         let events: Vec<_> = stored.events.iter().map(|(at, row)| (*at, row.position, row.event.clone())).collect();
         let expected: Vec<_> = reference.events.iter().map(|(at, (p, event))| (*at, *p, event.clone())).collect();
         assert_eq!(events, expected, "the stored events are a single owner's");
-        let mut rows = 0;
         for (entity, expected) in &reference.rows {
+            let found = checkpoints::load_rows(&self.store, *entity, expected.keys());
             for (id, row) in expected {
-                let found = stored.state.get(&(*entity, id.key())).and_then(|row| row.value.clone());
-                let found = found.map(|bytes| Row::from_bytes(bytes).expect("a row"));
-                assert_eq!(found.as_ref(), Some(row), "{id:?} of {entity} is a single owner's");
-                rows += 1;
+                assert_eq!(found.get(id), Some(row), "{id:?} of {entity} is a single owner's");
             }
         }
-        let found = stored.state.keys().filter(|(_, key)| *key != flushed_key()).count();
-        assert_eq!(found, rows, "no other rows are stored");
+        let stored = stored.state.keys().filter(|(_, key)| *key != flushed_key());
+        for (entity, key) in stored {
+            let expected = reference.rows[entity].keys().any(|id| id.key() == *key);
+            assert!(expected, "{key:?} of {entity} is no row of a single owner");
+        }
     }
 
     fn check_edges(&mut self, reference: &Reference) {

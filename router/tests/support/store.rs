@@ -20,12 +20,14 @@ use rand::{Rng, SeedableRng};
 enum Change {
     Events(EventBatch),
     State(EntityId, Vec<StateRow>),
+    Checkpoint(ShardId, Checkpoint),
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct Replica {
     pub(crate) events: BTreeMap<(EntityId, Seq), EventRow>,
     pub(crate) state: BTreeMap<(EntityId, RowKey), StateRow>,
+    pub(crate) checkpoints: BTreeMap<ShardId, Checkpoint>,
 }
 
 impl Replica {
@@ -51,6 +53,12 @@ impl Replica {
                     }
                 }
             }
+            Change::Checkpoint(shard, checkpoint) => {
+                let place = self.checkpoints.entry(*shard).or_insert(*checkpoint);
+                if checkpoint.position > place.position {
+                    *place = *checkpoint;
+                }
+            }
         }
     }
 
@@ -61,6 +69,9 @@ impl Replica {
         }
         for ((entity, _), row) in &other.state {
             self.take(&Change::State(*entity, vec![row.clone()]));
+        }
+        for (shard, checkpoint) in &other.checkpoints {
+            self.take(&Change::Checkpoint(*shard, *checkpoint));
         }
     }
 }
@@ -169,6 +180,12 @@ impl MemoryStore {
         let left_out = inner.random.random_range(0..3);
         let (one, other) = ((left_out + 1) % 3, (left_out + 2) % 3);
         (read(&inner.replicas[one]), read(&inner.replicas[other]))
+    }
+
+    /// The highest that two replicas hold.
+    pub(crate) fn read_checkpoint(&self, shard: ShardId) -> Option<Checkpoint> {
+        let (one, other) = self.quorum(|replica| replica.checkpoints.get(&shard).copied());
+        one.into_iter().chain(other).max_by_key(|checkpoint| checkpoint.position)
     }
 
     async fn write(&self, change: Change) -> Result<(), StoreError> {
@@ -298,11 +315,12 @@ impl EventStore for MemoryStore {
         Ok(Vec::new())
     }
 
-    async fn checkpoint(&self, _shard: ShardId) -> Result<Option<Checkpoint>, StoreError> {
-        Ok(None)
+    async fn checkpoint(&self, shard: ShardId) -> Result<Option<Checkpoint>, StoreError> {
+        Yield(false).await;
+        Ok(self.read_checkpoint(shard))
     }
 
-    async fn write_checkpoint(&self, _shard: ShardId, _checkpoint: Checkpoint) -> Result<(), StoreError> {
-        Ok(())
+    async fn write_checkpoint(&self, shard: ShardId, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        self.write(Change::Checkpoint(shard, checkpoint)).await
     }
 }

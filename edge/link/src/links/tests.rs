@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use panda_protocol::link::{Admitted, Answer, ReadReply};
-use panda_protocol::{Incarnation, Position, Time};
+use panda_protocol::{Incarnation, Time};
 use panda_storage::StoreError;
 use panda_storage::embedded::EmbeddedLog;
 use parking_lot::Mutex;
@@ -288,6 +288,23 @@ fn frames_of_an_owner_that_lost_the_shard_are_dropped() {
     let [Up::Admit(Admit { token, .. })] = links.ups()[..] else { panic!("an admission was asked for") };
     assert!(links.arrive(admitted(token, entity(1), 4)).is_none(), "and the question still waits");
     assert!(matches!(links.arrive(admitted(token, entity(1), 5)), Some(Arrived::Admission { waiting: 1, .. })));
+}
+
+#[test]
+fn the_highest_watermark_of_a_shard_is_kept_for_its_next_owner() {
+    let mut links = links(TestLog::default());
+    let (shard, other) = (ShardId(1), ShardId(2));
+    let at = |epoch, offset| Position { epoch, offset };
+    let mut tell = |shard, generation, position| {
+        let down = Down::Watermark { shard, generation: Generation(generation), position };
+        assert!(links.arrive(down).is_none());
+        (links.watermark(ShardId(1)), links.watermark(ShardId(2)))
+    };
+    assert_eq!(tell(shard, 5, at(1, 70)), (Some(at(1, 70)), None));
+    assert_eq!(tell(shard, 4, at(1, 90)).0, Some(at(1, 70)), "of an owner that lost the shard");
+    assert_eq!(tell(shard, 5, at(1, 60)).0, Some(at(1, 70)));
+    assert_eq!(tell(shard, 6, at(2, 3)).0, Some(at(2, 3)));
+    assert_eq!(tell(other, 1, at(1, 8)), (Some(at(2, 3)), Some(at(1, 8))));
 }
 
 #[test]

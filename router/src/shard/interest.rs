@@ -1,0 +1,152 @@
+//! Who is told of an entity's events, and how far each link was told everything.
+
+use std::collections::HashMap;
+
+use hashbrown::hash_map::Entry;
+use panda_protocol::link::LinkId;
+use panda_protocol::{EntityId, Position, Seq, Time};
+use smallvec::SmallVec;
+
+use super::{Output, Shard};
+
+/// A link is told a watermark at most so often, in microseconds: what an edge is admitted anew to
+/// after a break are the chats of about so long before it.
+const WATERMARK_AFTER_US: u64 = 200_000;
+
+/// Links that listen to an entity; it outlives the entity's stay in memory.
+#[derive(Default)]
+pub(super) struct Interest {
+    pub(super) links: SmallVec<[LinkId; 2]>,
+    /// The last event that they were told of.
+    pub(super) told: Seq,
+}
+
+/// What an owner knows of a link's interests.
+#[derive(Default)]
+struct Listener {
+    /// Entities that it listens to.
+    entities: usize,
+    resumed: Resumed,
+    /// Its read of the log's tail that is under way.
+    tail: Option<u64>,
+}
+
+/// Before a link has stated all that it listened to, and was told what it missed of it, it may have
+/// missed anything: a watermark would hide that.
+#[derive(Clone, Copy, Default)]
+enum Resumed {
+    #[default]
+    No,
+    /// Since then it was told a watermark up to here.
+    Told(Position),
+}
+
+/// All interests of a shard.
+#[derive(Default)]
+pub(super) struct Interests {
+    entities: hashbrown::HashMap<EntityId, Interest>,
+    links: HashMap<LinkId, Listener>,
+    /// Pairs of a link and an entity.
+    pairs: usize,
+    /// When watermarks were told last.
+    watermarks_at: Time,
+}
+
+impl Interests {
+    pub(super) fn get_mut(&mut self, entity: EntityId) -> Option<&mut Interest> {
+        self.entities.get_mut(&entity)
+    }
+
+    pub(super) fn listens(&self, link: LinkId, entity: EntityId) -> bool {
+        self.entities.get(&entity).is_some_and(|interest| interest.links.contains(&link))
+    }
+
+    /// Notes a link's interest; none if it is new and would be one more than `max` pairs.
+    pub(super) fn listen(&mut self, link: LinkId, entity: EntityId, max: usize) -> Option<&mut Interest> {
+        if !self.listens(link, entity) {
+            if self.pairs >= max {
+                return None;
+            }
+            self.pairs += 1;
+            self.links.entry(link).or_default().entities += 1;
+            self.entities.entry(entity).or_default().links.push(link);
+        }
+        self.entities.get_mut(&entity)
+    }
+
+    pub(super) fn forget(&mut self, link: LinkId, entity: EntityId) {
+        let Entry::Occupied(mut entry) = self.entities.entry(entity) else { return };
+        let before = entry.get().links.len();
+        entry.get_mut().links.retain(|interested| *interested != link);
+        let gone = before - entry.get().links.len();
+        if entry.get().links.is_empty() {
+            entry.remove();
+        }
+        self.pairs -= gone;
+        if let Some(listener) = self.links.get_mut(&link) {
+            listener.entities -= gone;
+        }
+    }
+
+    pub(super) fn drop_link(&mut self, link: LinkId) {
+        let Some(listener) = self.links.remove(&link) else { return };
+        self.pairs -= listener.entities;
+        if listener.entities > 0 {
+            self.entities.retain(|_, interest| {
+                interest.links.retain(|interested| *interested != link);
+                !interest.links.is_empty()
+            });
+        }
+    }
+
+    /// The link states its interests again: from here on it may have missed something.
+    pub(super) fn begin_resume(&mut self, link: LinkId) {
+        self.links.entry(link).or_default().resumed = Resumed::No;
+    }
+
+    /// The link was told what it missed.
+    pub(super) fn end_resume(&mut self, link: LinkId) {
+        self.links.entry(link).or_default().resumed = Resumed::Told(Position::default());
+    }
+
+    /// Notes the link's read of the log's tail. Returns whether it has none under way.
+    pub(super) fn begin_tail(&mut self, link: LinkId, tail: u64) -> bool {
+        let listener = self.links.entry(link).or_default();
+        let free = listener.tail.is_none();
+        if free {
+            listener.tail = Some(tail);
+        }
+        free
+    }
+
+    /// A read of the tail has come. Returns whether the link still waits for it.
+    pub(super) fn end_tail(&mut self, link: LinkId, tail: u64) -> bool {
+        // The link may have been attached anew meanwhile, or was told of everything another way.
+        let Some(listener) = self.links.get_mut(&link).filter(|listener| listener.tail == Some(tail)) else {
+            return false;
+        };
+        listener.tail = None;
+        matches!(listener.resumed, Resumed::No)
+    }
+}
+
+impl Shard {
+    /// Tells each link how far everything was sent that concerns it.
+    pub(super) fn tell_watermarks(&mut self) {
+        let interests = &mut self.interests;
+        if self.now.0.saturating_sub(interests.watermarks_at.0) < WATERMARK_AFTER_US {
+            return;
+        }
+        interests.watermarks_at = self.now;
+        let released = self.progress.released();
+        for (link, listener) in &mut interests.links {
+            match &mut listener.resumed {
+                Resumed::Told(told) if *told < released && listener.entities > 0 => {
+                    *told = released;
+                    self.outputs.push(Output::Watermark(*link, released));
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a shard may hold.
+
+use panda_storage::event_store::BUCKET_EVENTS;
+
+/// Limits of one shard.
+#[derive(Clone, Copy, Debug)]
+pub struct ShardLimits {
+    /// Records and reads that may wait in memory; above it no further record is read from the log.
+    pub queue_max: usize,
+    /// Bytes of the records that wait; above it no further record is read. What is taken from the log at
+    /// once may go beyond it by as much.
+    pub queue_bytes_max: usize,
+    /// Reads and admissions that may wait; above it they are refused.
+    pub reads_max: usize,
+    /// Pairs of a link and an entity that it listens to; above it admissions are refused.
+    pub interests_max: usize,
+    /// Entities kept in memory when nothing goes on in them.
+    pub entities_max: usize,
+    /// Rows of one entity kept in memory when they are stored.
+    pub rows_max: usize,
+    /// Effects that the log has not confirmed; above it no further record is read.
+    pub effects_max: usize,
+    /// Events of one partition of the event store, which no write may leave.
+    pub bucket_events: u64,
+}
+
+impl Default for ShardLimits {
+    fn default() -> Self {
+        Self {
+            queue_max: 16_384,
+            queue_bytes_max: 32 << 20,
+            reads_max: 16_384,
+            interests_max: 1 << 20,
+            entities_max: 4_096,
+            rows_max: 4_096,
+            effects_max: 16_384,
+            bucket_events: BUCKET_EVENTS,
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What a shard asks for.
+
+use bytes::Bytes;
+use panda_protocol::link::{Down, Effect, LinkId};
+use panda_protocol::{EntityId, Position, Seq, Time};
+use panda_storage::{Checkpoint, EventBatch, ReadOrder, StateRow};
+
+use super::GivenUp;
+use super::load::Wanted;
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Load these rows; the first time also whatever lies behind the flushed cell.
+    Load {
+        /// Of this entity.
+        entity: EntityId,
+        /// What to bring.
+        wanted: Wanted,
+    },
+    /// Write these batches in order and say [`super::Input::Written`] once all are durable.
+    Write(Vec<EventBatch>),
+    /// Store rows, then the flushed cell.
+    Flush {
+        /// Of this entity.
+        entity: EntityId,
+        /// These rows.
+        rows: Vec<StateRow>,
+        /// Through this event.
+        through: Seq,
+        /// That event's time.
+        time: Time,
+    },
+    /// Read events.
+    ReadEvents {
+        /// Repeated in the answer.
+        read: u64,
+        /// Of this entity.
+        entity: EntityId,
+        /// From here.
+        from: Seq,
+        /// Which way.
+        order: ReadOrder,
+        /// At most so many.
+        limit: usize,
+    },
+    /// Read live rows of a kind.
+    ScanRows {
+        /// Repeated in the answer.
+        read: u64,
+        /// Of this entity.
+        entity: EntityId,
+        /// The kind.
+        kind: u8,
+        /// Behind this key.
+        after: Option<Bytes>,
+    },
+    /// Send a frame down a link.
+    Send(LinkId, Down),
+    /// Append to the log; one at a time, in order.
+    AppendEffect(Effect),
+    /// Ask where the log ends now.
+    AskEnd,
+    /// Read which entities the records from one position to before another are of.
+    ReadTail {
+        /// Repeated in the answer.
+        tail: u64,
+        /// The first.
+        from: Position,
+        /// Behind the last.
+        to: Position,
+    },
+    /// Tell a link that nobody knows what it missed.
+    Readmit(LinkId),
+    /// Tell a link that everything was sent, for its interests, that commands before the position made.
+    Watermark(LinkId, Position),
+    /// Write how far the shard is stored, let the log delete what it need not keep for it, and say
+    /// [`super::Input::Checkpointed`].
+    Checkpoint(Checkpoint),
+    /// Tell the edges how long the oldest command waits, in milliseconds; 0: no longer.
+    Backlog(u64),
+    /// Give the shard up: another owner took over, or a record is of a version that is not known.
+    GiveUp(GivenUp),
+}
