@@ -6,6 +6,7 @@ use std::io::Write as _;
 pub(crate) mod cache;
 pub(crate) mod command_log;
 pub(crate) mod events;
+pub(crate) mod own_cluster;
 pub(crate) mod ownership;
 pub(crate) mod proxy;
 pub(crate) mod users;

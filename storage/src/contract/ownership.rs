@@ -10,11 +10,11 @@ use crate::error::StoreError;
 use crate::ownership::{Ownership, OwnershipBoard, OwnershipWatch};
 
 /// Runs every test on a new board.
-pub(crate) async fn all<B: OwnershipBoard>(make: impl Fn() -> B) {
-    one_who_comes_later_sees_every_owner(make()).await;
-    a_change_is_seen_and_an_older_term_is_not(make()).await;
-    a_dropped_wait_loses_nothing(make()).await;
-    an_address_that_is_too_long_is_refused(make()).await;
+pub(crate) async fn all<B: OwnershipBoard>(make: impl AsyncFn() -> B) {
+    one_who_comes_later_sees_every_owner(make().await).await;
+    a_change_is_seen_and_an_older_term_is_not(make().await).await;
+    a_dropped_wait_loses_nothing(make().await).await;
+    an_address_that_is_too_long_is_refused(make().await).await;
 }
 
 fn term(shard: u16, epoch: u32, generation: u64) -> Ownership {

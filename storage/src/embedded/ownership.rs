@@ -73,6 +73,6 @@ mod tests {
 
     #[tokio::test]
     async fn the_board_keeps_the_contract() {
-        crate::contract::ownership::all(MemoryBoard::default).await;
+        crate::contract::ownership::all(async || MemoryBoard::default()).await;
     }
 }

@@ -59,18 +59,15 @@ impl Future for KafkaAppending {
 }
 
 /// A record on its way; the client hands it back with its report.
-struct Sent {
+pub(super) struct Sent {
     shard: u16,
     confirmed: oneshot::Sender<Option<u64>>,
 }
 
-/// What reports change.
-struct Reports {
-    gates: Vec<Mutex<Gate>>,
-    broken: AtomicBool,
-}
+/// What reports change, by shard.
+type Gates = Vec<Mutex<Gate>>;
 
-struct Reporting(Arc<Reports>);
+pub(super) struct Reporting(Arc<Gates>);
 
 impl ClientContext for Reporting {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
@@ -78,10 +75,8 @@ impl ClientContext for Reporting {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::Fatal) => self.0.broken.store(true, Ordering::Release),
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.0.gates.iter().for_each(|gate| gate.lock().close()),
-            _ => {}
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.0.iter().for_each(|gate| gate.lock().close());
         }
         log_error(&error, reason);
     }
@@ -94,7 +89,7 @@ impl ProducerContext for Reporting {
         // A confirmation of a repeated record may come without its offset: then it is in the log, and
         // nobody knows where.
         let offset = result.as_ref().ok().and_then(|message| u64::try_from(message.offset()).ok());
-        if let Some(gate) = self.0.gates.get(usize::from(sent.shard)) {
+        if let Some(gate) = self.0.get(usize::from(sent.shard)) {
             match result {
                 Ok(_) => gate.lock().confirmed(Instant::now()),
                 Err(_) => gate.lock().failed(),
@@ -109,7 +104,7 @@ impl ProducerContext for Reporting {
     }
 }
 
-type Producer = BaseProducer<Reporting>;
+pub(super) type Producer = BaseProducer<Reporting>;
 
 /// Appends; dropping it waits, on a thread of its own, for what is on its way.
 pub(super) struct Appends {
@@ -118,7 +113,7 @@ pub(super) struct Appends {
 
 struct Inner {
     config: KafkaLogConfig,
-    reports: Arc<Reports>,
+    gates: Arc<Gates>,
     /// Absent while one that broke is replaced.
     producer: RwLock<Option<Producer>>,
     stop: AtomicBool,
@@ -131,11 +126,10 @@ impl Appends {
         ending: Ending,
     ) -> Result<Self, StoreError> {
         let now = Instant::now();
-        let gates = (0..config.shards).map(|_| Mutex::new(Gate::new(now))).collect();
-        let reports = Arc::new(Reports { gates, broken: AtomicBool::new(false) });
-        let producer = producer(config, &reports)?;
+        let gates: Arc<Gates> = Arc::new((0..config.shards).map(|_| Mutex::new(Gate::new(now))).collect());
+        let producer = producer(config, &gates)?;
         let (config, producer) = (config.clone(), RwLock::new(Some(producer)));
-        let inner = Arc::new(Inner { config, reports, producer, stop: AtomicBool::new(false) });
+        let inner = Arc::new(Inner { config, gates, producer, stop: AtomicBool::new(false) });
         let thread = Arc::clone(&inner);
         std::thread::Builder::new()
             .name("kafka-append".into())
@@ -148,8 +142,8 @@ impl Appends {
     }
 
     pub(super) fn append(&self, epoch: u32, shard: ShardId, record: &Bytes) -> Result<KafkaAppending, AppendError> {
-        let Inner { config, reports, producer, .. } = self.inner.as_ref();
-        let gate = reports.gates.get(usize::from(shard.0)).ok_or(AppendError::Unavailable)?;
+        let Inner { config, gates, producer, .. } = self.inner.as_ref();
+        let gate = gates.get(usize::from(shard.0)).ok_or(AppendError::Unavailable)?;
         let producer = producer.read();
         let producer = producer.as_ref().ok_or(AppendError::Unavailable)?;
         gate.lock().admit(Instant::now(), config.patience, config.shard_records_max)?;
@@ -175,6 +169,16 @@ impl Appends {
     }
 }
 
+#[cfg(test)]
+impl Appends {
+    /// Lets a test do something to the producer that is there.
+    pub(super) fn with_producer(&self, act: impl FnOnce(&Producer)) {
+        if let Some(producer) = self.inner.producer.read().as_ref() {
+            act(producer);
+        }
+    }
+}
+
 impl Drop for Appends {
     fn drop(&mut self) {
         self.inner.stop.store(true, Ordering::Release);
@@ -184,16 +188,22 @@ impl Drop for Appends {
 impl Inner {
     /// Takes reports, replaces a producer that broke, and asks for shards that nobody can say are back.
     fn run(&self, questions: &Questions) {
-        let mut asked: Vec<Option<oneshot::Receiver<Answer>>> = self.reports.gates.iter().map(|_| None).collect();
+        let mut asked: Vec<Option<oneshot::Receiver<Answer>>> = self.gates.iter().map(|_| None).collect();
         while !self.stop.load(Ordering::Acquire) {
-            match self.producer.read().as_ref() {
-                Some(producer) => producer.poll(LOOK),
-                None => std::thread::park_timeout(LOOK),
-            }
-            if self.reports.broken.load(Ordering::Acquire) || self.producer.read().is_none() {
+            let works = match self.producer.read().as_ref() {
+                Some(producer) => {
+                    producer.poll(LOOK);
+                    producer.client().fatal_error().is_none()
+                }
+                None => {
+                    std::thread::park_timeout(LOOK);
+                    false
+                }
+            };
+            if !works {
                 self.replace();
             }
-            for (number, (gate, asked)) in self.reports.gates.iter().zip(&mut asked).enumerate() {
+            for (number, (gate, asked)) in self.gates.iter().zip(&mut asked).enumerate() {
                 ask_for(questions, number, gate, asked);
             }
         }
@@ -211,8 +221,7 @@ impl Inner {
             let why = broken.client().fatal_error();
             tracing::warn!(?why, "the command log's producer broke and is replaced");
         }
-        self.reports.broken.store(false, Ordering::Release);
-        match producer(&self.config, &self.reports) {
+        match producer(&self.config, &self.gates) {
             Ok(producer) => *self.producer.write() = Some(producer),
             Err(error) => tracing::warn!(%error, "there is no producer for the command log yet"),
         }
@@ -232,7 +241,7 @@ fn ask_for(questions: &Questions, shard: usize, gate: &Mutex<Gate>, asked: &mut 
     };
 }
 
-fn producer(config: &KafkaLogConfig, reports: &Arc<Reports>) -> Result<Producer, StoreError> {
+fn producer(config: &KafkaLogConfig, gates: &Arc<Gates>) -> Result<Producer, StoreError> {
     settings(config, "append")
         .set("enable.idempotence", "true")
         .set("acks", "all")
@@ -244,6 +253,6 @@ fn producer(config: &KafkaLogConfig, reports: &Arc<Reports>) -> Result<Producer,
         .set("request.timeout.ms", "3000")
         .set("queue.buffering.max.messages", config.queue_records_max.to_string())
         .set("queue.buffering.max.kbytes", (config.queue_bytes_max >> 10).to_string())
-        .create_with_context::<_, Producer>(Reporting(Arc::clone(reports)))
+        .create_with_context::<_, Producer>(Reporting(Arc::clone(gates)))
         .map_err(|error| failure("a client for appends", &error))
 }

@@ -75,11 +75,19 @@ pub(super) fn log_error(error: &KafkaError, reason: &str) {
     tracing::debug!(%error, "kafka client: {reason}");
 }
 
+/// What the brokers said. The library does not tell it of what it asked about topics.
+pub(super) fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
+    }
+}
+
 /// An error of a client, as the caller of the log sees it.
 pub(super) fn failure(doing: &str, error: &KafkaError) -> StoreError {
     use RDKafkaErrorCode as Code;
     let why = format!("{doing}: {error}");
-    match error.rdkafka_error_code() {
+    match code(error) {
         Some(
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed

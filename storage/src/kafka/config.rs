@@ -10,8 +10,9 @@ const NAME_CHARACTERS_MAX: usize = 249;
 const REPLICATION_FACTOR_MAX: u16 = 9;
 /// Brokers must let a member ask for a session timeout as short as this.
 pub(super) const SESSION_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often a member says that it lives.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often a member says that it lives. The answer tells it that another one left, so this is how
+/// long the shards of a router that stops in order wait.
+pub(super) const HEARTBEAT: Duration = Duration::from_millis(250);
 
 /// How to reach the brokers, and what to expect of the topic.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct KafkaLogConfig {
     pub brokers: Vec<String>,
     /// The topic of the commands.
     pub topic: String,
+    /// The topic in which owners of shards announce themselves.
+    pub ownership_topic: String,
     /// The consumer group in which routers share the shards among each other.
     pub group: String,
     /// Shards, one partition each, 1 to 32,767. Makes the topic if there is none, and must be what it has.
@@ -51,6 +54,7 @@ impl KafkaLogConfig {
         Self {
             brokers,
             topic: "panda.commands".into(),
+            ownership_topic: "panda.ownership".into(),
             group: "panda.routers".into(),
             shards,
             replication_factor,
@@ -70,7 +74,7 @@ impl KafkaLogConfig {
         if self.brokers.is_empty() || self.brokers.iter().any(|broker| broker.is_empty() || broker.contains(',')) {
             return refuse("the command log needs its brokers, each as host:port".into());
         }
-        for (what, name) in [("topic", &self.topic), ("group", &self.group)] {
+        for (what, name) in [("topic", &self.topic), ("topic", &self.ownership_topic), ("group", &self.group)] {
             let word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
             if name.is_empty() || name.len() > NAME_CHARACTERS_MAX || !name.bytes().all(word) {
                 return refuse(format!(

@@ -15,6 +15,8 @@ mod config;
 mod ending;
 mod gate;
 mod group;
+mod ownership;
+mod ownership_record;
 mod questions;
 mod readers;
 #[cfg(test)]
@@ -36,6 +38,7 @@ use self::client::failure;
 pub use self::config::KafkaLogConfig;
 use self::ending::Endings;
 pub use self::group::KafkaGroup;
+pub use self::ownership::{KafkaOwnership, KafkaOwnershipWatch};
 use self::questions::{Bound, Questions};
 pub use self::readers::KafkaReader;
 use self::readers::Readers;

@@ -1,7 +1,12 @@
 //! Tests on a real cluster, which `PANDA_TEST_KAFKA` names as host:port of its brokers, with commas
 //! between. Each test has topics and groups of its own, and removes the topics.
 
+mod faults;
+mod figures;
 mod layout;
+mod members;
+mod ownership;
+mod producer;
 
 use std::cell::RefCell;
 
@@ -31,10 +36,11 @@ impl Server {
     /// How to open a log in a topic that nobody has made yet.
     fn config(&self) -> KafkaLogConfig {
         let name = format!("panda-test-{:016x}", rand::random::<u64>());
-        self.topics.borrow_mut().push(name.clone());
+        let ownership_topic = format!("{name}-owners");
+        self.topics.borrow_mut().extend([name.clone(), ownership_topic.clone()]);
         let copies = u16::try_from(self.brokers.len()).unwrap().min(3);
         let config = KafkaLogConfig::new(self.brokers.clone(), 4, copies);
-        KafkaLogConfig { topic: name.clone(), group: name, ..config }
+        KafkaLogConfig { topic: name.clone(), ownership_topic, group: name, ..config }
     }
 
     async fn log(&self) -> KafkaLog {

@@ -1,64 +1,26 @@
 //! A server of a test's own, which `ops/cluster` starts, kills, pauses and removes.
 
-use std::process::Command;
-
-use tokio::sync::{Mutex, MutexGuard};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 
 use super::*;
+use crate::contract::own_cluster::OwnCluster;
 
 /// Ends a test that hangs.
 const GUARD: Duration = Duration::from_secs(300);
 /// The only node.
 const NODE: &str = "cassandra-1";
-/// One server at a time: each is half a gigabyte.
-static ALONE: Mutex<()> = Mutex::const_new(());
 
-struct OwnServer {
-    name: String,
-    address: String,
-    _alone: MutexGuard<'static, ()>,
+/// Starts a server, where servers are wanted.
+async fn start() -> Option<OwnCluster> {
+    test_server("Cassandra", "PANDA_TEST_CASSANDRA")?;
+    Some(OwnCluster::start("cassandra").await)
 }
 
-impl OwnServer {
-    /// Starts one, where servers are wanted.
-    async fn start() -> Option<Self> {
-        test_server("Cassandra", "PANDA_TEST_CASSANDRA")?;
-        let alone = ALONE.lock().await;
-        let name = format!("storage-faults-{:08x}", rand::random::<u32>());
-        // Made before anything runs, so that whatever runs is removed.
-        let mut server = Self { name, address: String::new(), _alone: alone };
-        let printed = server.cluster("services", "cassandra").await;
-        let address = printed.lines().find_map(|line| line.strip_prefix("PANDA_TEST_CASSANDRA="));
-        server.address = address.expect("the server has an address").to_owned();
-        Some(server)
+fn config(server: &OwnCluster) -> ScyllaConfig {
+    ScyllaConfig {
+        request_timeout: Duration::from_secs(2),
+        ..ScyllaConfig::new(vec![server.address.clone()], "panda".into(), Replication::Simple { factor: 1 })
     }
-
-    /// Runs a verb of `ops/cluster` elsewhere, so that the test goes on meanwhile. Returns what it printed.
-    async fn cluster(&self, verb: &'static str, part: &'static str) -> String {
-        let name = self.name.clone();
-        spawn_blocking(move || run(&[verb, "--name", &name, part])).await.unwrap()
-    }
-
-    fn config(&self) -> ScyllaConfig {
-        ScyllaConfig {
-            request_timeout: Duration::from_secs(2),
-            ..ScyllaConfig::new(vec![self.address.clone()], "panda".into(), Replication::Simple { factor: 1 })
-        }
-    }
-}
-
-impl Drop for OwnServer {
-    fn drop(&mut self) {
-        run(&["down", "--wipe", "--name", &self.name]);
-    }
-}
-
-fn run(arguments: &[&str]) -> String {
-    let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../ops/cluster")).args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ops/cluster {arguments:?}: {said}");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 fn entity(writer: u8, number: u64) -> EntityId {
@@ -132,25 +94,25 @@ async fn until_healed<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_outlives_kills_and_no_half_command_looks_whole() {
-    let Some(server) = OwnServer::start().await else { return };
+    let Some(server) = start().await else { return };
     let test = async {
-        let store = ScyllaEvents::open(&server.config()).await.unwrap();
+        let store = ScyllaEvents::open(&config(&server)).await.unwrap();
         let stop = Arc::default();
         let mut writers = JoinSet::new();
         for writer in 0..16 {
             writers.spawn(keep_writing(store.clone(), writer, Arc::clone(&stop)));
         }
         for _ in 0..2 {
-            server.cluster("kill", NODE).await;
+            server.run("kill", NODE).await;
             store.read_events(entity(99, 0), Seq(1), ReadOrder::Forward, 1, 1).await.unwrap_err();
-            server.cluster("restart", NODE).await;
+            server.run("restart", NODE).await;
             // The same store, opened long before.
             until_healed(async || store.write_events(batch(entity(99, 0), command(1, 1))).await).await;
         }
-        server.cluster("kill", NODE).await;
+        server.run("kill", NODE).await;
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         let written: Vec<Written> = writers.join_all().await.into_iter().flatten().collect();
-        server.cluster("restart", NODE).await;
+        server.run("restart", NODE).await;
         let interrupted = written.iter().filter(|written| written.interrupted.is_some()).count();
         assert!(interrupted >= 3, "kills met writes");
         for Written { entity, stored, interrupted } in written {
@@ -170,9 +132,9 @@ async fn what_was_answered_outlives_kills_and_no_half_command_looks_whole() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_hangs_is_unavailable_and_what_it_does_late_changes_nothing_newer() {
-    let Some(server) = OwnServer::start().await else { return };
+    let Some(server) = start().await else { return };
     let test = async {
-        let store = ScyllaEvents::open(&server.config()).await.unwrap();
+        let store = ScyllaEvents::open(&config(&server)).await.unwrap();
         let entity = entity(1, 0);
         let of = |text: &'static str, time: u64| {
             let row =
@@ -184,7 +146,7 @@ async fn a_server_that_hangs_is_unavailable_and_what_it_does_late_changes_nothin
             vec![StateRow { key: RowKey { kind: 1, key: Bytes::new() }, value, time: Time(time) }]
         };
         store.write_events(of("first", 1)).await.unwrap();
-        server.cluster("pause", NODE).await;
+        server.run("pause", NODE).await;
         // Each takes the time that a request has, so this is about ten seconds.
         for time in 2..=4 {
             assert!(store.write_events(of("late", time)).await.unwrap_err().is_retryable());
@@ -192,7 +154,7 @@ async fn a_server_that_hangs_is_unavailable_and_what_it_does_late_changes_nothin
         assert!(store.write_state(entity, state(Some("late"), 4)).await.unwrap_err().is_retryable());
         let read = || store.read_events(entity, Seq(1), ReadOrder::Forward, 1, 1);
         assert!(read().await.unwrap_err().is_retryable());
-        server.cluster("resume", NODE).await;
+        server.run("resume", NODE).await;
         until_healed(async || store.write_events(of("newer", 5)).await).await;
         until_healed(async || store.write_state(entity, state(None, 5)).await).await;
         // Nothing that was sent before is still on its way behind these.

@@ -1,0 +1,237 @@
+//! The board of owners: a compacted topic of one partition, keyed by shard.
+//!
+//! A thread reads it from its first record on and keeps the latest term of each shard; it goes on where
+//! it was after a break, so nothing is missed. Compaction keeps the last record of a shard, which may be
+//! of an owner that hung before it announced itself: whoever announced the latest term and sees an older
+//! one behind it announces its own again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use panda_protocol::ShardId;
+use parking_lot::Mutex;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::watch;
+
+use super::client::{Quiet, code, failure, reading, settings};
+use super::config::KafkaLogConfig;
+use super::ownership_record::{from_record, key, to_record};
+use super::topic::{Admin, Layout, admin, drop_elsewhere, prepare};
+use crate::error::StoreError;
+use crate::ownership::{OWNER_ADDRESS_BYTES_MAX, Ownership, OwnershipBoard, OwnershipWatch};
+
+/// How long the thread listens before it looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(100);
+/// The board's only partition.
+const PARTITION: i32 = 0;
+
+type Owners = BTreeMap<ShardId, Ownership>;
+
+/// The board of a cluster. Clones share it; one a process is enough.
+#[derive(Clone)]
+pub struct KafkaOwnership {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    topic: String,
+    producer: Option<FutureProducer<Quiet>>,
+    seen: Arc<Seen>,
+    stop: Arc<AtomicBool>,
+}
+
+/// What was read, and what this process announced itself.
+struct Seen {
+    owners: watch::Sender<Owners>,
+    announced: Mutex<Owners>,
+}
+
+impl KafkaOwnership {
+    /// Connects; makes the topic if there is none. Several processes may do so at once.
+    ///
+    /// # Errors
+    /// As [`super::KafkaLog::connect`].
+    pub async fn connect(config: &KafkaLogConfig) -> Result<Self, StoreError> {
+        config.check()?;
+        let admin = admin(config)?;
+        let prepared = prepare(&admin, config, &layout(config)).await;
+        drop_elsewhere::<Arc<Admin>>("admin", admin);
+        prepared?;
+        let producer = settings(config, "announce")
+            .set("acks", "all")
+            // Announcements of one shard stay in their order without a producer that can break.
+            .set("max.in.flight.requests.per.connection", "1")
+            .set("linger.ms", "0")
+            .set("message.timeout.ms", config.append_timeout.as_millis().to_string())
+            .set("request.timeout.ms", "3000")
+            .create_with_context::<_, FutureProducer<Quiet>>(Quiet)
+            .map_err(|error| failure("a client for announcements", &error))?;
+        let seen = Arc::new(Seen { owners: watch::Sender::new(Owners::new()), announced: Mutex::default() });
+        let (topic, stop) = (config.ownership_topic.clone(), Arc::new(AtomicBool::new(false)));
+        let inner = Inner { topic, producer: Some(producer), seen: Arc::clone(&seen), stop: Arc::clone(&stop) };
+        let board = Board { consumer: consumer(config)?, topic: inner.topic.clone(), seen, stop };
+        let announcing = inner.producer.clone();
+        std::thread::Builder::new()
+            .name("kafka-board".into())
+            .spawn(move || board.run(announcing.as_ref()))
+            .map_err(|error| StoreError::Unavailable(format!("no thread for the board: {error}")))?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        drop_elsewhere("announce", self.producer.take());
+    }
+}
+
+impl OwnershipBoard for KafkaOwnership {
+    type Watch = KafkaOwnershipWatch;
+
+    async fn announce(&self, ownership: Ownership) -> Result<(), StoreError> {
+        let Inner { topic, producer, seen, .. } = self.inner.as_ref();
+        let bytes = ownership.address.len();
+        if bytes > OWNER_ADDRESS_BYTES_MAX {
+            return Err(StoreError::Limit(format!(
+                "the address of a link has {bytes} bytes, {OWNER_ADDRESS_BYTES_MAX} are allowed"
+            )));
+        }
+        let Some(producer) = producer else { return Err(StoreError::Closed) };
+        if seen.owners.borrow().get(&ownership.shard).is_some_and(|last| !ownership.is_after(last)) {
+            return Ok(());
+        }
+        seen.announced.lock().insert(ownership.shard, ownership.clone());
+        let (key, value) = (key(ownership.shard), to_record(&ownership));
+        let record = FutureRecord::to(topic).partition(PARTITION).key(&key).payload(&value);
+        let fail = |error: &KafkaError| failure("announcing an owner", error);
+        let announcing = producer.send_result(record).map_err(|(error, _)| fail(&error))?;
+        match announcing.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err((error, _))) => Err(fail(&error)),
+            Err(_) => Err(StoreError::Closed),
+        }
+    }
+
+    fn watch(&self) -> KafkaOwnershipWatch {
+        let mut owners = self.inner.seen.owners.subscribe();
+        owners.mark_changed();
+        KafkaOwnershipWatch { owners, told: Owners::new(), changed: Vec::new() }
+    }
+}
+
+/// Sees a [`KafkaOwnership`].
+pub struct KafkaOwnershipWatch {
+    owners: watch::Receiver<Owners>,
+    told: Owners,
+    changed: Vec<Ownership>,
+}
+
+impl OwnershipWatch for KafkaOwnershipWatch {
+    async fn next(&mut self) -> Result<Ownership, StoreError> {
+        loop {
+            if let Some(ownership) = self.changed.pop() {
+                return Ok(ownership);
+            }
+            self.owners.changed().await.map_err(|_| StoreError::Closed)?;
+            let owners = self.owners.borrow_and_update();
+            for (shard, ownership) in owners.iter() {
+                if self.told.get(shard) != Some(ownership) {
+                    self.told.insert(*shard, ownership.clone());
+                    self.changed.push(ownership.clone());
+                }
+            }
+        }
+    }
+}
+
+/// What the thread has.
+struct Board {
+    consumer: BaseConsumer<Quiet>,
+    topic: String,
+    seen: Arc<Seen>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Board {
+    fn run(self, producer: Option<&FutureProducer<Quiet>>) {
+        while !self.stop.load(Ordering::Acquire) {
+            match self.consumer.poll(LOOK) {
+                Some(Ok(message)) => self.take(&message, producer),
+                Some(Err(error)) => match code(&error) {
+                    Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
+                        tracing::error!(%error, topic = self.topic, "owners of shards cannot be read: allow it");
+                    }
+                    _ => tracing::debug!(%error, "reading the board goes on"),
+                },
+                None => {}
+            }
+        }
+    }
+
+    fn take(&self, message: &BorrowedMessage<'_>, producer: Option<&FutureProducer<Quiet>>) {
+        let key = message.key().unwrap_or_default();
+        let Some(found) = from_record(key, message.payload().unwrap_or_default()) else {
+            // Of a newer release, or of nobody: links tell who owns what in the end.
+            return tracing::warn!(offset = message.offset(), "a record of the board says nothing that is understood");
+        };
+        let later = self.seen.owners.send_if_modified(|owners| {
+            let later = owners.get(&found.shard).is_none_or(|last| found.is_after(last));
+            if later {
+                owners.insert(found.shard, found.clone());
+            }
+            later
+        });
+        if later {
+            return;
+        }
+        let mine = self.seen.announced.lock().get(&found.shard).cloned();
+        let latest = |mine: &Ownership| self.seen.owners.borrow().get(&mine.shard) == Some(mine);
+        if let (Some(mine), Some(producer)) = (mine.filter(|mine| mine.is_after(&found) && latest(mine)), producer) {
+            let (key, value) = (super::ownership_record::key(mine.shard), to_record(&mine));
+            let record = FutureRecord::to(&self.topic).partition(PARTITION).key(&key).payload(&value);
+            if let Err((error, _)) = producer.send_result(record) {
+                tracing::warn!(shard = %mine.shard, %error, "an owner could not announce itself again");
+            }
+        }
+    }
+}
+
+fn layout(config: &KafkaLogConfig) -> Layout {
+    use super::topic::Want;
+    Layout {
+        topic: config.ownership_topic.clone(),
+        partitions: 1,
+        replication_factor: config.replication_factor,
+        settings: vec![
+            ("cleanup.policy", Want::Is("compact")),
+            ("unclean.leader.election.enable", Want::Is("false")),
+            ("min.insync.replicas", Want::AtLeast(u32::from(config.in_sync()))),
+        ],
+    }
+}
+
+fn consumer(config: &KafkaLogConfig) -> Result<BaseConsumer<Quiet>, StoreError> {
+    let fail = |error: KafkaError| failure("a client for the board", &error);
+    let consumer = reading(config, "board")
+        // Nobody joins it; the client wants a name.
+        .set("group.id", format!("{}.board", config.group))
+        // A topic that was made anew is read anew.
+        .set("auto.offset.reset", "earliest")
+        .set("fetch.wait.max.ms", "500")
+        .set("fetch.error.backoff.ms", "100")
+        .set("queued.min.messages", "1000")
+        .set("queued.max.messages.kbytes", "1024")
+        .create_with_context::<_, BaseConsumer<Quiet>>(Quiet)
+        .map_err(fail)?;
+    let mut partition = TopicPartitionList::new();
+    partition.add_partition_offset(&config.ownership_topic, PARTITION, Offset::Beginning).map_err(fail)?;
+    consumer.assign(&partition).map_err(fail)?;
+    Ok(consumer)
+}

@@ -1,0 +1,72 @@
+//! What an append costs. The figures are printed; `--nocapture` shows them.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::*;
+
+const RATE: usize = 1_000;
+const SECONDS: usize = 5;
+const BURST: usize = 40_000;
+
+/// This process's time on processors.
+fn on_processor() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // Behind the name, which may hold spaces; ticks are hundredths of a second.
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
+}
+
+fn record() -> Bytes {
+    Bytes::from(vec![7; 200])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_are_quick() {
+    let Some(server) = Server::find() else { return };
+    let log = server.log().await;
+    log.append(ShardId(0), record()).unwrap().await.unwrap();
+    let before = on_processor();
+    let mut tick = interval(Duration::from_millis(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut appends = Vec::new();
+    for number in 0..RATE * SECONDS {
+        // Counted from when it was due.
+        let due = tick.tick().await;
+        let appending = log.append(ShardId(u16::try_from(number % 4).unwrap()), record()).unwrap();
+        appends.push(tokio::spawn(async move {
+            appending.await.unwrap();
+            Instant::now().duration_since(due)
+        }));
+    }
+    let mut took: Vec<_> = futures_util::future::join_all(appends).await.into_iter().map(Result::unwrap).collect();
+    let steady = on_processor() - before;
+    took.sort();
+    let (half, most) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    let (before, began) = (on_processor(), Instant::now());
+    let mut appends = Vec::new();
+    while appends.len() < BURST {
+        match log.append(ShardId(u16::try_from(appends.len() % 4).unwrap()), record()) {
+            Ok(appending) => appends.push(appending),
+            Err(refused) => {
+                assert_eq!(refused, AppendError::Full);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+    for appending in appends {
+        appending.await.unwrap();
+    }
+    let (burst, lasted) = (on_processor() - before, began.elapsed());
+    let per_ten_thousand = |spent: Duration, count: usize| spent.as_secs_f64() * 10_000.0 / count as f64;
+    println!(
+        "{RATE} appends/s: p50 {half:?}, p99 {most:?}, {:.2} s of processor per 10,000; burst: {:.0} appends/s, {:.2} s per 10,000",
+        per_ten_thousand(steady, RATE * SECONDS),
+        BURST as f64 / lasted.as_secs_f64(),
+        per_ten_thousand(burst, BURST),
+    );
+    assert!(half < Duration::from_secs(1), "a record is not held back");
+    server.end().await;
+}
