@@ -2,7 +2,9 @@
 //!
 //! Its thread does nothing but hear the group, so it is never late for it; the brokers miss it after the
 //! session timeout if the process hangs or is gone, and so does it miss them: then all its shards are
-//! revoked. A member that is dropped says that it leaves, and its shards move at once.
+//! revoked. A member that is dropped says that it leaves, and its shards move at once. (One that owns no
+//! shard yet leaves without a word, because the client library says nothing then: a rebalance that waits
+//! for it goes on when its session ends.)
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -13,8 +13,10 @@ mod append;
 mod client;
 mod config;
 mod ending;
+mod epoch;
 mod gate;
 mod group;
+mod identity;
 mod ownership;
 mod ownership_record;
 mod questions;
@@ -37,6 +39,7 @@ pub use self::append::KafkaAppending;
 use self::client::failure;
 pub use self::config::KafkaLogConfig;
 use self::ending::Endings;
+pub use self::epoch::open_epoch;
 pub use self::group::KafkaGroup;
 pub use self::ownership::{KafkaOwnership, KafkaOwnershipWatch};
 use self::questions::{Bound, Questions};
@@ -78,7 +81,7 @@ impl KafkaLogEnd {
 
 impl KafkaLog {
     /// Connects; makes the topic if there is none. Several processes may do so at once. `epoch` is the
-    /// log's.
+    /// log's; a process that has an event store takes it from there with [`KafkaLog::open`].
     ///
     /// # Errors
     /// [`StoreError::Misconfigured`] if the topic is laid out otherwise, a broker would notice a dead
@@ -95,6 +98,10 @@ impl KafkaLog {
             drop_elsewhere("admin", admin);
             return Err(error);
         }
+        Self::start(config, epoch, admin)
+    }
+
+    fn start(config: &KafkaLogConfig, epoch: u32, admin: Arc<Admin>) -> Result<Self, StoreError> {
         let endings = Arc::new(Endings::new());
         let questions = Arc::new(Questions::start(config)?);
         let appends = Appends::start(config, Arc::clone(&questions), endings.thread())?;

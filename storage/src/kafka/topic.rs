@@ -119,35 +119,42 @@ pub(super) async fn prepare(admin: &Arc<Admin>, config: &KafkaLogConfig, layout:
 
 /// Refuses brokers that would not let a member be missed within the time that routers count on.
 pub(super) async fn check_brokers(admin: &Arc<Admin>, config: &KafkaLogConfig) -> Result<(), StoreError> {
-    const KEY: &str = "group.min.session.timeout.ms";
     let timeout = config.request_timeout;
     let metadata = ask_metadata(admin, &config.topic, timeout).await?;
     let metadata = metadata.map_err(|error| failure("asking who the brokers are", &error))?;
-    for broker in metadata.brokers() {
-        let options = AdminOptions::new().request_timeout(Some(timeout));
-        let asked = admin.describe_configs(&[ResourceSpecifier::Broker(broker.id())], &options).await;
-        let found = match asked {
-            Ok(mut found) => match found.pop() {
-                Some(Ok(found)) => found,
-                Some(Err(code)) => return Err(failure("asking a broker for its settings", &KafkaError::AdminOp(code))),
-                None => return Err(failure("asking a broker for its settings", &KafkaError::Canceled)),
-            },
-            Err(error) => return Err(failure("asking a broker for its settings", &error)),
-        };
-        let least = found.get(KEY).and_then(|entry| entry.value.as_ref()?.parse::<u128>().ok());
-        if let Some(least) = least.filter(|least| *least > SESSION_TIMEOUT.as_millis()) {
-            return Err(StoreError::Misconfigured(format!(
-                "broker {} ({}:{}) notices a dead router after {least} ms at the earliest, and routers count on {}: \
-                 set {KEY}={} or less in its server.properties and restart it",
-                broker.id(),
-                broker.host(),
-                broker.port(),
-                SESSION_TIMEOUT.as_millis(),
-                SESSION_TIMEOUT.as_millis(),
-            )));
+    let brokers = metadata.brokers().iter().map(|broker| (broker.id(), format!("{}:{}", broker.host(), broker.port())));
+    for (id, address) in brokers.collect::<Vec<_>>() {
+        if let Some(least) = shortest_session(admin, id, timeout).await? {
+            check_session(id, &address, least)?;
         }
     }
     Ok(())
+}
+
+/// The setting that says how soon a broker notices a dead member.
+const SHORTEST_SESSION: &str = "group.min.session.timeout.ms";
+
+/// How soon a broker lets a member be missed, in milliseconds; absent if it does not say.
+pub(super) async fn shortest_session(admin: &Admin, broker: i32, timeout: Duration) -> Result<Option<u64>, StoreError> {
+    let options = AdminOptions::new().request_timeout(Some(timeout));
+    let asked = admin.describe_configs(&[ResourceSpecifier::Broker(broker)], &options).await;
+    let found = asked.and_then(|mut found| match found.pop() {
+        Some(found) => found.map_err(KafkaError::AdminOp),
+        None => Err(KafkaError::Canceled),
+    });
+    let found = found.map_err(|error| failure("asking a broker for its settings", &error))?;
+    Ok(found.get(SHORTEST_SESSION).and_then(|entry| entry.value.as_ref()?.parse().ok()))
+}
+
+fn check_session(broker: i32, address: &str, least: u64) -> Result<(), StoreError> {
+    let wanted = SESSION_TIMEOUT.as_millis();
+    if u128::from(least) <= wanted {
+        return Ok(());
+    }
+    Err(StoreError::Misconfigured(format!(
+        "broker {broker} ({address}) notices a dead router after {least} ms at the earliest, and routers count on \
+         {wanted}: set {SHORTEST_SESSION}={wanted} or less in its server.properties and restart it"
+    )))
 }
 
 /// What the brokers say of a topic.
@@ -244,4 +251,16 @@ fn check_settings(found: &ConfigResource, config: &KafkaLogConfig, layout: &Layo
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_notices_a_dead_router_too_late_is_refused_with_what_mends_it() {
+        check_session(1, "kafka-1:9092", 3_000).unwrap();
+        let Err(StoreError::Misconfigured(why)) = check_session(1, "kafka-1:9092", 6_000) else { panic!() };
+        assert!(why.contains("kafka-1:9092") && why.contains("group.min.session.timeout.ms=3000"), "{why}");
+    }
 }

@@ -3,7 +3,8 @@
 //! Every write of data carries the time of the event that caused it (a checkpoint: its offset) as
 //! its write timestamp, never a clock's; so repeating one is harmless, and a late one loses. Writes
 //! and reads are at `LOCAL_QUORUM`. A read may find what only a minority holds, so a new owner
-//! writes the tail again. No lock or conditional write is used but once, when the tables are made.
+//! writes the tail again. No lock or conditional write is used but when the tables are made, and when
+//! an epoch of the log is opened.
 //!
 //! Every request ends within the configured time. What is refused or not answered is
 //! [`StoreError::Unavailable`]; the driver connects again by itself, within ten seconds of a node's
@@ -12,6 +13,7 @@
 mod cluster;
 mod coalesce;
 mod config;
+mod epoch;
 mod events;
 mod failure;
 mod gate;

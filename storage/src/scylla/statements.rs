@@ -1,6 +1,7 @@
 //! Every statement that is run while Panda works, prepared once.
 
 use scylla::client::session::Session;
+use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::unprepared::Statement;
 
@@ -21,6 +22,9 @@ pub(super) struct Statements {
     pub(super) scan_state: PreparedStatement,
     pub(super) write_checkpoint: PreparedStatement,
     pub(super) read_checkpoint: PreparedStatement,
+    pub(super) read_meta: PreparedStatement,
+    pub(super) make_meta: PreparedStatement,
+    pub(super) change_meta: PreparedStatement,
 }
 
 impl Statements {
@@ -32,7 +36,14 @@ impl Statements {
             statement.set_page_size(PAGE_ROWS);
             session.prepare(statement).await.map_err(|error| failure::prepare(&error))
         };
+        // Where conditions are decided.
+        let mut read_meta = prepare("SELECT value FROM {keyspace}.meta WHERE name = ?").await?;
+        read_meta.set_consistency(Consistency::Serial);
         Ok(Self {
+            read_meta,
+            // Whoever repeats one whose answer was lost finds that it was decided.
+            make_meta: prepare("INSERT INTO {keyspace}.meta (name, value) VALUES (?, ?) IF NOT EXISTS").await?,
+            change_meta: prepare("UPDATE {keyspace}.meta SET value = ? WHERE name = ? IF value = ?").await?,
             write_event: prepare(
                 "INSERT INTO {keyspace}.events \
                  (entity, bucket, seq, epoch, log_offset, command_index, command_count, event) \

@@ -59,6 +59,7 @@ impl Server {
 async fn the_store_keeps_the_contract() {
     let Some(server) = Server::find().await else { return };
     crate::contract::events::all(async || ScyllaEvents::open(&server.config()).await.unwrap()).await;
+    crate::contract::epochs::all(async || ScyllaEvents::open(&server.config()).await.unwrap()).await;
     server.end().await;
 }
 

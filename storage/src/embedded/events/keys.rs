@@ -3,6 +3,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use panda_protocol::{EntityId, Position, Seq, ShardId, Time};
 
+use crate::epoch_store::{LogEpoch, LogIdentity};
 use crate::error::StoreError;
 use crate::event_store::{Checkpoint, EventRow, OwedEffect, ROW_KEY_BYTES_MAX, RowKey, SettledEffect, StateRow};
 
@@ -18,6 +19,8 @@ pub(super) const INCARNATION: &[u8] = &[META, 1];
 pub(super) const EPOCH: &[u8] = &[META, 2];
 /// Where the index notes the last journal file that is wholly in it.
 pub(super) const APPLIED: &[u8] = &[META, 3];
+/// Where the epoch of a log of other processes stands.
+pub(super) const LOG_EPOCH: &[u8] = &[META, 4];
 
 const EVENT_HEAD: usize = 22;
 
@@ -95,6 +98,18 @@ pub(super) fn checkpoint_value(checkpoint: Checkpoint) -> Bytes {
     let mut value = BytesMut::with_capacity(14);
     put_position(&mut value, checkpoint.position);
     value.put_u16(checkpoint.rules);
+    value.freeze()
+}
+
+/// Epoch, and behind a length the cluster's name; the rest is the topic's.
+pub(super) fn log_epoch_value(epoch: &LogEpoch) -> Bytes {
+    let LogIdentity { cluster, topic } = &epoch.log;
+    let mut value = BytesMut::with_capacity(5 + cluster.len() + topic.len());
+    value.put_u32(epoch.epoch);
+    // Both names were checked to be short.
+    value.put_u8(u8::try_from(cluster.len()).unwrap_or(u8::MAX));
+    value.put_slice(cluster.as_bytes());
+    value.put_slice(topic.as_bytes());
     value.freeze()
 }
 
@@ -176,6 +191,15 @@ pub(super) fn read_owed(key: Bytes, value: Bytes) -> Result<OwedEffect, StoreErr
 pub(super) fn read_checkpoint(value: Bytes) -> Result<Checkpoint, StoreError> {
     let mut value = Fields(value);
     Ok(Checkpoint { position: value.position()?, rules: u16::from_be_bytes(value.take()?) })
+}
+
+pub(super) fn read_log_epoch(value: Bytes) -> Result<LogEpoch, StoreError> {
+    let mut value = Fields(value);
+    let epoch = u32::from_be_bytes(value.take()?);
+    let cluster = usize::from(value.take::<1>()?[0]);
+    let names = std::str::from_utf8(&value.0).map_err(|_| malformed())?;
+    let (cluster, topic) = names.split_at_checked(cluster).ok_or_else(malformed)?;
+    Ok(LogEpoch { epoch, log: LogIdentity { cluster: cluster.into(), topic: topic.into() } })
 }
 
 /// A number or identifier of the store itself.

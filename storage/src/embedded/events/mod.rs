@@ -5,6 +5,7 @@
 //! one move into the `index` in one sorted, durable step. Opening reads the journal files that the
 //! index lacks. `ENGINE.md` tells why.
 
+mod epoch;
 mod failure;
 mod index;
 mod journal;

@@ -15,6 +15,7 @@ use super::journal::{self, Journal, Operation};
 use super::keys;
 use super::tables::Tables;
 use crate::embedded::disk::Folder;
+use crate::epoch_store::LogEpoch;
 use crate::error::StoreError;
 use crate::event_store::{Checkpoint, EventBatch, StateRow};
 
@@ -36,6 +37,7 @@ pub(super) enum Work {
     State(EntityId, Vec<StateRow>),
     SyncState,
     Checkpoint(ShardId, Checkpoint),
+    LogEpoch(Option<u32>, LogEpoch),
     Close,
 }
 
@@ -253,7 +255,7 @@ impl Work {
         match self {
             Self::Events(batch) => batch.rows.iter().map(|row| row.event.len()).sum(),
             Self::State(_, rows) => rows.iter().filter_map(|row| row.value.as_ref()).map(Bytes::len).sum(),
-            Self::SyncState | Self::Checkpoint(..) | Self::Close => 0,
+            Self::SyncState | Self::Checkpoint(..) | Self::LogEpoch(..) | Self::Close => 0,
         }
     }
 }
@@ -272,6 +274,7 @@ impl Overlay {
             Work::Events(batch) => self.events(batch)?,
             Work::State(entity, rows) => self.state(entity, rows)?,
             Work::Checkpoint(shard, checkpoint) => self.checkpoint(shard, checkpoint)?,
+            Work::LogEpoch(after, next) => self.log_epoch(after, &next)?,
             Work::SyncState | Work::Close => Vec::new(),
         };
         for operation in operations {
@@ -338,5 +341,15 @@ impl Overlay {
             return Ok(Vec::new());
         }
         Ok(vec![Operation { key, value: Some(keys::checkpoint_value(checkpoint)) }])
+    }
+
+    /// Nothing if another epoch is in force than was thought.
+    fn log_epoch(&self, after: Option<u32>, next: &LogEpoch) -> Result<Vec<Operation>, StoreError> {
+        let stored = self.value(keys::LOG_EPOCH)?.map(keys::read_log_epoch).transpose()?;
+        let stored = stored.map(|stored| stored.epoch);
+        if stored != after || stored.is_some_and(|stored| stored >= next.epoch) {
+            return Ok(Vec::new());
+        }
+        Ok(vec![Operation { key: Bytes::from_static(keys::LOG_EPOCH), value: Some(keys::log_epoch_value(next)) }])
     }
 }

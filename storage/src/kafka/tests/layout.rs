@@ -70,3 +70,16 @@ async fn brokers_that_are_away_are_unavailable_within_the_time_of_a_question() {
     let away = tokio::time::timeout(Duration::from_secs(10), KafkaLog::connect(&config, EPOCH)).await.unwrap();
     assert!(away.err().expect("nobody is there").is_retryable());
 }
+
+#[tokio::test]
+async fn brokers_say_how_soon_they_notice_a_dead_router() {
+    let Some(server) = Server::find() else { return };
+    let admin = server.admin();
+    let asked = Arc::clone(&admin);
+    let timeout = Duration::from_secs(3);
+    let first = tokio::task::spawn_blocking(move || {
+        asked.inner().fetch_metadata(None, timeout).unwrap().brokers().first().unwrap().id()
+    });
+    let shortest = topic::shortest_session(&admin, first.await.unwrap(), timeout).await.unwrap();
+    assert!(shortest.is_some_and(|shortest| shortest <= 3_000), "{shortest:?}");
+}

@@ -1,6 +1,7 @@
 //! Tests on a real cluster, which `PANDA_TEST_KAFKA` names as host:port of its brokers, with commas
 //! between. Each test has topics and groups of its own, and removes the topics.
 
+mod epochs;
 mod faults;
 mod figures;
 mod layout;

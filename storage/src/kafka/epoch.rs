@@ -1,0 +1,146 @@
+//! Epochs: a log is read and appended to only as the one that the event store knows.
+//!
+//! The store holds positions of a log. In another log the same positions are other commands, so a
+//! router must not own a shard of it. It is another one if its cluster or its topic has another ID, if
+//! it ends before something that is stored, or if it begins behind something that is not.
+
+use std::sync::Arc;
+
+use futures_util::{TryStreamExt as _, stream};
+use panda_protocol::ShardId;
+use tokio::task::spawn_blocking;
+
+use super::client::failure;
+use super::config::KafkaLogConfig;
+use super::identity;
+use super::questions::Bound;
+use super::topic::{self, Admin, Layout, check_brokers, drop_elsewhere, prepare};
+use super::{Inner, KafkaLog};
+use crate::epoch_store::{EpochStore, LogEpoch, LogIdentity};
+use crate::error::StoreError;
+use crate::event_store::EventStore;
+
+/// Shards whose checkpoints are compared at once.
+const SHARDS_AT_ONCE: usize = 64;
+/// The first epoch of a cluster.
+const FIRST: u32 = 1;
+/// What helps against a log that is another one.
+const MEND: &str = "If it was lost or replaced for good, stop every router and run 'panda admin open-epoch'; \
+                    otherwise bring the old one back";
+
+impl KafkaLog {
+    /// Connects as [`KafkaLog::connect`] does, with the epoch that the event store has in force; opens
+    /// the first if there is none. For routers: an edge knows no event store, and learns the epoch from
+    /// the board of owners.
+    ///
+    /// # Errors
+    /// As [`KafkaLog::connect`] and of the store; [`StoreError::Misconfigured`] also if the log is not
+    /// the one that the store knows.
+    pub async fn open<S: EventStore + EpochStore>(config: &KafkaLogConfig, store: &S) -> Result<Self, StoreError> {
+        config.check()?;
+        let admin = topic::admin(config)?;
+        let epoch = async {
+            prepare(&admin, config, &Layout::commands(config)).await?;
+            check_brokers(&admin, config).await?;
+            in_force(&admin, config, store).await
+        };
+        let epoch = match epoch.await {
+            Ok(epoch) => epoch,
+            Err(error) => {
+                drop_elsewhere("admin", admin);
+                return Err(error);
+            }
+        };
+        let log = Self::start(config, epoch, admin)?;
+        let shards = stream::iter((0..config.shards).map(ShardId).map(Ok));
+        shards.try_for_each_concurrent(SHARDS_AT_ONCE, |shard| check_shard(&log.inner, store, shard)).await?;
+        Ok(log)
+    }
+}
+
+/// Opens the next epoch in the log that is there now; makes its topic if there is none. For the person
+/// who knows that the log of the epoch in force is gone.
+///
+/// # Errors
+/// [`StoreError::Misconfigured`] while a router is in the group, or if the epoch in force has this very
+/// log, whole as far as it is stored; else as [`KafkaLog::connect`] and of the store.
+pub async fn open_epoch<S: EpochStore>(config: &KafkaLogConfig, store: &S) -> Result<LogEpoch, StoreError> {
+    config.check()?;
+    let admin = topic::admin(config)?;
+    let opened = async {
+        prepare(&admin, config, &Layout::commands(config)).await?;
+        refuse_members(&admin, config).await?;
+        let log = who(&admin, config).await?;
+        let stored = store.log_epoch().await?.map(|stored| stored.epoch);
+        let epoch = match stored {
+            None => FIRST,
+            Some(stored) => stored
+                .checked_add(1)
+                .ok_or_else(|| StoreError::Limit("there is no epoch behind the last one".into()))?,
+        };
+        store.open_log_epoch(stored, LogEpoch { epoch, log }).await
+    };
+    let opened = opened.await;
+    drop_elsewhere("admin", admin);
+    opened
+}
+
+async fn refuse_members(admin: &Arc<Admin>, config: &KafkaLogConfig) -> Result<(), StoreError> {
+    let (client, group, timeout) = (Arc::clone(admin), config.group.clone(), config.request_timeout);
+    let asked = spawn_blocking(move || {
+        let groups = client.inner().fetch_group_list(Some(&group), timeout)?;
+        Ok(groups.groups().iter().map(|group| group.members().len()).sum::<usize>())
+    });
+    let members = asked.await.map_err(|error| StoreError::Unavailable(format!("asking the brokers: {error}")))?;
+    let members = members.map_err(|error| failure("asking for its group", &error))?;
+    if members > 0 {
+        return Err(StoreError::Misconfigured(format!(
+            "group {} has {members} members: stop every router before another epoch is opened",
+            config.group
+        )));
+    }
+    Ok(())
+}
+
+async fn who(admin: &Arc<Admin>, config: &KafkaLogConfig) -> Result<LogIdentity, StoreError> {
+    let (client, topic, timeout) = (Arc::clone(admin), config.topic.clone(), config.request_timeout);
+    let asked = spawn_blocking(move || identity::ask(&client, &topic, timeout)).await;
+    asked.map_err(|error| StoreError::Unavailable(format!("asking the brokers: {error}")))?
+}
+
+/// The epoch in force, if this log is its log.
+async fn in_force<S: EpochStore>(admin: &Arc<Admin>, config: &KafkaLogConfig, store: &S) -> Result<u32, StoreError> {
+    let log = who(admin, config).await?;
+    let stored = match store.log_epoch().await? {
+        Some(stored) => stored,
+        None => store.open_log_epoch(None, LogEpoch { epoch: FIRST, log: log.clone() }).await?,
+    };
+    if stored.log == log {
+        return Ok(stored.epoch);
+    }
+    Err(StoreError::Misconfigured(format!(
+        "topic {} is not the log of epoch {}: it is topic {} of cluster {}, and the event store knows topic {} of \
+         cluster {}. {MEND}",
+        config.topic, stored.epoch, log.topic, log.cluster, stored.log.topic, stored.log.cluster
+    )))
+}
+
+/// Whether the log of a shard can be the one up to whose checkpoint the store holds it.
+async fn check_shard<S: EventStore>(log: &Inner, store: &S, shard: ShardId) -> Result<(), StoreError> {
+    let Some(checkpoint) = store.checkpoint(shard).await? else { return Ok(()) };
+    let stored = checkpoint.position;
+    if stored.epoch < log.epoch {
+        return Ok(());
+    }
+    let questions = &log.questions;
+    let (first, end) = tokio::join!(questions.ask(Bound::First, shard.0), questions.ask(Bound::End, shard.0));
+    let (first, end) = (first?, end?);
+    if stored.epoch == log.epoch && (first..=end).contains(&stored.offset) {
+        return Ok(());
+    }
+    Err(StoreError::Misconfigured(format!(
+        "shard {shard} is stored to {stored}, and its log of epoch {} holds {first} to {end}: it is not the log that \
+         was read. {MEND}",
+        log.epoch
+    )))
+}

@@ -1,0 +1,108 @@
+//! The log that an event store knows, and others.
+
+use super::*;
+use crate::embedded::{DataFolder, EmbeddedEvents};
+use crate::epoch_store::EpochStore as _;
+use crate::event_store::{Checkpoint, EventStore as _};
+
+fn store(place: &tempfile::TempDir) -> EmbeddedEvents {
+    EmbeddedEvents::open(&DataFolder::open(place.path()).unwrap()).unwrap()
+}
+
+async fn refusal(config: &KafkaLogConfig, store: &EmbeddedEvents) -> String {
+    match KafkaLog::open(config, store).await {
+        Err(StoreError::Misconfigured(why)) => why,
+        Err(other) => panic!("another error: {other}"),
+        Ok(_) => panic!("it was not refused"),
+    }
+}
+
+/// Removes a topic and waits until the brokers know it no more.
+async fn remove(server: &Server, topic: &str) {
+    let admin = server.admin();
+    admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    while identity::ask(&admin, topic, Duration::from_secs(3)).is_ok() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_made_anew_is_refused_until_an_epoch_is_opened() {
+    let Some(server) = Server::find() else { return };
+    let (config, place) = (server.config(), tempfile::tempdir().unwrap());
+    let test = async {
+        let store = store(&place);
+        let log = KafkaLog::open(&config, &store).await.unwrap();
+        assert_eq!(log.epoch(), 1);
+        let known = store.log_epoch().await.unwrap().unwrap();
+        let position = log.append(ShardId(1), Bytes::from_static(b"old")).unwrap().await.unwrap();
+        drop(log);
+        // The same again, from where the store is.
+        let behind = Position { offset: position.offset + 1, ..position };
+        store.write_checkpoint(ShardId(1), Checkpoint { position: behind, rules: 1 }).await.unwrap();
+        assert_eq!(KafkaLog::open(&config, &store).await.unwrap().epoch(), 1);
+        remove(&server, &config.topic).await;
+        let why = refusal(&config, &store).await;
+        assert!(why.contains("panda admin open-epoch") && why.contains(&known.log.topic), "{why}");
+        let opened = open_epoch(&config, &store).await.unwrap();
+        assert_eq!((opened.epoch, opened.log.cluster), (2, known.log.cluster));
+        let log = KafkaLog::open(&config, &store).await.unwrap();
+        let next = log.append(ShardId(1), Bytes::from_static(b"new")).unwrap().await.unwrap();
+        assert_eq!(next, Position { epoch: 2, offset: 0 });
+        // What is stored of the old log is before all of this one.
+        let mut reader = log.read(ShardId(1), Some(behind)).await.unwrap();
+        assert_eq!(crate::command_log::ShardReader::next(&mut reader, 1).await.unwrap()[0].position, next);
+    };
+    tokio::time::timeout(GUARD, test).await.expect("the test ends");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_ends_before_or_begins_behind_what_is_stored_is_refused() {
+    let Some(server) = Server::find() else { return };
+    let (config, place) = (server.config(), tempfile::tempdir().unwrap());
+    let test = async {
+        let store = store(&place);
+        let log = KafkaLog::open(&config, &store).await.unwrap();
+        for _ in 0..4 {
+            log.append(ShardId(2), Bytes::from_static(b"x")).unwrap().await.unwrap();
+        }
+        let beyond = log.release(ShardId(2), Position { epoch: 1, offset: 99 }).await;
+        assert!(matches!(beyond, Err(StoreError::Corrupt(_))), "{beyond:?}");
+        let at = |epoch, offset| Checkpoint { position: Position { epoch, offset }, rules: 1 };
+        store.write_checkpoint(ShardId(2), at(1, 2)).await.unwrap();
+        log.release(ShardId(2), Position { epoch: 1, offset: 2 }).await.unwrap();
+        KafkaLog::open(&config, &store).await.unwrap();
+        log.release(ShardId(2), Position { epoch: 1, offset: 4 }).await.unwrap();
+        let why = refusal(&config, &store).await;
+        assert!(why.contains("holds 3 to 4") && why.contains("panda admin open-epoch"), "{why}");
+        store.write_checkpoint(ShardId(2), at(1, 5)).await.unwrap();
+        let why = refusal(&config, &store).await;
+        assert!(why.contains("is stored to 1:5"), "{why}");
+        // One of an epoch that is not open.
+        store.write_checkpoint(ShardId(2), at(9, 0)).await.unwrap();
+        assert!(refusal(&config, &store).await.contains("is stored to 9:0"));
+    };
+    tokio::time::timeout(GUARD, test).await.expect("the test ends");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_epoch_is_opened_while_a_router_is_in_the_group() {
+    let Some(server) = Server::find() else { return };
+    let (config, place) = (server.config(), tempfile::tempdir().unwrap());
+    let test = async {
+        let store = store(&place);
+        let log = KafkaLog::open(&config, &store).await.unwrap();
+        let mut member = log.join(1);
+        crate::command_log::ShardGroup::next(&mut member).await.unwrap();
+        let refused = open_epoch(&config, &store).await.unwrap_err();
+        assert!(matches!(&refused, StoreError::Misconfigured(why) if why.contains("stop every router")), "{refused}");
+        let end = log.ended();
+        drop((member, log));
+        assert!(end.wait(Duration::from_secs(20)).await);
+        assert_eq!(open_epoch(&config, &store).await.unwrap().epoch, 2);
+    };
+    tokio::time::timeout(GUARD, test).await.expect("the test ends");
+    server.end().await;
+}
