@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use panda_protocol::{Position, Seq, ShardId, Time};
 use panda_storage::embedded::EmbeddedEvents;
-use panda_storage::{Checkpoint, EventBatch, EventStore, OwedEffect, StateRow, StoreError};
+use panda_storage::{Checkpoint, EventBatch, EventStore, OwedEffect, ReadOrder, StateRow, StoreError};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -21,6 +21,8 @@ pub(crate) struct History {
     heads: Arc<Vec<tokio::sync::Mutex<u64>>>,
     /// Of each chat.
     commands: usize,
+    /// How often a call is made again that was refused and may work later.
+    tries: usize,
 }
 
 impl History {
@@ -29,12 +31,14 @@ impl History {
     pub(crate) async fn run(
         store: &EmbeddedEvents,
         commands: usize,
+        tries: usize,
         random: &mut StdRng,
         promises: &mut Promises,
     ) -> Result<(), StoreError> {
         let heads = (0..INBOXES).map(|number| tokio::sync::Mutex::new(promises.head(inbox(number)))).collect();
         let shared = Arc::new(Mutex::new(std::mem::take(promises)));
-        let this = Self { store: store.clone(), promises: Arc::clone(&shared), heads: Arc::new(heads), commands };
+        let heads = Arc::new(heads);
+        let this = Self { store: store.clone(), promises: Arc::clone(&shared), heads, commands, tries };
         let mut tasks = JoinSet::new();
         for number in 0..CHATS {
             tasks.spawn_local(this.clone().talk(number, StdRng::seed_from_u64(random.random())));
@@ -46,10 +50,26 @@ impl History {
     }
 
     async fn write(&self, batch: EventBatch) -> Result<(), StoreError> {
-        self.store.write_events(batch.clone()).await?;
+        patiently(self.tries, async || {
+            let written = self.store.write_events(batch.clone()).await;
+            if written.is_err() {
+                self.is_absent(&batch).await;
+            }
+            written
+        })
+        .await?;
         let rows = batch.rows.into_iter();
         self.promises.lock().events.extend(rows.map(|row| ((batch.entity, row.seq.0), row.event)));
         Ok(())
+    }
+
+    /// What was refused is not shown: it is stored once it is asked for again, or found at the next start.
+    async fn is_absent(&self, batch: &EventBatch) {
+        let read = self.store.read_events(batch.entity, batch.rows[0].seq, ReadOrder::Forward, 1, usize::MAX).await;
+        match read {
+            Ok(rows) => assert!(rows.is_empty(), "{rows:?} was refused and is shown"),
+            Err(error) => assert!(error.is_retryable(), "{error}"),
+        }
     }
 
     /// One chat's commands, one after the other.
@@ -92,17 +112,18 @@ impl History {
             for key in row_keys() {
                 let value = Some(text(&mut random));
                 let row = StateRow { key, value, time: Time(time) };
-                self.store.write_state(chat(0), vec![row]).await?;
+                patiently(self.tries, async || self.store.write_state(chat(0), vec![row.clone()]).await).await?;
             }
             match random.random_range(0..4) {
                 0 => {
-                    self.store.sync_state().await?;
+                    patiently(self.tries, async || self.store.sync_state().await).await?;
                     self.promises.lock().state_time = time;
                 }
                 1 => {
                     let offset = self.promises.lock().checkpoint + 1;
                     let checkpoint = Checkpoint { position: Position { epoch: 1, offset }, rules: 1 };
-                    self.store.write_checkpoint(ShardId(0), checkpoint).await?;
+                    let write = async || self.store.write_checkpoint(ShardId(0), checkpoint).await;
+                    patiently(self.tries, write).await?;
                     let mut promises = self.promises.lock();
                     promises.checkpoint = offset;
                     // A durable write takes what was written before it along.
@@ -112,6 +133,23 @@ impl History {
             }
         }
         Ok(())
+    }
+}
+
+/// Makes a call again that was refused and may work later, at most so many times.
+pub(crate) async fn patiently<T>(
+    tries: usize,
+    mut call: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut left = tries;
+    loop {
+        match call().await {
+            Err(error) if error.is_retryable() && left > 0 => left -= 1,
+            result => return result,
+        }
+        // Another thread may have to try again first.
+        std::thread::yield_now();
+        tokio::task::yield_now().await;
     }
 }
 

@@ -1,10 +1,12 @@
 //! Power loss: a random history of writes, some at the same time, is cut at every write and sync, in
-//! several lives one after another, and what was acknowledged must be there.
+//! several lives one after another, and what was acknowledged must be there. So it must if any call of
+//! the disk fails (`faults`).
 //!
 //! `PANDA_SIM_SEED=n` runs one history, `PANDA_SIM_SEEDS=n` so many.
 #![expect(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
 mod disk;
+mod faults;
 mod history;
 mod promises;
 mod sites;
@@ -79,7 +81,7 @@ async fn life(disk: &CutDisk, shape: Shape, random: &mut StdRng, promises: &mut 
         Err(Trouble::Refused(error)) => return Err(format!("cannot be read: {error}")),
         Err(Trouble::Broken(text)) => return Err(text),
     }
-    match History::run(&store, shape.commands, random, promises).await {
+    match History::run(&store, shape.commands, 0, random, promises).await {
         Err(error) if !disk.is_cut() => Err(format!("cannot be written: {error}")),
         _ => Ok(()),
     }
@@ -99,10 +101,16 @@ async fn lives(seed: u64, steps: usize, disk: &mut CutDisk) -> Result<bool, Stri
         });
         life(disk, shape, &mut random, &mut promises).await.map_err(|error| format!("life {number}: {error}"))?;
         was_cut |= number == 0 && disk.is_cut();
-        let stop = if random.random_range(0..3) == 0 { Stop::Kill } else { Stop::Power { seed: random.random() } };
-        *disk = disk.restart(stop);
+        *disk = disk.restart(any_stop(&mut random));
     }
     Ok(was_cut)
+}
+
+fn any_stop(random: &mut StdRng) -> Stop {
+    match random.random_range(0..3) {
+        0 => Stop::Kill { forgets: random.random() },
+        _ => Stop::Power { seed: random.random() },
+    }
 }
 
 fn run(seed: u64, steps: usize, disk: &mut CutDisk) -> Result<bool, String> {

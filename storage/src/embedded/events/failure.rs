@@ -1,6 +1,7 @@
 //! What the caller can do about an error of the disk or of the index.
 
 use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use crate::error::StoreError;
 
@@ -21,16 +22,21 @@ pub(super) fn index(error: &redb::Error) -> StoreError {
     }
 }
 
-pub(super) fn corrupt(text: String) -> StoreError {
-    StoreError::Corrupt(text)
+/// What a person can do about a store that does not open.
+pub(super) fn at_start(path: &Path, error: StoreError) -> StoreError {
+    let path = path.display();
+    match error {
+        StoreError::Full(text) => StoreError::Full(format!("{path}: {text}; make room, or name another folder")),
+        StoreError::Corrupt(text) => StoreError::Corrupt(format!(
+            "{path}: {text}; restore all of the folder from a copy, or name another, and look whether the disk is sound"
+        )),
+        StoreError::Unavailable(text) => StoreError::Unavailable(format!(
+            "{path}: {text}; start again, and if it stays so, look into the system's log for what the disk reports"
+        )),
+        error => error,
+    }
 }
 
-/// The same error for everybody who waited for one group.
-pub(super) fn again(error: &StoreError) -> StoreError {
-    match error {
-        StoreError::Full(text) => StoreError::Full(text.clone()),
-        StoreError::Corrupt(text) => StoreError::Corrupt(text.clone()),
-        StoreError::Closed => StoreError::Closed,
-        other => StoreError::Unavailable(other.to_string()),
-    }
+pub(super) fn corrupt(text: String) -> StoreError {
+    StoreError::Corrupt(text)
 }

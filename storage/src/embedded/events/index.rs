@@ -4,6 +4,7 @@
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -28,7 +29,7 @@ pub(super) type Pair = (Bytes, Bytes);
 
 pub(super) struct Index {
     folder: Folder,
-    /// Absent while it could not be opened again after an error.
+    /// Absent if it could not be opened again after an error; whoever comes next tries it.
     tree: RwLock<Option<Tree>>,
 }
 
@@ -53,34 +54,31 @@ impl Index {
 
     /// Takes the rows of the journal files up to `applied`; they are durable when it returns.
     pub(super) fn fill(&self, rows: &Rows, applied: u64) -> Result<(), StoreError> {
-        let result = match self.tree.read().as_ref() {
-            Some(tree) => {
-                tree.is_synced_for(SyncSite::IndexFilled);
-                tree.fill(rows, applied)
-            }
-            None => Err(StoreError::Unavailable("the index is not open".into())),
-        };
-        if result.is_err() {
-            // After an error of the disk the database refuses everything until it is opened again.
-            self.reopen()?;
-        }
-        result
-    }
-
-    fn reopen(&self) -> Result<(), StoreError> {
-        let mut tree = self.tree.write();
-        // What is open first lets go of the file.
-        *tree = None;
-        *tree = Some(Tree::open(&self.folder)?);
-        Ok(())
+        self.with(|tree| {
+            tree.is_synced_for(SyncSite::IndexFilled);
+            tree.fill(rows, applied)
+        })
     }
 
     /// What the index holds now.
     pub(super) fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        let tree = self.tree.read();
-        let tree = tree.as_ref().ok_or_else(|| StoreError::Unavailable("the index is not open".into()))?;
-        let transaction = guarded(|| Ok(tree.database.begin_read()?))?;
-        Ok(Snapshot { transaction })
+        self.with(Tree::snapshot)
+    }
+
+    /// After an error of the disk the tree refuses everything, so whoever comes next opens it again.
+    fn with<T>(&self, job: impl FnOnce(&Tree) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        loop {
+            if let Some(tree) = self.tree.read().as_ref().filter(|tree| !tree.trouble.is_there()) {
+                return job(tree);
+            }
+            let mut tree = self.tree.write();
+            // Somebody else may have been faster.
+            if tree.as_ref().is_none_or(|tree| tree.trouble.is_there()) {
+                // What is open first lets go of the file.
+                *tree = None;
+                *tree = Some(Tree::open(&self.folder)?);
+            }
+        }
     }
 }
 
@@ -94,11 +92,12 @@ impl Drop for Index {
 
 pub(super) struct Snapshot {
     transaction: ReadTransaction,
+    trouble: Trouble,
 }
 
 impl Snapshot {
     pub(super) fn value(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        guarded(|| {
+        self.trouble.guarded(|| {
             let table = self.transaction.open_table(TABLE)?;
             Ok(table.get(key)?.map(|value| Bytes::copy_from_slice(value.value())))
         })
@@ -111,7 +110,7 @@ impl Snapshot {
         order: ReadOrder,
         max: usize,
     ) -> Result<Vec<Pair>, StoreError> {
-        guarded(|| {
+        self.trouble.guarded(|| {
             let table = self.transaction.open_table(TABLE)?;
             let mut range = table.range::<&[u8]>(bounds)?;
             let mut pairs = Vec::new();
@@ -133,15 +132,19 @@ impl Snapshot {
 /// durable with that of the first journal file; nothing is acknowledged before.
 fn make(folder: &Folder) -> Result<(), StoreError> {
     let file = folder.create(NEW_NAME).map_err(|error| failure::io(&error))?;
-    Tree::on(file, SyncSite::IndexMade)?.fill(&Rows::new(), 0)?;
+    let tree = Tree::on(file, SyncSite::IndexMade)?;
+    tree.fill(&Rows::new(), 0)?;
+    tree.close()?;
     folder.rename(NEW_NAME, NAME).map_err(|error| failure::io(&error))
 }
 
 /// The open tree.
 struct Tree {
-    database: Database,
+    /// Absent once it is closed.
+    database: Option<Database>,
     /// What its file is synced for.
     site: Arc<Mutex<SyncSite>>,
+    trouble: Trouble,
 }
 
 impl Tree {
@@ -158,8 +161,19 @@ impl Tree {
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE_BYTES);
         let file = IndexFile { file, site: Arc::clone(&site) };
-        let database = guarded(|| Ok(builder.create_with_backend(file)?))?;
-        Ok(Self { database, site })
+        let trouble = Trouble::default();
+        let database = trouble.guarded(|| Ok(builder.create_with_backend(file)?))?;
+        Ok(Self { database: Some(database), site, trouble })
+    }
+
+    fn database(&self) -> Result<&Database, StoreError> {
+        self.database.as_ref().ok_or(StoreError::Closed)
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let database = self.database()?;
+        let transaction = self.trouble.guarded(|| Ok(database.begin_read()?))?;
+        Ok(Snapshot { transaction, trouble: self.trouble.clone() })
     }
 
     fn is_synced_for(&self, site: SyncSite) {
@@ -167,15 +181,48 @@ impl Tree {
     }
 
     fn fill(&self, rows: &Rows, applied: u64) -> Result<(), StoreError> {
-        guarded(|| fill(&self.database, rows, applied))
+        let database = self.database()?;
+        self.trouble.guarded(|| fill(database, rows, applied))
+    }
+
+    /// Marks the file as closed in order, unless there was trouble: then the next opening repairs it.
+    fn close(mut self) -> Result<(), StoreError> {
+        self.closed()
+    }
+
+    fn closed(&mut self) -> Result<(), StoreError> {
+        let Some(database) = self.database.take() else { return Ok(()) };
+        self.trouble.guarded(|| Ok(database.close()?))
     }
 }
 
-/// Bytes of a disk must not end the process, and the tree panics on some damage.
-fn guarded<T>(job: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
-    match catch_unwind(AssertUnwindSafe(job)) {
-        Ok(result) => result.map_err(|error| failure::index(&error)),
-        Err(_) => Err(failure::corrupt("the index has a form that was never written".into())),
+impl Drop for Tree {
+    fn drop(&mut self) {
+        if let Err(error) = self.closed() {
+            tracing::warn!(%error, "the index was not closed in order; it is repaired when it is opened");
+        }
+    }
+}
+
+/// Whether an error has come from an open tree that another opening may cure.
+#[derive(Clone, Default)]
+struct Trouble(Arc<AtomicBool>);
+
+impl Trouble {
+    fn is_there(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Bytes of a disk must not end the process, and the tree panics on some damage.
+    fn guarded<T>(&self, job: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let result = match catch_unwind(AssertUnwindSafe(job)) {
+            Ok(result) => result.map_err(|error| failure::index(&error)),
+            Err(_) => Err(failure::corrupt("the index has a form that was never written".into())),
+        };
+        if result.as_ref().is_err_and(StoreError::is_retryable) {
+            self.0.store(true, Ordering::Release);
+        }
+        result
     }
 }
 

@@ -99,11 +99,11 @@ pub(super) fn recover(folder: &Folder, applied: u64) -> Result<Recovered, StoreE
     }
     let ends: Vec<_> = segments.iter().skip(1).map(|next| Some(next.base)).chain([None]).collect();
     for (segment, end) in segments.iter().zip(ends) {
-        let len = segment.replay(end, &mut recovered.operations)?;
+        let found = segment.replay(end, &mut recovered.operations)?;
         if end.is_none() {
-            segment.file.sync(SyncSite::JournalRecovered).map_err(|error| failure::io(&error))?;
+            segment.make_durable(&found).map_err(|error| failure::io(&error))?;
         }
-        recovered.last = Some(Last { number: segment.number, len });
+        recovered.last = Some(Last { number: segment.number, len: found.len as u64 });
     }
     folder.sync_names(SyncSite::JournalRecoveredName).map_err(|error| failure::io(&error))?;
     Ok(recovered)
@@ -129,6 +129,10 @@ impl Journal {
     /// Appends one commit, and syncs it if `durable`. After an error the commit is in doubt until
     /// [`Self::mend`] succeeds: then it did not happen.
     pub(super) fn commit(&mut self, operations: &[Operation], durable: bool) -> io::Result<()> {
+        if self.failed {
+            // Another sync of this file may succeed without what the failed one was for.
+            return Err(io::Error::other("an earlier write of the journal failed, and it is not mended yet"));
+        }
         let result = self.try_commit(operations, durable);
         self.failed |= result.is_err();
         result
@@ -263,6 +267,12 @@ fn frame_crc(salt: u64, offset: u64, synced: u64, operations: &[u8]) -> u32 {
     crc.finalize()
 }
 
+/// How much of a file counts: `synced <= len`, and what is before `synced` was durable.
+struct Replayed {
+    len: usize,
+    synced: usize,
+}
+
 /// A file that is read at the start.
 struct Segment {
     file: Arc<dyn DiskFile>,
@@ -281,13 +291,20 @@ impl Segment {
         let mut bytes = vec![0; len];
         file.read_at(0, &mut bytes).map_err(|error| failure::io(&error))?;
         let bytes = Bytes::from(bytes);
-        if len < HEADER_LEN || !bytes.starts_with(HEADER_MAGIC) {
+        if len < HEADER_LEN {
             return Ok(None);
         }
         let mut header = bytes.slice(HEADER_MAGIC.len()..HEADER_LEN);
         let (version, found, salt, base) = (header.get_u32(), header.get_u64(), header.get_u64(), header.get_u64());
+        if !bytes.starts_with(HEADER_MAGIC) || crc32fast::hash(&bytes[..HEADER_LEN - 4]) != header.get_u32() {
+            // A frame that knows of a sync tells that the header was durable once.
+            return match (Self { file, number, salt, base, bytes }).was_synced_behind(0) {
+                true => Err(corrupt(format!("the beginning of journal file {number} is damaged"))),
+                false => Ok(None),
+            };
+        }
         // Another file's number: its old blocks, and nothing of this one was written there.
-        if crc32fast::hash(&bytes[..HEADER_LEN - 4]) != header.get_u32() || found != number {
+        if found != number {
             return Ok(None);
         }
         if version > VERSION {
@@ -296,23 +313,32 @@ impl Segment {
         Ok(Some(Self { file, number, salt, base, bytes }))
     }
 
-    /// Takes every whole frame up to `end`, or up to the torn end of the last file; returns where that is.
-    fn replay(&self, end: Option<u64>, operations: &mut Vec<Operation>) -> Result<u64, StoreError> {
-        let mut offset = HEADER_LEN;
+    /// Takes every whole frame up to `end`, or up to the torn end of the last file.
+    fn replay(&self, end: Option<u64>, operations: &mut Vec<Operation>) -> Result<Replayed, StoreError> {
+        let (mut offset, mut synced) = (HEADER_LEN, 0);
         while end.is_none_or(|end| (offset as u64) < end) {
-            let Some((_, frame)) = self.frame_at(offset) else {
+            let Some((known, frame)) = self.frame_at(offset) else {
                 if end.is_some() || self.was_synced_behind(offset) {
                     return Err(corrupt(format!("journal file {} is damaged at byte {offset}", self.number)));
                 }
                 break;
             };
+            // What a frame of the right checksum says was so.
+            synced = known;
             offset += FRAME_HEAD + frame.len();
             read_operations(frame, operations)?;
         }
         if end.is_some_and(|end| end != offset as u64) {
             return Err(corrupt(format!("journal file {} ends at byte {offset}, in a frame", self.number)));
         }
-        Ok(offset as u64)
+        Ok(Replayed { len: offset, synced: usize::try_from(synced).map_or(0, |synced| synced.min(offset)) })
+    }
+
+    /// Writes what no frame knows to be durable once more before it syncs: if a sync failed before this
+    /// process began, the system may show what it dropped, and call another sync of it a success.
+    fn make_durable(&self, found: &Replayed) -> io::Result<()> {
+        self.file.write_at(found.synced as u64, &self.bytes[found.synced..found.len])?;
+        self.file.sync(SyncSite::JournalRecovered)
     }
 
     /// The frame's `synced` and operations, if one is whole there.

@@ -80,7 +80,7 @@ impl EmbeddedEvents {
     ///
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::Newer`], [`StoreError::Full`], or
-    /// [`StoreError::Unavailable`] with the system's words.
+    /// [`StoreError::Unavailable`], with a sentence that says what to do.
     pub fn open(folder: &DataFolder) -> Result<Self, StoreError> {
         Self::open_with(folder, Options::default())
     }
@@ -90,7 +90,11 @@ impl EmbeddedEvents {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with(folder: &DataFolder, options: Options) -> Result<Self, StoreError> {
-        let folder = folder.events()?;
+        let path = folder.path();
+        Self::open_in(folder.events()?, options).map_err(|error| failure::at_start(path, error))
+    }
+
+    fn open_in(folder: Folder, options: Options) -> Result<Self, StoreError> {
         let index = Index::open(folder.clone())?;
         let applied = index.applied()?;
         let recovered = journal::recover(&folder, applied)?;

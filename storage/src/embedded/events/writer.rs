@@ -1,6 +1,7 @@
 //! The thread that writes: whatever waits becomes one commit and one sync.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::mem;
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ struct FillingState {
     /// The journal files up to this number are frozen and to be moved into the index.
     wanted: Option<u64>,
     /// Why the last attempt failed.
-    error: Option<String>,
+    error: Option<StoreError>,
     stopped: bool,
 }
 
@@ -84,7 +85,7 @@ impl Filling {
         let mut state = self.state.lock();
         while state.wanted.is_some() {
             if let Some(error) = &state.error {
-                return Err(StoreError::Full(format!("the index takes nothing more: {error}")));
+                return Err(error.clone());
             }
             if state.stopped {
                 return Err(StoreError::Closed);
@@ -95,7 +96,7 @@ impl Filling {
     }
 
     pub(super) fn error(&self) -> Option<String> {
-        self.state.lock().error.clone()
+        self.state.lock().error.as_ref().map(StoreError::to_string)
     }
 }
 
@@ -123,7 +124,7 @@ pub(super) fn fill_index(tables: &Tables, folder: &Folder, filling: &Filling, op
                 if state.error.is_none() {
                     tracing::error!(%error, "the index of the event store could not be written; it is tried again");
                 }
-                state.error = Some(error.to_string());
+                state.error = Some(error);
             }
         }
         filling.changed.notify_all();
@@ -180,7 +181,7 @@ impl Writer {
             durable |= work.is_durable();
             let taken = match &ready {
                 Ok(()) => overlay.take(work),
-                Err(error) => Err(failure::again(error)),
+                Err(error) => Err(error.clone()),
             };
             answers.push((answer, taken));
         }
@@ -196,40 +197,41 @@ impl Writer {
         for (answer, taken) in answers {
             let result = match &committed {
                 Ok(()) => taken,
-                Err(error) => Err(failure::again(error)),
+                Err(error) => Err(error.clone()),
             };
             // Who asked may have stopped waiting.
             drop(answer.send(result));
         }
         if committed.is_ok() && self.tables.active_bytes() >= self.options.memory_bytes && !self.filling.is_busy() {
-            self.rotate();
+            // The next write mends it, or says why it cannot.
+            let rotated = self.rotate().map_err(|error| failure::io(&error));
+            if rotated.is_err() {
+                self.note(&rotated);
+            }
         }
         closing
     }
 
     /// Heals the journal after a failure, and waits for room in memory.
     fn make_ready(&mut self) -> Result<(), StoreError> {
-        if self.tables.active_bytes() >= self.options.memory_bytes.saturating_mul(2) {
-            self.filling.wait()?;
-            self.rotate();
-        }
+        // First: what is in doubt must not count as what the rest of the file is.
         if self.journal.has_failed() {
             self.journal.mend().map_err(|error| failure::io(&error))?;
+        }
+        if self.tables.active_bytes() >= self.options.memory_bytes.saturating_mul(2) {
+            self.filling.wait()?;
+            self.rotate().map_err(|error| failure::io(&error))?;
         }
         Ok(())
     }
 
     /// Goes on in a new journal file and hands the rows of the old one to the index.
-    fn rotate(&mut self) {
+    fn rotate(&mut self) -> io::Result<()> {
         let full = self.journal.number();
-        match self.journal.rotate() {
-            Ok(()) => {
-                self.tables.freeze();
-                self.filling.want(full);
-            }
-            // The next write mends it, or says why it cannot.
-            Err(error) => self.note(&Err(failure::io(&error))),
-        }
+        self.journal.rotate()?;
+        self.tables.freeze();
+        self.filling.want(full);
+        Ok(())
     }
 
     fn note(&self, result: &Result<(), StoreError>) {

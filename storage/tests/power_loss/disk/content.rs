@@ -1,6 +1,6 @@
 //! A file's bytes: what was written, what is synced, and every version of a sector in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::survival::Survival;
 
@@ -17,6 +17,9 @@ pub(crate) struct Content {
     written: BTreeMap<usize, Vec<(u64, Vec<u8>)>>,
     /// Lengths since the sync, likewise.
     lengths: Vec<Length>,
+    /// Sectors that a sync that failed dropped, and that are still shown: nothing makes them durable but
+    /// writing them again.
+    dropped: BTreeSet<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +49,7 @@ impl Content {
         for sector in offset / SECTOR..end.div_ceil(SECTOR) {
             let image = self.now[sector * SECTOR..].iter().copied().take(SECTOR).collect();
             self.written.entry(sector).or_default().push((time, image));
+            self.dropped.remove(&sector);
         }
     }
 
@@ -55,10 +59,39 @@ impl Content {
         // What stood behind it is gone for good, also if the file grows again.
         let keep = len.div_ceil(SECTOR);
         self.written.retain(|sector, _| *sector < keep);
+        self.dropped.retain(|sector| *sector < keep);
     }
 
     pub(crate) fn sync(&mut self) {
+        let (now, dropped) = (self.now.clone(), std::mem::take(&mut self.dropped));
         self.survive(&mut Survival::all(), &[]);
+        (self.now, self.dropped) = (now, dropped);
+    }
+
+    /// A sync that fails: of what was written some is durable, the rest counts as written from now on and
+    /// is not. `shows`: it is read all the same, as long as the system keeps it in memory.
+    pub(crate) fn drop_unsynced(&mut self, survival: &mut Survival, stale: &[u8], shows: bool) {
+        let now = self.now.clone();
+        let mut dropped = std::mem::take(&mut self.dropped);
+        dropped.extend(self.written.keys().copied());
+        self.survive(survival, stale);
+        // The system keeps a journal of lengths.
+        self.durable.resize(now.len(), 0);
+        self.now = self.durable.clone();
+        if shows {
+            (self.now, self.dropped) = (now, dropped);
+        }
+    }
+
+    /// What was dropped is shown no longer.
+    pub(crate) fn forget(&mut self) {
+        for sector in std::mem::take(&mut self.dropped) {
+            let start = sector * SECTOR;
+            let end = (start + SECTOR).min(self.durable.len()).min(self.now.len());
+            if start < end {
+                self.now[start..end].copy_from_slice(&self.durable[start..end]);
+            }
+        }
     }
 
     /// What is left once the power went. `stale`: what another file left behind in the same blocks.
@@ -87,5 +120,6 @@ impl Content {
             self.durable[start..end].copy_from_slice(&image[..end - start]);
         }
         self.now = self.durable.clone();
+        self.dropped.clear();
     }
 }

@@ -1,12 +1,14 @@
-//! A disk in memory that tells what is synced from what is not, whose power may be cut.
+//! A disk in memory that tells what is synced from what is not, whose power may be cut and whose calls
+//! may fail.
 //! It is as unkind as a real one may be: what was not synced is lost or kept sector by sector, in
 //! any order; names, lengths and bytes go their own ways.
 
 mod content;
+mod faults;
 mod names;
 mod survival;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
 use content::Content;
+pub(crate) use faults::Faults;
 use names::{Names, Node};
 use survival::Survival;
 
@@ -39,6 +42,9 @@ struct State {
     cut_at: Option<usize>,
     /// No file can become longer, and none can be made.
     full: bool,
+    faults: Option<Faults>,
+    /// How often these syncs are still to fail.
+    failing: BTreeMap<SyncSite, usize>,
     /// This sync does nothing and says that it did.
     dropped: Option<SyncSite>,
     synced: BTreeSet<SyncSite>,
@@ -54,8 +60,9 @@ pub(crate) struct CutDisk {
 pub(crate) enum Stop {
     /// What was synced is there, and any part of the rest.
     Power { seed: u64 },
-    /// All that was written is there; it is as little synced as before.
-    Kill,
+    /// All that was written is there; it is as little synced as before. `forgets`: what a sync that failed
+    /// dropped is shown no longer.
+    Kill { forgets: bool },
 }
 
 impl CutDisk {
@@ -65,6 +72,8 @@ impl CutDisk {
             steps: 0,
             cut_at: None,
             full: false,
+            faults: None,
+            failing: BTreeMap::new(),
             dropped,
             synced: BTreeSet::new(),
         };
@@ -77,9 +86,26 @@ impl CutDisk {
         state.cut_at = steps.map(|steps| state.steps + steps);
     }
 
+    /// Whether it works no more, for lack of power or for good.
     pub(crate) fn is_cut(&self) -> bool {
         let state = self.state.lock();
-        state.cut_at.is_some_and(|at| state.steps >= at)
+        let is_broken = |faults: &Faults| faults.have_failed() && faults.are_for_good();
+        state.cut_at.is_some_and(|at| state.steps >= at) || state.faults.as_ref().is_some_and(is_broken)
+    }
+
+    /// Calls fail from now on, as these say.
+    pub(crate) fn fail(&self, faults: Faults) {
+        self.state.lock().faults = Some(faults);
+    }
+
+    /// This sync fails so often.
+    pub(crate) fn fail_sync(&self, site: SyncSite, times: usize) {
+        self.state.lock().failing.insert(site, times);
+    }
+
+    /// Whether a call has failed since then.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state.lock().faults.as_ref().is_some_and(Faults::have_failed)
     }
 
     pub(crate) fn fill(&self, full: bool) {
@@ -103,21 +129,33 @@ impl CutDisk {
     pub(crate) fn restart(&self, stop: Stop) -> Self {
         let state = self.state.lock();
         let mut things = state.things.clone();
-        if let Stop::Power { seed } = stop {
-            let mut random = StdRng::seed_from_u64(seed);
-            let mut survival = Survival::any(StdRng::seed_from_u64(random.random()), state.steps as u64);
-            for thing in &mut things {
-                match thing {
-                    Thing::File(content) => content.survive(&mut survival, state.stale(&mut random)),
-                    Thing::Folder(names) => names.survive(&mut survival),
+        match stop {
+            Stop::Power { seed } => {
+                let mut random = StdRng::seed_from_u64(seed);
+                let mut survival = Survival::any(StdRng::seed_from_u64(random.random()), state.steps as u64);
+                for thing in &mut things {
+                    match thing {
+                        Thing::File(content) => content.survive(&mut survival, state.stale(&mut random)),
+                        Thing::Folder(names) => names.survive(&mut survival),
+                    }
                 }
             }
+            Stop::Kill { forgets: true } => {
+                for thing in &mut things {
+                    if let Thing::File(content) = thing {
+                        content.forget();
+                    }
+                }
+            }
+            Stop::Kill { forgets: false } => {}
         }
         let next = State {
             things,
             steps: state.steps,
             cut_at: None,
             full: false,
+            faults: None,
+            failing: BTreeMap::new(),
             dropped: state.dropped,
             synced: state.synced.clone(),
         };
@@ -133,6 +171,27 @@ impl State {
         }
         self.steps += 1;
         Ok(self.steps as u64)
+    }
+
+    /// One call, that changes something or only reads.
+    fn call(&mut self, changes: bool) -> io::Result<()> {
+        self.faults.as_mut().map_or(Ok(()), |faults| faults.call(changes))
+    }
+
+    fn call_sync(&mut self, site: SyncSite) -> io::Result<()> {
+        if let Some(times) = self.failing.get_mut(&site).filter(|times| **times > 0) {
+            *times -= 1;
+            return Err(io::Error::other("this sync is to fail"));
+        }
+        self.call(true)
+    }
+
+    /// A sync of a file that fails: some of what was written is durable, the rest never will be.
+    fn drop_unsynced(&mut self, node: Node) {
+        let mut random = StdRng::seed_from_u64(self.steps as u64);
+        let mut survival = Survival::any(StdRng::seed_from_u64(random.random()), self.steps as u64);
+        let stale = self.stale(&mut random).to_vec();
+        self.file(node).drop_unsynced(&mut survival, &stale, random.random());
     }
 
     fn grow(&self, has: usize, len: usize) -> io::Result<()> {
@@ -178,7 +237,8 @@ impl State {
 
 impl Disk for CutDisk {
     fn find(&self, path: &Path) -> io::Result<Found> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        state.call(false)?;
         match state.node(path) {
             Ok(node) => Ok(match state.things[node] {
                 Thing::File(_) => Found::File,
@@ -191,6 +251,7 @@ impl Disk for CutDisk {
 
     fn make_folder(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.call(true)?;
         let time = state.step()?;
         let node = state.things.len();
         let (names, name) = state.place(path)?;
@@ -200,16 +261,20 @@ impl Disk for CutDisk {
     }
 
     fn lock(&self, _: &Path) -> io::Result<Lock> {
+        self.state.lock().call(true)?;
         Ok(Box::new(()))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let node = self.state.lock().node(path)?;
+        let mut state = self.state.lock();
+        state.call(false)?;
+        let node = state.node(path)?;
         Ok(Arc::new(CutFile { state: Arc::clone(&self.state), node }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
+        state.call(true)?;
         let time = state.step()?;
         state.grow(0, 1)?;
         let node = match state.node(path) {
@@ -230,6 +295,7 @@ impl Disk for CutDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.call(true)?;
         let time = state.step()?;
         let to = to.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
         state.node(from)?;
@@ -240,6 +306,7 @@ impl Disk for CutDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.call(true)?;
         let time = state.step()?;
         state.node(path)?;
         let (names, name) = state.place(path)?;
@@ -248,7 +315,8 @@ impl Disk for CutDisk {
     }
 
     fn names(&self, folder: &Path) -> io::Result<Vec<String>> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        state.call(false)?;
         match &state.things[state.node(folder)?] {
             Thing::Folder(names) => Ok(names.now().keys().cloned().collect()),
             Thing::File(_) => Err(io::ErrorKind::NotADirectory.into()),
@@ -257,6 +325,7 @@ impl Disk for CutDisk {
 
     fn sync_names(&self, folder: &Path, site: SyncSite) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.call_sync(site)?;
         state.step()?;
         state.synced.insert(site);
         let node = state.node(folder)?;
@@ -277,11 +346,14 @@ struct CutFile {
 
 impl DiskFile for CutFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.state.lock().file(self.node).now().len() as u64)
+        let mut state = self.state.lock();
+        state.call(false)?;
+        Ok(state.file(self.node).now().len() as u64)
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.call(false)?;
         let start = usize::try_from(offset).map_err(io::Error::other)?;
         let bytes = state.file(self.node).now().get(start..start + out.len());
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -293,7 +365,7 @@ impl DiskFile for CutFile {
         let start = usize::try_from(offset).map_err(io::Error::other)?;
         let has = state.file(self.node).now().len();
         state.grow(has, start + data.len())?;
-        let result = state.step();
+        let result = state.call(true).and_then(|()| state.step());
         // A write that fails gets half way.
         let data = if result.is_ok() { data } else { &data[..data.len() / 2] };
         let time = state.steps as u64;
@@ -303,6 +375,7 @@ impl DiskFile for CutFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.call(true)?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
         let has = state.file(self.node).now().len();
         state.grow(has, len)?;
@@ -313,6 +386,10 @@ impl DiskFile for CutFile {
 
     fn sync(&self, site: SyncSite) -> io::Result<()> {
         let mut state = self.state.lock();
+        if let Err(error) = state.call_sync(site) {
+            state.drop_unsynced(self.node);
+            return Err(error);
+        }
         state.step()?;
         state.synced.insert(site);
         if state.dropped != Some(site) {
