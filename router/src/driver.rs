@@ -18,6 +18,7 @@ use crate::fold::RULES_FIRST;
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
 use crate::replies::SCAN_ROWS;
+use crate::retention;
 use crate::rulebook::Rulebook;
 use crate::shard::load::{flushed_key, load};
 use crate::shard::{GivenUp, Input, Output, Shard, ShardFigures, ShardLimits};
@@ -30,6 +31,8 @@ const UPS_AT_ONCE: usize = 512;
 const TICK: Duration = Duration::from_millis(100);
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Between two looks for what a log that holds records back need not keep any more.
+const RELEASE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Bytes read at once for a page.
 const PAGE_BYTES: usize = 512 * 1024;
 
@@ -95,6 +98,7 @@ pub(crate) async fn term<L: CommandLog, S: EventStore>(
         resident: 0,
         given_up: None,
         started: Instant::now(),
+        released: None,
     };
     ready();
     driver.parts.links.borrow_mut().own(driver.parts.shard, driver.core.generation());
@@ -169,6 +173,8 @@ struct Driver<'a, L, S> {
     resident: i64,
     given_up: Option<GivenUp>,
     started: Instant,
+    /// When the log was released last.
+    released: Option<Instant>,
 }
 
 impl<L: CommandLog, S: EventStore> Driver<'_, L, S> {
@@ -265,10 +271,20 @@ impl<L: CommandLog, S: EventStore> Driver<'_, L, S> {
             }
             Output::Checkpoint(checkpoint) => {
                 let (log, shard) = (self.parts.log.clone(), self.parts.shard);
+                // What is held back is looked for: not every second.
+                let every = if log.held_back().is_zero() { Duration::ZERO } else { RELEASE_EVERY };
+                let release = self.released.is_none_or(|at| at.elapsed() >= every);
+                if release {
+                    self.released = Some(Instant::now());
+                }
                 Box::pin(async move {
                     let mut wait = RETRY_MIN;
-                    while let Err(error) = keep(&log, &store, shard, checkpoint).await {
+                    while let Err(error) = store.write_checkpoint(shard, checkpoint).await {
                         wait = retry(error, wait).await?;
+                    }
+                    // Nothing depends on it: what stays is deleted another time.
+                    if release && let Err(error) = retention::release(&log, shard, checkpoint.position).await {
+                        tracing::warn!(%error, shard = shard.0, "the log could not be released");
                     }
                     Ok(Input::Checkpointed)
                 })
@@ -287,7 +303,7 @@ impl<L: CommandLog, S: EventStore> Driver<'_, L, S> {
     /// again what is there, so a store that refuses holds no stop up.
     async fn last_checkpoint(&mut self) -> Result<(), StoreError> {
         let Some(checkpoint) = self.core.take_checkpoint() else { return Ok(()) };
-        match keep(&self.parts.log, &self.parts.store, self.parts.shard, checkpoint).await {
+        match self.parts.store.write_checkpoint(self.parts.shard, checkpoint).await {
             Err(error) if error.is_retryable() => {
                 tracing::warn!(%error, shard = self.parts.shard.0, "the last checkpoint could not be written");
                 Ok(())
@@ -381,17 +397,6 @@ async fn flush<S: EventStore>(
         }
     }
     Ok(Input::Flushed(entity))
-}
-
-/// Writes a checkpoint, then lets the log delete what stands before it.
-async fn keep<L: CommandLog, S: EventStore>(
-    log: &L,
-    store: &S,
-    shard: ShardId,
-    checkpoint: Checkpoint,
-) -> Result<(), StoreError> {
-    store.write_checkpoint(shard, checkpoint).await?;
-    log.release(shard, checkpoint.position).await
 }
 
 /// Waits before the next try, or returns an error that no repetition mends.

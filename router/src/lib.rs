@@ -11,6 +11,7 @@ pub(crate) mod inbox;
 mod links;
 mod metrics;
 pub(crate) mod replies;
+mod retention;
 mod router;
 pub mod rows;
 pub mod rulebook;

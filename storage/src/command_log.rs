@@ -1,6 +1,7 @@
 //! The command log: what clients ask to change, in shards, each in one order.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use panda_protocol::{Position, ShardId, Time};
@@ -65,6 +66,12 @@ pub trait CommandLog: Clone + Send + Sync + 'static {
 
     /// The position behind the shard's last record at some moment after the call.
     fn end(&self, shard: ShardId) -> impl Future<Output = Result<Position, StoreError>> + Send;
+
+    /// How long records stay behind a checkpoint, by log time, for those who read them for other reasons
+    /// than to start from it.
+    fn held_back(&self) -> Duration {
+        Duration::from_secs(24 * 60 * 60)
+    }
 
     /// Lets the log delete what stands before `position`. It may keep it.
     fn release(&self, shard: ShardId, position: Position) -> impl Future<Output = Result<(), StoreError>> + Send;

@@ -27,6 +27,17 @@ fn resume(shard: ShardId, watermark: Option<Position>, entities: &[EntityId]) ->
     Up::Resume(Resume { shard, watermark, last: true, entities })
 }
 
+/// Waits until the shard's owner has answered a resume: from then on it tells how far it is.
+async fn watermark(edge: &mut Edge, of: ShardId) -> Position {
+    loop {
+        if let Down::Watermark { shard, position, .. } = edge.next_of_all().await
+            && shard == of
+        {
+            return position;
+        }
+    }
+}
+
 /// Frames up to the answer of a command, which comes behind whatever the resume brought.
 async fn until_answer(edge: &mut Edge, token: u64) -> Vec<Down> {
     let mut downs = Vec::new();
@@ -119,6 +130,7 @@ async fn a_new_owner_tells_the_head_of_what_it_loads() {
     let entity = EntityId::from(chat);
     let end = log.end(entity.shard(SHARDS)).await.expect("the log answers");
     edge.up.send(resume(entity.shard(SHARDS), Some(end), &[entity])).await.expect("the router lives");
+    assert!(watermark(&mut edge, entity.shard(SHARDS)).await >= end);
     let token = edge.command(entity, user(1), 2, &say("one more"));
     let downs = until_answer(&mut edge, token).await;
     assert!(

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::future::{Ready, pending, ready};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use panda_protocol::{Position, ShardId, Time};
@@ -178,6 +179,11 @@ impl CommandLog for EmbeddedLog {
     async fn end(&self, shard: ShardId) -> Result<Position, StoreError> {
         let offset = self.known(shard)?.records.lock().end();
         Ok(Position { epoch: self.inner.epoch, offset })
+    }
+
+    /// The log ends with the process: what is stored is read again by nobody.
+    fn held_back(&self) -> Duration {
+        Duration::ZERO
     }
 
     async fn release(&self, shard: ShardId, position: Position) -> Result<(), StoreError> {
