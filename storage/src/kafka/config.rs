@@ -35,7 +35,8 @@ pub struct KafkaLogConfig {
     pub queue_bytes_max: usize,
     /// Records of one shard that may wait, so that one that hangs leaves room for the others.
     pub shard_records_max: usize,
-    /// How long a record waits for others that go with it; whole milliseconds.
+    /// How long a record waits for others that go with it; whole milliseconds. One lets the records of
+    /// a moment share a request.
     pub linger: Duration,
     /// A record that is not confirmed after so long is given up: nobody knows what became of it.
     /// At least a second.
@@ -61,7 +62,7 @@ impl KafkaLogConfig {
             queue_records_max: 65_536,
             queue_bytes_max: 64 << 20,
             shard_records_max: 8_192,
-            linger: Duration::ZERO,
+            linger: Duration::from_millis(1),
             append_timeout: Duration::from_secs(10),
             patience: Duration::from_secs(1),
             request_timeout: Duration::from_secs(3),

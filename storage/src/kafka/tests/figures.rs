@@ -26,7 +26,16 @@ fn record() -> Bytes {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appends_are_quick() {
     let Some(server) = Server::find() else { return };
-    let log = server.log().await;
+    for linger in [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(2)] {
+        // A machine that is busy with other tests holds a broker up for longer than clients should wait.
+        let patience = GUARD;
+        let log = KafkaLog::connect(&KafkaLogConfig { linger, patience, ..server.config() }, EPOCH).await.unwrap();
+        println!("linger {linger:?}: {}", measure(&log).await);
+    }
+    server.end().await;
+}
+
+async fn measure(log: &KafkaLog) -> String {
     log.append(ShardId(0), record()).unwrap().await.unwrap();
     let before = on_processor();
     let mut tick = interval(Duration::from_millis(1));
@@ -61,12 +70,11 @@ async fn appends_are_quick() {
     }
     let (burst, lasted) = (on_processor() - before, began.elapsed());
     let per_ten_thousand = |spent: Duration, count: usize| spent.as_secs_f64() * 10_000.0 / count as f64;
-    println!(
+    assert!(half < Duration::from_secs(1), "a record is not held back");
+    format!(
         "{RATE} appends/s: p50 {half:?}, p99 {most:?}, {:.2} s of processor per 10,000; burst: {:.0} appends/s, {:.2} s per 10,000",
         per_ten_thousand(steady, RATE * SECONDS),
         BURST as f64 / lasted.as_secs_f64(),
         per_ten_thousand(burst, BURST),
-    );
-    assert!(half < Duration::from_secs(1), "a record is not held back");
-    server.end().await;
+    )
 }
