@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use panda_protocol::{Counter, Cursor, DeviceId, Text};
 
+use crate::connector::Connector;
+
 /// How a client connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TransportKind {
@@ -34,6 +36,9 @@ pub struct ClientConfig {
     /// clock in microseconds, which holds as long as it does not go back between two starts; if it
     /// did, the server says so and the first command is refused.
     pub counter: Counter,
+    /// Other servers of the same deployment. Each attempt after a lost or failed connection goes to the
+    /// next one in turn, the client's own among them. Empty where something in between chooses.
+    pub others: Vec<Connector>,
 }
 
 impl ClientConfig {
@@ -50,6 +55,7 @@ impl ClientConfig {
             updates_max: 1024,
             backoff_max: Duration::from_secs(30),
             counter: Counter(u64::try_from(since.as_micros()).unwrap_or(1).max(1)),
+            others: Vec::new(),
         }
     }
 }

@@ -27,7 +27,8 @@ type Room = Pin<Box<dyn Future<Output = Option<mpsc::OwnedPermit<Update>>> + Sen
 
 pub(crate) struct Task {
     session: ClientSession<Waiter>,
-    connector: Connector,
+    /// Servers of one deployment: the first one is where the next connection is made. At least one.
+    connectors: VecDeque<Connector>,
     transport: TransportKind,
     wire: Option<Wire>,
     dialing: Option<Dialing>,
@@ -48,6 +49,8 @@ pub(crate) struct Task {
     timer: Pin<Box<Sleep>>,
     started: Instant,
     user: Arc<OnceLock<UserId>>,
+    /// A first connection was tried: a further one goes elsewhere if it can.
+    attempted: bool,
     closing: bool,
 }
 
@@ -83,9 +86,12 @@ impl Task {
             seed: rand::random(),
         });
         let started = Instant::now();
+        let mut connectors = VecDeque::from(config.others);
+        connectors.push_front(connector);
         Self {
             session,
-            connector,
+            connectors,
+            attempted: false,
             transport: config.transport,
             wire: None,
             dialing: None,
@@ -136,11 +142,12 @@ impl Task {
         while let Some(output) = self.session.next_output() {
             match output {
                 Output::Connect { attempt, address } => {
-                    // Nobody is without a session while it moves.
+                    // Nobody is without a session while it moves; where to, the server says.
                     if !self.session.is_open() {
                         self.tell(Update::Connecting { attempt });
+                        self.turn(address.is_empty());
                     }
-                    let (connector, transport) = (self.connector.clone(), self.transport);
+                    let (connector, transport) = (self.connectors[0].clone(), self.transport);
                     self.dialing = Some(Box::pin(async move { connector.connect(transport, &address).await }));
                 }
                 Output::Close(farewell) => self.close(farewell).await,
@@ -163,6 +170,14 @@ impl Task {
         }
         if answered && !self.parked.is_empty() {
             self.unpark();
+        }
+    }
+
+    /// A connection to be made after one that was lost or did not come about goes to the next server,
+    /// unless the last one named an address of its own.
+    fn turn(&mut self, unnamed: bool) {
+        if core::mem::replace(&mut self.attempted, true) && unnamed {
+            self.connectors.rotate_left(1);
         }
     }
 

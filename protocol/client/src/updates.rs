@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use panda_protocol::frame::{Admission, InboxState, Signal};
 use panda_protocol::session::client::Notice;
-use panda_protocol::{ChatId, EntityId, Seq, SessionId, Text, UserId};
+use panda_protocol::{ChatId, Counter, EntityId, Seq, SessionId, Text, UserId};
 use tokio::sync::mpsc;
 
 /// The updates of one client, in their order. They wait up to a limit; while that many wait, the
@@ -89,6 +89,17 @@ pub enum Update {
     },
     /// A signal of another session.
     Signal(Signal),
+    /// The server did not take a command, or could not tell what became of it; it is sent again by itself.
+    Repeating {
+        /// The chat or inbox.
+        entity: EntityId,
+        /// The command's counter.
+        counter: Counter,
+        /// One of [`panda_protocol::ErrorCode`], or a newer one.
+        code: u16,
+        /// The wait that the server asked for; zero if it named none.
+        retry_after: Duration,
+    },
 }
 
 impl From<Notice> for Update {
@@ -105,6 +116,9 @@ impl From<Notice> for Update {
             Notice::Lagging { entity, head } => Self::Lagging { entity, head },
             Notice::Lost { entity, code } => Self::Lost { entity, code },
             Notice::Signal(signal) => Self::Signal(signal),
+            Notice::Repeating { entity, counter, code, retry_after_ms } => {
+                Self::Repeating { entity, counter, code, retry_after: Duration::from_millis(retry_after_ms) }
+            }
         }
     }
 }

@@ -85,6 +85,40 @@ async fn commands_and_events_survive_cuts_of_a_quic_connection() {
     commands_and_events_survive_cuts(TransportKind::Quic).await;
 }
 
+async fn a_lost_server_is_left_for_the_next(transport: TransportKind) {
+    let first = Server::start(vec![0]).await;
+    let second = Server::start(vec![]).await;
+    let connector = |server: &Server| {
+        let quic = Some(QuicTarget {
+            host: "127.0.0.1".into(),
+            port: server.quic.port(),
+            certificate_sha256: Some(server.fingerprint),
+        });
+        Connector::new(Target { websocket: Some(format!("ws://{}/ws", server.websocket)), quic }).unwrap()
+    };
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let absent = Target { websocket: Some(format!("ws://{nobody}/ws")), quic: None };
+    let mut config = ClientConfig::new(transport, DeviceId::from_random(rand::random()), Text::from("token"));
+    config.backoff_max = Duration::from_millis(20);
+    config.others = vec![Connector::new(absent).unwrap(), connector(&second)];
+    let (client, _updates) = panda_client::start(connector(&first), config);
+    // The first one cuts the connection behind this; behind the one that is not there comes the second.
+    assert_eq!(within(client.send(chat(), Text::from("x"))).await, Ok(Seq(1)));
+    let connections = |server: &Server| server.state.lock().unwrap().connections;
+    assert_eq!((connections(&first), connections(&second)), (1, 1));
+    within(client.close()).await;
+}
+
+#[tokio::test]
+async fn a_lost_server_is_left_for_the_next_over_a_websocket() {
+    a_lost_server_is_left_for_the_next(TransportKind::WebSocket).await;
+}
+
+#[tokio::test]
+async fn a_lost_server_is_left_for_the_next_over_quic() {
+    a_lost_server_is_left_for_the_next(TransportKind::Quic).await;
+}
+
 async fn questions_are_answered(transport: TransportKind) {
     let server = Server::start(vec![]).await;
     let (client, _updates) = client(&server, transport);

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use super::lane::{Lane, Returned};
-use super::output::{Refusal, Reply};
+use super::output::{Notice, Refusal, Reply};
 use super::{ClientSession, LANES_MAX, Ready, Timer};
-use crate::error_code::ErrorCode;
+use crate::error_code::{ErrorCode, Recovery};
 use crate::frame::CommandBody;
 use crate::ids::{ChatId, Counter, EntityId, Seq, UserId};
 use crate::limits::{
@@ -103,8 +103,14 @@ impl<W> ClientSession<W> {
             self.parameters.counter = self.parameters.counter.max(above);
         }
         let Some(lane) = self.lanes.get_mut(&entity) else { return };
-        if let Returned::Failed(waiter, refusal) = lane.refused(counter, refusal) {
-            self.answer(waiter, Err(refusal));
+        let (code, retry_after_ms) = (refusal.code, refusal.retry_after_ms);
+        match lane.refused(counter, refusal) {
+            Returned::Failed(waiter, refusal) => self.answer(waiter, Err(refusal)),
+            // What only came back because one before it did is no refusal of its own.
+            Returned::Again if matches!(Recovery::of(code), Recovery::Repeat | Recovery::Ask) => {
+                self.notice(Notice::Repeating { entity, counter, code, retry_after_ms });
+            }
+            Returned::Again | Returned::Unknown => {}
         }
         self.settle(entity, now_ms);
     }

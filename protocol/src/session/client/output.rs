@@ -114,6 +114,17 @@ pub enum Notice {
     },
     /// A signal of another session.
     Signal(Signal),
+    /// The server did not take a command, or could not tell what became of it; it goes out again by itself.
+    Repeating {
+        /// The chat or inbox.
+        entity: EntityId,
+        /// The command's counter.
+        counter: Counter,
+        /// Why.
+        code: u16,
+        /// Not before so many milliseconds, as the server said; 0 if it did not say.
+        retry_after_ms: u64,
+    },
 }
 
 /// A page of history, its chunks put together.

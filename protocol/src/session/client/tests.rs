@@ -414,6 +414,9 @@ fn a_refused_request_is_repeated_after_the_wait() {
         };
         hear(&mut session, ErrorReply::new(request, ErrorCode::RateLimited).retry_after_ms(700), 10);
     }
+    let entity = chat().into();
+    let told = Notice::Repeating { entity, counter: Counter(100), code: 2001, retry_after_ms: 700 };
+    assert_eq!(notices(&mut session), [told], "of the command; a question's refusal concerns nobody");
     assert!(sent(&mut session, 10).is_empty());
     assert_eq!(session.due_ms(), Some(710));
     session.tick(710);

@@ -62,6 +62,8 @@ impl State {
             Update::Lagging { entity, head } => self.connection.lags(entity, head),
             Update::Lost { entity, code } => self.lost(entity, code),
             Update::Signal(signal) => self.signal(&signal, now),
+            // What is still on its way is shown as such already.
+            Update::Repeating { .. } => {}
         }
     }
 
