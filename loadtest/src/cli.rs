@@ -6,7 +6,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use panda_client::TransportKind;
 
+use crate::chaos::Kind;
 use crate::schedule::{Speed, parse_duration, parse_speed};
+
+/// Where a server's API key is if nothing else is said.
+pub const API_KEY_FILE: &str = "data/admin.key";
+/// Where a server is if nothing else is said.
+const TARGET: &str = "http://127.0.0.1:8080";
 
 /// Loads a Panda server and proves that nothing was lost, doubled, reordered or altered.
 ///
@@ -26,12 +32,14 @@ pub struct Cli {
 /// What all scenarios take.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
-    /// Base URL of a server; repeated, sessions are spread over all of them.
-    #[arg(long = "target", value_name = "URL", global = true, default_value = "http://127.0.0.1:8080")]
+    /// Base URL of a server; repeated, sessions are spread over all of them, and go to the next one when
+    /// theirs is lost. Default: http://127.0.0.1:8080; of `chaos`: all edges of the cluster.
+    #[arg(long = "target", value_name = "URL", global = true)]
     pub targets: Vec<String>,
-    /// File with an API key that may provision, such as the data folder's admin.key.
-    #[arg(long, value_name = "FILE", global = true, default_value = "data/admin.key")]
-    pub api_key_file: PathBuf,
+    /// File with an API key that may provision, such as the data folder's admin.key. Default:
+    /// data/admin.key; of `chaos`: the cluster's.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub api_key_file: Option<PathBuf>,
     /// How sessions connect; `mixed` takes QUIC and WebSocket in turn.
     #[arg(long, value_enum, global = true, default_value = "mixed")]
     pub transport: Transport,
@@ -46,6 +54,13 @@ pub struct Common {
     pub patience: Duration,
 }
 
+impl Common {
+    /// Base URLs, at least one.
+    pub fn bases(&self) -> Vec<&str> {
+        if self.targets.is_empty() { vec![TARGET] } else { self.targets.iter().map(String::as_str).collect() }
+    }
+}
+
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Scenario {
@@ -55,6 +70,8 @@ pub enum Scenario {
     Replay(Replay),
     /// Holds sessions that do nothing, each with its inbox and a chat of its own.
     Idle(Idle),
+    /// Sends at an even rate while processes of a cluster are killed, paused and restarted.
+    Chaos(Chaos),
 }
 
 /// Sends at an even rate, from sessions spread over chats.
@@ -96,6 +113,47 @@ pub struct Idle {
     /// For how long, such as 60s.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Duration,
+}
+
+/// Sends at an even rate while processes of a cluster are killed, paused and restarted, one after the
+/// other, each once all is calm. The faults are drawn from --seed and printed before the first of them.
+///
+/// Exit status 1 also means that the cluster did not recover from a fault within --recovery.
+#[derive(Clone, Debug, Args)]
+pub struct Chaos {
+    /// Sessions, each of a user of its own.
+    #[arg(long, value_name = "N", default_value = "60", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub sessions: u32,
+    /// Chats; session i is in chat i modulo this.
+    #[arg(long, value_name = "N", default_value = "12", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub chats: u32,
+    /// Messages a second, all together.
+    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    pub rate: u32,
+    /// The command that works on the cluster.
+    #[arg(long, value_name = "PATH", default_value = "ops/cluster")]
+    pub cluster_command: PathBuf,
+    /// The cluster, as that command names it.
+    #[arg(long, value_name = "NAME", default_value = "dev")]
+    pub cluster: String,
+    /// How many faults.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub faults: u32,
+    /// What is done to processes. Default: kill,pause,restart; with --table also absent.
+    #[arg(long, value_name = "KIND,…", value_enum, value_delimiter = ',')]
+    pub kinds: Vec<Kind>,
+    /// To which kinds of process, such as edge,router,kafka. Default: all that the cluster has.
+    #[arg(long, value_name = "PART,…", value_delimiter = ',')]
+    pub parts: Vec<String>,
+    /// All is well while every ack, delivery and HTTP call comes within this time.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
+    pub bound: Duration,
+    /// How long after a fault's end all must be well again.
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = parse_duration)]
+    pub recovery: Duration,
+    /// Instead of drawn faults: each part with each kind once, written as a table to this file.
+    #[arg(long, value_name = "FILE", conflicts_with = "faults")]
+    pub table: Option<PathBuf>,
 }
 
 /// How sessions connect.

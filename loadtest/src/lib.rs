@@ -1,8 +1,10 @@
 //! Loads a Panda server and proves that nothing was lost, doubled, reordered or altered.
 //!
-//! Pure: [`schedule`] (when a send is due), [`checker`] (what must hold), [`transcript`]. The rest does
-//! I/O through `panda-client` and the HTTP API, as any client does.
+//! Pure: [`schedule`] (when a send is due), [`checker`] (what must hold), [`series`] (when all was well),
+//! [`chaos::plan`] (which faults), [`transcript`]. The rest does I/O through `panda-client` and the HTTP
+//! API, as any client does.
 
+pub mod chaos;
 pub mod checker;
 pub mod cli;
 pub mod history;
@@ -13,5 +15,6 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod schedule;
+pub mod series;
 pub mod session;
 pub mod transcript;

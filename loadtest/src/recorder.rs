@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+
+use crate::series::Series;
 
 /// Parts of the histograms, each with a lock of its own.
 const PARTS: usize = 8;
@@ -17,6 +19,9 @@ const LONGEST_US: u64 = 3_600_000_000;
 pub struct Recorder {
     parts: [Mutex<Times>; PARTS],
     refused: Mutex<BTreeMap<u16, u64>>,
+    repeated: Mutex<BTreeMap<Repeated, u64>>,
+    /// Of a run that watches what becomes of sends by when they were due.
+    series: OnceLock<Mutex<Series>>,
     /// Sends that left.
     pub sent: AtomicU64,
     /// Sends that were acked.
@@ -25,12 +30,23 @@ pub struct Recorder {
     pub unknown: AtomicU64,
     /// Events that sessions got.
     pub delivered: AtomicU64,
+    /// Connections that were lost.
+    pub lost: AtomicU64,
     /// Connections that came back after one was lost.
     pub reconnects: AtomicU64,
     /// Sessions that are connected now.
     pub connected: AtomicI64,
     /// Sends that wait for their answer now.
     pub waiting: AtomicI64,
+}
+
+/// Why a client sent a command again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Repeated {
+    /// The refusal's code.
+    pub code: u16,
+    /// Whether it said how long to wait.
+    pub names_wait: bool,
 }
 
 /// Histograms in microseconds.
@@ -59,10 +75,13 @@ impl Default for Recorder {
         Self {
             parts: std::array::from_fn(|_| Mutex::new(Times::new())),
             refused: Mutex::default(),
+            repeated: Mutex::default(),
+            series: OnceLock::new(),
             sent: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             connected: AtomicI64::new(0),
             waiting: AtomicI64::new(0),
@@ -71,18 +90,52 @@ impl Default for Recorder {
 }
 
 impl Recorder {
-    /// A send of chat `chat` was acked so long after it was due.
-    pub fn ack(&self, chat: usize, after: Duration) {
-        self.acked.fetch_add(1, Relaxed);
-        self.part(chat, |times| times.ack.saturating_record(micros(after)));
+    /// From now on also keeps a series.
+    pub fn follow(&self, series: Series) {
+        // A run follows once; a second series would only split what the first one counts.
+        self.series.get_or_init(|| Mutex::new(series));
     }
 
-    /// An event of chat `chat` came so long after its send was due.
-    pub fn delivery(&self, chat: usize, after: Duration) {
+    /// The series, if one is kept. Held for moments, never over a wait.
+    pub fn series(&self) -> Option<MutexGuard<'_, Series>> {
+        self.series.get().map(|series| series.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A send was due at `at`, on the run's clock. Told in the order in which sends are due.
+    pub fn due(&self, at: Duration) {
+        if let Some(mut series) = self.series() {
+            series.due(at);
+        }
+    }
+
+    /// A send of chat `chat` was acked at `now`, so long after it was due.
+    pub fn ack(&self, chat: usize, after: Duration, now: Duration) {
+        self.acked.fetch_add(1, Relaxed);
+        self.part(chat, |times| times.ack.saturating_record(micros(after)));
+        if let Some(mut series) = self.series() {
+            series.acked(chat, after, now);
+        }
+    }
+
+    /// A session got an event of chat `chat` at `now`, so long after its send was due.
+    pub fn delivery(&self, chat: usize, after: Duration, now: Duration) {
         self.part(chat, |times| {
             times.delivery.saturating_record(micros(after));
             times.recent.saturating_record(micros(after));
         });
+        if let Some(mut series) = self.series() {
+            series.delivered(after, now);
+        }
+    }
+
+    /// A client sends a command again that was refused for now.
+    pub fn repeat(&self, why: Repeated) {
+        *self.repeated.lock().unwrap_or_else(PoisonError::into_inner).entry(why).or_default() += 1;
+    }
+
+    /// Refusals after which clients sent the command again.
+    pub fn repeats(&self) -> BTreeMap<Repeated, u64> {
+        self.repeated.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A send was refused.
@@ -136,8 +189,8 @@ mod tests {
     fn times_of_all_chats_add_up_and_recent_ones_are_taken_once() {
         let recorder = Recorder::default();
         for chat in 0..100 {
-            recorder.ack(chat, Duration::from_millis(chat as u64));
-            recorder.delivery(chat, Duration::from_millis(2));
+            recorder.ack(chat, Duration::from_millis(chat as u64), Duration::from_secs(1));
+            recorder.delivery(chat, Duration::from_millis(2), Duration::from_secs(1));
         }
         let times = recorder.take_recent();
         assert_eq!((times.ack.len(), times.delivery.len(), times.recent.len()), (100, 100, 100));
@@ -149,7 +202,7 @@ mod tests {
     #[test]
     fn a_time_beyond_the_histogram_counts_as_the_longest() {
         let recorder = Recorder::default();
-        recorder.ack(0, Duration::MAX);
+        recorder.ack(0, Duration::MAX, Duration::MAX);
         assert!(recorder.times().ack.max() >= LONGEST_US);
     }
 

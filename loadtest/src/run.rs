@@ -1,6 +1,7 @@
 //! What the tasks of one run share: targets, users, chats with their checkers, the recorder, the clock.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use panda_protocol::ChatId;
 use tokio::time::Instant;
 
 use crate::checker::{ChatCheck, Verdict};
-use crate::cli::{Common, Transport};
+use crate::cli::{API_KEY_FILE, Common, Transport};
 use crate::provision::{self, ChatPlan, Http, ProvisionError, Provisioned};
 use crate::recorder::Recorder;
 
@@ -85,12 +86,13 @@ impl Run {
     /// # Errors
     /// [`RunError`].
     pub async fn prepare(common: &Common, names: &[String], plans: &[ChatPlan]) -> Result<Arc<Self>, RunError> {
-        let key = std::fs::read_to_string(&common.api_key_file).map_err(|error| {
-            let path = common.api_key_file.display();
+        let file = common.api_key_file.as_deref().unwrap_or_else(|| Path::new(API_KEY_FILE));
+        let key = std::fs::read_to_string(file).map_err(|error| {
+            let path = file.display();
             RunError::Usage(format!("the API key cannot be read from {path}: {error}; name it with --api-key-file"))
         })?;
         let mut targets = Vec::new();
-        for base in &common.targets {
+        for base in common.bases() {
             targets.push(reach(base, key.trim(), common.transport).await?);
         }
         let first = targets.first().ok_or_else(|| RunError::Usage("name a target with --target".into()))?;
@@ -119,6 +121,17 @@ impl Run {
     /// The moment at which the run's clock shows `at`.
     pub fn instant(&self, at: Duration) -> Instant {
         self.began + at
+    }
+
+    /// Where session `number` connects first, and where it goes when that one is lost, as a balancer
+    /// between would do it. By pairs, so that each target gets both transports where they are mixed; those
+    /// of one target then spread over the others.
+    pub fn connectors(&self, number: u32) -> (Connector, Vec<Connector>) {
+        let (pair, count) = (number as usize / 2, self.targets.len());
+        let at = |step: usize| self.targets[(pair + step) % count].connector.clone();
+        let backwards = (pair / count).is_multiple_of(2);
+        let others = (1..count).map(|step| at(if backwards { count - step } else { step }));
+        (at(0), others.collect())
     }
 
     /// The number of a chat of this run.

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::checker::{Delivered, Outcome, SendId};
+use crate::recorder::Repeated;
 use crate::report::line;
 use crate::run::{Run, RunError};
 
@@ -61,12 +62,12 @@ impl Session {
         // A device of its own each time: its counters begin anew.
         let device = DeviceId::from_random(rand::random());
         let user = &run.users[identity.user as usize];
-        // By pairs, so that each target gets both transports where they are mixed.
-        let target = &run.targets[identity.number as usize / 2 % run.targets.len()];
+        let (connector, others) = run.connectors(identity.number);
         let mut config = ClientConfig::new(run.transport.of(identity.number), device, user.token.clone());
         config.name = Text::from_static("panda-loadtest");
         config.backoff_max = BACKOFF_MAX;
-        let (client, updates) = panda_client::start(target.connector.clone(), config);
+        config.others = others;
+        let (client, updates) = panda_client::start(connector, config);
         for &chat in &identity.chats {
             run.check(chat).listening(identity.number, device);
         }
@@ -111,7 +112,7 @@ impl Session {
         run.recorder.waiting.fetch_add(1, Relaxed);
         let counter = submitted.counter;
         let (send, early) = run.check(chat).submitted(self.identity.user, self.device, counter, text.as_bytes(), due);
-        early.into_iter().for_each(|after| run.recorder.delivery(chat, after));
+        early.into_iter().for_each(|after| run.recorder.delivery(chat, after, due + after));
         Ok(Sent { run: Arc::clone(run), submitted, send, chat, due })
     }
 
@@ -142,7 +143,8 @@ impl Sent {
         run.recorder.waiting.fetch_sub(1, Relaxed);
         let outcome = match &answer {
             Ok(seq) => {
-                run.recorder.ack(chat, run.now().saturating_sub(due));
+                let now = run.now();
+                run.recorder.ack(chat, now.saturating_sub(due), now);
                 Outcome::Acked(seq.0)
             }
             Err(error) => {
@@ -206,7 +208,7 @@ impl Pump {
                     self.run.recorder.delivered.fetch_add(1, Relaxed);
                     let delivered = self.run.check(chat).delivered(self.identity.number, seq.0, &event, now);
                     if let Delivered::After(after) = delivered {
-                        self.run.recorder.delivery(chat, after);
+                        self.run.recorder.delivery(chat, after, now);
                     }
                 }
                 Update::Connected { .. } => {
@@ -216,7 +218,10 @@ impl Pump {
                     connections += 1;
                     self.connected(true);
                 }
-                Update::Disconnected { .. } => self.connected(false),
+                Update::Disconnected { .. } => {
+                    self.run.recorder.lost.fetch_add(u64::from(self.connected), Relaxed);
+                    self.connected(false);
+                }
                 Update::Resumed { chat, admission } => {
                     if let Some(chat) = self.run.number(chat) {
                         self.run.check(chat).resumed(self.identity.number, admission.from.0);
@@ -226,6 +231,9 @@ impl Pump {
                 Update::TokenNeeded => self.refresh(),
                 Update::Lost { entity, code } => {
                     line(format_args!("session {} lost {entity:?}: {}", self.identity.number, named(code)));
+                }
+                Update::Repeating { code, retry_after, .. } => {
+                    self.run.recorder.repeat(Repeated { code, names_wait: !retry_after.is_zero() });
                 }
                 Update::Connecting { .. } | Update::Lagging { .. } | Update::Signal(_) => {}
             }
@@ -268,7 +276,8 @@ async fn refresh(run: Arc<Run>, identity: Identity, client: Client) {
     }
     let name = &run.users[identity.user as usize].username;
     let body = serde_json::json!({ "users": [{ "username": name }] }).to_string().into_bytes();
-    let token = match run.targets[0].http.post_until::<Answer>("/bulk/users", body, run.patience).await {
+    let at = identity.number as usize % run.targets.len();
+    let token = match run.targets[at].http.post_until::<Answer>("/bulk/users", body, run.patience).await {
         Ok(Answer { users: [user] }) => Text::from(user.access_token),
         Err(error) => return line(format_args!("session {} got no new token: {error}", identity.number)),
     };

@@ -57,7 +57,8 @@ def parser():
     verb("kill", kill, "kill -9 a process and all that it started", of_part=True)
     verb("pause", pause, "make a process hang, with its connections open", of_part=True)
     verb("resume", resume, "let a paused process go on", of_part=True)
-    verb("restart", restart, "stop a process in order if it runs, start it, wait until it is ready", of_part=True)
+    command = verb("restart", restart, "stop a process in order if it runs, start it, wait until it is ready", of_part=True)
+    command.add_argument("--no-wait", action="store_true", help="only start it")
     return top
 
 
@@ -134,7 +135,7 @@ def resume(options):
 
 def restart(options):
     part = chosen(options)
-    lifecycle.restart(part.cluster, part)
+    lifecycle.restart(part.cluster, part, wait=not options.no_wait)
 
 
 def existing(name):

@@ -65,8 +65,8 @@ def check_unchanged(cluster, wanted, first_port):
             )
 
 
-def start(parts):
-    """Starts processes side by side and waits until each serves clients."""
+def start(parts, wait=True):
+    """Starts processes side by side and, if wanted, waits until each serves clients."""
     for part in parts:
         for host, port in part.listens():
             if state.is_taken(host, port):
@@ -80,7 +80,8 @@ def start(parts):
     for part, command in [(part, part.command()) for part in parts]:
         cluster, name = part.cluster, part.name
         process.start(command, record=cluster.record(name), log=cluster.log(name), folder=cluster.data(name), user=part.user)
-    await_all(parts, "is ready", lambda part: part.ready())
+    if wait:
+        await_all(parts, "is ready", lambda part: part.ready())
 
 
 def await_all(parts, what, condition):
@@ -150,7 +151,7 @@ def down(name, wipe):
             say(f"removed {cluster.folder}")
 
 
-def restart(cluster, part):
+def restart(cluster, part, wait=True):
     with state.locked(cluster.name):
         stop([part])
-        start([part])
+        start([part], wait)

@@ -42,6 +42,15 @@ impl std::fmt::Display for ProvisionError {
 
 impl std::error::Error for ProvisionError {}
 
+/// A call that is made once.
+#[derive(Debug)]
+pub enum Question {
+    /// To this path, with the API key.
+    Post(&'static str, Vec<u8>),
+    /// As the user of this token, from this path.
+    GetAs(String, String),
+}
+
 /// Calls of one target.
 #[derive(Debug)]
 pub struct Http {
@@ -53,14 +62,41 @@ pub struct Http {
 impl Http {
     /// Of the target at this base URL; `key` is the API key.
     pub fn new(base: &str, key: &str) -> Arc<Self> {
-        let config =
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(CALL_TIME_MAX)).build();
+        Self::with_limit(base, key, CALL_TIME_MAX)
+    }
+
+    /// As [`Self::new`], with a time for each call.
+    pub fn with_limit(base: &str, key: &str, call_max: Duration) -> Arc<Self> {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(call_max)).build();
         Arc::new(Self { agent: config.new_agent(), base: base.trim_end_matches('/').to_owned(), key: key.to_owned() })
+    }
+
+    /// Makes a call once, whatever comes of it.
+    ///
+    /// # Errors
+    /// [`ProvisionError`].
+    pub async fn ask(self: &Arc<Self>, question: Question) -> Result<Vec<u8>, ProvisionError> {
+        let http = Arc::clone(self);
+        let called = tokio::task::spawn_blocking(move || match question {
+            Question::Post(path, body) => http.post(path, &body),
+            Question::GetAs(token, path) => http.get_as(&token, &path),
+        });
+        called.await.unwrap_or_else(|_| Err(ProvisionError::Answer("the call's thread ended early".into())))
+    }
+
+    fn get_as(&self, token: &str, path: &str) -> Result<Vec<u8>, ProvisionError> {
+        let request = self.agent.get(format!("{}{path}", self.base)).header("Authorization", format!("Bearer {token}"));
+        read(request.call().map_err(|error| ProvisionError::Unreachable(format!("{}: {error}", self.base)))?)
     }
 
     /// The target's base URL.
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// The API key.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// Gets a path, without a key.

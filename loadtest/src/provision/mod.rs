@@ -7,7 +7,7 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use http::{Http, ProvisionError};
+pub use http::{Http, ProvisionError, Question};
 use panda_protocol::{ChatId, Text, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;

@@ -1,7 +1,9 @@
 //! What a run tells: a line a second while it runs, a summary for people, JSON for programs.
 
+mod chaos;
 mod live;
 mod summary;
 
+pub use chaos::{ChaosReport, Counts, Felt, write_table};
 pub use live::{Live, line};
 pub use summary::{Checked, Percentiles, Rates, Summary};

@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use panda_protocol::ErrorCode;
 use serde::Serialize;
 
+use super::ChaosReport;
 use crate::checker::Verdict;
 use crate::recorder::Recorder;
 
@@ -49,6 +50,9 @@ pub struct Summary {
     pub evidence: Vec<String>,
     /// What was checked.
     pub checked: Checked,
+    /// The faults that were done, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chaos: Option<ChaosReport>,
 }
 
 /// Totals and what they are a second.
@@ -126,6 +130,11 @@ impl Summary {
         self.reconnects = count(&recorder.reconnects);
     }
 
+    /// Whether the checker found nothing, and the target recovered from every fault.
+    pub fn passed(&self) -> bool {
+        self.held != Some(false) && self.chaos.as_ref().is_none_or(ChaosReport::recovered)
+    }
+
     /// Takes in the checker's verdict.
     pub fn judged(&mut self, verdict: &Verdict) {
         self.held = Some(verdict.held());
@@ -152,6 +161,9 @@ impl fmt::Display for Summary {
             writeln!(f, "  refused    {count} with {code}")?;
         }
         writeln!(f, "  reconnects {}", self.reconnects)?;
+        if let Some(chaos) = &self.chaos {
+            write!(f, "{chaos}")?;
+        }
         let Checked { events, deliveries, streams, acked } = self.checked;
         match self.held {
             None => {}
@@ -195,7 +207,7 @@ mod tests {
     fn the_json_has_what_scripts_read() {
         let recorder = Recorder::default();
         recorder.sent.store(10, Relaxed);
-        (1..=9).for_each(|ms| recorder.ack(0, Duration::from_millis(ms)));
+        (1..=9).for_each(|ms| recorder.ack(0, Duration::from_millis(ms), Duration::from_secs(1)));
         recorder.refusal(2000);
         recorder.refusal(2999);
         let mut summary = Summary { scenario: "steady".into(), ..Summary::default() };

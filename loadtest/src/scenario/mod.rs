@@ -1,6 +1,8 @@
 //! What a run does; one file each.
 
+mod chaos;
 mod idle;
+mod load;
 mod replay;
 mod steady;
 
@@ -26,7 +28,7 @@ pub async fn run(scenario: Scenario, common: &Common) -> Result<Summary, RunErro
     let seed = common.seed.unwrap_or_else(rand::random);
     let mut summary = Summary {
         seed,
-        targets: common.targets.clone(),
+        targets: common.bases().into_iter().map(Into::into).collect(),
         transport: common.transport.label().into(),
         ..Summary::default()
     };
@@ -34,6 +36,7 @@ pub async fn run(scenario: Scenario, common: &Common) -> Result<Summary, RunErro
         Scenario::Steady(asked) => steady::run(asked, common, &mut summary).await?,
         Scenario::Replay(asked) => replay::run(asked, common, &mut summary).await?,
         Scenario::Idle(asked) => idle::run(asked, common, &mut summary).await?,
+        Scenario::Chaos(asked) => Box::pin(chaos::run(asked, common, &mut summary)).await?,
     }
     Ok(summary)
 }

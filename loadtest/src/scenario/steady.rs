@@ -1,191 +1,19 @@
 //! Sends at an even rate, from sessions spread over chats.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use panda_protocol::Text;
-use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
-use super::{check_websockets, close_all, open_all, task_ended, under_load, user_names};
+use super::load::Load;
+use super::{close_all, under_load};
 use crate::cli::{Common, Steady};
-use crate::history::{CHATS_AT_ONCE, read_back};
-use crate::provision::ChatPlan;
 use crate::report::Summary;
-use crate::run::{Run, RunError};
+use crate::run::RunError;
 use crate::schedule;
-use crate::session::{Identity, Session};
-
-/// Members of a chat that the bulk API makes at once.
-const CHAT_MEMBERS_MAX: usize = 10_000;
-/// Sends that wait in a session behind a full window. While so many wait, the schedule waits too; the
-/// sends behind still count from when they were due.
-const SESSION_QUEUE: usize = 256;
-/// Texts have so many characters behind their number.
-const TEXT_CHARACTERS: std::ops::Range<usize> = 8..160;
-/// What texts are made of: one to four bytes a character, right-to-left and combining ones too.
-const ALPHABET: [char; 32] = [
-    'a', 'e', 'n', 'r', 's', 't', ' ', ' ', ' ', '.', 'ß', 'é', 'ж', 'ы', 'λ', 'ω', 'ש', 'ל', 'ع', 'م', 'न', 'ि', 'ท',
-    '้', '中', '語', 'か', '한', '\u{301}', '𠮷', '🐼', '🎋',
-];
-
-struct Job {
-    chat: usize,
-    text: Text,
-    due: Duration,
-}
 
 pub(super) async fn run(asked: Steady, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
-    let (sessions, chats) = (asked.sessions as usize, asked.chats as usize);
-    check_websockets(common, sessions)?;
-    if sessions.div_ceil(chats) > CHAT_MEMBERS_MAX {
-        return Err(RunError::Usage(format!("a chat takes at most {CHAT_MEMBERS_MAX} sessions; take more chats")));
-    }
-    let (memberships, plans) = spread(summary.seed, sessions, chats);
-    let began = tokio::time::Instant::now();
-    let run = Run::prepare(common, &user_names(summary.seed, sessions), &plans).await?;
     summary.scenario = "steady".into();
-    (summary.sessions, summary.chats) = (sessions, chats);
-    summary.provision_s = began.elapsed().as_secs_f64();
-    let identities = (0..).zip(memberships).map(|(number, chats)| Identity { number, user: number, chats });
-    let identities: Vec<Identity> = identities.collect();
-    let chats_of: Vec<Vec<usize>> = identities.iter().map(|identity| identity.chats.clone()).collect();
-    let sessions = open_all(&run, identities).await?;
+    let load = Load::prepare((asked.sessions as usize, asked.chats as usize), common, summary).await?;
     let schedule = schedule::Steady::new(asked.rate, asked.duration);
-    let load = send_all(&run, &sessions, &chats_of, schedule, summary.seed);
-    let time = under_load(&run, sessions.len(), load).await?;
-    summary.recorded(&run.recorder, time);
-    run.all_connected().await?;
-    run.all_delivered().await;
-    read_all(&run, &sessions, &plans).await?;
-    summary.recorded(&run.recorder, time);
-    summary.judged(&run.verdict().await);
-    close_all(&run, sessions).await;
+    let sending = load.send_all(schedule, summary.seed, std::future::pending());
+    let time = under_load(&load.run, load.sessions.len(), sending).await?;
+    load.judge(summary, time).await?;
+    close_all(&load.run, load.sessions).await;
     Ok(())
-}
-
-/// Membership `i` puts session `i` modulo sessions into chat `i` modulo chats, until every session and
-/// every chat has one.
-fn spread(seed: u64, sessions: usize, chats: usize) -> (Vec<Vec<usize>>, Vec<ChatPlan>) {
-    let mut memberships = vec![Vec::new(); sessions];
-    let plan = |chat| ChatPlan { key: format!("lt{seed:x}c{chat}"), name: format!("load {chat}"), members: Vec::new() };
-    let mut plans: Vec<ChatPlan> = (0..chats).map(plan).collect();
-    for number in 0..sessions.max(chats) {
-        memberships[number % sessions].push(number % chats);
-        plans[number % chats].members.push(number % sessions);
-    }
-    (memberships, plans)
-}
-
-/// Hands every send to its session when it is due; ends when all are answered. Answers that do not come
-/// within the run's patience stay unknown.
-async fn send_all(
-    run: &Arc<Run>,
-    sessions: &[Arc<Session>],
-    chats_of: &[Vec<usize>],
-    schedule: schedule::Steady,
-    seed: u64,
-) -> Result<(), RunError> {
-    let mut senders = JoinSet::new();
-    let mut queues = Vec::with_capacity(sessions.len());
-    for session in sessions {
-        let (queue, jobs) = mpsc::channel(SESSION_QUEUE);
-        senders.spawn(send_in_order(Arc::clone(run), Arc::clone(session), jobs));
-        queues.push(queue);
-    }
-    let mut random = StdRng::seed_from_u64(seed);
-    let began = run.now();
-    for number in 0..schedule.count() {
-        let due = began + schedule.due(number);
-        if due > run.now() {
-            tokio::time::sleep_until(run.instant(due)).await;
-        }
-        let sender = random.random_range(0..sessions.len());
-        let chats = &chats_of[sender];
-        let chat = chats[random.random_range(0..chats.len())];
-        let text = text(&mut random, number);
-        if queues[sender].send(Job { chat, text, due }).await.is_err() {
-            return Err(task_ended());
-        }
-    }
-    drop(queues);
-    let answered = async { while senders.join_next().await.is_some() {} };
-    // What is not answered in time is dropped here, and stays unknown to the checker.
-    if tokio::time::timeout(run.patience, answered).await.is_err() {
-        senders.abort_all();
-    }
-    Ok(())
-}
-
-/// One session's sends, in order, without waiting for their answers.
-async fn send_in_order(run: Arc<Run>, session: Arc<Session>, mut jobs: mpsc::Receiver<Job>) {
-    let mut waiting = JoinSet::new();
-    while let Some(Job { chat, text, due }) = jobs.recv().await {
-        match session.submit(&run, chat, text, due).await {
-            Ok(sent) => {
-                // What a refusal says is in the recorder and the checker.
-                waiting.spawn(async move { sent.outcome().await.is_ok() });
-            }
-            Err(_) => return,
-        }
-        while waiting.try_join_next().is_some() {}
-    }
-    while waiting.join_next().await.is_some() {}
-}
-
-/// Different from every other text of the run, so that none can stand for another.
-fn text(random: &mut StdRng, number: u64) -> Text {
-    let length = random.random_range(TEXT_CHARACTERS);
-    let mut text = format!("{number} ");
-    text.extend((0..length).map(|_| ALPHABET[random.random_range(0..ALPHABET.len())]));
-    Text::from(text)
-}
-
-/// Reads every chat back, with its first member.
-async fn read_all(run: &Arc<Run>, sessions: &[Arc<Session>], plans: &[ChatPlan]) -> Result<(), RunError> {
-    let mut reading = JoinSet::new();
-    for (number, plan) in plans.iter().enumerate() {
-        if reading.len() >= CHATS_AT_ONCE {
-            reading.join_next().await.transpose().map_err(|_| task_ended())?.transpose()?;
-        }
-        let (run, session) = (Arc::clone(run), Arc::clone(&sessions[plan.members[0]]));
-        reading.spawn(async move { read_back(&run, &session, number).await });
-    }
-    while let Some(read) = reading.join_next().await {
-        read.map_err(|_| task_ended())??;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sessions_spread_over_chats() {
-        let (memberships, plans) = spread(1, 5_000, 500);
-        assert!(memberships.iter().enumerate().all(|(session, chats)| *chats == [session % 500]));
-        assert!(plans.iter().all(|plan| plan.members.len() == 10));
-    }
-
-    #[test]
-    fn more_chats_than_sessions_all_have_a_member() {
-        let (memberships, plans) = spread(1, 3, 10);
-        assert_eq!(memberships[0], [0, 3, 6, 9]);
-        assert!(plans.iter().all(|plan| plan.members.len() == 1));
-    }
-
-    #[test]
-    fn a_seed_gives_the_same_texts_and_no_text_twice() {
-        let texts = |seed| {
-            let mut random = StdRng::seed_from_u64(seed);
-            (0..100).map(|number| text(&mut random, number)).collect::<Vec<_>>()
-        };
-        assert_eq!(texts(7), texts(7));
-        assert_ne!(texts(7), texts(8));
-        let different: std::collections::HashSet<Text> = texts(7).into_iter().collect();
-        assert_eq!(different.len(), 100);
-    }
 }

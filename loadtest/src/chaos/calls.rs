@@ -1,0 +1,158 @@
+//! What callers of the HTTP API feel: a call every quarter of a second, to one target after the other,
+//! each from when it was due, again until it is answered. It touches users and their cache, which sends
+//! do not.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::provision::{Http, ProvisionError, Question};
+use crate::run::Run;
+use crate::series::CALM;
+
+const EVERY: Duration = Duration::from_millis(250);
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// A call that is not answered within this time counts as failed, and the next target is asked.
+const CALL_MAX: Duration = Duration::from_secs(5);
+
+/// What callers felt so far.
+#[derive(Debug)]
+pub struct Calls {
+    bound: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    longest: Duration,
+    failures: BTreeMap<String, u64>,
+    /// Since when every call was answered within the bound.
+    well_since: Option<Duration>,
+    /// When the call was due that is being made.
+    open: Option<Duration>,
+}
+
+impl Calls {
+    /// Calls within `bound` count as well.
+    pub fn new(bound: Duration) -> Self {
+        Self { bound, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The longest call since the last time, from when it was due, and the failed tries by why.
+    pub fn take(&self, now: Duration) -> (Duration, BTreeMap<String, u64>) {
+        let mut state = self.state();
+        let open = state.open.map_or(Duration::ZERO, |due| now.saturating_sub(due));
+        (core::mem::take(&mut state.longest).max(open), core::mem::take(&mut state.failures))
+    }
+
+    /// Whether calls have been well for [`CALM`].
+    pub fn is_calm(&self, now: Duration) -> bool {
+        let state = self.state();
+        let late = state.open.is_some_and(|due| now.saturating_sub(due) > self.bound);
+        !late && state.well_since.is_some_and(|since| now.saturating_sub(since) >= CALM)
+    }
+
+    fn begun(&self, due: Duration) {
+        self.state().open = Some(due);
+    }
+
+    fn failed(&self, why: String) {
+        let mut state = self.state();
+        state.well_since = None;
+        *state.failures.entry(why).or_default() += 1;
+    }
+
+    fn answered(&self, due: Duration, now: Duration) {
+        let mut state = self.state();
+        let after = now.saturating_sub(due);
+        state.open = None;
+        state.longest = state.longest.max(after);
+        if after > self.bound {
+            state.well_since = None;
+        } else {
+            state.well_since.get_or_insert(due);
+        }
+    }
+
+    /// Calls until it is dropped.
+    pub async fn go_on(&self, run: &Run) {
+        let targets: Vec<Arc<Http>> = run
+            .targets
+            .iter()
+            .map(|target| Http::with_limit(target.http.base(), target.http.key(), CALL_MAX))
+            .collect();
+        let mut due = run.now();
+        for place in 0_usize.. {
+            tokio::time::sleep_until(run.instant(due)).await;
+            self.begun(due);
+            let mut at = place % targets.len();
+            while let Err(error) = call(&targets[at], &run.users[0].username).await {
+                self.failed(why(&error));
+                at = (at + 1) % targets.len();
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            let now = run.now();
+            self.answered(due, now);
+            // Calls that were due meanwhile would have waited for less.
+            due = (due + EVERY).max(now);
+        }
+    }
+}
+
+/// Gets the user a new token, which reads users, then its profile with that, which reads the cache.
+async fn call(http: &Arc<Http>, username: &str) -> Result<(), ProvisionError> {
+    #[derive(Deserialize)]
+    struct Answer {
+        users: [User; 1],
+    }
+    #[derive(Deserialize)]
+    struct User {
+        id: String,
+        access_token: String,
+    }
+    let body = serde_json::json!({ "users": [{ "username": username }] }).to_string().into_bytes();
+    let answer = http.ask(Question::Post("/bulk/users", body)).await?;
+    let Answer { users: [User { id, access_token }] } =
+        serde_json::from_slice(&answer).map_err(|error| ProvisionError::Answer(error.to_string()))?;
+    http.ask(Question::GetAs(access_token, format!("/user/{id}"))).await.map(drop)
+}
+
+fn why(error: &ProvisionError) -> String {
+    match error {
+        ProvisionError::Unreachable(_) => "no answer".into(),
+        ProvisionError::Refused { status, .. } => status.to_string(),
+        ProvisionError::Answer(_) => "unusable answer".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn s(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    #[test]
+    fn calls_are_calm_two_seconds_behind_the_last_trouble() {
+        let calls = Calls::new(s(1));
+        assert!(!calls.is_calm(s(100)), "nothing was called yet");
+        calls.begun(s(1));
+        calls.failed("503".into());
+        assert!(!calls.is_calm(s(5)));
+        calls.answered(s(1), s(6));
+        calls.answered(s(6), s(6));
+        assert!(!calls.is_calm(s(7)));
+        assert!(calls.is_calm(s(8)));
+        calls.begun(s(8));
+        assert!(!calls.is_calm(s(10)), "one waits for longer than the bound");
+        assert_eq!(calls.take(s(10)), (s(5), BTreeMap::from([("503".into(), 1)])));
+        assert_eq!(calls.take(s(11)), (s(3), BTreeMap::new()), "the one that waits");
+    }
+}

@@ -1,0 +1,252 @@
+//! A cluster's processes, through the command that works on it: `VERB [PROCESS] --name CLUSTER` with the
+//! verbs status, kill, pause, resume and restart.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+
+use super::plan::{Fault, Kind, part_of};
+use crate::report::line;
+
+/// A start waits until the process is ready; this is longer than the command's own limit.
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(300);
+/// What is read of a command's output.
+const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
+/// Of the command's complaint, what a report shows.
+const COMPLAINT_CHARACTERS_MAX: usize = 600;
+
+/// A cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    command: PathBuf,
+    name: String,
+}
+
+/// What `status` says of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Such as `edge-1`.
+    pub name: String,
+    /// `running`, or something else.
+    pub state: String,
+    /// Where clients find it; an edge's base URL.
+    pub address: String,
+}
+
+/// What `status` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// In the order of their start.
+    pub processes: Vec<Process>,
+    /// The file of the first API key.
+    pub admin_key: Option<PathBuf>,
+}
+
+impl Status {
+    fn read(text: &str) -> Self {
+        let mut status = Self::default();
+        for row in text.lines().skip(1) {
+            if let Some(path) = row.strip_prefix("admin key: ") {
+                status.admin_key = Some(PathBuf::from(path));
+            } else if let [name, state, .., address] = row.split_whitespace().collect::<Vec<_>>()[..] {
+                let [name, state, address] = [name, state, address].map(ToOwned::to_owned);
+                status.processes.push(Process { name, state, address });
+            }
+        }
+        status
+    }
+
+    /// Names of all processes.
+    pub fn names(&self) -> Vec<String> {
+        self.processes.iter().map(|process| process.name.clone()).collect()
+    }
+
+    /// Base URLs of all edges.
+    pub fn edges(&self) -> Vec<String> {
+        let edges = self.processes.iter().filter(|process| part_of(&process.name) == "edge");
+        edges.map(|edge| edge.address.clone()).collect()
+    }
+
+    /// Those that do not run, in words; `None` if all do.
+    pub fn missing(&self) -> Option<String> {
+        let missing = self.processes.iter().filter(|process| process.state != "running");
+        let words: Vec<String> = missing.map(|process| format!("{} is {}", process.name, process.state)).collect();
+        (!words.is_empty()).then(|| words.join(", "))
+    }
+}
+
+/// A fault that is going on; if it is dropped before its end, whoever watches hears how to end it.
+struct Open<'a> {
+    cluster: &'a Cluster,
+    verb: &'static str,
+    processes: Vec<String>,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        for process in &self.processes {
+            let (command, verb, name) = (self.cluster.command.display(), self.verb, &self.cluster.name);
+            line(format_args!("the fault was not ended; to end it: {command} {verb} {process} --name {name}"));
+        }
+    }
+}
+
+impl Cluster {
+    /// `command` is a path, or a name that is looked up as a shell would.
+    pub fn new(command: &Path, name: &str) -> Self {
+        Self { command: command.to_owned(), name: name.to_owned() }
+    }
+
+    /// What runs.
+    ///
+    /// # Errors
+    /// A sentence, if the command fails.
+    pub async fn status(&self) -> Result<Status, String> {
+        self.call(&["status"]).await.map(|text| Status::read(&text))
+    }
+
+    /// Does the fault, holds it, ends it.
+    ///
+    /// # Errors
+    /// A sentence, if the command fails: the process is not there, or does not get ready again.
+    pub async fn carry_out(&self, fault: &Fault, processes: &[String]) -> Result<(), String> {
+        let name = fault.process.as_str();
+        match fault.kind {
+            Kind::Kill => {
+                self.call(&["kill", name]).await?;
+                let open = self.open("restart", vec![name.to_owned()]);
+                tokio::time::sleep(fault.hold).await;
+                self.end(open).await
+            }
+            Kind::Pause => {
+                self.call(&["pause", name]).await?;
+                let open = self.open("resume", vec![name.to_owned()]);
+                tokio::time::sleep(fault.hold).await;
+                self.end(open).await
+            }
+            Kind::Restart => self.call(&["restart", name]).await.map(drop),
+            Kind::Absent => self.be_absent(fault, processes).await,
+            Kind::LinkCut | Kind::DiskFull => fault.kind.possible().map_err(ToOwned::to_owned),
+        }
+    }
+
+    /// Everything of the part is away; an edge and all routers start meanwhile. The other edges go on, and
+    /// so an edge that is away is one alone.
+    async fn be_absent(&self, fault: &Fault, processes: &[String]) -> Result<(), String> {
+        let (absent, starting) = absent_and_starting(fault, processes);
+        for process in absent.iter().chain(&starting) {
+            self.call(&["kill", process]).await?;
+        }
+        let open = self.open("restart", absent);
+        for process in &starting {
+            self.call(&["restart", process, "--no-wait"]).await?;
+        }
+        tokio::time::sleep(fault.hold).await;
+        self.end(open).await
+    }
+
+    fn open(&self, verb: &'static str, processes: Vec<String>) -> Open<'_> {
+        Open { cluster: self, verb, processes }
+    }
+
+    async fn end(&self, mut open: Open<'_>) -> Result<(), String> {
+        while let Some(process) = open.processes.first() {
+            self.call(&[open.verb, process]).await?;
+            open.processes.remove(0);
+        }
+        Ok(())
+    }
+
+    async fn call(&self, arguments: &[&str]) -> Result<String, String> {
+        let shown = format!("{} {} --name {}", self.command.display(), arguments.join(" "), self.name);
+        let mut command = tokio::process::Command::new(&self.command);
+        command.args(arguments).args(["--name", &self.name]).stdin(Stdio::null()).kill_on_drop(true);
+        let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.map_err(|error| format!("'{shown}' cannot be run: {error}"))?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let ended = async { tokio::try_join!(text_of(out), text_of(err), child.wait()) };
+        match tokio::time::timeout(COMMAND_TIME_MAX, ended).await {
+            Ok(Ok((out, _, status))) if status.success() => Ok(out),
+            Ok(Ok((_, err, status))) => {
+                let skipped = err.chars().count().saturating_sub(COMPLAINT_CHARACTERS_MAX);
+                let complaint: String = err.chars().skip(skipped).collect();
+                Err(format!("'{shown}' failed ({status}): {}", complaint.trim()))
+            }
+            Ok(Err(error)) => Err(format!("'{shown}' cannot be read: {error}")),
+            Err(_) => Err(format!("'{shown}' did not end within {COMMAND_TIME_MAX:?}")),
+        }
+    }
+}
+
+/// The beginning of what a command says. It is not read further: one that says more is stuck, and ended.
+async fn text_of(output: Option<impl tokio::io::AsyncRead + Unpin>) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    if let Some(output) = output {
+        output.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes).await?;
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Which processes are away, and which start meanwhile.
+fn absent_and_starting(fault: &Fault, processes: &[String]) -> (Vec<String>, Vec<String>) {
+    let absent = |name: &&String| match fault.part() {
+        "edge" => **name == fault.process,
+        part => part_of(name) == part,
+    };
+    let away: Vec<String> = processes.iter().filter(absent).cloned().collect();
+    let there = |part: &'static str| {
+        let away = &away;
+        processes.iter().filter(move |name| part_of(name) == part && !away.contains(name)).cloned()
+    };
+    let edge = if fault.part() == "edge" { None } else { there("edge").next() };
+    let starting = there("router").chain(edge).collect();
+    (away, starting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: &str = "\
+NAME         STATE         PID   MEMORY  ADDRESS
+kafka-1      running      4448  239 MiB  127.0.0.1:20000
+router-1     running      4500   20 MiB  127.0.0.1:20060
+router-2     ended           -        -  127.0.0.1:20062
+edge-1       paused       4501   30 MiB  http://127.0.0.1:20010
+edge-2       running      4502   30 MiB  http://127.0.0.1:20013
+admin key: /var/tmp/c/dev/admin.key
+";
+
+    #[test]
+    fn status_is_read() {
+        let status = Status::read(STATUS);
+        assert_eq!(status.names(), ["kafka-1", "router-1", "router-2", "edge-1", "edge-2"]);
+        assert_eq!(status.edges(), ["http://127.0.0.1:20010", "http://127.0.0.1:20013"]);
+        assert_eq!(status.missing().unwrap(), "router-2 is ended, edge-1 is paused");
+        assert_eq!(status.admin_key.unwrap(), Path::new("/var/tmp/c/dev/admin.key"));
+        assert_eq!(Status::read(""), Status::default());
+    }
+
+    #[test]
+    fn while_a_part_is_absent_the_routers_and_an_edge_start() {
+        let names = Status::read(STATUS).names();
+        let of = |process: &str| {
+            let fault = Fault { number: 1, process: process.into(), kind: Kind::Absent, hold: Duration::ZERO };
+            let (away, starting) = absent_and_starting(&fault, &names);
+            (away.join(" "), starting.join(" "))
+        };
+        assert_eq!(of("kafka-1"), ("kafka-1".into(), "router-1 router-2 edge-1".into()));
+        assert_eq!(of("router-2"), ("router-1 router-2".into(), "edge-1".into()));
+        assert_eq!(of("edge-2"), ("edge-2".into(), "router-1 router-2".into()));
+    }
+
+    #[tokio::test]
+    async fn a_command_that_fails_or_is_not_there_is_told_with_its_complaint() {
+        let failed = Cluster::new(Path::new("false"), "c").status().await.unwrap_err();
+        assert!(failed.contains("false status --name c") && failed.contains("exit status: 1"), "{failed}");
+        let missing = Cluster::new(Path::new("/nowhere/cluster"), "c").status().await.unwrap_err();
+        assert!(missing.contains("cannot be run"), "{missing}");
+    }
+}

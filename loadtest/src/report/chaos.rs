@@ -1,0 +1,365 @@
+//! What clients felt of each fault: a line each for people, JSON for programs, a page for the fault table.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use panda_protocol::ErrorCode;
+use serde::{Serialize, Serializer};
+
+use super::Summary;
+use crate::chaos::Fault;
+use crate::chaos::plan::seconds;
+use crate::cli::Chaos;
+use crate::recorder::{Recorder, Repeated};
+
+/// The faults of a run and what clients felt of them.
+#[derive(Debug, Serialize)]
+pub struct ChaosReport {
+    /// Messages a second that were due.
+    pub rate: u32,
+    /// All is well while acks, deliveries and HTTP calls come within this.
+    #[serde(rename = "bound_s", serialize_with = "seconds")]
+    pub bound: Duration,
+    /// What was to be done.
+    pub schedule: Vec<Fault>,
+    /// What was done, and felt.
+    pub faults: Vec<Felt>,
+}
+
+/// What clients felt of one fault. Times in seconds; each is from when a send or call was due.
+#[derive(Debug, Serialize)]
+pub struct Felt {
+    /// The fault.
+    #[serde(flatten)]
+    pub fault: Fault,
+    /// From the fault to when the process was ready again.
+    pub lasted_s: f64,
+    /// The longest ack.
+    pub longest_ack_s: f64,
+    /// The longest delivery to any session.
+    pub longest_delivery_s: f64,
+    /// The longest HTTP call, tries that failed included.
+    pub longest_call_s: f64,
+    /// All moments together whose sends were not all acked and delivered within the bound.
+    pub disturbed_s: f64,
+    /// From the fault to the first moment, behind the first trouble, from which all was well for 2 s.
+    pub recovered_s: Option<f64>,
+    /// From the fault to the last moment of trouble, after its end too.
+    pub settled_s: Option<f64>,
+    /// What was counted meanwhile.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// HTTP calls that were tried again, by why.
+    pub failed_calls: BTreeMap<String, u64>,
+    /// Why the cluster counts as not recovered.
+    pub problem: Option<String>,
+}
+
+/// What a recorder has counted.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Counts {
+    /// Sends that were acked.
+    pub acked: u64,
+    /// Sends whose outcome nobody told.
+    pub unknown: u64,
+    /// Connections of sessions that were lost.
+    pub connections_lost: u64,
+    /// Sends that were refused for good, by code.
+    #[serde(serialize_with = "by_code")]
+    pub refused: BTreeMap<u16, u64>,
+    /// Refusals after which the client sent again, by code.
+    #[serde(serialize_with = "by_reason")]
+    pub repeated: BTreeMap<Repeated, u64>,
+}
+
+impl Counts {
+    /// All so far.
+    pub fn of(recorder: &Recorder) -> Self {
+        Self {
+            acked: recorder.acked.load(Relaxed),
+            unknown: recorder.unknown.load(Relaxed),
+            connections_lost: recorder.lost.load(Relaxed),
+            refused: recorder.refusals(),
+            repeated: recorder.repeats(),
+        }
+    }
+
+    /// What came behind `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            acked: self.acked.saturating_sub(before.acked),
+            unknown: self.unknown.saturating_sub(before.unknown),
+            connections_lost: self.connections_lost.saturating_sub(before.connections_lost),
+            refused: less(&self.refused, &before.refused),
+            repeated: less(&self.repeated, &before.repeated),
+        }
+    }
+
+    /// Every refusal, in words; empty if there was none.
+    fn refusals(&self) -> String {
+        let refused = self.refused.iter().map(|(code, count)| format!("{count} {} for good", name(*code)));
+        let repeated = self.repeated.iter().map(|(why, count)| format!("{count} {}", words(*why)));
+        refused.chain(repeated).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn less<K: Ord + Copy>(counts: &BTreeMap<K, u64>, before: &BTreeMap<K, u64>) -> BTreeMap<K, u64> {
+    let since = |(key, count): (&K, &u64)| (*key, count.saturating_sub(before.get(key).copied().unwrap_or(0)));
+    counts.iter().map(since).filter(|(_, count)| *count > 0).collect()
+}
+
+fn name(code: u16) -> String {
+    ErrorCode::from_u16(code).map_or_else(|| code.to_string(), |known| known.to_string())
+}
+
+fn words(Repeated { code, names_wait }: Repeated) -> String {
+    format!("{}{}", name(code), if names_wait { "" } else { " without retry_after" })
+}
+
+fn by_code<S: Serializer>(counts: &BTreeMap<u16, u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().map(|(code, count)| (name(*code), count)))
+}
+
+fn by_reason<S: Serializer>(counts: &BTreeMap<Repeated, u64>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counts.iter().map(|(why, count)| (words(*why), count)))
+}
+
+impl ChaosReport {
+    /// Nothing was done yet.
+    pub const fn new(asked: &Chaos, schedule: Vec<Fault>) -> Self {
+        Self { rate: asked.rate, bound: asked.bound, schedule, faults: Vec::new() }
+    }
+
+    /// Whether all faults were done and the cluster recovered from each.
+    pub fn recovered(&self) -> bool {
+        self.faults.len() == self.schedule.len() && self.faults.iter().all(|felt| felt.problem.is_none())
+    }
+}
+
+fn or_never(time: Option<f64>) -> String {
+    time.map_or_else(|| "never".into(), |time| format!("{time:.1} s"))
+}
+
+impl fmt::Display for Felt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "longest ack {:.1} s, delivery {:.1} s, call {:.1} s; disturbed {:.1} s; recovered after {}, settled after {}",
+            self.longest_ack_s,
+            self.longest_delivery_s,
+            self.longest_call_s,
+            self.disturbed_s,
+            or_never(self.recovered_s),
+            or_never(self.settled_s),
+        )?;
+        if self.counts.connections_lost > 0 {
+            write!(f, "; {} connections lost", self.counts.connections_lost)?;
+        }
+        let refusals = self.counts.refusals();
+        if !refusals.is_empty() {
+            write!(f, "; refused: {refusals}")?;
+        }
+        if !self.failed_calls.is_empty() {
+            write!(f, "; calls failed: {}", calls(&self.failed_calls))?;
+        }
+        match &self.problem {
+            Some(problem) => write!(f, "; NOT RECOVERED: {problem}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn calls(failed: &BTreeMap<String, u64>) -> String {
+    failed.iter().map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join(", ")
+}
+
+impl fmt::Display for ChaosReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (done, all) = (self.faults.len(), self.schedule.len());
+        writeln!(f, "  faults     {done} of {all}, at {}/s, well within {:?}:", self.rate, self.bound)?;
+        for felt in &self.faults {
+            writeln!(f, "  {}\n       {felt}", felt.fault)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes what was felt as a page in Markdown.
+///
+/// # Errors
+/// Those of the file.
+pub fn write_table(path: &Path, summary: &Summary) -> std::io::Result<()> {
+    let Some(chaos) = &summary.chaos else { return Ok(()) };
+    let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    std::fs::write(path, page(summary, chaos, &date, &machine(), &command_line()))
+}
+
+fn command_line() -> String {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    format!("panda-loadtest {}", arguments.join(" "))
+}
+
+/// Cores and memory, as the system says.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes = memory.lines().next().and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    let memory =
+        kilobytes.map_or_else(String::new, |kilobytes| format!(", {} GiB of memory", kilobytes.div_ceil(1 << 20)));
+    format!("{cores} cores{memory}, {}", std::env::consts::OS)
+}
+
+fn page(summary: &Summary, chaos: &ChaosReport, date: &str, machine: &str, command: &str) -> String {
+    let mut page = String::from("# Faults\n\n");
+    let bound = chaos.bound.as_secs_f64();
+    let (sessions, chats, rate) = (summary.sessions, summary.chats, chaos.rate);
+    // Writing to a string cannot fail.
+    let written = write!(
+        page,
+        "What clients feel when a process of a cluster is lost. Made by `ops/fault-table` on {date}: {machine}, all\n\
+         processes on it; {sessions} sessions in {chats} chats over {edges} edges, {rate} messages/s. The command:\n\n    {command}\n\n\
+         Times are in seconds, from when a send or call was due. **Ack**, **delivery** and **HTTP** are the longest of\n\
+         all. **Disturbed** are all moments together whose sends were not all acked and delivered to every session\n\
+         within {bound} s; **recovered** is the first moment behind the first trouble from which all was well for 2 s,\n\
+         **settled** the last moment of trouble, after the process was back too. A client repeats what was refused for\n\
+         now by itself. **Absent**: everything of the part is away while an edge and all routers start.\n\n\
+         | part | fault | ack | delivery | HTTP | disturbed | recovered | settled | connections lost | refusals | HTTP failures |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n",
+        edges = summary.targets.len(),
+    );
+    debug_assert!(written.is_ok());
+    for felt in &chaos.faults {
+        page.push_str(&row(felt));
+    }
+    page.push('\n');
+    page.push_str(&verdict(summary, chaos));
+    page
+}
+
+fn row(felt: &Felt) -> String {
+    let time = |time: Option<f64>| time.map_or_else(|| "never".into(), |time| format!("{time:.1}"));
+    let hold = felt.fault.hold;
+    let fault = if hold.is_zero() {
+        felt.fault.kind.label().to_owned()
+    } else {
+        format!("{} {} s", felt.fault.kind.label(), hold.as_secs())
+    };
+    format!(
+        "| {} | {fault} | {:.1} | {:.1} | {:.1} | {:.1} | {} | {} | {} | {} | {} |\n",
+        felt.fault.process,
+        felt.longest_ack_s,
+        felt.longest_delivery_s,
+        felt.longest_call_s,
+        felt.disturbed_s,
+        time(felt.recovered_s),
+        time(felt.settled_s),
+        felt.counts.connections_lost,
+        felt.counts.refusals(),
+        calls(&felt.failed_calls),
+    )
+}
+
+fn verdict(summary: &Summary, chaos: &ChaosReport) -> String {
+    let checked = &summary.checked;
+    let mut text = match summary.held {
+        Some(true) => format!(
+            "Lost, doubled, reordered or altered: nothing, of {} acked sends and {} deliveries in {} streams; the store,\n\
+             read back, says the same.\n",
+            checked.acked, checked.deliveries, checked.streams
+        ),
+        Some(false) => format!("**The checker found {} violations.**\n", summary.violations),
+        None => "**Nothing could be judged: the cluster was gone in the end.**\n".into(),
+    };
+    let missed = chaos.schedule.len() - chaos.faults.len();
+    if missed > 0 {
+        text.push_str(&format!("\n**{missed} faults were not done, because the cluster did not recover:**\n\n"));
+    }
+    for (felt, problem) in chaos.faults.iter().filter_map(|felt| Some((felt, felt.problem.as_ref()?))) {
+        text.push_str(&format!("- {} {}: {problem}\n", felt.fault.kind.label(), felt.fault.process));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chaos::Kind;
+    use crate::report::Checked;
+
+    fn felt(problem: Option<&str>) -> Felt {
+        let fault = Fault { number: 1, process: "kafka-1".into(), kind: Kind::Pause, hold: Duration::from_secs(30) };
+        let why = |names_wait| Repeated { code: 2000, names_wait };
+        let repeated = BTreeMap::from([(why(true), 40), (why(false), 2)]);
+        Felt {
+            fault,
+            lasted_s: 30.2,
+            longest_ack_s: 31.04,
+            longest_delivery_s: 31.1,
+            longest_call_s: 0.1,
+            disturbed_s: 30.6,
+            recovered_s: Some(31.0),
+            settled_s: problem.is_none().then_some(31.0),
+            counts: Counts { acked: 7, connections_lost: 3, repeated, ..Counts::default() },
+            failed_calls: BTreeMap::from([("no answer".into(), 5)]),
+            problem: problem.map(Into::into),
+        }
+    }
+
+    fn report(felt: Felt) -> ChaosReport {
+        ChaosReport { rate: 100, bound: Duration::from_secs(1), schedule: vec![felt.fault.clone()], faults: vec![felt] }
+    }
+
+    #[test]
+    fn a_fault_is_told_with_what_was_felt_of_it() {
+        let report = report(felt(None));
+        assert!(report.recovered());
+        let text = report.to_string();
+        assert!(text.contains("pause    kafka-1      for 30.0 s"), "{text}");
+        assert!(
+            text.contains("40 unavailable (2000)") && text.contains("2 unavailable (2000) without retry_after"),
+            "{text}"
+        );
+        assert!(text.contains("3 connections lost") && text.contains("5 no answer"), "{text}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["faults"][0]["kind"], "pause");
+        assert_eq!((&json["faults"][0]["hold_s"], &json["bound_s"]), (&30.0.into(), &1.0.into()));
+        assert_eq!(json["faults"][0]["repeated"]["unavailable (2000)"], 40);
+        assert_eq!(json["faults"][0]["acked"], 7);
+    }
+
+    #[test]
+    fn a_cluster_that_did_not_recover_shows_everywhere() {
+        let mut report = report(felt(Some("kafka-1 is ended")));
+        assert!(!report.recovered());
+        assert!(report.to_string().contains("NOT RECOVERED: kafka-1 is ended"));
+        report.schedule.push(report.schedule[0].clone());
+        report.faults[0].problem = None;
+        assert!(!report.recovered(), "one was not done");
+    }
+
+    #[test]
+    fn the_page_has_a_row_for_each_fault_and_the_verdict() {
+        let checked = Checked { acked: 9, deliveries: 18, streams: 2, ..Checked::default() };
+        let mut summary = Summary { sessions: 60, chats: 12, held: Some(true), checked, ..Summary::default() };
+        let page =
+            |summary: &Summary, felt| page(summary, &report(felt), "2026-01-02", "2 cores", "panda-loadtest chaos");
+        let text = page(&summary, felt(None));
+        assert!(
+            text.contains(
+                "| kafka-1 | pause 30 s | 31.0 | 31.1 | 0.1 | 30.6 | 31.0 | 31.0 | 3 | 2 unavailable (2000) without"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("nothing, of 9 acked sends"), "{text}");
+        let text = page(&summary, felt(Some("edge-1 is ended")));
+        assert!(text.contains("| never |") && text.contains("- pause kafka-1: edge-1 is ended"), "{text}");
+        summary.held = None;
+        assert!(page(&summary, felt(None)).contains("**Nothing could be judged"));
+        (summary.held, summary.violations) = (Some(false), 3);
+        assert!(page(&summary, felt(None)).contains("**The checker found 3 violations.**"));
+    }
+}

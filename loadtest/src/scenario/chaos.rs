@@ -1,0 +1,201 @@
+//! An even load while faults are done to a cluster's processes, one after the other, each once all is calm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::load::Load;
+use super::{close_all, under_load};
+use crate::chaos::{Calls, Cluster, Fault, Kind, plan};
+use crate::cli::{Chaos, Common};
+use crate::report::{ChaosReport, Counts, Felt, Summary, line, write_table};
+use crate::run::{Run, RunError};
+use crate::schedule;
+use crate::series::{SLICE, Series};
+
+/// The load goes on until the last fault is over; this is only so that no schedule is endless.
+const LOAD_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// For what a fault holds, and a start in its course.
+const PATIENCE_BEYOND: Duration = Duration::from_secs(60);
+const KINDS: [Kind; 3] = [Kind::Kill, Kind::Pause, Kind::Restart];
+const TABLE_KINDS: [Kind; 4] = [Kind::Kill, Kind::Pause, Kind::Restart, Kind::Absent];
+
+pub(super) async fn run(asked: Chaos, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
+    summary.scenario = "chaos".into();
+    let cluster = Cluster::new(&asked.cluster_command, &asked.cluster);
+    let status = cluster.status().await.map_err(RunError::Usage)?;
+    if let Some(missing) = status.missing() {
+        return Err(RunError::Usage(format!("{missing}; start it before faults are done to it")));
+    }
+    let mut common = common.clone();
+    if common.targets.is_empty() {
+        common.targets = status.edges();
+        summary.targets.clone_from(&common.targets);
+    }
+    common.api_key_file = common.api_key_file.or_else(|| status.admin_key.clone());
+    // A session that is away is the matter of --recovery first.
+    common.patience = common.patience.max(asked.recovery + PATIENCE_BEYOND);
+    let processes = status.names();
+    let faults = schedule(&asked, summary.seed, &processes)?;
+    line(format_args!("seed {}; the faults will be:", summary.seed));
+    faults.iter().for_each(line);
+
+    let load = Load::prepare((asked.sessions as usize, asked.chats as usize), &common, summary).await?;
+    let run = Arc::clone(&load.run);
+    run.recorder.follow(Series::new(asked.bound, load.listeners(), run.now()));
+    let watch = Watch { run: &run, cluster: &cluster, calls: Calls::new(asked.bound), asked: &asked };
+    let mut report = ChaosReport::new(&asked, faults);
+    let both = async {
+        let (stop, stopped) = oneshot::channel();
+        let sending = load.send_all(schedule::Steady::new(asked.rate, LOAD_MAX), summary.seed, async {
+            // Whether it was said or dropped: the faults are over.
+            stopped.await.unwrap_or(());
+        });
+        let faulting = async {
+            let done = watch.do_all(&mut report, &processes).await;
+            drop::<oneshot::Sender<()>>(stop);
+            done
+        };
+        tokio::select! {
+            done = async { tokio::try_join!(sending, faulting) } => done.map(drop),
+            () = watch.calls.go_on(&run) => Ok(()),
+        }
+    };
+    let time = under_load(&run, load.sessions.len(), both).await?;
+    let judged = load.judge(summary, time).await;
+    if let Err(why) = judged {
+        if report.recovered() {
+            return Err(why);
+        }
+        // The report says which fault it was; that matters more than that nothing could be judged behind it.
+        line(format_args!("not judged: {why}"));
+    }
+    summary.chaos = Some(report);
+    if let Some(path) = &asked.table {
+        write_table(path, summary).map_err(|error| RunError::Usage(format!("write {}: {error}", path.display())))?;
+    }
+    close_all(&run, load.sessions).await;
+    Ok(())
+}
+
+fn schedule(asked: &Chaos, seed: u64, processes: &[String]) -> Result<Vec<Fault>, RunError> {
+    let usage = |why: String| Err(RunError::Usage(why));
+    let default: &[Kind] = if asked.table.is_some() { &TABLE_KINDS } else { &KINDS };
+    let kinds = if asked.kinds.is_empty() { default } else { &asked.kinds };
+    for kind in kinds {
+        if let Err(why) = kind.possible() {
+            return usage(format!("--kinds {}: {why}", kind.label()));
+        }
+    }
+    let parts: Vec<&str> = processes.iter().map(|process| plan::part_of(process)).collect();
+    if let Some(unknown) = asked.parts.iter().find(|part| !parts.contains(&part.as_str())) {
+        return usage(format!("--parts {unknown}: the cluster has {}", processes.join(", ")));
+    }
+    let chosen =
+        |process: &&String| asked.parts.is_empty() || asked.parts.iter().any(|part| part == plan::part_of(process));
+    let processes: Vec<String> = processes.iter().filter(chosen).cloned().collect();
+    Ok(match asked.table {
+        Some(_) => plan::table(&processes, kinds),
+        None => plan::draw(seed, &processes, kinds, asked.faults as usize),
+    })
+}
+
+/// Does the faults and watches what clients feel.
+struct Watch<'a> {
+    run: &'a Run,
+    cluster: &'a Cluster,
+    calls: Calls,
+    asked: &'a Chaos,
+}
+
+impl Watch<'_> {
+    /// All faults, or those up to the first from which the cluster does not recover.
+    async fn do_all(&self, report: &mut ChaosReport, processes: &[String]) -> Result<(), RunError> {
+        if let Err(why) = self.becomes_calm(self.run.now()).await {
+            return Err(RunError::Usage(format!("the load is not calm before the first fault: {why}")));
+        }
+        for fault in report.schedule.clone() {
+            line(format_args!("fault {fault}"));
+            let felt = self.feel(fault, processes).await;
+            line(format_args!("      {felt}"));
+            let recovered = felt.problem.is_none();
+            report.faults.push(felt);
+            if !recovered {
+                line("the cluster did not recover; no further fault is done");
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn feel(&self, fault: Fault, processes: &[String]) -> Felt {
+        let recorder = &self.run.recorder;
+        let before = Counts::of(recorder);
+        let began = self.run.now();
+        self.series(Series::take_longest);
+        self.calls.take(began);
+        let ended = self.cluster.carry_out(&fault, processes).await;
+        let healed = self.run.now();
+        let calm = match ended {
+            Ok(()) => self.becomes_calm(healed).await,
+            Err(why) => Err(why),
+        };
+        let now = self.run.now();
+        let mut longest = self.series(Series::take_longest);
+        if calm.is_err() {
+            // Who still waits has felt at least this.
+            let waiting = self.series(|series| series.waiting(began, now));
+            (longest.ack, longest.delivery) = (longest.ack.max(waiting), longest.delivery.max(waiting));
+        }
+        let (longest_call, failed_calls) = self.calls.take(now);
+        let since = |at: Option<Duration>| at.map(|at| at.saturating_sub(began).as_secs_f64());
+        let recovered = since(self.series(|series| series.calm_from(began, now)));
+        let settled = since(calm.is_ok().then(|| self.series(|series| series.calm_since(began, now))).flatten());
+        Felt {
+            fault,
+            lasted_s: healed.saturating_sub(began).as_secs_f64(),
+            longest_ack_s: longest.ack.as_secs_f64(),
+            longest_delivery_s: longest.delivery.as_secs_f64(),
+            longest_call_s: longest_call.as_secs_f64(),
+            disturbed_s: self.series(|series| series.disturbed(began, now)).as_secs_f64(),
+            recovered_s: recovered,
+            settled_s: settled,
+            counts: Counts::of(recorder).since(&before),
+            failed_calls,
+            problem: calm.err(),
+        }
+    }
+
+    /// Waits until everything has been well for a while, all of it behind `from`.
+    async fn becomes_calm(&self, from: Duration) -> Result<(), String> {
+        loop {
+            let now = self.run.now();
+            let sends = self.series(|series| series.calm_since(from, now)).is_some();
+            let trouble = match (self.run.away(), sends, self.calls.is_calm(now)) {
+                (1.., ..) => format!("{} sessions have no connection", self.run.away()),
+                (_, false, _) => {
+                    let waiting = self.series(|series| series.waiting(from, now));
+                    format!(
+                        "sends or deliveries take longer than {:?}; the oldest waits for {waiting:.1?}",
+                        self.asked.bound
+                    )
+                }
+                (_, _, false) => format!("HTTP calls fail or take longer than {:?}", self.asked.bound),
+                _ => match self.cluster.status().await?.missing() {
+                    None => return Ok(()),
+                    Some(missing) => missing,
+                },
+            };
+            if now > from + self.asked.recovery {
+                return Err(format!("after {:?}: {trouble}", self.asked.recovery));
+            }
+            tokio::time::sleep(SLICE).await;
+        }
+    }
+
+    fn series<T: Default>(&self, look: impl FnOnce(&mut Series) -> T) -> T {
+        // It is followed from before the first send.
+        self.run.recorder.series().map(|mut series| look(&mut series)).unwrap_or_default()
+    }
+}
