@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::driver::Outside;
-use crate::shard::shard_of;
 
 /// What a router's thread is told.
 pub(crate) enum Control {
@@ -92,7 +91,7 @@ impl Inner {
             };
             let Some(up) = up else { return };
             // An edge that names a shard that does not exist is told nothing of it.
-            let Some(shard) = self.shards.get(usize::from(shard_of(&up, count).0)) else { continue };
+            let Some(shard) = self.shards.get(usize::from(up.shard(count).0)) else { continue };
             // A shard that was given up answers nothing, and what waits for it ends with its time. The
             // others go on.
             drop(shard.send(Outside::Up(link, up)).await);

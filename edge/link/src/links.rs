@@ -358,6 +358,10 @@ impl<L: CommandLog, C> Links<L, C> {
             }
             Down::Owner { shard, generation } => {
                 self.is_current(shard, generation).then_some(())?;
+                // What another owner said of its age is over; a new one says its own.
+                if let Some(known) = self.shards.get_mut(usize::from(shard.0)) {
+                    known.backlog_age_ms = 0;
+                }
                 self.ask_again(shard);
                 Some(Arrived::Owner { shard })
             }

@@ -6,9 +6,11 @@
 #![warn(missing_docs)]
 
 mod carry;
+mod down_queue;
 mod opening;
 
 pub use carry::{Incoming, OpenLink, Outgoing, Taker};
+pub use down_queue::{DownQueue, WAITING_BYTES_MAX, WAITING_EVENTS_MAX, WAITING_FRAMES_MAX};
 pub use opening::{accept, open};
 use panda_protocol::DecodeError;
 

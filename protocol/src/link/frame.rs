@@ -65,11 +65,29 @@ pub enum Up {
     Resume(Resume),
 }
 
+impl Up {
+    /// The shard that the frame is for, among `shards`.
+    pub fn shard(&self, shards: u16) -> ShardId {
+        match self {
+            Self::Admit(Admit { entity, .. })
+            | Self::Read(Read { entity, .. })
+            | Self::Forget { entity }
+            | Self::Ask { entity, .. } => entity.shard(shards),
+            Self::Signal { chat, .. } => EntityId::from(*chat).shard(shards),
+            Self::Attach { user, .. } | Self::Detach { user, .. } => EntityId::from(*user).shard(shards),
+            Self::Resume(resume) => resume.shard,
+        }
+    }
+}
+
 /// A part of the interests that a link had in a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
     /// The shard.
     pub shard: ShardId,
+    /// The term that it answers to. An owner of another takes it for none: the edge may have noted interests
+    /// since, and states all of them to the next Owner.
+    pub generation: Generation,
     /// The highest that the edge was told of; none: no owner ever told it one.
     pub watermark: Option<Position>,
     /// Whether it is the last part.

@@ -254,6 +254,7 @@ impl Wire for Admit {
 impl Wire for Resume {
     fn encode(&self, out: &mut Writer) {
         out.value(&self.shard);
+        out.value(&self.generation);
         out.option(self.watermark.as_ref(), Writer::value);
         out.bool(self.last);
         out.list(&self.entities, Writer::value);
@@ -261,6 +262,7 @@ impl Wire for Resume {
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
         Ok(Self {
             shard: input.value()?,
+            generation: input.value()?,
             watermark: input.option(Reader::value)?,
             last: input.bool()?,
             entities: input.list(RESUME_ENTITIES_MAX, 16, Reader::value)?,

@@ -70,9 +70,9 @@ fn up() -> impl Strategy<Value = Up> {
         (user(), device(), session()).prop_map(|(user, device, session)| Up::Attach { user, device, session }),
         (user(), device(), session()).prop_map(|(user, device, session)| Up::Detach { user, device, session }),
         (number(), entity(), position()).prop_map(|(token, entity, position)| Up::Ask { token, entity, position }),
-        (any::<u16>(), option::of(position()), any::<bool>(), vec(entity(), 0..100)).prop_map(
-            |(shard, watermark, last, entities)| {
-                Up::Resume(Resume { shard: ShardId(shard), watermark, last, entities })
+        (any::<u16>(), generation(), option::of(position()), any::<bool>(), vec(entity(), 0..100)).prop_map(
+            |(shard, generation, watermark, last, entities)| {
+                Up::Resume(Resume { shard: ShardId(shard), generation, watermark, last, entities })
             }
         ),
     ]

@@ -105,6 +105,7 @@ fn ups() -> Vec<(&'static str, Up)> {
             "resume",
             Up::Resume(Resume {
                 shard: ShardId(3),
+                generation: Generation(70_000),
                 watermark: Some(Position { epoch: 1, offset: 70_001 }),
                 last: true,
                 entities: vec![entity, user(1).into()],
@@ -204,8 +205,8 @@ fn malformed() -> Vec<(&'static str, Bytes)> {
         ("events that are not there", changed(&events, count_at, 0x3f)),
         ("more entities than a resume may have", {
             let resume = of("resume");
-            // Behind the shard, the watermark of 1, 1 and 4 bytes, and whether it is the last part.
-            let count_at = body_at(&resume) + 2 + 6 + 1;
+            // Behind the shard, the term, the watermark of 1, 1 and 4 bytes, and whether it is the last part.
+            let count_at = body_at(&resume) + 2 + 4 + 6 + 1;
             let mut bytes = resume.to_vec();
             bytes.splice(count_at..=count_at, [0x50, 0x01]);
             bytes[0] += 1;

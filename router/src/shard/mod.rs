@@ -32,8 +32,8 @@ mod rules;
 
 use std::collections::HashMap;
 
-use panda_protocol::link::{Admit, Down, LinkId, Read, Record, Up};
-use panda_protocol::{EntityId, ErrorCode, Generation, Incarnation, ShardId, Time};
+use panda_protocol::link::{Down, LinkId, Record, Up};
+use panda_protocol::{EntityId, ErrorCode, Generation, Incarnation, Time};
 use panda_storage::{Checkpoint, LogRecord};
 
 pub use self::given_up::GivenUp;
@@ -287,18 +287,5 @@ impl Shard {
                 outcome: panda_protocol::link::Outcome::Rejected(rejection),
             }),
         ));
-    }
-}
-
-/// The shard that a frame of a link goes to, among `shards`.
-pub fn shard_of(up: &Up, shards: u16) -> ShardId {
-    match up {
-        Up::Admit(Admit { entity, .. })
-        | Up::Read(Read { entity, .. })
-        | Up::Forget { entity }
-        | Up::Ask { entity, .. } => entity.shard(shards),
-        Up::Signal { chat, .. } => EntityId::from(*chat).shard(shards),
-        Up::Attach { user, .. } | Up::Detach { user, .. } => EntityId::from(*user).shard(shards),
-        Up::Resume(resume) => resume.shard,
     }
 }

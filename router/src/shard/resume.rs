@@ -25,6 +25,10 @@ pub(super) struct Tails {
 impl Shard {
     /// A part of a link's interests.
     pub(super) fn resume(&mut self, link: LinkId, resume: Resume) {
+        // The edge may have noted interests since: it states all of them to this term's Owner.
+        if resume.generation != self.generation {
+            return;
+        }
         self.interests.begin_resume(link);
         for entity in resume.entities {
             if self.interests.listen(link, entity, self.limits.interests_max).is_none() {

@@ -22,9 +22,9 @@ async fn owners(edge: &mut Edge) -> Vec<(ShardId, Generation)> {
     owners
 }
 
-fn resume(shard: ShardId, watermark: Option<Position>, entities: &[EntityId]) -> Up {
+fn resume((shard, generation): (ShardId, Generation), watermark: Option<Position>, entities: &[EntityId]) -> Up {
     let entities = entities.iter().copied().filter(|entity| entity.shard(SHARDS) == shard).collect();
-    Up::Resume(Resume { shard, watermark, last: true, entities })
+    Up::Resume(Resume { shard, generation, watermark, last: true, entities })
 }
 
 /// Waits until the shard's owner has answered a resume: from then on it tells how far it is.
@@ -90,10 +90,10 @@ async fn a_resumed_interest_hears_of_what_it_missed_and_of_nothing_else() {
     drop(other);
 
     let mut edge = attach(&router, &log).await;
-    owners(&mut edge).await;
+    let owners = owners(&mut edge).await;
     let entities: Vec<EntityId> = chats.iter().copied().map(EntityId::from).collect();
-    for (shard, watermark) in (0..SHARDS).map(ShardId).zip(watermarks) {
-        edge.up.send(resume(shard, Some(watermark), &entities)).await.expect("the router lives");
+    for (owner, watermark) in owners.into_iter().zip(watermarks) {
+        edge.up.send(resume(owner, Some(watermark), &entities)).await.expect("the router lives");
     }
     let mut told = HashSet::new();
     while told.len() < 4 {
@@ -127,9 +127,11 @@ async fn a_new_owner_tells_the_head_of_what_it_loads() {
     router.stop().await.expect("it stops cleanly");
 
     let (router, mut edge) = start_over(&log, &store, 2).await;
+    let owners = owners(&mut edge).await;
     let entity = EntityId::from(chat);
+    let owner = owners[usize::from(entity.shard(SHARDS).0)];
     let end = log.end(entity.shard(SHARDS)).await.expect("the log answers");
-    edge.up.send(resume(entity.shard(SHARDS), Some(end), &[entity])).await.expect("the router lives");
+    edge.up.send(resume(owner, Some(end), &[entity])).await.expect("the router lives");
     assert!(watermark(&mut edge, entity.shard(SHARDS)).await >= end);
     let token = edge.command(entity, user(1), 2, &say("one more"));
     let downs = until_answer(&mut edge, token).await;
@@ -145,13 +147,21 @@ async fn a_new_owner_tells_the_head_of_what_it_loads() {
 async fn without_a_watermark_all_are_admitted_anew() {
     let (log, store) = (MemoryLog::new(SHARDS), MemoryStore::new(1, true, BUCKET_EVENTS));
     let (router, mut edge) = start_over(&log, &store, 1).await;
+    let owners = owners(&mut edge).await;
     let chat = EntityId::from(edge.create(user(1), vec![]).await);
     let (shard, later) = (chat.shard(SHARDS), Position { epoch: 1, offset: 0 });
     let before_the_log = Position { epoch: 0, ..later };
+    let (_, generation) = owners[usize::from(shard.0)];
+    // What was stated to another term is not taken.
+    let earlier = (shard, Generation(generation.0 - 1));
+    edge.up.send(resume(earlier, None, &[chat])).await.expect("the router lives");
     for watermark in [None, Some(before_the_log)] {
-        edge.up.send(resume(shard, watermark, &[chat])).await.expect("the router lives");
+        edge.up.send(resume((shard, generation), watermark, &[chat])).await.expect("the router lives");
         assert!(matches!(edge.next().await, Down::Readmit { shard: of, .. } if of == shard));
     }
+    let token = edge.command(chat, user(1), 2, &say("behind all of it"));
+    let downs = until_answer(&mut edge, token).await;
+    assert!(matches!(&downs[..], [Down::Events(_)]), "{downs:?}: two were told, not three");
     drop(edge);
     router.stop().await.expect("it stops cleanly");
 }
