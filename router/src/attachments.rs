@@ -3,22 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use panda_protocol::ShardId;
 use panda_protocol::link::{Down, LinkId, Up};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::Outside;
-
-/// What a router's thread is told.
-pub(crate) enum Control {
-    /// A link is there; say when it is known.
-    Attach(LinkId, mpsc::Sender<Vec<Down>>, oneshot::Sender<()>),
-    /// It is no more.
-    Detach(LinkId),
-    /// The thread is to run this shard.
-    Own(ShardId, mpsc::Receiver<Outside>),
-}
+use crate::doors::Doors;
+use crate::thread::Control;
 
 /// The links of a router; cloning shares them.
 #[derive(Clone)]
@@ -28,7 +18,7 @@ pub(crate) struct Attachments {
 
 struct Inner {
     threads: Vec<mpsc::Sender<Control>>,
-    shards: Vec<mpsc::Sender<Outside>>,
+    doors: Doors,
     attached: Mutex<HashMap<LinkId, Attached>>,
 }
 
@@ -41,8 +31,8 @@ struct Attached {
 }
 
 impl Attachments {
-    pub(crate) fn new(threads: Vec<mpsc::Sender<Control>>, shards: Vec<mpsc::Sender<Outside>>) -> Self {
-        Self { inner: Arc::new(Inner { threads, shards, attached: Mutex::default() }) }
+    pub(crate) fn new(threads: Vec<mpsc::Sender<Control>>, doors: Doors) -> Self {
+        Self { inner: Arc::new(Inner { threads, doors, attached: Mutex::default() }) }
     }
 
     /// See [`crate::Router::attach`].
@@ -82,27 +72,20 @@ impl Inner {
     }
 
     async fn carry(&self, link: LinkId, mut up: mpsc::Receiver<Up>, mut to_end: oneshot::Receiver<()>) {
-        // Every shard has the same number of them in a log's epoch.
-        let count = u16::try_from(self.shards.len()).unwrap_or(u16::MAX);
+        let shards = self.doors.count();
         loop {
             let up = tokio::select! {
                 up = up.recv() => up,
                 _ = &mut to_end => None,
             };
             let Some(up) = up else { return };
-            // An edge that names a shard that does not exist is told nothing of it.
-            let Some(shard) = self.shards.get(usize::from(up.shard(count).0)) else { continue };
-            // A shard that was given up answers nothing, and what waits for it ends with its time. The
-            // others go on.
-            drop(shard.send(Outside::Up(link, up)).await);
+            self.doors.enter(up.shard(shards), link, up).await;
         }
     }
 
     /// Nothing of the link stays anywhere.
     async fn detach(&self, link: LinkId) {
-        for shard in &self.shards {
-            drop(shard.send(Outside::Closed(link)).await);
-        }
+        self.doors.close_link(link).await;
         for thread in &self.threads {
             drop(thread.send(Control::Detach(link)).await);
         }

@@ -8,21 +8,24 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use panda_protocol::codec::Writer;
-use panda_protocol::link::{Down, Effect, LinkId, Record, Up};
+use panda_protocol::link::{Down, Effect, Record};
 use panda_protocol::{EntityId, Generation, Position, ShardId, Time};
 use panda_storage::{AppendError, Checkpoint, CommandLog, EventBatch, EventStore, ShardReader, StateRow, StoreError};
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 
+use crate::announcer::Term;
+use crate::doors::{Doors, Outside};
 use crate::fold::RULES_FIRST;
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
+use crate::readiness::Readiness;
 use crate::replies::SCAN_ROWS;
 use crate::retention;
 use crate::rulebook::Rulebook;
 use crate::shard::load::{flushed_key, load};
 use crate::shard::{GivenUp, Input, Output, Shard, ShardFigures, ShardLimits};
 use crate::tail::touched;
+use crate::tenure::Tenure;
 
 /// Records taken from the log at once.
 const RECORDS_AT_ONCE: usize = 512;
@@ -36,15 +39,6 @@ const RELEASE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Bytes read at once for a page.
 const PAGE_BYTES: usize = 512 * 1024;
 
-/// What reaches a shard from outside of the log.
-#[derive(Debug)]
-pub(crate) enum Outside {
-    /// A frame of a link.
-    Up(LinkId, Up),
-    /// A link is gone.
-    Closed(LinkId),
-}
-
 /// What a shard's driver works with.
 pub(crate) struct Parts<L, S> {
     pub(crate) shard: ShardId,
@@ -52,79 +46,85 @@ pub(crate) struct Parts<L, S> {
     pub(crate) log: L,
     pub(crate) store: S,
     pub(crate) links: Rc<RefCell<Links>>,
-    pub(crate) outside: mpsc::Receiver<Outside>,
+    pub(crate) doors: Doors,
     pub(crate) metrics: RouterMetrics,
     pub(crate) backlog: Backlog,
+    pub(crate) readiness: Readiness,
     pub(crate) limits: ShardLimits,
-    /// Becomes true when the router stops: what is in flight is finished first.
-    pub(crate) stop: watch::Receiver<bool>,
+    /// Once it is over, what is in flight is finished.
+    pub(crate) tenure: Tenure,
+    /// And may take so long.
+    pub(crate) finish_max: Duration,
 }
 
 type Done = Pin<Box<dyn Future<Output = Result<Input, StoreError>> + Send>>;
 
 /// How a term ended.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Ended {
-    /// The router stops, or nobody can reach the shard any more.
+    /// The shard's tenure is over.
     Stopped,
     /// The core gave the shard up.
     GivenUp(GivenUp),
 }
 
-/// Runs one term of a shard: until the router stops or the shard is given up.
+/// Where a term begins.
+struct Begun<R> {
+    takeover: Position,
+    /// From where the log is read, and the rules that hold there.
+    start: Checkpoint,
+    reader: R,
+}
+
+/// Runs one term of a shard: until its tenure is over or it is given up. `began` is called once it takes
+/// frames of links.
 ///
 /// # Errors
 /// What the store or the log returned and no repetition can mend.
 pub(crate) async fn term<L: CommandLog, S: EventStore>(
     parts: &mut Parts<L, S>,
-    ready: impl FnOnce(),
+    began: impl FnOnce(Term),
 ) -> Result<Ended, StoreError> {
     let rulebook = Rulebook::default();
-    let takeover = Record::Takeover { router: parts.router, rules_max: rulebook.newest };
-    let position = take_over(&parts.log, parts.shard, &takeover).await;
-    let stored = parts.store.checkpoint(parts.shard).await?;
-    // The rules go on from one epoch to the next, positions do not.
-    let rules = stored.map_or(RULES_FIRST, |stored| stored.rules);
-    let from = stored.map(|stored| stored.position).filter(|from| from.epoch == position.epoch);
-    let mut reader = parts.log.read(parts.shard, from).await?;
-    let start = Checkpoint { position: from.unwrap_or(Position { epoch: position.epoch, offset: 0 }), rules };
-    let generation = Generation::of(position);
-    let core = Shard::new(parts.router, generation, parts.store.incarnation(), start, parts.limits, rulebook);
-    let mut driver = Driver {
-        core,
-        parts,
-        work: FuturesUnordered::new(),
-        effects: Default::default(),
-        figures: ShardFigures::default(),
-        resident: 0,
-        given_up: None,
-        started: Instant::now(),
-        released: None,
+    let mut tenure = parts.tenure.clone();
+    let Begun { takeover, start, mut reader } = tokio::select! {
+        biased;
+        () = tenure.over() => return Ok(Ended::Stopped),
+        begun = begin(parts, rulebook.newest) => begun?,
     };
-    ready();
-    driver.parts.links.borrow_mut().own(driver.parts.shard, driver.core.generation());
+    let generation = Generation::of(takeover);
+    let core = Shard::new(parts.router, generation, parts.store.incarnation(), start, parts.limits, rulebook);
+    let mut driver = Driver::new(core, parts);
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ups = Vec::with_capacity(UPS_AT_ONCE);
-    let mut stop = driver.parts.stop.clone();
-    let mut stopping = false;
+    let shard = driver.parts.shard;
+    // Links hear of the owner when its door is open, so none has to ask again what it asks then.
+    let mut door = driver.parts.doors.open(shard);
+    driver.parts.links.borrow_mut().own(shard, generation);
+    let _running = driver.parts.readiness.run(shard, driver.parts.metrics.shards.clone());
+    began(Term { shard, generation, takeover });
+    let mut finish_by = None;
     loop {
+        if finish_by.is_some() && driver.work.is_empty() {
+            // What became durable since the end was asked for is stored, too.
+            driver.core.flush_all();
+        }
         driver.act();
         if let Some(why) = driver.given_up {
-            driver.leave();
             return Ok(Ended::GivenUp(why));
         }
-        if stopping && driver.core.is_idle() {
-            driver.last_checkpoint().await?;
+        if let Some(finish_by) = finish_by
+            && driver.core.is_idle()
+        {
+            driver.last_checkpoint(finish_by).await?;
             return Ok(Ended::Stopped);
         }
-        let wants_records = driver.core.wants_records();
+        let wants_records = finish_by.is_none() && driver.core.wants_records();
         // Not biased: under load every branch is always ready, and none may starve another.
         tokio::select! {
             Some(done) = driver.work.next(), if !driver.work.is_empty() => driver.done(done?),
-            count = driver.parts.outside.recv_many(&mut ups, UPS_AT_ONCE) => {
-                if count == 0 {
-                    return Ok(Ended::Stopped);
-                }
+            () = door.next(&mut ups, UPS_AT_ONCE) => {
                 for outside in ups.drain(..) {
                     driver.core.handle(match outside {
                         Outside::Up(link, up) => Input::Up(link, up),
@@ -135,21 +135,55 @@ pub(crate) async fn term<L: CommandLog, S: EventStore>(
             records = reader.next(RECORDS_AT_ONCE), if wants_records => driver.core.handle(Input::Records(records?)),
             _ = tick.tick() => {
                 driver.tick();
-                if stopping {
-                    // What became durable since the stop was asked for is stored, too.
+                if finish_by.is_some() {
                     driver.core.flush_all();
                 }
             }
-            () = async { drop(stop.wait_for(|stop| *stop).await) }, if !stopping => {
-                stopping = true;
+            () = tenure.over(), if finish_by.is_none() => {
+                // What was read is finished; what was not is the next owner's, and so is every question.
+                finish_by = Some(Instant::now() + driver.parts.finish_max);
+                door.close();
                 driver.core.flush_all();
+            }
+            () = sleep_until(finish_by.unwrap_or_else(Instant::now)), if finish_by.is_some() => {
+                // The next owner makes the same of the same commands.
+                tracing::warn!(shard = shard.0, "the store is too slow to finish a shard: the next owner does");
+                return Ok(Ended::Stopped);
             }
         }
     }
 }
 
+/// Takes the shard over, and finds from where it is to be read. Whatever is away is waited for.
+async fn begin<L: CommandLog, S: EventStore>(
+    parts: &Parts<L, S>,
+    rules_max: u16,
+) -> Result<Begun<L::Reader>, StoreError> {
+    let takeover = take_over(&parts.log, parts.shard, &Record::Takeover { router: parts.router, rules_max }).await;
+    let mut wait = RETRY_MIN;
+    let stored = loop {
+        match parts.store.checkpoint(parts.shard).await {
+            Ok(stored) => break stored,
+            Err(error) => wait = retry(error, wait).await?,
+        }
+    };
+    // The rules go on from one epoch to the next, positions do not.
+    let rules = stored.map_or(RULES_FIRST, |stored| stored.rules);
+    let from = stored.map(|stored| stored.position).filter(|from| from.epoch == takeover.epoch);
+    let mut wait = RETRY_MIN;
+    let reader = loop {
+        match parts.log.read(parts.shard, from).await {
+            Ok(reader) => break reader,
+            Err(error) => wait = retry(error, wait).await?,
+        }
+    };
+    let start = Checkpoint { position: from.unwrap_or(Position { epoch: takeover.epoch, offset: 0 }), rules };
+    Ok(Begun { takeover, start, reader })
+}
+
 /// Appends the record with which a term begins; one that may be in the log already does no harm.
 async fn take_over<L: CommandLog>(log: &L, shard: ShardId, takeover: &Record) -> Position {
+    let mut wait = RETRY_MIN;
     loop {
         let appended = match log.append(shard, takeover.to_bytes()) {
             Ok(appending) => appending.await,
@@ -157,8 +191,9 @@ async fn take_over<L: CommandLog>(log: &L, shard: ShardId, takeover: &Record) ->
         };
         match appended {
             Ok(position) => return position,
-            Err(AppendError::Full | AppendError::Unavailable | AppendError::Unknown) => sleep(RETRY_MAX).await,
+            Err(AppendError::Full | AppendError::Unavailable | AppendError::Unknown) => sleep(wait).await,
         }
+        wait = (wait * 2).min(RETRY_MAX);
     }
 }
 
@@ -172,12 +207,29 @@ struct Driver<'a, L, S> {
     /// What this shard has added to the gauge that all shards share.
     resident: i64,
     given_up: Option<GivenUp>,
+    /// Edges were told of a backlog, and not yet of its end.
+    backlogged: bool,
     started: Instant,
     /// When the log was released last.
     released: Option<Instant>,
 }
 
-impl<L: CommandLog, S: EventStore> Driver<'_, L, S> {
+impl<'a, L: CommandLog, S: EventStore> Driver<'a, L, S> {
+    fn new(core: Shard, parts: &'a mut Parts<L, S>) -> Self {
+        Self {
+            core,
+            parts,
+            work: FuturesUnordered::new(),
+            effects: Default::default(),
+            figures: ShardFigures::default(),
+            resident: 0,
+            given_up: None,
+            backlogged: false,
+            started: Instant::now(),
+            released: None,
+        }
+    }
+
     /// Does everything that the core asks for now.
     fn act(&mut self) {
         let outputs = self.core.take_outputs();
@@ -196,13 +248,11 @@ impl<L: CommandLog, S: EventStore> Driver<'_, L, S> {
                     }
                 }
                 Output::Backlog(age_ms) => {
+                    self.backlogged = age_ms > 0;
                     self.parts.backlog.announce(self.parts.shard, age_ms, &self.parts.metrics.backlog_ms);
                     links.broadcast(&Down::Backlog { shard: self.parts.shard, age_ms });
                 }
-                Output::GiveUp(why) => {
-                    links.disown(self.parts.shard);
-                    self.given_up = Some(why);
-                }
+                Output::GiveUp(why) => self.given_up = Some(why),
                 Output::Readmit(link) => {
                     let (shard, generation) = (self.parts.shard, self.core.generation());
                     links.send(link, Down::Readmit { shard, generation });
@@ -301,9 +351,10 @@ impl<L: CommandLog, S: EventStore> Driver<'_, L, S> {
 
     /// Everything is stored: the next owner is to begin behind it. Without this checkpoint it would read
     /// again what is there, so a store that refuses holds no stop up.
-    async fn last_checkpoint(&mut self) -> Result<(), StoreError> {
+    async fn last_checkpoint(&mut self, by: Instant) -> Result<(), StoreError> {
         let Some(checkpoint) = self.core.take_checkpoint() else { return Ok(()) };
-        match self.parts.store.write_checkpoint(self.parts.shard, checkpoint).await {
+        let kept = timeout_at(by, self.parts.store.write_checkpoint(self.parts.shard, checkpoint)).await;
+        match kept.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer in time".into()))) {
             Err(error) if error.is_retryable() => {
                 tracing::warn!(%error, shard = self.parts.shard.0, "the last checkpoint could not be written");
                 Ok(())
@@ -341,14 +392,9 @@ impl<L: CommandLog, S: EventStore> Driver<'_, L, S> {
         self.parts.links.borrow_mut().flush();
         self.note_figures();
     }
+}
 
-    /// The shard is not this router's any more.
-    fn leave(&mut self) {
-        self.note_figures();
-        self.parts.metrics.resident.dec_by(self.resident);
-        self.parts.metrics.shards.dec();
-    }
-
+impl<L, S> Driver<'_, L, S> {
     fn note_figures(&mut self) {
         let (now, before) = (self.core.figures(), self.figures);
         let metrics = &self.parts.metrics;
@@ -364,6 +410,22 @@ impl<L: CommandLog, S: EventStore> Driver<'_, L, S> {
         self.resident = resident;
         self.figures = now;
         metrics.link_overflows.inc_by(self.parts.links.borrow_mut().take_overflows());
+    }
+}
+
+/// However a term ends, nothing of it stays.
+impl<L, S> Drop for Driver<'_, L, S> {
+    fn drop(&mut self) {
+        self.note_figures();
+        let (shard, metrics) = (self.parts.shard, &self.parts.metrics);
+        metrics.resident.dec_by(self.resident);
+        self.parts.backlog.announce(shard, 0, &metrics.backlog_ms);
+        let mut links = self.parts.links.borrow_mut();
+        if self.backlogged {
+            links.broadcast(&Down::Backlog { shard, age_ms: 0 });
+        }
+        links.disown(shard);
+        links.flush();
     }
 }
 

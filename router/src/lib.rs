@@ -3,13 +3,17 @@
 //! Start at [`fold`] for what a command does, at [`shard`] for how a shard runs commands, and at
 //! [`start`] for how shards are driven.
 
+mod announcer;
 mod attachments;
 pub(crate) mod chat;
+mod doors;
 mod driver;
 pub mod fold;
 pub(crate) mod inbox;
 mod links;
+mod membership;
 mod metrics;
+mod readiness;
 pub(crate) mod replies;
 mod retention;
 mod router;
@@ -17,7 +21,9 @@ pub mod rows;
 pub mod rulebook;
 pub mod shard;
 mod tail;
+mod tenure;
 mod terms;
+mod thread;
 
 pub use metrics::RouterMetrics;
 pub use router::{Router, RouterConfig, RouterError, start};

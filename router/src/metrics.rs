@@ -54,6 +54,8 @@ pub struct RouterMetrics {
     pub shards: Gauge,
     /// Shards given up: a human must look.
     pub given_up: Counter,
+    /// Frames of links for shards that this router does not own; edges ask again when they hear of an owner.
+    pub frames_unowned: Counter,
 }
 
 impl RouterMetrics {
@@ -76,5 +78,10 @@ impl RouterMetrics {
         registry.register("backlog_milliseconds", "Age of the oldest unanswered command", self.backlog_ms.clone());
         registry.register("shards_owned", "Shards owned", self.shards.clone());
         registry.register("shards_given_up", "Shards given up", self.given_up.clone());
+        registry.register(
+            "frames_unowned",
+            "Frames of links for shards that this router does not own",
+            self.frames_unowned.clone(),
+        );
     }
 }

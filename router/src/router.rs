@@ -1,30 +1,29 @@
-//! All shards of a process: their threads, their links, their start and their stop.
+//! One router of those that share the shards: its threads, its links, its start and its stop.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use panda_protocol::ShardId;
 use panda_protocol::link::{Down, Effect, LinkId, Record, Up};
-use panda_storage::{CommandLog, EventStore, ShardChange, ShardGroup, StoreError};
+use panda_storage::ownership::OWNER_ADDRESS_BYTES_MAX;
+use panda_storage::{CommandLog, EventStore, OwnershipBoard, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::LocalSet;
 
-use crate::attachments::{Attachments, Control};
-use crate::driver::Parts;
-use crate::links::Links;
+use crate::announcer::Announcer;
+use crate::attachments::Attachments;
+use crate::doors::Doors;
+use crate::membership::{self, Held};
 use crate::metrics::{Backlog, RouterMetrics};
-use crate::shard::ShardLimits;
-use crate::terms;
+use crate::readiness::Readiness;
+use crate::shard::{GivenUp, ShardLimits};
+use crate::thread::Thread;
 
-/// Frames that may wait before one shard.
-const SHARD_QUEUE: usize = 4_096;
-/// Links that may wait to be attached.
-const ATTACH_QUEUE: usize = 64;
+/// Links and shards that a thread may have to be told of.
+const CONTROL_QUEUE: usize = 64;
+/// Between two tries to append an effect that is owed.
+const OWED_RETRY: Duration = Duration::from_millis(20);
 
 /// How a router runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RouterConfig {
     /// This router, random at its start.
     pub router: u64,
@@ -32,6 +31,20 @@ pub struct RouterConfig {
     pub threads: usize,
     /// Limits of each shard.
     pub limits: ShardLimits,
+    /// Host and port under which edges reach this router's links, at most [`OWNER_ADDRESS_BYTES_MAX`] bytes.
+    /// None: nothing is announced, and whoever is to find the router is in this process.
+    pub link_address: Option<String>,
+    /// How long a shard that goes may take to finish what is in flight and to store its rows. Below the
+    /// session timeout of the group, where there is one; what is not done by then, the next owner does again.
+    pub finish_max: Duration,
+}
+
+impl RouterConfig {
+    /// One thread, default limits, unannounced; a shard may take a second to finish.
+    pub fn new(router: u64) -> Self {
+        let finish_max = Duration::from_secs(1);
+        Self { router, threads: 1, limits: ShardLimits::default(), link_address: None, finish_max }
+    }
 }
 
 /// Why a router does not start, or ended.
@@ -40,87 +53,102 @@ pub enum RouterError {
     /// A thread could not be started.
     #[error("cannot start a router thread: {0}")]
     Thread(#[from] std::io::Error),
-    /// The store or the log failed and no repetition mends it.
+    /// The store, the log, its group or the board failed and no repetition mends it.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// A shard needs a newer router. This one has left the group, so that another one can own its shards.
+    #[error("shard {shard}: {why}; this router has left the group: upgrade it, and start it again")]
+    GivenUp {
+        /// The shard.
+        shard: ShardId,
+        /// Why.
+        why: GivenUp,
+    },
+    /// The address of its links cannot be announced.
+    #[error("the address of the links has {bytes} bytes, {OWNER_ADDRESS_BYTES_MAX} are allowed: name a shorter one")]
+    Address {
+        /// How many it has.
+        bytes: usize,
+    },
     /// A shard's task broke.
     #[error("a router thread ended with a panic")]
     Panic,
 }
 
-/// A running router. Dropping it ends it without storing its rows.
+/// A running router. Dropping it is as if it were killed: it leaves the group at once, finishes nothing and
+/// stores no rows.
 pub struct Router {
-    links: Attachments,
-    shards: usize,
+    pub(crate) links: Attachments,
     stop: watch::Sender<bool>,
-    ended: Vec<oneshot::Receiver<Result<(), RouterError>>>,
-    ready: Arc<AtomicUsize>,
+    /// How it ended; taken once it was told.
+    ended: Option<oneshot::Receiver<Result<(), RouterError>>>,
+    /// Closed when the thread has ended.
+    threads: Vec<oneshot::Receiver<()>>,
+    readiness: Readiness,
     metrics: RouterMetrics,
 }
 
-/// Starts every shard that the log assigns to this process. Effects that the store still owes are
-/// appended before it returns, so nothing that an earlier process promised is missing.
+/// Starts a router: it joins the log's group and from then on runs what it is assigned, until it is stopped
+/// or fails. Each term of a shard is announced on `board` where the configuration names an address.
+///
+/// Returns once the effects are in the log that the store still owes, if it knows of any: nothing that an
+/// earlier process promised is missing. [`Router::ready`] says when its shards run.
 ///
 /// # Errors
 /// [`RouterError`].
-pub async fn start<L: CommandLog, S: EventStore>(
+pub async fn start<L: CommandLog, S: EventStore, B: OwnershipBoard>(
     config: RouterConfig,
     log: L,
     store: S,
+    board: B,
 ) -> Result<Router, RouterError> {
+    if let Some(bytes) = config.link_address.as_ref().map(String::len).filter(|len| *len > OWNER_ADDRESS_BYTES_MAX) {
+        return Err(RouterError::Address { bytes });
+    }
     let metrics = RouterMetrics::default();
-    let backlog = Backlog::new(log.shards());
-    let (stop, stopped) = watch::channel(false);
-    let ready = Arc::new(AtomicUsize::new(0));
-    let mut threads = Vec::new();
-    let mut ended = Vec::new();
+    let readiness = Readiness::default();
+    let doors = Doors::new(log.shards(), metrics.frames_unowned.clone());
+    let (halter, halt) = watch::channel(());
+    let thread = Thread {
+        announcer: Announcer { board, router: config.router, address: config.link_address.clone() },
+        log: log.clone(),
+        store: store.clone(),
+        doors: doors.clone(),
+        metrics: metrics.clone(),
+        backlog: Backlog::new(log.shards()),
+        readiness: readiness.clone(),
+        halt,
+        config: config.clone(),
+    };
+    let (mut controls, mut threads) = (Vec::new(), Vec::new());
     for index in 0..config.threads.max(1) {
-        let (control, controls) = mpsc::channel(ATTACH_QUEUE + usize::from(log.shards()));
-        let (end, done) = oneshot::channel();
-        let thread = Thread {
-            config,
-            log: log.clone(),
-            store: store.clone(),
-            metrics: metrics.clone(),
-            backlog: backlog.clone(),
-            stop: stopped.clone(),
-            ready: Arc::clone(&ready),
-        };
+        let (control, told) = mpsc::channel(CONTROL_QUEUE);
+        let (ends, ended) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = thread.clone();
         std::thread::Builder::new().name(format!("router-{index}")).spawn(move || {
-            // A closed receiver means that nobody waits for the end any more.
-            drop(end.send(thread.run(controls)));
+            thread.run(&runtime, told);
+            drop(ends);
         })?;
-        threads.push(control);
-        ended.push(done);
+        controls.push(control);
+        threads.push(ended);
     }
-    let mut senders = Vec::new();
-    let mut receivers = Vec::new();
-    for _ in 0..log.shards() {
-        let (sender, receiver) = mpsc::channel(SHARD_QUEUE);
-        senders.push(sender);
-        receivers.push(Some(receiver));
-    }
-    let mut group = log.join(config.router);
-    let mut owned = 0;
-    while owned < usize::from(log.shards()) {
-        // An embedded log assigns every shard at once and takes none away.
-        if let ShardChange::Assigned(shard) = group.next().await?
-            && let Some(receiver) = receivers.get_mut(usize::from(shard.0)).and_then(Option::take)
-        {
-            let thread = &threads[usize::from(shard.0) % threads.len()];
-            thread.send(Control::Own(shard, receiver)).await.map_err(|_| RouterError::Panic)?;
-            owned += 1;
-        }
-    }
-    let shards = senders.len();
-    let router = Router { links: Attachments::new(threads, senders), shards, stop, ended, ready, metrics };
-    append_owed(&log, &store).await?;
-    // Dropping the membership would leave the group: it lives as long as this router owns shards.
-    let mut stop = stopped;
+    let (stop, stopped) = watch::channel(false);
+    let held = Held::new(controls.clone(), readiness.clone(), log.shards(), config.finish_max);
+    let group = log.join(config.router);
+    let (ends, ended) = oneshot::channel();
     tokio::spawn(async move {
-        drop(stop.wait_for(|stop| *stop).await);
-        drop(group);
+        let ended = membership::follow(group, held, stopped).await;
+        // The threads end before anybody hears of it.
+        drop(halter);
+        drop(ends.send(ended));
     });
+    let links = Attachments::new(controls, doors);
+    let mut router = Router { links, stop, ended: Some(ended), threads, readiness, metrics };
+    tokio::select! {
+        appended = append_owed(&log, &store) => appended?,
+        error = router.failed() => return Err(error),
+    }
     Ok(router)
 }
 
@@ -135,7 +163,7 @@ async fn append_owed<L: CommandLog, S: EventStore>(log: &L, store: &S) -> Result
             Ok(appending) => appending.await.is_err(),
             Err(_) => true,
         } {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(OWED_RETRY).await;
         }
     }
     Ok(())
@@ -145,13 +173,17 @@ impl Router {
     /// Connects an edge: what it says on `up` is handled in order, what it is told comes on `down`.
     /// The link ends when `up` is closed, or when it is attached anew: then everything of the older
     /// attachment is gone before anything of the newer one is taken in.
+    ///
+    /// Frames for a shard that this router does not own are dropped: the edge states and asks everything
+    /// anew when it hears of the next owner.
     pub async fn attach(&self, link: LinkId, up: mpsc::Receiver<Up>, down: mpsc::Sender<Vec<Down>>) {
         self.links.attach(link, up, down).await;
     }
 
-    /// Whether every shard runs.
+    /// Whether the group has answered, and every shard that it assigned runs. A router to which the group
+    /// gives nothing is not ready.
     pub fn ready(&self) -> bool {
-        self.ready.load(Ordering::Acquire) == self.shards
+        self.readiness.is_ready()
     }
 
     /// How old the oldest unanswered command is, in milliseconds.
@@ -164,96 +196,36 @@ impl Router {
         &self.metrics
     }
 
-    /// Waits until a thread ends by itself, which it does only after a failure.
+    /// Waits until the router ends by itself, which it does only after a failure: the shards that did not fail
+    /// are finished then, and the group is left. Never resolves once it did.
     ///
     /// # Errors
     /// Why it ended. Cancel safe.
     pub async fn failed(&mut self) -> RouterError {
-        let (ended, index, _) = futures_util::future::select_all(self.ended.iter_mut()).await;
+        let Some(ended) = &mut self.ended else { return std::future::pending().await };
+        let ended = ended.await;
         // Its end was taken: a stop must not wait for it again.
-        drop(self.ended.swap_remove(index));
+        self.ended = None;
         match ended {
             Ok(Err(error)) => error,
             _ => RouterError::Panic,
         }
     }
 
-    /// Finishes what is in flight, stores all rows and ends.
+    /// Finishes what is in flight, stores all rows, leaves the group and ends. Takes at most about
+    /// [`RouterConfig::finish_max`].
     ///
     /// # Errors
-    /// The first failure of a thread.
-    pub async fn stop(self) -> Result<(), RouterError> {
+    /// The first failure of a shard.
+    pub async fn stop(mut self) -> Result<(), RouterError> {
         self.stop.send_replace(true);
-        drop(self.links);
-        for end in self.ended {
-            end.await.map_err(|_| RouterError::Panic)??;
+        if let Some(ended) = self.ended.take() {
+            ended.await.map_err(|_| RouterError::Panic)??;
+        }
+        for ended in self.threads {
+            // Closed, whatever it ended by.
+            drop(ended.await);
         }
         Ok(())
-    }
-}
-
-/// One thread and what its shards share.
-struct Thread<L, S> {
-    config: RouterConfig,
-    log: L,
-    store: S,
-    metrics: RouterMetrics,
-    backlog: Backlog,
-    stop: watch::Receiver<bool>,
-    ready: Arc<AtomicUsize>,
-}
-
-impl<L: CommandLog, S: EventStore> Thread<L, S> {
-    fn run(self, controls: mpsc::Receiver<Control>) -> Result<(), RouterError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        LocalSet::new().block_on(&runtime, self.supervise(controls))
-    }
-
-    async fn supervise(self, mut controls: mpsc::Receiver<Control>) -> Result<(), RouterError> {
-        let links = Rc::new(RefCell::new(Links::default()));
-        let mut shards = tokio::task::JoinSet::new();
-        let mut stop = self.stop.clone();
-        let mut stopping = false;
-        loop {
-            tokio::select! {
-                biased;
-                control = controls.recv(), if !stopping => match control {
-                    Some(Control::Attach(link, down, done)) => {
-                        links.borrow_mut().attach(link, down);
-                        // Who attached may have gone meanwhile; the link ends by itself then.
-                        let _gone = done.send(());
-                    }
-                    Some(Control::Detach(link)) => links.borrow_mut().detach(link),
-                    Some(Control::Own(shard, outside)) => {
-                        let parts = Parts {
-                            shard,
-                            router: self.config.router,
-                            log: self.log.clone(),
-                            store: self.store.clone(),
-                            links: Rc::clone(&links),
-                            outside,
-                            metrics: self.metrics.clone(),
-                            backlog: self.backlog.clone(),
-                            limits: self.config.limits,
-                            stop: self.stop.clone(),
-                        };
-                        let (ready, shards_owned) = (Arc::clone(&self.ready), self.metrics.shards.clone());
-                        shards.spawn_local(terms::run(parts, move || {
-                            ready.fetch_add(1, Ordering::AcqRel);
-                            shards_owned.inc();
-                        }));
-                    }
-                    None => stopping = true,
-                },
-                Some(ended) = shards.join_next() => {
-                    ended.map_err(|_| RouterError::Panic)??;
-                    if shards.is_empty() {
-                        return Ok(());
-                    }
-                }
-                () = async { drop(stop.wait_for(|stop| *stop).await) }, if !stopping => stopping = true,
-                else => return Ok(()),
-            }
-        }
     }
 }

@@ -7,71 +7,58 @@
 
 use std::time::Duration;
 
-use panda_storage::{CommandLog, EventStore, StoreError};
-use tokio::time::{Instant, sleep_until};
+use panda_storage::{CommandLog, EventStore, OwnershipBoard, StoreError};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
 
+use crate::announcer::Announcer;
 use crate::driver::{Ended, Parts, term};
 
 /// Between being taken over and the own Takeover, in milliseconds.
 const AGAIN_AFTER_MS: std::ops::RangeInclusive<u64> = 50..=500;
-/// Frames of links taken at once while the shard is nobody's.
-const FRAMES_AT_ONCE: usize = 512;
 
-/// Runs a shard until the router stops, or until it needs another release of the router. `ready` is
-/// called when the first term begins.
+/// Runs a shard until its tenure is over, or until it needs another release of the router. Each term is
+/// announced once it has begun.
 ///
 /// # Errors
-/// What the store or the log returned and no repetition can mend.
-pub(crate) async fn run<L: CommandLog, S: EventStore>(
+/// What the store, the log or the board returned and no repetition can mend.
+pub(crate) async fn run<L: CommandLog, S: EventStore, B: OwnershipBoard>(
     mut parts: Parts<L, S>,
-    ready: impl FnOnce(),
-) -> Result<(), StoreError> {
-    let mut ended = term(&mut parts, ready).await?;
+    announcer: Announcer<B>,
+) -> Result<Ended, StoreError> {
     loop {
+        let (begins, begun) = oneshot::channel();
+        let announced = async {
+            match begun.await {
+                Ok(term) => announcer.announce(term).await,
+                // It ended before it began.
+                Err(_) => Ok(()),
+            }
+        };
+        let began = |term| {
+            // Its receiver is polled beside the term.
+            let _sent = begins.send(term);
+        };
+        let ended = tokio::select! {
+            ended = term(&mut parts, began) => ended?,
+            Err(error) = announced => return Err(error),
+        };
         let shard = parts.shard.0;
         match ended {
-            Ended::Stopped => return Ok(()),
             Ended::GivenUp(why) if why.needs_upgrade() => {
-                tracing::error!(
-                    shard,
-                    %why,
-                    "shard given up: its commands wait for another owner; if there is none, upgrade this router and \
-                     restart it"
-                );
+                tracing::error!(shard, %why, "shard given up: upgrade this router, and start it again");
                 parts.metrics.given_up.inc();
-                return Ok(());
+                return Ok(ended);
             }
-            Ended::GivenUp(why) => {
-                tracing::warn!(shard, %why, "shard taken over; taking it again if it stays assigned")
-            }
+            Ended::GivenUp(why) => tracing::warn!(shard, %why, "shard lost; taking it again if it stays assigned"),
+            Ended::Stopped => return Ok(ended),
         }
-        if !is_still_assigned(&mut parts).await {
-            return Ok(());
-        }
-        let shards = parts.metrics.shards.clone();
-        let begun = || {
-            shards.inc();
-        };
-        ended = term(&mut parts, begun).await?;
-    }
-}
-
-/// Waits a while. Returns false at once when the router is to stop, or nobody can reach the shard any
-/// more. What links say meanwhile is for nobody: they state everything again when the next term begins.
-async fn is_still_assigned<L, S>(parts: &mut Parts<L, S>) -> bool {
-    let again = Instant::now() + Duration::from_millis(rand::random_range(AGAIN_AFTER_MS));
-    let mut frames = Vec::with_capacity(FRAMES_AT_ONCE);
-    loop {
+        let again_after = Duration::from_millis(rand::random_range(AGAIN_AFTER_MS));
+        // What links say meanwhile is for nobody: they state everything again when the next term begins.
         tokio::select! {
             biased;
-            () = async { drop(parts.stop.wait_for(|stop| *stop).await) } => return false,
-            () = sleep_until(again) => return true,
-            count = parts.outside.recv_many(&mut frames, FRAMES_AT_ONCE) => {
-                if count == 0 {
-                    return false;
-                }
-                frames.clear();
-            }
+            () = parts.tenure.over() => return Ok(Ended::Stopped),
+            () = sleep(again_after) => {}
         }
     }
 }

@@ -13,7 +13,7 @@ use panda_edge::{Edge, EdgeConfig, EdgeParts, SessionLimits, WorkerLink};
 use panda_protocol::link::LinkId;
 use panda_protocol::{DeviceId, EntityId, Seq, Text, Time, UserId};
 use panda_router::{Router, RouterConfig};
-use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog};
+use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog, MemoryBoard};
 use tokio::sync::mpsc;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,8 +50,8 @@ impl Server {
         let data = DataFolder::open(data).unwrap();
         let events = EmbeddedEvents::open(&data).unwrap();
         let log = EmbeddedLog::new(16, events.epoch(), now);
-        let config = RouterConfig { router: 1, threads: 1, limits: Default::default() };
-        let router = panda_router::start(config, log.clone(), events.clone()).await.unwrap();
+        let board = MemoryBoard::default();
+        let router = panda_router::start(RouterConfig::new(1), log.clone(), events.clone(), board).await.unwrap();
         let mut links = Vec::new();
         for _ in 0..2 {
             let link = LinkId(rand::random());

@@ -16,9 +16,9 @@ use panda_protocol::link::{
 };
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Seq, ShardId, UserId};
 use panda_router::fold::RULES_CURRENT;
-use panda_router::shard::ShardLimits;
-use panda_router::{RouterConfig, start};
+use panda_router::{RouterConfig, RouterError, start};
 use panda_storage::CommandLog;
+use panda_storage::embedded::MemoryBoard;
 use panda_storage::event_store::BUCKET_EVENTS;
 use tokio::sync::mpsc;
 
@@ -120,8 +120,11 @@ fn say(text: &'static str) -> CommandBody {
 }
 
 async fn start_over(log: &MemoryLog, store: &MemoryStore, router: u64) -> (panda_router::Router, Edge) {
-    let config = RouterConfig { router, threads: 2, limits: ShardLimits::default() };
-    let router = start(config, log.clone(), store.clone()).await.expect("it starts");
+    let config = RouterConfig { threads: 2, ..RouterConfig::new(router) };
+    let router = start(config, log.clone(), store.clone(), MemoryBoard::default()).await.expect("it starts");
+    while !router.ready() {
+        tokio::task::yield_now().await;
+    }
     let edge = attach(&router, log).await;
     (router, edge)
 }
@@ -182,33 +185,19 @@ async fn commands_become_events_and_answers_and_pages_and_a_restart_remembers_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shard_of_newer_rules_is_given_up_and_counted() {
-    let (log, store) = (MemoryLog::new(1), MemoryStore::new(1, true, BUCKET_EVENTS));
-    let config = RouterConfig { router: 1, threads: 1, limits: ShardLimits::default() };
-    let mut router = start(config, log.clone(), store).await.expect("it starts");
-    let newer = Record::Rules { version: RULES_CURRENT + 1 };
-    log.append(ShardId(0), newer.to_bytes()).expect("there is room").await.expect("it is appended");
-    // A thread without a shard ends.
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), router.failed());
-    ended.await.expect("the shard is given up");
-    assert_eq!(router.metrics().given_up.get(), 1);
-    assert_eq!(router.metrics().shards.get(), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_shard_that_is_given_up_leaves_the_link_to_the_others() {
+async fn a_router_that_is_too_old_for_a_shard_leaves_the_group_and_says_so() {
     let (log, store) = (MemoryLog::new(2), MemoryStore::new(1, true, BUCKET_EVENTS));
-    let (router, mut edge) = start_over(&log, &store, 1).await;
-    let person_of = |shard: u16| (1..).map(user).find(|user| EntityId::from(*user).shard(2) == ShardId(shard));
-    let (given_up, other) = (person_of(0).expect("there is one"), person_of(1).expect("there is one"));
+    let (mut router, mut edge) = start_over(&log, &store, 1).await;
     let newer = Record::Rules { version: RULES_CURRENT + 1 };
     log.append(ShardId(0), newer.to_bytes()).expect("there is room").await.expect("it is appended");
-    // A thread without a shard ends, and takes no more frames of it.
-    while router.metrics().given_up.get() == 0 {
-        tokio::task::yield_now().await;
-    }
-    for _ in 0..100 {
-        edge.up.send(Up::Forget { entity: given_up.into() }).await.expect("the link is open");
-    }
-    assert_eq!(edge.admit(other, other.into()).await, Ok(Seq(0)));
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), router.failed());
+    let error = ended.await.expect("the shard is given up");
+    assert!(matches!(error, RouterError::GivenUp { shard: ShardId(0), .. }), "{error:?}");
+    let sentence = error.to_string();
+    assert!(sentence.contains("left the group: upgrade it, and start it again"), "{sentence}");
+    assert_eq!(router.metrics().given_up.get(), 1);
+    // The shard that it could have run is not kept from the others.
+    assert_eq!(router.metrics().shards.get(), 0);
+    while edge.down.recv().await.is_some() {}
+    router.stop().await.expect("nothing is left to stop");
 }

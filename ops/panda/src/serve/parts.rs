@@ -18,7 +18,7 @@ use panda_link::{LinkClient, LinkLimits, Links};
 use panda_protocol::link::LinkId;
 use panda_router::shard::ShardLimits;
 use panda_router::{Router, RouterConfig};
-use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog, MemoryCache, SqliteUsers};
+use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog, MemoryBoard, MemoryCache, SqliteUsers};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
@@ -33,6 +33,9 @@ const UP_QUEUE: usize = 4_096;
 const DOWN_QUEUE: usize = 64;
 /// Connections that may wait for the HTTP API.
 const HANDOVER_QUEUE: usize = 256;
+/// How long shards may take to store their rows at a stop. Nobody waits for them; without it the next start has
+/// more to read.
+const ROUTER_FINISH_MAX: Duration = Duration::from_secs(5);
 /// Profiles, presences and rate limits kept in memory.
 const CACHE_ENTRIES: NonZeroUsize = NonZeroUsize::new(65_536).expect("above zero");
 
@@ -91,8 +94,16 @@ pub(super) async fn start(config: &Config, registry: &mut Registry) -> anyhow::R
     let events = EmbeddedEvents::open(&folder).context("open the events")?;
     let log = EmbeddedLog::new(SHARDS, events.epoch(), now);
     let limits = ShardLimits { queue_max: config.router.shard_queue_max, ..ShardLimits::default() };
-    let router_config = RouterConfig { router: rand::random(), threads: config.router.threads, limits };
-    let router = panda_router::start(router_config, log.clone(), events.clone()).await.context("start the router")?;
+    let router_config = RouterConfig {
+        threads: config.router.threads,
+        limits,
+        finish_max: ROUTER_FINISH_MAX,
+        ..RouterConfig::new(rand::random())
+    };
+    // Its only edge is in this process: nobody has to be told where it is.
+    let router = panda_router::start(router_config, log.clone(), events.clone(), MemoryBoard::default())
+        .await
+        .context("start the router")?;
     let keys = panda_api::bootstrap(&users, &fleet, &data.join("admin.key"), now()).await?;
 
     let quic = quic_identity(config, &data)?;
