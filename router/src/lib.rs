@@ -11,6 +11,7 @@ mod driver;
 pub mod fold;
 pub(crate) mod inbox;
 mod links;
+pub mod listener;
 mod membership;
 mod metrics;
 mod readiness;

@@ -54,6 +54,10 @@ pub struct RouterMetrics {
     pub shards: Gauge,
     /// Shards given up: a human must look.
     pub given_up: Counter,
+    /// Links of edges on other machines.
+    pub links: Gauge,
+    /// Connections that did not become links: for want of room, of a key, or of an opening.
+    pub links_refused: Counter,
     /// Frames of links for shards that this router does not own; edges ask again when they hear of an owner.
     pub frames_unowned: Counter,
 }
@@ -78,6 +82,8 @@ impl RouterMetrics {
         registry.register("backlog_milliseconds", "Age of the oldest unanswered command", self.backlog_ms.clone());
         registry.register("shards_owned", "Shards owned", self.shards.clone());
         registry.register("shards_given_up", "Shards given up", self.given_up.clone());
+        registry.register("links_open", "Links of edges on other machines", self.links.clone());
+        registry.register("links_refused", "Connections that did not become links", self.links_refused.clone());
         registry.register(
             "frames_unowned",
             "Frames of links for shards that this router does not own",

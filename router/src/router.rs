@@ -78,6 +78,7 @@ pub enum RouterError {
 /// A running router. Dropping it is as if it were killed: it leaves the group at once, finishes nothing and
 /// stores no rows.
 pub struct Router {
+    id: u64,
     pub(crate) links: Attachments,
     stop: watch::Sender<bool>,
     /// How it ended; taken once it was told.
@@ -144,7 +145,7 @@ pub async fn start<L: CommandLog, S: EventStore, B: OwnershipBoard>(
         drop(ends.send(ended));
     });
     let links = Attachments::new(controls, doors);
-    let mut router = Router { links, stop, ended: Some(ended), threads, readiness, metrics };
+    let mut router = Router { id: config.router, links, stop, ended: Some(ended), threads, readiness, metrics };
     tokio::select! {
         appended = append_owed(&log, &store) => appended?,
         error = router.failed() => return Err(error),
@@ -178,6 +179,11 @@ impl Router {
     /// anew when it hears of the next owner.
     pub async fn attach(&self, link: LinkId, up: mpsc::Receiver<Up>, down: mpsc::Sender<Vec<Down>>) {
         self.links.attach(link, up, down).await;
+    }
+
+    /// Which router this is, as in its configuration.
+    pub const fn id(&self) -> u64 {
+        self.id
     }
 
     /// Whether the group has answered, and every shard that it assigned runs. A router to which the group

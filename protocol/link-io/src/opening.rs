@@ -26,7 +26,12 @@ where
 {
     in_time(async {
         let mut opening = Stream::new(stream);
-        let Opening::Challenge(challenge) = opening.receive().await? else { return Err(LinkEnd::Stranger) };
+        let challenge = match opening.receive().await? {
+            Opening::Challenge(challenge) => challenge,
+            // It has no room, and spends no challenge on saying so.
+            Opening::Refused(refused) => return Err(refused.into()),
+            _ => return Err(LinkEnd::Stranger),
+        };
         if challenge.version_min > LINK_VERSION || challenge.version_max < LINK_VERSION {
             return Err(LinkEnd::Version { min: challenge.version_min, max: challenge.version_max });
         }
@@ -38,7 +43,7 @@ where
             Opening::Opened(opened) if key.takes_router(&challenge, &open, &opened) => {
                 Ok(opening.into_link(challenge.router))
             }
-            Opening::Refused(Refused { code, text }) => Err(LinkEnd::Refused { code, text: text.as_str().to_owned() }),
+            Opening::Refused(refused) => Err(refused.into()),
             _ => Err(LinkEnd::Stranger),
         }
     })
@@ -74,6 +79,12 @@ where
         Ok((open.link, opening.into_link(router)))
     })
     .await
+}
+
+impl From<Refused> for LinkEnd {
+    fn from(Refused { code, text }: Refused) -> Self {
+        Self::Refused { code, text: text.as_str().to_owned() }
+    }
 }
 
 async fn in_time<T>(opening: impl Future<Output = Result<T, LinkEnd>>) -> Result<T, LinkEnd> {
