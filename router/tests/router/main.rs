@@ -1,6 +1,7 @@
 //! A whole router over a log and a store in memory, with one link.
 
 mod links;
+mod moves;
 mod resume;
 #[allow(dead_code, reason = "the simulation uses the rest of it")]
 #[path = "../support/mod.rs"]
