@@ -34,6 +34,8 @@ def up(name, wanted, first_port):
         if not absent:
             say(f"cluster '{name}' runs already")
             return cluster
+        if any(isinstance(part, panda.Process) for part in absent):
+            panda.build()
         last = cluster.first_port + state.PORTS_A_CLUSTER - 1
         say(f"cluster '{name}' in {cluster.folder}, ports {cluster.first_port} to {last}")
         started = time.monotonic()
@@ -142,6 +144,8 @@ def down(name, wipe):
             return
         started = time.monotonic()
         parts = list(reversed(parts_of(cluster)))
+        # Edges and routers finish what they have begun while the services are still there.
+        stop([part for part in parts if isinstance(part, panda.Process)])
         stop(parts)
         for part in parts:
             cluster.record(part.name).unlink(missing_ok=True)

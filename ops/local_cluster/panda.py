@@ -1,25 +1,159 @@
-"""Edges and routers: what `--edges` and `--routers` start. All that a cluster knows of Panda itself is in this file.
+"""Edges and routers: what `--edges` and `--routers` start. All that a cluster knows of Panda itself is in this file."""
 
-An edge or a router is one more `Part`: `prepare` writes its TOML configuration from the addresses of the services,
-`command` is `panda edge` or `panda router` with that file, `ready` asks /readyz, `address` of an edge is its base URL.
-"""
+import http.client
+import json
+import os
+import secrets
+import subprocess
+from pathlib import Path
 
+from .part import PROBE_SECONDS, Part
 from .refusal import Refusal
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARDS = 64
+# Each has ports of its own among the cluster's hundred: HTTP, QUIC and health of an edge, links and health of a router.
+EDGES_MAX, EDGE_PORTS, FIRST_EDGE_PORT = 16, 3, 10
+ROUTERS_MAX, ROUTER_PORTS, FIRST_ROUTER_PORT = 20, 2, 60
 
 
 def check(edges, routers):
     """Refuses what cannot be started; None is whatever the cluster has."""
-    if edges or routers:
-        raise Refusal("this panda has no roles 'edge' and 'router' yet: leave --edges and --routers at 0, or use 'panda serve'")
+    for what, count, most in (("edges", edges, EDGES_MAX), ("routers", routers, ROUTERS_MAX)):
+        if count is not None and count > most:
+            raise Refusal(f"--{what} {count} is more than the {most} that have ports in a cluster")
+    if edges and routers == 0:
+        raise Refusal("edges without routers admit nobody: give --routers 1 or more")
+
+
+def build():
+    """Builds the server; nothing happens if it is built."""
+    script = ". ops/toolchain && need_toolchain && cargo build --quiet --locked --release -p panda"
+    if subprocess.run(["bash", "-c", script], cwd=ROOT).returncode != 0:
+        raise Refusal("panda could not be built; what stands above says why")
+
+
+def binary():
+    return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release" / "panda"
+
+
+class Process(Part):
+    """What an edge and a router have in common: one program, one configuration, the same questions."""
+
+    role = None
+
+    def __init__(self, cluster, number, first_port):
+        super().__init__(cluster, f"{self.role}-{number}")
+        self.host = cluster.host(1)
+        self.health = first_port
+
+    def prepare(self):
+        data = self.cluster.data(self.name)
+        data.mkdir(exist_ok=True)
+        folder = self.cluster.config(self.name)
+        folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self.config = folder / "panda.toml"
+        sections = {"health": {"address": f"{self.host}:{self.health}"}, "commands": self.commands(), **self.sections()}
+        lines = [f"data = {quoted(data)}", f"fleet_secret = {quoted(self.secret())}"]
+        for name, values in sections.items():
+            lines += ["", f"[{name}]", *(f"{key} = {quoted(value)}" for key, value in values.items())]
+        self.config.write_text("\n".join(lines) + "\n")
+
+    def secret(self):
+        """The file with the secret that all of them share, made by whoever comes first."""
+        path = self.cluster.folder / "fleet.secret"
+        if not path.exists():
+            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+                file.write(secrets.token_hex(32) + "\n")
+        return path
+
+    def commands(self):
+        return {"brokers": self.addresses("kafka"), "shards": SHARDS, "replicas": self.cluster.size.replicas}
+
+    def addresses(self, service):
+        return [f"{host}:{self.cluster.port(service)}" for host in self.cluster.hosts()]
+
+    def command(self):
+        return [binary(), self.role, "--config", self.config]
+
+    def ready(self):
+        return self.answers("/readyz")
+
+    def settled(self):
+        return self.answers("/sendz")
+
+    def answers(self, question):
+        asked = http.client.HTTPConnection(self.host, self.health, timeout=PROBE_SECONDS)
+        try:
+            asked.request("GET", question)
+            return asked.getresponse().status == 200
+        except http.client.HTTPException:
+            return False
+        finally:
+            asked.close()
+
+
+class Router(Process):
+    role = "router"
+
+    def __init__(self, cluster, number):
+        first = cluster.first_port + FIRST_ROUTER_PORT + ROUTER_PORTS * (number - 1)
+        super().__init__(cluster, number, first + 1)
+        self.links = first
+
+    @property
+    def address(self):
+        return f"{self.host}:{self.links}"
+
+    def listens(self):
+        return [(self.host, self.links), (self.host, self.health)]
+
+    def sections(self):
+        return {
+            "router": {"links": self.address},
+            "events": {"nodes": self.addresses("cassandra"), "replicas": self.cluster.size.replicas},
+        }
+
+
+class Edge(Process):
+    role = "edge"
+
+    def __init__(self, cluster, number):
+        first = cluster.first_port + FIRST_EDGE_PORT + EDGE_PORTS * (number - 1)
+        super().__init__(cluster, number, first + 2)
+        self.http, self.quic = first, first + 1
+
+    @property
+    def address(self):
+        return f"http://{self.host}:{self.http}"
+
+    def listens(self):
+        return [(self.host, self.http), (self.host, self.health)]
+
+    def sections(self):
+        return {
+            "http": {"address": f"{self.host}:{self.http}"},
+            "quic": {"address": f"{self.host}:{self.quic}"},
+            # On one machine everybody comes from one address.
+            "edge": {"connections_per_address_max": 1_000_000},
+            "api": {"admin_key": self.cluster.folder / "admin.key"},
+            "users": {"url": f"postgres://panda@{self.host}:{self.cluster.port('postgres')}/panda"},
+            "cache": {"url": f"redis://{self.host}:{self.cluster.port('redis')}"},
+        }
+
+
+def quoted(value):
+    # What JSON writes of text, numbers and lists of them, TOML reads.
+    return json.dumps(value, default=str)
 
 
 def parts(cluster):
     """In the order of their start, after the services."""
     check(cluster.size.edges, cluster.size.routers)
-    return []
+    routers = [Router(cluster, number) for number in range(1, cluster.size.routers + 1)]
+    return routers + [Edge(cluster, number) for number in range(1, cluster.size.edges + 1)]
 
 
 def admin_key(cluster):
-    """The file with the first API key, which the first edge writes; None in a cluster without edges."""
-    check(cluster.size.edges, cluster.size.routers)
-    return None
+    """The file with the first API key, which an edge writes; None in a cluster without edges."""
+    return cluster.folder / "admin.key" if cluster.size.edges else None

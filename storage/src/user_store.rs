@@ -240,6 +240,13 @@ pub trait UserStore: Clone + Send + Sync + 'static {
     /// [`UserStoreError::Store`].
     fn add_signing_key(&self, key: SealedSigningKey) -> impl Future<Output = Result<(), UserStoreError>> + Send;
 
+    /// Adds a signing key if there is none at all: of processes that start together one has its key taken,
+    /// and all of them read that one.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn add_first_signing_key(&self, key: SealedSigningKey) -> impl Future<Output = Result<(), UserStoreError>> + Send;
+
     /// The newest [`SIGNING_KEYS_MAX`] signing keys, newest first.
     ///
     /// # Errors

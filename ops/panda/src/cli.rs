@@ -20,7 +20,11 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Runs a whole Panda in this process, with its data in one folder.
-    Serve(ServeArgs),
+    Serve(FrontArgs),
+    /// Runs an edge of a cluster: sockets, sessions and the HTTP API.
+    Edge(FrontArgs),
+    /// Runs a router of a cluster: it owns shards, numbers events and stores them.
+    Router(RouterArgs),
     /// Reads a configuration, says what is wrong with it, and prints what is in force.
     CheckConfig(ConfigArgs),
     /// Chats in this terminal.
@@ -35,13 +39,13 @@ pub(crate) struct ConfigArgs {
     pub(crate) config: Option<PathBuf>,
 }
 
-/// Flags of `panda serve`.
+/// Flags of `panda serve` and `panda edge`.
 #[derive(Args, Debug)]
-pub(crate) struct ServeArgs {
+pub(crate) struct FrontArgs {
     /// Where the configuration is.
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
-    /// The folder that holds everything that is kept [default: ./data].
+    /// The folder that holds everything that is kept; of an edge only what is its own [default: ./data].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// HTTP API, page and WebSocket [default: 127.0.0.1:8080].
@@ -55,9 +59,30 @@ pub(crate) struct ServeArgs {
     health: Option<SocketAddr>,
 }
 
-impl ServeArgs {
+impl FrontArgs {
     /// What the flags say, over file and environment.
     pub(crate) fn overrides(&self) -> Overrides {
-        Overrides { data: self.data.clone(), http: self.http, quic: self.quic, health: self.health }
+        Overrides { data: self.data.clone(), http: self.http, quic: self.quic, health: self.health, links: None }
+    }
+}
+
+/// Flags of `panda router`.
+#[derive(Args, Debug)]
+pub(crate) struct RouterArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Links of edges [default: 127.0.0.1:9700].
+    #[arg(long, value_name = "ADDR")]
+    links: Option<SocketAddr>,
+    /// Health and metrics [default: 127.0.0.1:9600].
+    #[arg(long, value_name = "ADDR")]
+    health: Option<SocketAddr>,
+}
+
+impl RouterArgs {
+    /// What the flags say, over file and environment.
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides { health: self.health, links: self.links, ..Overrides::default() }
     }
 }

@@ -3,8 +3,11 @@
 mod chat;
 mod check_config;
 mod cli;
+mod cluster;
 mod config;
+mod front;
 mod health;
+mod lifecycle;
 mod logs;
 mod serve;
 
@@ -19,7 +22,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(args) => serve::run(&args),
+        Command::Serve(args) => run::<serve::Server>(&args.config, &args.overrides()),
+        Command::Edge(args) => run::<cluster::EdgeRole>(&args.config, &args.overrides()),
+        Command::Router(args) => run::<cluster::RouterRole>(&args.config, &args.overrides()),
         Command::Chat(args) => chat::run(&args),
         Command::CheckConfig(args) => check_config::run(&args),
     };
@@ -27,6 +32,10 @@ fn main() -> ExitCode {
         complain(&format!("{error:#}"));
         ExitCode::FAILURE
     })
+}
+
+fn run<R: lifecycle::Role>(args: &cli::ConfigArgs, overrides: &config::Overrides) -> anyhow::Result<ExitCode> {
+    lifecycle::run::<R>(&config::load(args.config.as_deref(), std::env::vars(), overrides)?)
 }
 
 /// Says on standard error why the command ends.

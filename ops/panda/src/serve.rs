@@ -1,133 +1,139 @@
 //! `panda serve`: every role in one process, over the embedded stores.
-//!
-//! What is stored is opened first and closed last: router, then API, then edges stand on it. A stop goes
-//! the other way, so that whatever was accepted is answered before its store is closed. It has a time
-//! limit, and a second signal cuts it short: nothing that was acknowledged depends on it.
 
-mod ending;
-mod panel;
-mod parts;
-
-use std::process::ExitCode;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use panda_protocol::Time;
+use panda_access::FleetSecret;
+use panda_edge::WorkerLink;
+use panda_protocol::link::LinkId;
+use panda_router::shard::ShardLimits;
+use panda_router::{Router, RouterConfig};
+use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog, MemoryBoard, MemoryCache, SqliteUsers};
 use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
 
-use self::ending::Signals;
-use self::parts::Server;
-use crate::cli::ServeArgs;
-use crate::config::{self, Config};
-use crate::health::{self, Health};
-use crate::logs;
+use crate::config::Config;
+use crate::front::{self, BACKLOG_MAX_MS, Behind, Front};
+use crate::lifecycle::{Role, now};
 
-/// How long requests of the HTTP API may take to end at a stop.
-const API_GRACE: Duration = Duration::from_secs(1);
-/// How long a stop may take beyond the drain. A store that takes no writes would hold it up for ever.
-const STOP_GRACE: Duration = Duration::from_secs(10);
-/// A shard whose oldest command is older takes no sends.
-const BACKLOG_MAX_MS: u64 = 5_000;
-/// How often the shards are looked at during the start.
-const SHARDS_CHECKED: Duration = Duration::from_millis(5);
-/// How often the router's state is looked at for `/sendz`.
-const SENDS_CHECKED: Duration = Duration::from_millis(250);
+/// Shards of an embedded log; fixed for ever by the data that they made.
+const SHARDS: u16 = 16;
+/// Frames that may wait on their way up a link.
+const UP_QUEUE: usize = 4_096;
+/// Messages of many frames each that may wait on their way down a link.
+const DOWN_QUEUE: usize = 64;
+/// How long shards may take to store their rows at a stop. Nobody waits for them; without it the next start has
+/// more to read.
+const FINISH_MAX: Duration = Duration::from_secs(5);
+/// Profiles, presences and rate limits kept in memory.
+const CACHE_ENTRIES: NonZeroUsize = NonZeroUsize::new(65_536).expect("above zero");
 
-/// The clock of this process.
-#[expect(clippy::disallowed_methods, reason = "the binary reads the clock; everything else is given the time")]
-pub(crate) fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Time(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+/// A whole Panda.
+pub(crate) struct Server {
+    front: Front,
+    router: Router,
+    events: EmbeddedEvents,
+    folder: DataFolder,
+    backlog_ms: Arc<AtomicU64>,
 }
 
-/// Runs until a signal, or until a part fails that nothing mends.
-///
-/// # Errors
-/// What stands in the way of a start, in a sentence.
-pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    let config = config::load(args.config.config.as_deref(), std::env::vars(), &args.overrides())?;
-    logs::start(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("main")
-        .enable_all()
-        .build()
-        .context("start the main runtime")?;
-    runtime.block_on(serve(config))
-}
-
-async fn serve(config: Config) -> anyhow::Result<ExitCode> {
-    // Signals are caught from here on: one that comes during the start is not lost.
-    let mut signals = Signals::listen()?;
-    let health_listener = health::bind(config.health.address)?;
-    let health_address = health_listener.local_addr().context("read the health address")?;
-    if config.http.address.port() != 0 {
-        // Before anything is written: a second server in another folder must not make one.
-        panda_edge::transport::socket::claim(config.http.address).with_context(|| {
-            format!("listen on {} for HTTP and WebSocket (--http names another address)", config.http.address)
-        })?;
-    }
-    // Let go at once: the edge takes it again.
-    std::net::UdpSocket::bind(config.quic.address)
-        .with_context(|| format!("listen on {} for QUIC (--quic names another address)", config.quic.address))?;
-    let health = Arc::new(Health::default());
-    health::serve(health_listener, Arc::clone(&health))?;
-    let drain = Duration::from_millis(config.edge.drain_ms);
-    let mut registry = Registry::default();
-    let mut server = parts::start(&config, &mut registry).await?;
-    let sends = server.sends();
-    health.set_started(registry, move || sends.check());
-    let admit = |server: &Server| {
-        health.set_admits(true);
-        if let Err(error) = panel::print(server, health_address, &config) {
-            tracing::warn!(%error, "the panel could not be printed");
+impl Role for Server {
+    async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {
+        config.refuse_services("panda serve")?;
+        front::claim(config)?;
+        let folder = DataFolder::open(&config.data)?;
+        let data = folder.path().to_owned();
+        let fleet = FleetSecret::load_or_create(&data.join("fleet.secret"))?;
+        let users = SqliteUsers::open(&data.join("users.db"), now()).context("open the users")?;
+        let cache = MemoryCache::new(CACHE_ENTRIES);
+        let events = EmbeddedEvents::open(&folder).context("open the events")?;
+        let log = EmbeddedLog::new(SHARDS, events.epoch(), now);
+        let limits = ShardLimits { queue_max: config.router.shard_queue_max, ..ShardLimits::default() };
+        let router_config = RouterConfig {
+            threads: config.router.threads,
+            limits,
+            finish_max: FINISH_MAX,
+            ..RouterConfig::new(rand::random())
+        };
+        // Its only edge is in this process: nobody has to be told where it is.
+        let router = panda_router::start(router_config, log.clone(), events.clone(), MemoryBoard::default())
+            .await
+            .context("start the router")?;
+        router.metrics().register(registry);
+        let mut links = Vec::new();
+        // One for the API.
+        for _ in 0..=front::workers(config) {
+            links.push(link(&router).await);
         }
-        tracing::info!(http = %server.edge.http_address(), "ready");
-    };
-    let status = until_told(&mut server, &mut signals, admit).await;
-    health.set_admits(false);
-    tracing::info!("stopping");
-    match ending::wait_for(stop(server, drain), signals.next(), drain + STOP_GRACE).await {
-        Ok(stopped) => stopped?,
-        Err(unfinished) => {
-            tracing::error!(%unfinished, "not stopped in order");
-            crate::complain(&unfinished.to_string());
-            // Nothing may wait for the threads that are still at it.
-            std::process::exit(1);
-        }
+        let behind = Behind { log, links, users, cache, fleet };
+        let front = front::start(config, &data, behind, registry).await?;
+        Ok(Self { front, router, events, folder, backlog_ms: Arc::default() })
     }
-    tracing::info!("stopped");
-    Ok(status)
-}
 
-/// Runs until a signal comes or the router fails. `admit` is called once every shard runs.
-async fn until_told(server: &mut Server, signals: &mut Signals, admit: impl FnOnce(&Server)) -> ExitCode {
-    let mut admit = Some(admit);
-    loop {
-        let pause = if admit.is_some() { SHARDS_CHECKED } else { SENDS_CHECKED };
-        tokio::select! {
-            () = signals.next() => return ExitCode::SUCCESS,
-            error = server.router.failed() => {
-                tracing::error!(%error, "the router failed: this process ends");
-                return ExitCode::FAILURE;
+    fn sends(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+        let (events, backlog_ms) = (self.events.clone(), Arc::clone(&self.backlog_ms));
+        move || {
+            let backlog_ms = backlog_ms.load(Ordering::Relaxed);
+            if backlog_ms > BACKLOG_MAX_MS {
+                return Err(format!(
+                    "the oldest command waits for {backlog_ms} ms: sends are refused until it is stored"
+                ));
             }
-            () = tokio::time::sleep(pause) => server.note_backlog(),
+            match events.last_error() {
+                Some(error) => Err(format!("the event store refuses writes: {error}")),
+                None => Ok(()),
+            }
         }
-        if server.router.ready()
-            && let Some(admit) = admit.take()
-        {
-            admit(server);
-        }
+    }
+
+    fn ready(&self) -> bool {
+        self.router.ready()
+    }
+
+    fn look(&self) {
+        // The router's figures are this thread's to read.
+        self.backlog_ms.store(self.router.backlog_ms(), Ordering::Relaxed);
+    }
+
+    /// Scripts read the addresses from it, so the words at the lines' starts stay.
+    fn introduce(&self, health: SocketAddr, config: &Config) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "Panda serves.")?;
+        writeln!(out)?;
+        self.front.introduce(&mut out, config)?;
+        writeln!(out, "  health   http://{health}")?;
+        writeln!(out, "  data     {}", self.folder.path().display())?;
+        writeln!(out)?;
+        let url = self.front.url(config);
+        writeln!(out, "  chat     panda chat --server {url} --register --user NAME (in a second terminal)")?;
+        writeln!(out, "  stop     Ctrl-C")?;
+        out.flush()
+    }
+
+    async fn failed(&mut self) -> anyhow::Error {
+        anyhow::Error::new(self.router.failed().await).context("the router failed")
+    }
+
+    async fn stop(self, drain: Duration) -> anyhow::Result<()> {
+        let Self { front, router, events, .. } = self;
+        // Each is stopped whatever became of the one before: the store last, so that it is always closed.
+        let front = front.stop(drain).await;
+        let router = router.stop().await.context("stop the router");
+        let events = events.close().await.context("close the event store");
+        front.and(router).and(events)
     }
 }
 
-async fn stop(server: Server, drain: Duration) -> anyhow::Result<()> {
-    let Server { edge, api, router, events, .. } = server;
-    // Each is stopped whatever became of the one before: the store last, so that it is always closed.
-    let edge = edge.stop(drain).await.context("stop the edge");
-    api.stop(API_GRACE).await;
-    let router = router.stop().await.context("stop the router");
-    let events = events.close().await.context("close the event store");
-    edge.and(router).and(events)
+async fn link(router: &Router) -> WorkerLink {
+    let link = LinkId(rand::random());
+    let (up, up_receiver) = mpsc::channel(UP_QUEUE);
+    let (down_sender, down) = mpsc::channel(DOWN_QUEUE);
+    router.attach(link, up_receiver, down_sender).await;
+    // Every worker has a link of its own here.
+    WorkerLink { link, lane: 0, up, down }
 }

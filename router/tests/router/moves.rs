@@ -124,7 +124,7 @@ impl Known {
             Down::Owner { shard, generation } if self.is_current(shard, generation) => {
                 let entities = self.chats.iter().copied().filter(|chat| chat.shard(SHARDS) == shard).collect();
                 let asked = self.waiting.iter().filter(|(_, waiting)| waiting.entity.shard(SHARDS) == shard);
-                let mut ups = vec![Up::Resume(Resume { shard, watermark: None, last: true, entities })];
+                let mut ups = vec![Up::Resume(Resume { shard, generation, watermark: None, last: true, entities })];
                 ups.extend(asked.map(|(token, waiting)| {
                     let Waiting { entity, position, .. } = *waiting;
                     Up::Ask { token: *token, entity, position }

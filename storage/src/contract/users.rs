@@ -22,6 +22,7 @@ pub(crate) async fn all<S: UserStore>(make: impl AsyncFn() -> S) {
     api_keys_are_found_by_digest(make().await).await;
     racing_api_keys_stay_within_their_limit(make().await).await;
     signing_keys_are_read_newest_first(make().await).await;
+    of_first_signing_keys_one_is_taken(make().await).await;
 }
 
 fn name(text: &str) -> Username {
@@ -281,4 +282,19 @@ async fn signing_keys_are_read_newest_first(store: impl UserStore) {
     store.add_signing_key(SealedSigningKey { sealed: vec![9], ..key(count - 1) }).await.unwrap();
     let expected: Vec<_> = (2..count).rev().map(key).collect();
     assert_eq!(store.signing_keys().await.unwrap(), expected);
+}
+
+async fn of_first_signing_keys_one_is_taken(store: impl UserStore) {
+    let key = |number: u8| SealedSigningKey {
+        kid: format!("kid{number}"),
+        sealed: vec![number],
+        created: Time(number.into()),
+    };
+    let (one, other) = tokio::join!(store.add_first_signing_key(key(1)), store.add_first_signing_key(key(2)));
+    one.unwrap();
+    other.unwrap();
+    let taken = store.signing_keys().await.unwrap();
+    assert!(taken == [key(1)] || taken == [key(2)], "{taken:?}");
+    store.add_first_signing_key(key(3)).await.unwrap();
+    assert_eq!(store.signing_keys().await.unwrap(), taken);
 }

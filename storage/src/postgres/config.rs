@@ -89,7 +89,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// The driver's settings. Never the driver's own words about a URL: they may quote its password.
 pub(super) fn driver_config(config: &PostgresConfig) -> Result<tokio_postgres::Config, StoreError> {
     let mut driver: tokio_postgres::Config = config.url.parse().map_err(|_| {
-        StoreError::Unavailable(
+        StoreError::Misconfigured(
             "the user store's URL cannot be read; it looks like postgres://user:password@host:5432/database".into(),
         )
     })?;
@@ -147,14 +147,14 @@ pub(super) fn tls(config: &PostgresConfig) -> Result<MakeRustlsConnect, StoreErr
     let provider = rustls::crypto::ring::default_provider().into();
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| StoreError::Unavailable(format!("no TLS for the user store: {error}")))?
+        .map_err(|error| StoreError::Misconfigured(format!("no TLS for the user store: {error}")))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(MakeRustlsConnect::new(tls))
 }
 
 fn no_certificates() -> StoreError {
-    StoreError::Unavailable("the user store's authorities are not certificates in PEM form".into())
+    StoreError::Misconfigured("the user store's authorities are not certificates in PEM form".into())
 }
 
 #[cfg(test)]

@@ -42,10 +42,12 @@ pub(super) fn store_error(error: &tokio_postgres::Error) -> StoreError {
         "53100" => StoreError::Full(text),
         // Read-only: a standby that is not promoted yet, or a server that was demoted.
         "25006" => StoreError::Unavailable(text),
+        // Wrong name or password, or no such database: waiting mends neither.
+        "28000" | "28P01" | "3D000" => StoreError::Misconfigured(format!("the user store refuses: {text}")),
         _ => match &code[..code.len().min(2)] {
             // What was asked or found does not fit the tables: a person must look.
             "0A" | "21" | "22" | "23" | "42" | "XX" => StoreError::Corrupt(text),
-            // Connections, locks, limits, shutdown, logins, and what later servers invent.
+            // Connections, locks, limits, shutdown, and what later servers invent.
             _ => StoreError::Unavailable(text),
         },
     }

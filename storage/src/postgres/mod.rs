@@ -34,7 +34,8 @@ impl PostgresUsers {
     /// # Errors
     /// [`StoreError::Newer`] if a newer version migrated them; they are not touched then.
     /// [`StoreError::Corrupt`] if the database holds something else under the same name.
-    /// [`StoreError::Unavailable`] if the server is away, or the URL or the authorities cannot be read.
+    /// [`StoreError::Misconfigured`] if the URL or the authorities cannot be read, or the server knows no
+    /// such user, password or database. [`StoreError::Unavailable`] if the server is away.
     pub async fn open(config: &PostgresConfig, now: Time) -> Result<Self, StoreError> {
         let connections = Connections::new(config)?;
         match schema::prepare(&connections, schema::MIGRATIONS, now).await {
@@ -96,6 +97,10 @@ impl UserStore for PostgresUsers {
 
     async fn add_signing_key(&self, key: SealedSigningKey) -> Result<(), UserStoreError> {
         self.connections.call(async |client| queries::add_signing_key(client, &key).await).await
+    }
+
+    async fn add_first_signing_key(&self, key: SealedSigningKey) -> Result<(), UserStoreError> {
+        self.connections.call(async |client| queries::add_first_signing_key(client, &key).await).await
     }
 
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, UserStoreError> {

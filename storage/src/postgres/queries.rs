@@ -202,6 +202,25 @@ pub(super) async fn add_signing_key(client: &Client, key: &SealedSigningKey) -> 
     Ok(())
 }
 
+pub(super) async fn add_first_signing_key(client: &mut Client, key: &SealedSigningKey) -> Result<(), UserStoreError> {
+    let transaction = client.transaction().await?;
+    let added = add_first_signing_key_in(&transaction, key).await;
+    end(transaction, added).await
+}
+
+async fn add_first_signing_key_in(transaction: &Transaction<'_>, key: &SealedSigningKey) -> Result<(), UserStoreError> {
+    // Reads go on; of two that add, the second one sees the first one's key.
+    transaction.batch_execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE").await?;
+    transaction
+        .execute(
+            "INSERT INTO signing_keys (kid, sealed, created_us) SELECT $1, $2, $3 \
+             WHERE NOT EXISTS (SELECT FROM signing_keys)",
+            &[&key.kid, &key.sealed, &to_integer(key.created.0)],
+        )
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn signing_keys(client: &Client) -> Result<Vec<SealedSigningKey>, UserStoreError> {
     let limit = i64::try_from(SIGNING_KEYS_MAX).unwrap_or(i64::MAX);
     let sql = "SELECT kid, sealed, created_us FROM signing_keys ORDER BY created_us DESC, kid LIMIT $1";

@@ -69,8 +69,8 @@ pub async fn bootstrap<U: UserStore>(
         let made = SigningKey::generate()?;
         let key =
             SealedSigningKey { kid: made.verifying_key().kid().to_owned(), sealed: made.seal(secret)?, created: now };
-        users.add_signing_key(key).await?;
-        // Read again: of two processes that started together, both see both keys.
+        users.add_first_signing_key(key).await?;
+        // Another process may have been first: its key is everybody's then.
         stored = users.signing_keys().await?;
     }
     let opened: Vec<_> = stored.iter().filter_map(|key| SigningKey::open(secret, &key.kid, &key.sealed).ok()).collect();

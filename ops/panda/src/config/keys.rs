@@ -8,8 +8,18 @@ use super::Config;
 pub(super) const VARIABLE_PREFIX: &str = "PANDA_";
 /// Variables that are no keys: the configuration's own path, the terminal client's password, and the
 /// variables of the tests.
-pub(super) const OTHER_VARIABLES: [&str; 5] =
-    ["PANDA_CONFIG", "PANDA_PASSWORD", "PANDA_VECTORS", "PANDA_SIM_SEED", "PANDA_SIM_SEEDS"];
+pub(super) const OTHER_VARIABLES: [&str; 10] = [
+    "PANDA_CONFIG",
+    "PANDA_PASSWORD",
+    "PANDA_CLUSTERS",
+    "PANDA_VECTORS",
+    "PANDA_SIM_SEED",
+    "PANDA_SIM_SEEDS",
+    "PANDA_TEST_KAFKA",
+    "PANDA_TEST_CASSANDRA",
+    "PANDA_TEST_POSTGRES",
+    "PANDA_TEST_REDIS",
+];
 
 /// Every key with its default, as `section.key`, in the order of the names.
 pub(super) fn known() -> Vec<(String, Value)> {

@@ -1,13 +1,17 @@
 //! The configuration: one TOML file, `PANDA_…` variables over it, flags over both.
 
 mod keys;
+mod services;
 mod source;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use panda_access::FleetSecret;
 use serde::{Deserialize, Serialize};
-pub(crate) use source::{Overrides, load};
+pub(crate) use services::{CacheConfig, CommandsConfig, EventsConfig, UsersConfig};
+pub(crate) use source::{ConfigError, Overrides, load};
 
 /// Everything that can be set. Each field's default is the one that `panda serve` runs with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +19,9 @@ pub(crate) use source::{Overrides, load};
 pub(crate) struct Config {
     /// The folder that holds everything that is kept.
     pub(crate) data: PathBuf,
+    /// The file with the secret that all processes of a deployment share; empty: made in the data folder by
+    /// `panda serve`.
+    pub(crate) fleet_secret: PathBuf,
     /// HTTP API, page and WebSocket.
     pub(crate) http: HttpConfig,
     /// QUIC for native clients.
@@ -27,6 +34,14 @@ pub(crate) struct Config {
     pub(crate) router: RouterLimits,
     /// The HTTP API's own work.
     pub(crate) api: ApiLimits,
+    /// Of a cluster: Kafka.
+    pub(crate) commands: CommandsConfig,
+    /// Of a cluster: Scylla or Cassandra.
+    pub(crate) events: EventsConfig,
+    /// Of a cluster: Postgres.
+    pub(crate) users: UsersConfig,
+    /// Of a cluster: Redis.
+    pub(crate) cache: CacheConfig,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
 }
@@ -35,14 +50,66 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data: PathBuf::from("./data"),
+            fleet_secret: PathBuf::new(),
             http: HttpConfig::default(),
             quic: QuicConfig::default(),
             health: HealthConfig::default(),
             edge: EdgeLimits::default(),
             router: RouterLimits::default(),
             api: ApiLimits::default(),
+            commands: CommandsConfig::default(),
+            events: EventsConfig::default(),
+            users: UsersConfig::default(),
+            cache: CacheConfig::default(),
             log: LogConfig::default(),
         }
+    }
+}
+
+impl Config {
+    /// Where the first API key is, or is to be, of a process whose data is in `data`.
+    pub(crate) fn admin_key_in(&self, data: &Path) -> PathBuf {
+        if self.api.admin_key.as_os_str().is_empty() { data.join("admin.key") } else { self.api.admin_key.clone() }
+    }
+
+    /// Refuses the services of a cluster to a role that would not use them.
+    ///
+    /// # Errors
+    /// Which key to take out.
+    pub(crate) fn refuse_services(&self, role: &'static str) -> Result<(), ConfigError> {
+        let named = [
+            ("commands.brokers", !self.commands.brokers.is_empty()),
+            ("events.nodes", !self.events.nodes.is_empty()),
+            ("users.url", !self.users.url.is_empty()),
+            ("cache.url", !self.cache.url.is_empty()),
+        ];
+        match named.into_iter().find(|(_, named)| *named) {
+            None => Ok(()),
+            Some((key, _)) => Err(ConfigError::Range {
+                key,
+                rule: format!(
+                    "is of a cluster, and `{role}` keeps everything in its data folder: take the key out, or start \
+                     `panda edge` and `panda router`"
+                ),
+            }),
+        }
+    }
+
+    /// The secret that all processes of this cluster share.
+    ///
+    /// # Errors
+    /// No file is named, or it holds no secret.
+    pub(crate) fn shared_secret(&self) -> anyhow::Result<FleetSecret> {
+        if self.fleet_secret.as_os_str().is_empty() {
+            return Err(ConfigError::missing("fleet_secret").into());
+        }
+        let path = self.fleet_secret.display();
+        let text = std::fs::read_to_string(&self.fleet_secret).with_context(|| {
+            format!(
+                "read the fleet secret {path} (`openssl rand -hex 32 > FILE` makes one, for all processes the same)"
+            )
+        })?;
+        FleetSecret::parse(&text).with_context(|| format!("the fleet secret {path}"))
     }
 }
 
@@ -161,11 +228,20 @@ pub(crate) struct RouterLimits {
     pub(crate) threads: usize,
     /// Commands of one shard that may wait in memory.
     pub(crate) shard_queue_max: usize,
+    /// Where a router of a cluster listens for the links of edges.
+    pub(crate) links: SocketAddr,
+    /// Where edges reach that: `host:port`; empty: as it listens.
+    pub(crate) advertise: String,
 }
 
 impl Default for RouterLimits {
     fn default() -> Self {
-        Self { threads: 1, shard_queue_max: 16_384 }
+        Self {
+            threads: 1,
+            shard_queue_max: 16_384,
+            links: SocketAddr::from(([127, 0, 0, 1], 9700)),
+            advertise: String::new(),
+        }
     }
 }
 
@@ -183,11 +259,20 @@ pub(crate) struct ApiLimits {
     pub(crate) connections_max: usize,
     /// How long an access token lasts, in seconds.
     pub(crate) token_lifetime_s: u64,
+    /// Where the first API key is written, readable by its owner only; empty: `admin.key` in the data folder.
+    pub(crate) admin_key: PathBuf,
 }
 
 impl Default for ApiLimits {
     fn default() -> Self {
-        Self { threads: 1, hash_threads: 1, hash_queue_max: 64, connections_max: 1_024, token_lifetime_s: 3_600 }
+        Self {
+            threads: 1,
+            hash_threads: 1,
+            hash_queue_max: 64,
+            connections_max: 1_024,
+            token_lifetime_s: 3_600,
+            admin_key: PathBuf::new(),
+        }
     }
 }
 

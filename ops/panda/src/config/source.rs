@@ -18,6 +18,8 @@ pub(crate) struct Overrides {
     pub(crate) quic: Option<SocketAddr>,
     /// `--health`
     pub(crate) health: Option<SocketAddr>,
+    /// `--links`
+    pub(crate) links: Option<SocketAddr>,
 }
 
 /// Why there is no configuration, in a sentence that says what to change.
@@ -59,6 +61,13 @@ pub(crate) enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// A key that a cluster needs.
+    pub(crate) fn missing(key: &'static str) -> Self {
+        Self::Range { key, rule: "is needed for a process of a cluster; README.md lists the keys".to_owned() }
+    }
+}
+
 /// Reads the configuration: defaults, then the file, then `PANDA_…`, then flags.
 ///
 /// # Errors
@@ -83,6 +92,7 @@ pub(crate) fn load(
     }
     config.http.address = overrides.http.unwrap_or(config.http.address);
     config.quic.address = overrides.quic.unwrap_or(config.quic.address);
+    config.router.links = overrides.links.unwrap_or(config.router.links);
     config.health.address = overrides.health.unwrap_or(config.health.address);
     check(&config)?;
     Ok(config)
@@ -183,6 +193,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     range("api.hash_threads", (1..=64).contains(&config.api.hash_threads), "is 1 to 64")?;
     range("api.hash_queue_max", (1..=65_536).contains(&config.api.hash_queue_max), "is 1 to 65536")?;
     range("api.connections_max", config.api.connections_max >= 1, "is at least 1")?;
+    range("commands.shards", (1..=4_096).contains(&config.commands.shards), "is 1 to 4096")?;
+    range("commands.replicas", (1..=9).contains(&config.commands.replicas), "is 1 to 9")?;
+    range("users.connections_max", (1..=1_000).contains(&config.users.connections_max), "is 1 to 1000")?;
+    range("router.advertise", config.router.advertise.len() <= 255, "is at most 255 bytes")?;
     range("api.token_lifetime_s", (60..=604_800).contains(&config.api.token_lifetime_s), "is 60 to 604800")?;
     let pair = |certificate: &Path, key: &Path| certificate.as_os_str().is_empty() == key.as_os_str().is_empty();
     range(

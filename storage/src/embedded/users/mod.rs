@@ -108,6 +108,10 @@ impl UserStore for SqliteUsers {
         self.write(move |connection| queries::add_signing_key(connection, &key)).await
     }
 
+    async fn add_first_signing_key(&self, key: SealedSigningKey) -> Result<(), UserStoreError> {
+        self.write(move |connection| queries::add_first_signing_key(connection, &key)).await
+    }
+
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, UserStoreError> {
         self.read(queries::signing_keys).await
     }

@@ -143,6 +143,15 @@ pub(super) fn add_signing_key(connection: &mut Connection, key: &SealedSigningKe
     Ok(())
 }
 
+pub(super) fn add_first_signing_key(connection: &mut Connection, key: &SealedSigningKey) -> Result<(), UserStoreError> {
+    connection.execute(
+        "INSERT INTO signing_keys (kid, sealed, created_us) SELECT ?1, ?2, ?3 \
+         WHERE NOT EXISTS (SELECT 1 FROM signing_keys)",
+        (&key.kid, &key.sealed, to_integer(key.created.0)),
+    )?;
+    Ok(())
+}
+
 pub(super) fn signing_keys(connection: &Connection) -> Result<Vec<SealedSigningKey>, UserStoreError> {
     let read = |row: &Row<'_>| {
         Ok(SealedSigningKey { kid: row.get(0)?, sealed: row.get(1)?, created: Time(unsigned(row, 2)?) })

@@ -96,3 +96,13 @@ async fn what_is_done_is_synced_whatever_the_server_does_by_itself() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_database_that_does_not_exist_is_not_waited_for() {
+    with_database(async |server, _| {
+        let url = server.url_at(server.address(), "panda-has-no-such-database");
+        let refused = PostgresUsers::open(&PostgresConfig::new(url), NOW).await.map(drop);
+        assert!(matches!(refused, Err(StoreError::Misconfigured(_))), "{refused:?}");
+    })
+    .await;
+}

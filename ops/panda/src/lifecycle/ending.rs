@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 /// The signals that ask for an end. They are caught from [`Signals::listen`] on, so none is lost.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
@@ -16,14 +16,14 @@ pub(super) struct Signals {
 impl Signals {
     /// # Errors
     /// The system lets nobody listen.
-    pub(super) fn listen() -> anyhow::Result<Self> {
+    pub(crate) fn listen() -> anyhow::Result<Self> {
         let terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
         Ok(Self { terminate, interrupt })
     }
 
     /// Waits for the next one. Cancel safe.
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -33,7 +33,7 @@ impl Signals {
 
 /// Why a stop was not waited for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unfinished {
+pub(crate) enum Unfinished {
     /// A second signal came.
     #[error("ended at once by a second signal; everything that was acknowledged is stored")]
     Insisted,
@@ -46,7 +46,7 @@ pub(super) enum Unfinished {
 ///
 /// # Errors
 /// [`Unfinished`]: what is left of the stop would hold the process up.
-pub(super) async fn wait_for<T>(
+pub(crate) async fn wait_for<T>(
     stop: impl Future<Output = T>,
     insisted: impl Future<Output = ()>,
     time: Duration,

@@ -1,9 +1,9 @@
-//! The parts of a whole Panda, started in the order in which they stand on each other.
+//! What faces users: an edge's sockets and the HTTP API beside them, whatever stands behind.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,98 +15,82 @@ use panda_edge::transport::tls::Identity;
 use panda_edge::transport::websocket::WebSocketRules;
 use panda_edge::{Edge, EdgeConfig, EdgeParts, SessionLimits, WorkerLink};
 use panda_link::{LinkClient, LinkLimits, Links};
-use panda_protocol::link::LinkId;
-use panda_router::shard::ShardLimits;
-use panda_router::{Router, RouterConfig};
-use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog, MemoryBoard, MemoryCache, SqliteUsers};
+use panda_storage::{Cache, CommandLog, UserStore};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
-use super::{BACKLOG_MAX_MS, now};
 use crate::config::Config;
+use crate::lifecycle::now;
 
-/// Shards of an embedded log; fixed for ever by the data that they made.
-const SHARDS: u16 = 16;
-/// Frames that may wait on their way up a link.
-const UP_QUEUE: usize = 4_096;
-/// Messages of many frames each that may wait on their way down a link.
-const DOWN_QUEUE: usize = 64;
+/// A shard whose oldest command is older takes no sends.
+pub(crate) const BACKLOG_MAX_MS: u64 = 5_000;
+/// How long requests of the HTTP API may take to end at a stop.
+const API_GRACE: Duration = Duration::from_secs(1);
 /// Connections that may wait for the HTTP API.
 const HANDOVER_QUEUE: usize = 256;
-/// How long shards may take to store their rows at a stop. Nobody waits for them; without it the next start has
-/// more to read.
-const ROUTER_FINISH_MAX: Duration = Duration::from_secs(5);
-/// Profiles, presences and rate limits kept in memory.
-const CACHE_ENTRIES: NonZeroUsize = NonZeroUsize::new(65_536).expect("above zero");
 
-/// A running server.
-pub(super) struct Server {
-    pub(super) edge: Edge,
-    pub(super) api: ApiThreads,
-    pub(super) router: Router,
-    pub(super) events: EmbeddedEvents,
-    pub(super) folder: DataFolder,
+/// What stands behind a front.
+pub(crate) struct Behind<L, U, C> {
+    /// Where commands go.
+    pub(crate) log: L,
+    /// A way to the routers for each worker, and one for the API.
+    pub(crate) links: Vec<WorkerLink>,
+    /// Users and keys.
+    pub(crate) users: U,
+    /// What may be lost.
+    pub(crate) cache: C,
+    /// The secret of the deployment.
+    pub(crate) fleet: FleetSecret,
+}
+
+/// Running sockets and API.
+pub(crate) struct Front {
+    edge: Edge,
+    api: ApiThreads,
     /// The fingerprint of QUIC's certificate, if clients have to pin it.
-    pub(super) pin: Option<String>,
-    backlog_ms: Arc<AtomicU64>,
+    pin: Option<String>,
 }
 
-/// Whether sends are accepted now.
-pub(super) struct Sends {
-    events: EmbeddedEvents,
-    backlog_ms: Arc<AtomicU64>,
-}
-
-impl Sends {
-    pub(super) fn check(&self) -> Result<(), String> {
-        let backlog_ms = self.backlog_ms.load(Ordering::Relaxed);
-        if backlog_ms > BACKLOG_MAX_MS {
-            return Err(format!("the oldest command waits for {backlog_ms} ms: sends are refused until it is stored"));
-        }
-        match self.events.last_error() {
-            Some(error) => Err(format!("the event store refuses writes: {error}")),
-            None => Ok(()),
-        }
+/// How many workers are configured, and thus links needed: one more, for the API.
+pub(crate) fn workers(config: &Config) -> usize {
+    match config.edge.workers {
+        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        workers => workers,
     }
 }
 
-impl Server {
-    pub(super) fn sends(&self) -> Sends {
-        Sends { events: self.events.clone(), backlog_ms: Arc::clone(&self.backlog_ms) }
+/// Refuses addresses that somebody listens on, before anything is written: a second server in another
+/// folder must not make one.
+///
+/// # Errors
+/// Which address, and what to do.
+pub(crate) fn claim(config: &Config) -> anyhow::Result<()> {
+    if config.http.address.port() != 0 {
+        panda_edge::transport::socket::claim(config.http.address).with_context(|| {
+            format!("listen on {} for HTTP and WebSocket (--http names another address)", config.http.address)
+        })?;
     }
-
-    /// The router's figures are this thread's to read.
-    pub(super) fn note_backlog(&self) {
-        self.backlog_ms.store(self.router.backlog_ms(), Ordering::Relaxed);
-    }
+    // Let go at once: the edge takes it again.
+    std::net::UdpSocket::bind(config.quic.address)
+        .with_context(|| format!("listen on {} for QUIC (--quic names another address)", config.quic.address))?;
+    Ok(())
 }
 
-/// Starts everything.
+/// Takes the addresses and serves. Keys that the deployment lacks are made; `data` holds what is this
+/// process's own.
 ///
 /// # Errors
 /// What stands in the way, in a sentence.
-pub(super) async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Server> {
-    let folder = DataFolder::open(&config.data)?;
-    let data = folder.path().to_owned();
-    let fleet = FleetSecret::load_or_create(&data.join("fleet.secret"))?;
-    let users = SqliteUsers::open(&data.join("users.db"), now()).context("open the users")?;
-    let cache = MemoryCache::new(CACHE_ENTRIES);
-    let events = EmbeddedEvents::open(&folder).context("open the events")?;
-    let log = EmbeddedLog::new(SHARDS, events.epoch(), now);
-    let limits = ShardLimits { queue_max: config.router.shard_queue_max, ..ShardLimits::default() };
-    let router_config = RouterConfig {
-        threads: config.router.threads,
-        limits,
-        finish_max: ROUTER_FINISH_MAX,
-        ..RouterConfig::new(rand::random())
-    };
-    // Its only edge is in this process: nobody has to be told where it is.
-    let router = panda_router::start(router_config, log.clone(), events.clone(), MemoryBoard::default())
-        .await
-        .context("start the router")?;
-    let keys = panda_api::bootstrap(&users, &fleet, &data.join("admin.key"), now()).await?;
-
-    let quic = quic_identity(config, &data)?;
+pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
+    config: &Config,
+    data: &Path,
+    behind: Behind<L, U, C>,
+    registry: &mut Registry,
+) -> anyhow::Result<Front> {
+    let Behind { log, mut links, users, cache, fleet } = behind;
+    let admin_key = config.admin_key_in(data);
+    let Bootstrap { keys, signer, .. } = panda_api::bootstrap(&users, &fleet, &admin_key, now()).await?;
+    let quic = quic_identity(config, data)?;
     let pin = quic.development.then(|| quic.identity.fingerprint());
     if let Some(pin) = &pin {
         let path = data.join("quic-certificate.sha256");
@@ -117,28 +101,58 @@ pub(super) async fn start(config: &Config, registry: &mut Registry) -> anyhow::R
     }
     let rules = WebSocketRules { tls: tls(config, &fleet)?, origins: config.http.origins.clone() };
     let (handed_over, to_api) = mpsc::channel(HANDOVER_QUEUE);
-    let workers = workers(config);
-    let mut links = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        links.push(worker_link(&router).await);
-    }
-    let Bootstrap { keys, signer, .. } = keys;
-    let edge_config = edge_config(config, workers, rules, quic.identity);
+    let api_link = links.pop().context("the API has no link")?;
+    let edge_config = edge_config(config, links.len(), rules, quic.identity);
     let edge_parts = EdgeParts { log: log.clone(), links, keys: keys.clone(), fleet, handed_over, clock: now };
     let edge = panda_edge::start(edge_config, edge_parts)?;
+    edge.metrics().register(registry);
 
-    let chats = api_link(&router, log).await;
+    let chats = client(api_link, log);
     let parts = panda_api::Parts { users, cache, chats, keys, signer, clock: now };
     let metrics = panda_api::Metrics::default();
     metrics.register(registry);
-    edge.metrics().register(registry);
-    router.metrics().register(registry);
     let api_config = api_config(config, &edge, pin.as_deref());
-    let api = panda_api::start::<(SqliteUsers, MemoryCache, LinkClient), _, _, _>(
-        api_config, parts, metrics, to_api, connection,
-    )
-    .context("start the HTTP API")?;
-    Ok(Server { edge, api, router, events, folder, pin, backlog_ms: Arc::default() })
+    let api = panda_api::start::<(U, C, LinkClient), _, _, _>(api_config, parts, metrics, to_api, connection)
+        .context("start the HTTP API")?;
+    Ok(Front { edge, api, pin })
+}
+
+impl Front {
+    /// Where HTTP and WebSocket are served.
+    pub(crate) const fn http_address(&self) -> SocketAddr {
+        self.edge.http_address()
+    }
+
+    /// Prints the lines about its addresses.
+    ///
+    /// # Errors
+    /// Nobody takes them.
+    pub(crate) fn introduce(&self, out: &mut impl std::io::Write, config: &Config) -> std::io::Result<()> {
+        writeln!(out, "  page     {}", self.url(config))?;
+        if let Some(quic) = self.edge.quic_address() {
+            writeln!(out, "  QUIC     {quic}")?;
+        }
+        if let Some(pin) = &self.pin {
+            writeln!(out, "  pinned   {pin} (SHA-256 of QUIC's development certificate)")?;
+        }
+        Ok(())
+    }
+
+    /// What a client is given.
+    pub(crate) fn url(&self, config: &Config) -> String {
+        let scheme = if config.http.certificate.as_os_str().is_empty() { "http" } else { "https" };
+        format!("{scheme}://{}", self.http_address())
+    }
+
+    /// Lets sessions go within `drain`, then ends the API.
+    ///
+    /// # Errors
+    /// A worker that did not end.
+    pub(crate) async fn stop(self, drain: Duration) -> anyhow::Result<()> {
+        let edge = self.edge.stop(drain).await.context("stop the edge");
+        self.api.stop(API_GRACE).await;
+        edge
+    }
 }
 
 /// A handed-over socket, in the API's runtime.
@@ -148,24 +162,8 @@ fn connection(handed: HandedOver) -> std::io::Result<Connection<panda_edge::tran
     Ok(Connection { stream: socket, head, peer, tls, held: Box::new(place) })
 }
 
-fn workers(config: &Config) -> usize {
-    match config.edge.workers {
-        0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        workers => workers,
-    }
-}
-
-async fn worker_link(router: &Router) -> WorkerLink {
-    let link = LinkId(rand::random());
-    let (up, up_receiver) = mpsc::channel(UP_QUEUE);
-    let (down_sender, down) = mpsc::channel(DOWN_QUEUE);
-    router.attach(link, up_receiver, down_sender).await;
-    // Every worker has a link of its own here.
-    WorkerLink { link, lane: 0, up, down }
-}
-
-async fn api_link(router: &Router, log: EmbeddedLog) -> LinkClient {
-    let WorkerLink { link, lane, up, down } = worker_link(router).await;
+fn client<L: CommandLog>(link: WorkerLink, log: L) -> LinkClient {
+    let WorkerLink { link, lane, up, down } = link;
     let (client, driver) = LinkClient::new(Links::new(log, link, lane, LinkLimits::default()), up, down);
     // It ends by itself when the last client of it is gone.
     drop(tokio::spawn(driver.run()));

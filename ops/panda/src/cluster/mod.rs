@@ -1,0 +1,8 @@
+//! The processes of a cluster: edges and routers over the services that they share.
+
+mod edge;
+mod router;
+mod services;
+
+pub(crate) use edge::EdgeRole;
+pub(crate) use router::RouterRole;

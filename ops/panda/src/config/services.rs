@@ -1,0 +1,147 @@
+//! The services of a cluster: where commands, events, users and what may be lost are kept.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+/// A URL with a password in it. What is printed of it shows none.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct SecretUrl(String);
+
+impl SecretUrl {
+    /// The whole URL.
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether none is given.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The URL as anybody may see it. What cannot be taken apart is hidden whole.
+    fn shown(&self) -> String {
+        let Some((scheme, rest)) = self.0.split_once("://") else {
+            return if self.0.is_empty() { String::new() } else { "(hidden)".to_owned() };
+        };
+        // What follows may hold a password too.
+        let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+        match rest.rsplit_once('@') {
+            None => format!("{scheme}://{rest}"),
+            Some((who, place)) => {
+                let user = who.split_once(':').map_or(who, |(user, _)| user);
+                format!("{scheme}://{user}:(hidden)@{place}")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl Serialize for SecretUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.shown())
+    }
+}
+
+/// The command log in Kafka.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CommandsConfig {
+    /// `host:port` of some brokers; none: this is no cluster.
+    pub(crate) brokers: Vec<String>,
+    /// Shards; fixed in an epoch of the log.
+    pub(crate) shards: u16,
+    /// Copies of each record when the topics are made.
+    pub(crate) replicas: u16,
+}
+
+impl Default for CommandsConfig {
+    fn default() -> Self {
+        Self { brokers: Vec::new(), shards: 64, replicas: 3 }
+    }
+}
+
+/// Events and state rows in Scylla or Cassandra.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct EventsConfig {
+    /// `host:port` of some nodes.
+    pub(crate) nodes: Vec<String>,
+    /// Where the tables are.
+    pub(crate) keyspace: String,
+    /// The datacenter whose quorum answers; empty: the cluster is one, and rows are copied `replicas` times in it.
+    pub(crate) datacenter: String,
+    /// Copies of each row, in that datacenter.
+    pub(crate) replicas: u8,
+    /// User name, if the cluster asks for one.
+    pub(crate) user: String,
+    /// A file with its password.
+    pub(crate) password_file: PathBuf,
+}
+
+impl Default for EventsConfig {
+    fn default() -> Self {
+        Self {
+            nodes: Vec::new(),
+            keyspace: "panda".to_owned(),
+            datacenter: String::new(),
+            replicas: 3,
+            user: String::new(),
+            password_file: PathBuf::new(),
+        }
+    }
+}
+
+/// Users in Postgres.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UsersConfig {
+    /// `postgres://user:password@host:5432/database`.
+    pub(crate) url: SecretUrl,
+    /// A PEM file with the authorities whose certificates are believed; empty: those that browsers believe.
+    pub(crate) authorities: PathBuf,
+    /// Connections of this process at most.
+    pub(crate) connections_max: usize,
+}
+
+impl Default for UsersConfig {
+    fn default() -> Self {
+        Self { url: SecretUrl::default(), authorities: PathBuf::new(), connections_max: 16 }
+    }
+}
+
+/// What may be lost, in Redis.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct CacheConfig {
+    /// `redis://:password@host:6379/0`.
+    pub(crate) url: SecretUrl,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("postgres://ann:sesame@db:5432/panda", "postgres://ann:(hidden)@db:5432/panda"),
+            ("postgres://ann:ses@me@db/panda?sslmode=require&password=sesame", "postgres://ann:(hidden)@db/panda"),
+            ("redis://:sesame@cache:6379/0", "redis://:(hidden)@cache:6379/0"),
+            ("redis://cache:6379", "redis://cache:6379"),
+            ("host=/run user=ann password=sesame", "(hidden)"),
+            ("", ""),
+        ] {
+            let url = SecretUrl(url.to_owned());
+            assert_eq!(format!("{url:?}"), shown);
+            assert_eq!(serde_json::to_string(&url).unwrap(), format!("{shown:?}"));
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The life of a process: its start, what it says of itself meanwhile, its end.
+//!
+//! What is stored is opened first and closed last: whatever a role is made of, the rest stands on it. A
+//! stop goes the other way, so that whatever was accepted is answered before its store is closed. It has a
+//! time limit, and a second signal cuts it short: nothing that was acknowledged depends on it.
+
+mod ending;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use panda_protocol::Time;
+use prometheus_client::registry::Registry;
+
+use self::ending::Signals;
+use crate::config::Config;
+use crate::health::{self, Health};
+use crate::logs;
+
+/// How long a stop may take beyond the drain. A store that takes no writes would hold it up for ever.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// How often a role that is not ready is looked at.
+const READY_CHECKED: Duration = Duration::from_millis(5);
+/// How often a role is looked at for `/sendz`.
+const SENDS_CHECKED: Duration = Duration::from_millis(250);
+
+/// What a process runs.
+pub(crate) trait Role: Sized {
+    /// Makes it of what is configured, registers its figures, and waits for services that are away.
+    ///
+    /// # Errors
+    /// What stands in the way and goes by no waiting, in a sentence.
+    async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self>;
+
+    /// Says why sends are refused now, if they are. It is asked from other threads.
+    fn sends(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static;
+
+    /// Whether it is whole and admits whom it is for.
+    fn ready(&self) -> bool;
+
+    /// Called a few times a second: for what only this thread may look at.
+    fn look(&self) {}
+
+    /// Says where everything is, to a person or to a script that started it.
+    ///
+    /// # Errors
+    /// Nobody takes it; the role works all the same.
+    fn introduce(&self, health: SocketAddr, config: &Config) -> std::io::Result<()>;
+
+    /// Resolves when a part fails that nothing mends. Cancel safe.
+    async fn failed(&mut self) -> anyhow::Error;
+
+    /// Ends every part, whatever becomes of the others, within `drain` where nothing holds it up.
+    ///
+    /// # Errors
+    /// The first part that did not end as it should.
+    async fn stop(self, drain: Duration) -> anyhow::Result<()>;
+}
+
+/// The clock of this process.
+#[expect(clippy::disallowed_methods, reason = "the binary reads the clock; everything else is given the time")]
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// Runs a role until a signal, or until a part fails that nothing mends.
+///
+/// # Errors
+/// What stands in the way of a start, in a sentence.
+pub(crate) fn run<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
+    logs::start(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("main")
+        .enable_all()
+        .build()
+        .context("start the main runtime")?;
+    runtime.block_on(live::<R>(config))
+}
+
+async fn live<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
+    // Signals are caught from here on: one that comes during the start is not lost.
+    let mut signals = Signals::listen()?;
+    let health_listener = health::bind(config.health.address)?;
+    let health_address = health_listener.local_addr().context("read the health address")?;
+    let health = Arc::new(Health::default());
+    let mut registry = Registry::default();
+    let starting = R::start(config, &mut registry);
+    health::serve(health_listener, Arc::clone(&health))?;
+    let mut role = tokio::select! {
+        started = starting => started?,
+        () = signals.next() => {
+            tracing::info!("stopped during the start");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    health.set_started(registry, role.sends());
+    let admit = |role: &R| {
+        health.set_admits(true);
+        if let Err(error) = role.introduce(health_address, config) {
+            tracing::warn!(%error, "nobody takes what this process says of itself");
+        }
+        tracing::info!("ready");
+    };
+    let status = until_told(&mut role, &mut signals, admit).await;
+    health.set_admits(false);
+    tracing::info!("stopping");
+    let drain = Duration::from_millis(config.edge.drain_ms);
+    match ending::wait_for(role.stop(drain), signals.next(), drain + STOP_GRACE).await {
+        Ok(stopped) => stopped?,
+        Err(unfinished) => {
+            tracing::error!(%unfinished, "not stopped in order");
+            crate::complain(&unfinished.to_string());
+            // Nothing may wait for the threads that are still at it.
+            std::process::exit(1);
+        }
+    }
+    tracing::info!("stopped");
+    Ok(status)
+}
+
+/// Runs until a signal comes or the role fails. `admit` is called once it is ready.
+async fn until_told<R: Role>(role: &mut R, signals: &mut Signals, admit: impl FnOnce(&R)) -> ExitCode {
+    let mut admit = Some(admit);
+    loop {
+        let pause = if admit.is_some() { READY_CHECKED } else { SENDS_CHECKED };
+        tokio::select! {
+            () = signals.next() => return ExitCode::SUCCESS,
+            error = role.failed() => {
+                tracing::error!(error = format!("{error:#}"), "a part failed that nothing mends: this process ends");
+                return ExitCode::FAILURE;
+            }
+            () = tokio::time::sleep(pause) => role.look(),
+        }
+        if role.ready()
+            && let Some(admit) = admit.take()
+        {
+            admit(role);
+        }
+    }
+}
