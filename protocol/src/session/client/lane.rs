@@ -26,7 +26,10 @@ pub(super) struct Lane<W> {
     returned: Option<u64>,
     /// A timer says when to go on.
     pub(super) held: bool,
+    /// Resends since the last command was applied.
     repeats: u32,
+    /// Something came back that is to be repeated, and counts among `repeats` already.
+    repeating: bool,
 }
 
 struct Queued<W> {
@@ -58,6 +61,7 @@ impl<W> Lane<W> {
             returned: None,
             held: false,
             repeats: 0,
+            repeating: false,
         }
     }
 
@@ -109,6 +113,7 @@ impl<W> Lane<W> {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.applied = self.applied.max(counter);
         self.repeats = 0;
+        self.repeating = false;
         let index = self.position(counter)?;
         self.take(index).map(|command| command.waiter)
     }
@@ -118,9 +123,11 @@ impl<W> Lane<W> {
         let Some(index) = self.position(counter) else { return Returned::Unknown };
         let again = match Recovery::of(refusal.code) {
             Recovery::Repeat | Recovery::Ask => {
-                let wait_ms = refusal.retry_after_ms.max(super::repeat_wait_ms(self.repeats));
-                self.repeats = self.repeats.saturating_add(1);
-                Some(wait_ms)
+                // Whatever comes back together goes out again together, and is one repetition.
+                if !core::mem::replace(&mut self.repeating, true) {
+                    self.repeats = self.repeats.saturating_add(1);
+                }
+                Some(refusal.retry_after_ms.max(super::repeat_wait_ms(self.repeats - 1)))
             }
             Recovery::Adjust if refusal.code == ErrorCode::OutOfOrder as u16 => self.adjust(index, &refusal),
             _ => None,
@@ -160,6 +167,7 @@ impl<W> Lane<W> {
         }
         let wait_ms = self.returned.take()?;
         self.sent = 0;
+        self.repeating = false;
         Some(wait_ms)
     }
 
@@ -168,6 +176,7 @@ impl<W> Lane<W> {
         self.sent = 0;
         self.in_flight = 0;
         self.returned = None;
+        self.repeating = false;
         self.held = false;
     }
 

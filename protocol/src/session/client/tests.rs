@@ -426,6 +426,26 @@ fn a_refused_request_is_repeated_after_the_wait() {
 }
 
 #[test]
+fn commands_that_come_back_together_are_repeated_after_one_wait() {
+    let mut session = opened();
+    for text in ["a", "b", "c", "d"] {
+        session.submit(chat().into(), say(text), 1).unwrap();
+    }
+    let (mut now_ms, mut waits) = (1, Vec::new());
+    for _ in 0..3 {
+        for frame in sent(&mut session, now_ms) {
+            let Frame::Command(command) = frame else { panic!("{frame:?}") };
+            hear(&mut session, ErrorReply::new(command.request, ErrorCode::OutcomeUnknown), now_ms);
+        }
+        let due_ms = session.due_ms().expect("they go out again");
+        waits.push(due_ms - now_ms);
+        now_ms = due_ms;
+        session.tick(now_ms);
+    }
+    assert_eq!(waits, [50, 100, 200]);
+}
+
+#[test]
 fn a_removal_ends_a_subscription_and_another_reason_begins_it_again() {
     let mut session = opened();
     session.subscribe(chat(), None, 1);
