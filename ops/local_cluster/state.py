@@ -115,7 +115,7 @@ def make(name, size, first_port, listens):
     folder = folder_of(name)
     with open(root() / ".ports.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        kafka_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        kafka_id = new_kafka_id()
         others = [other for path in root().glob("*/cluster.json") if (other := load(path.parent.name))]
         candidates = [first_port] if first_port else range(FIRST_PORT, LAST_PORT + 1, PORTS_A_CLUSTER)
         for candidate in candidates:
@@ -136,6 +136,13 @@ def make(name, size, first_port, listens):
         (folder / "cluster.json.new").write_text(json.dumps(saved, indent=1) + "\n")
         (folder / "cluster.json.new").rename(folder / "cluster.json")
     return cluster
+
+
+def new_kafka_id():
+    """An ID as Kafka writes it, and not one that its tools take for an option."""
+    while (made := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return made
 
 
 def conflict_of(cluster, others, listens):
