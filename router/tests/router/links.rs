@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::*;
 
+const SHARDS: u16 = 2;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn key(byte: u8) -> LinkKey {
@@ -29,7 +30,7 @@ struct Listened {
 }
 
 async fn listened(limits: ListenerLimits) -> Listened {
-    let (log, store) = (MemoryLog::new(2), MemoryStore::new(1, true, BUCKET_EVENTS));
+    let (log, store) = (MemoryLog::new(SHARDS), MemoryStore::new(1, true, BUCKET_EVENTS));
     let (router, edge) = start_over(&log, &store, 1).await;
     drop(edge);
     let listener = LinkListener::bind("127.0.0.1:0".parse().expect("an address")).await.expect("a port is free");
@@ -47,7 +48,13 @@ impl Listened {
         let (up, mut ups) = mpsc::channel(64);
         let (mut downs, down) = mpsc::channel(64);
         let ended = tokio::spawn(async move { open.carry(&mut ups, &mut downs).await });
-        (Edge { log: self.log.clone(), up, down, waiting: Vec::new(), token: link.0 * 1_000 }, ended)
+        let mut edge = Edge { log: self.log.clone(), up, down, waiting: Vec::new(), token: link.0 * 1_000 };
+        // What was asked before an owner is heard of would have to be asked again.
+        for _ in 0..SHARDS {
+            let first = timeout(PATIENCE, edge.next_of_all()).await.expect("the router says what it owns");
+            assert!(matches!(first, Down::Owner { .. }), "{first:?} came before the owners were told");
+        }
+        (edge, ended)
     }
 
     async fn refused(&self) -> LinkEnd {
