@@ -17,6 +17,24 @@ pub struct MemoryBoard {
     owners: Arc<watch::Sender<Owners>>,
 }
 
+impl MemoryBoard {
+    /// Shows a term, unless it is not after the shard's last. Whether it was shown.
+    pub(crate) fn note(&self, ownership: &Ownership) -> bool {
+        self.owners.send_if_modified(|owners| {
+            let later = owners.get(&ownership.shard).is_none_or(|last| ownership.is_after(last));
+            if later {
+                owners.insert(ownership.shard, ownership.clone());
+            }
+            later
+        })
+    }
+
+    /// The latest term of a shard.
+    pub(crate) fn latest(&self, shard: ShardId) -> Option<Ownership> {
+        self.owners.borrow().get(&shard).cloned()
+    }
+}
+
 impl OwnershipBoard for MemoryBoard {
     type Watch = MemoryWatch;
 
@@ -24,13 +42,7 @@ impl OwnershipBoard for MemoryBoard {
         if ownership.address.len() > OWNER_ADDRESS_BYTES_MAX {
             return Err(StoreError::Limit(format!("the address of a link has {} bytes", ownership.address.len())));
         }
-        self.owners.send_if_modified(|owners| {
-            let later = owners.get(&ownership.shard).is_none_or(|last| ownership.is_after(last));
-            if later {
-                owners.insert(ownership.shard, ownership);
-            }
-            later
-        });
+        self.note(&ownership);
         Ok(())
     }
 

@@ -41,7 +41,7 @@ pub use self::config::KafkaLogConfig;
 use self::ending::Endings;
 pub use self::epoch::open_epoch;
 pub use self::group::KafkaGroup;
-pub use self::ownership::{KafkaOwnership, KafkaOwnershipWatch};
+pub use self::ownership::KafkaOwnership;
 use self::questions::{Bound, Questions};
 pub use self::readers::KafkaReader;
 use self::readers::Readers;

@@ -17,21 +17,19 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::sync::watch;
 
 use super::client::{Quiet, code, failure, reading, settings};
 use super::config::KafkaLogConfig;
 use super::ownership_record::{from_record, key, to_record};
 use super::topic::{Admin, Layout, admin, drop_elsewhere, prepare};
+use crate::embedded::{MemoryBoard, MemoryWatch};
 use crate::error::StoreError;
-use crate::ownership::{OWNER_ADDRESS_BYTES_MAX, Ownership, OwnershipBoard, OwnershipWatch};
+use crate::ownership::{OWNER_ADDRESS_BYTES_MAX, Ownership, OwnershipBoard};
 
 /// How long the thread listens before it looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
 /// The board's only partition.
 const PARTITION: i32 = 0;
-
-type Owners = BTreeMap<ShardId, Ownership>;
 
 /// The board of a cluster. Clones share it; one a process is enough.
 #[derive(Clone)]
@@ -48,8 +46,8 @@ struct Inner {
 
 /// What was read, and what this process announced itself.
 struct Seen {
-    owners: watch::Sender<Owners>,
-    announced: Mutex<Owners>,
+    owners: MemoryBoard,
+    announced: Mutex<BTreeMap<ShardId, Ownership>>,
 }
 
 impl KafkaOwnership {
@@ -72,7 +70,7 @@ impl KafkaOwnership {
             .set("request.timeout.ms", "3000")
             .create_with_context::<_, FutureProducer<Quiet>>(Quiet)
             .map_err(|error| failure("a client for announcements", &error))?;
-        let seen = Arc::new(Seen { owners: watch::Sender::new(Owners::new()), announced: Mutex::default() });
+        let seen = Arc::new(Seen { owners: MemoryBoard::default(), announced: Mutex::default() });
         let (topic, stop) = (config.ownership_topic.clone(), Arc::new(AtomicBool::new(false)));
         let inner = Inner { topic, producer: Some(producer), seen: Arc::clone(&seen), stop: Arc::clone(&stop) };
         let board = Board { consumer: consumer(config)?, topic: inner.topic.clone(), seen, stop };
@@ -93,7 +91,7 @@ impl Drop for Inner {
 }
 
 impl OwnershipBoard for KafkaOwnership {
-    type Watch = KafkaOwnershipWatch;
+    type Watch = MemoryWatch;
 
     async fn announce(&self, ownership: Ownership) -> Result<(), StoreError> {
         let Inner { topic, producer, seen, .. } = self.inner.as_ref();
@@ -104,7 +102,7 @@ impl OwnershipBoard for KafkaOwnership {
             )));
         }
         let Some(producer) = producer else { return Err(StoreError::Closed) };
-        if seen.owners.borrow().get(&ownership.shard).is_some_and(|last| !ownership.is_after(last)) {
+        if seen.owners.latest(ownership.shard).is_some_and(|last| !ownership.is_after(&last)) {
             return Ok(());
         }
         seen.announced.lock().insert(ownership.shard, ownership.clone());
@@ -119,35 +117,8 @@ impl OwnershipBoard for KafkaOwnership {
         }
     }
 
-    fn watch(&self) -> KafkaOwnershipWatch {
-        let mut owners = self.inner.seen.owners.subscribe();
-        owners.mark_changed();
-        KafkaOwnershipWatch { owners, told: Owners::new(), changed: Vec::new() }
-    }
-}
-
-/// Sees a [`KafkaOwnership`].
-pub struct KafkaOwnershipWatch {
-    owners: watch::Receiver<Owners>,
-    told: Owners,
-    changed: Vec<Ownership>,
-}
-
-impl OwnershipWatch for KafkaOwnershipWatch {
-    async fn next(&mut self) -> Result<Ownership, StoreError> {
-        loop {
-            if let Some(ownership) = self.changed.pop() {
-                return Ok(ownership);
-            }
-            self.owners.changed().await.map_err(|_| StoreError::Closed)?;
-            let owners = self.owners.borrow_and_update();
-            for (shard, ownership) in owners.iter() {
-                if self.told.get(shard) != Some(ownership) {
-                    self.told.insert(*shard, ownership.clone());
-                    self.changed.push(ownership.clone());
-                }
-            }
-        }
+    fn watch(&self) -> MemoryWatch {
+        self.inner.seen.owners.watch()
     }
 }
 
@@ -181,18 +152,11 @@ impl Board {
             // Of a newer release, or of nobody: links tell who owns what in the end.
             return tracing::warn!(offset = message.offset(), "a record of the board says nothing that is understood");
         };
-        let later = self.seen.owners.send_if_modified(|owners| {
-            let later = owners.get(&found.shard).is_none_or(|last| found.is_after(last));
-            if later {
-                owners.insert(found.shard, found.clone());
-            }
-            later
-        });
-        if later {
+        if self.seen.owners.note(&found) {
             return;
         }
         let mine = self.seen.announced.lock().get(&found.shard).cloned();
-        let latest = |mine: &Ownership| self.seen.owners.borrow().get(&mine.shard) == Some(mine);
+        let latest = |mine: &Ownership| self.seen.owners.latest(mine.shard).as_ref() == Some(mine);
         if let (Some(mine), Some(producer)) = (mine.filter(|mine| mine.is_after(&found) && latest(mine)), producer) {
             let (key, value) = (super::ownership_record::key(mine.shard), to_record(&mine));
             let record = FutureRecord::to(&self.topic).partition(PARTITION).key(&key).payload(&value);
