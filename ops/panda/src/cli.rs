@@ -27,8 +27,19 @@ pub(crate) enum Command {
     Router(RouterArgs),
     /// Reads a configuration, says what is wrong with it, and prints what is in force.
     CheckConfig(ConfigArgs),
+    /// Looks after a cluster: what an operator does by hand, and only once what it needs is so.
+    #[command(subcommand)]
+    Admin(AdminCommand),
     /// Chats in this terminal.
     Chat(crate::chat::ChatArgs),
+}
+
+/// What `panda admin` does. Each command takes the configuration that `panda router` takes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminCommand {
+    /// Opens the next epoch of the command log, once the log in Kafka was lost or its topic was made anew. Every
+    /// router must be stopped.
+    OpenEpoch(ConfigArgs),
 }
 
 /// Where the configuration is.

@@ -2,7 +2,7 @@
 
 mod edge;
 mod router;
-mod services;
+pub(crate) mod services;
 
 pub(crate) use edge::EdgeRole;
 pub(crate) use router::RouterRole;

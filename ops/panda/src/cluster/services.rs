@@ -27,7 +27,7 @@ const REMIND: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// What goes by no waiting.
-pub(super) async fn when_there<T>(
+pub(crate) async fn when_there<T>(
     what: &'static str,
     mut open: impl AsyncFnMut() -> Result<T, StoreError>,
 ) -> anyhow::Result<T> {
@@ -56,7 +56,7 @@ pub(super) async fn when_there<T>(
 ///
 /// # Errors
 /// As [`when_there`], or the configuration names none.
-pub(super) async fn users(config: &Config) -> anyhow::Result<PostgresUsers> {
+pub(crate) async fn users(config: &Config) -> anyhow::Result<PostgresUsers> {
     let config = &config.users;
     if config.url.is_empty() {
         return Err(ConfigError::missing("users.url").into());
@@ -80,7 +80,7 @@ pub(super) async fn users(config: &Config) -> anyhow::Result<PostgresUsers> {
 ///
 /// # Errors
 /// The configuration names none, or no URL.
-pub(super) fn cache(config: &Config) -> anyhow::Result<RedisCache> {
+pub(crate) fn cache(config: &Config) -> anyhow::Result<RedisCache> {
     if config.cache.url.is_empty() {
         return Err(ConfigError::missing("cache.url").into());
     }
@@ -91,7 +91,7 @@ pub(super) fn cache(config: &Config) -> anyhow::Result<RedisCache> {
 ///
 /// # Errors
 /// As [`when_there`], or the configuration names none.
-pub(super) async fn commands(config: &Config) -> anyhow::Result<KafkaLog> {
+pub(crate) async fn commands(config: &Config) -> anyhow::Result<KafkaLog> {
     let kafka = kafka(config)?;
     when_there("Kafka", async || KafkaLog::connect(&kafka, FIRST_EPOCH).await).await
 }
@@ -100,7 +100,7 @@ pub(super) async fn commands(config: &Config) -> anyhow::Result<KafkaLog> {
 ///
 /// # Errors
 /// As [`when_there`], or the configuration names none.
-pub(super) async fn known_commands(config: &Config, events: &ScyllaEvents) -> anyhow::Result<KafkaLog> {
+pub(crate) async fn known_commands(config: &Config, events: &ScyllaEvents) -> anyhow::Result<KafkaLog> {
     let kafka = kafka(config)?;
     when_there("Kafka", async || KafkaLog::open(&kafka, events).await).await
 }
@@ -109,12 +109,16 @@ pub(super) async fn known_commands(config: &Config, events: &ScyllaEvents) -> an
 ///
 /// # Errors
 /// As [`when_there`], or the configuration names none.
-pub(super) async fn board(config: &Config) -> anyhow::Result<KafkaOwnership> {
+pub(crate) async fn board(config: &Config) -> anyhow::Result<KafkaOwnership> {
     let kafka = kafka(config)?;
     when_there("Kafka", async || KafkaOwnership::connect(&kafka).await).await
 }
 
-fn kafka(config: &Config) -> anyhow::Result<KafkaLogConfig> {
+/// How the command log is reached.
+///
+/// # Errors
+/// The configuration names none.
+pub(crate) fn kafka(config: &Config) -> anyhow::Result<KafkaLogConfig> {
     let config = &config.commands;
     if config.brokers.is_empty() {
         return Err(ConfigError::missing("commands.brokers").into());
@@ -126,7 +130,7 @@ fn kafka(config: &Config) -> anyhow::Result<KafkaLogConfig> {
 ///
 /// # Errors
 /// As [`when_there`], or the configuration names none.
-pub(super) async fn events(config: &Config) -> anyhow::Result<ScyllaEvents> {
+pub(crate) async fn events(config: &Config) -> anyhow::Result<ScyllaEvents> {
     let config = &config.events;
     if config.nodes.is_empty() {
         return Err(ConfigError::missing("events.nodes").into());
