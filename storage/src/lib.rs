@@ -1,10 +1,11 @@
-//! Where Panda keeps things: six traits, and their implementations.
+//! Where Panda keeps things: seven traits, and their implementations.
 //!
 //! | trait | what it keeps | embedded | in a cluster |
 //! |---|---|---|---|
 //! | [`CommandLog`] | commands on their way to a router | memory | Kafka |
 //! | [`OwnershipBoard`] | which router owns which shard | memory | Kafka |
 //! | [`EventStore`] | events and the rows that cache their fold | one folder | Scylla or Cassandra |
+//! | [`EntityStore`] | the same, gone through as a whole | the same folder | the same tables |
 //! | [`EpochStore`] | which log the events' positions are of | beside the events | beside the events |
 //! | [`UserStore`] | users, credentials, keys | SQLite | Postgres |
 //! | [`Cache`] | what may be lost: profiles, presence, shared rate limits | memory | Redis |
@@ -17,6 +18,7 @@ pub mod command_log;
 #[cfg(test)]
 mod contract;
 pub mod embedded;
+pub mod entity_store;
 pub mod epoch_store;
 pub mod error;
 pub mod event_store;
@@ -29,6 +31,7 @@ pub mod user_store;
 
 pub use cache::Cache;
 pub use command_log::{AppendError, CommandLog, LogRecord, ShardChange, ShardGroup, ShardReader};
+pub use entity_store::{Copies, ENTITIES_AT_ONCE_MAX, EntityStore};
 pub use epoch_store::{EpochStore, LogEpoch, LogIdentity};
 pub use error::StoreError;
 pub use event_store::{

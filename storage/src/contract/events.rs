@@ -37,7 +37,7 @@ pub(crate) fn entity(byte: u8) -> EntityId {
     UserId::from_random([byte; 16]).into()
 }
 
-fn row(seq: u64, time: u64, text: &str) -> EventRow {
+pub(crate) fn row(seq: u64, time: u64, text: &str) -> EventRow {
     let position = Position { epoch: 1, offset: seq * 10 };
     EventRow {
         seq: Seq(seq),
@@ -49,7 +49,7 @@ fn row(seq: u64, time: u64, text: &str) -> EventRow {
     }
 }
 
-fn batch(entity: EntityId, rows: Vec<EventRow>) -> EventBatch {
+pub(crate) fn batch(entity: EntityId, rows: Vec<EventRow>) -> EventBatch {
     EventBatch { entity, rows, owes: Vec::new(), settles: Vec::new() }
 }
 
@@ -59,6 +59,11 @@ fn key(kind: u8, key: &str) -> RowKey {
 
 fn state(key: RowKey, value: Option<&str>, time: u64) -> StateRow {
     StateRow { key, value: value.map(|value| Bytes::copy_from_slice(value.as_bytes())), time: Time(TIME + time) }
+}
+
+/// Some row of an entity.
+pub(crate) fn state_row() -> StateRow {
+    state(key(1, "k"), Some("value"), 1)
 }
 
 async fn read(store: &impl EventStore, entity: EntityId, from: u64, order: ReadOrder) -> Vec<EventRow> {
@@ -98,7 +103,7 @@ async fn a_read_ends_at_its_limits_and_has_at_least_one(store: impl EventStore) 
 }
 
 /// Writes events 1 to `count` in writes as large as may be.
-async fn fill(store: &impl EventStore, entity: EntityId, count: u64) {
+pub(crate) async fn fill(store: &impl EventStore, entity: EntityId, count: u64) {
     let rows: Vec<_> = (1..=count).map(|seq| row(seq, seq, &format!("event {seq}"))).collect();
     for bucket in rows.chunk_by(|one, other| one.seq.0 / BUCKET_EVENTS == other.seq.0 / BUCKET_EVENTS) {
         for rows in bucket.chunks(COMMAND_EVENTS_MAX) {

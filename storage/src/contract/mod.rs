@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 pub(crate) mod cache;
 pub(crate) mod command_log;
+pub(crate) mod entities;
 pub(crate) mod epochs;
 pub(crate) mod events;
 pub(crate) mod own_cluster;

@@ -5,6 +5,7 @@ use panda_protocol::{EntityId, Position, Seq};
 
 use super::Inner;
 use super::numbers::{NUMBER_MAX, from_table, time_from_table, to_table};
+use crate::entity_store::Copies;
 use crate::error::StoreError;
 use crate::event_store::{BUCKET_EVENTS, EventBatch, EventRow, ReadOrder};
 
@@ -17,6 +18,7 @@ const EVENT_BYTES_GUESS: usize = 4 * 1024;
 /// What is read; equal reads are one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct EventRead {
+    pub(super) copies: Copies,
     pub(super) entity: EntityId,
     pub(super) from: Seq,
     pub(super) order: ReadOrder,
@@ -83,8 +85,8 @@ impl Inner {
     /// Rows of the bucket that `from` is in.
     async fn read_bucket(&self, read: EventRead, from: u64, limit: usize) -> Result<Vec<EventRow>, StoreError> {
         let statement = match read.order {
-            ReadOrder::Forward => &self.statements.read_forward,
-            ReadOrder::Backward => &self.statements.read_backward,
+            ReadOrder::Forward => self.statements.read_forward.of(read.copies),
+            ReadOrder::Backward => self.statements.read_backward.of(read.copies),
         };
         let limit = i32::try_from(limit).unwrap_or(i32::MAX);
         let values = (&read.entity.as_bytes()[..], to_table(from / BUCKET_EVENTS)?, to_table(from)?, limit);

@@ -13,6 +13,7 @@
 mod cluster;
 mod coalesce;
 mod config;
+mod entities;
 mod epoch;
 mod events;
 mod failure;
@@ -30,6 +31,7 @@ use bytes::Bytes;
 use panda_protocol::{EntityId, Incarnation, Position, Seq, ShardId};
 
 pub use self::config::{Replication, ScyllaConfig};
+use crate::entity_store::{Copies, EntityStore};
 use crate::error::StoreError;
 use crate::event_store::{Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, StateRow};
 use cluster::Requests;
@@ -91,7 +93,7 @@ impl EventStore for ScyllaEvents {
         bytes_max: usize,
     ) -> Result<Vec<EventRow>, StoreError> {
         let inner = Arc::clone(&self.inner);
-        let read = EventRead { entity, from, order, limit, bytes_max };
+        let read = EventRead { copies: Copies::Enough, entity, from, order, limit, bytes_max };
         let found = self.inner.event_reads.join(read, || async move { inner.read_events(read).await }).await?;
         Ok(Arc::unwrap_or_clone(found))
     }
@@ -142,5 +144,28 @@ impl EventStore for ScyllaEvents {
         let values = (i32::from(shard.0), epoch, offset, i32::from(checkpoint.rules), offset);
         let Inner { requests, statements, .. } = self.inner.as_ref();
         requests.write(&statements.write_checkpoint, vec![values]).await
+    }
+}
+
+impl EntityStore for ScyllaEvents {
+    async fn entities(
+        &self,
+        copies: Copies,
+        after: Option<EntityId>,
+        limit: usize,
+    ) -> Result<Vec<EntityId>, StoreError> {
+        self.inner.entities(copies, after, limit).await
+    }
+
+    async fn read_events_of(
+        &self,
+        copies: Copies,
+        entity: EntityId,
+        from: Seq,
+        order: ReadOrder,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        self.inner.read_events(EventRead { copies, entity, from, order, limit, bytes_max }).await
     }
 }

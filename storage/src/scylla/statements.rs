@@ -6,17 +6,40 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::statement::unprepared::Statement;
 
 use super::failure;
+use crate::entity_store::Copies;
 use crate::error::StoreError;
 
 /// Rows in one answer of the cluster. Statements have limits below it; an answer may still be cut
 /// where it grows too large.
 const PAGE_ROWS: i32 = 1_000;
 
+/// A statement that reads, and the same for all copies.
+pub(super) struct Read {
+    enough: PreparedStatement,
+    all: PreparedStatement,
+}
+
+impl Read {
+    fn new(enough: PreparedStatement) -> Self {
+        let mut all = enough.clone();
+        all.set_consistency(Consistency::All);
+        Self { enough, all }
+    }
+
+    pub(super) fn of(&self, copies: Copies) -> &PreparedStatement {
+        match copies {
+            Copies::Enough => &self.enough,
+            Copies::All => &self.all,
+        }
+    }
+}
+
 pub(super) struct Statements {
     pub(super) write_event: PreparedStatement,
-    pub(super) read_forward: PreparedStatement,
-    pub(super) read_backward: PreparedStatement,
+    pub(super) read_forward: Read,
+    pub(super) read_backward: Read,
     pub(super) bucket_exists: PreparedStatement,
+    pub(super) partitions: Read,
     pub(super) write_state: PreparedStatement,
     pub(super) read_state: PreparedStatement,
     pub(super) scan_state: PreparedStatement,
@@ -50,16 +73,26 @@ impl Statements {
                  VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?",
             )
             .await?,
-            read_forward: prepare(
-                "SELECT seq, epoch, log_offset, command_index, command_count, WRITETIME(event), event \
-                 FROM {keyspace}.events WHERE entity = ? AND bucket = ? AND seq >= ? ORDER BY seq ASC LIMIT ?",
-            )
-            .await?,
-            read_backward: prepare(
-                "SELECT seq, epoch, log_offset, command_index, command_count, WRITETIME(event), event \
-                 FROM {keyspace}.events WHERE entity = ? AND bucket = ? AND seq <= ? ORDER BY seq DESC LIMIT ?",
-            )
-            .await?,
+            read_forward: Read::new(
+                prepare(
+                    "SELECT seq, epoch, log_offset, command_index, command_count, WRITETIME(event), event \
+                     FROM {keyspace}.events WHERE entity = ? AND bucket = ? AND seq >= ? ORDER BY seq ASC LIMIT ?",
+                )
+                .await?,
+            ),
+            read_backward: Read::new(
+                prepare(
+                    "SELECT seq, epoch, log_offset, command_index, command_count, WRITETIME(event), event \
+                     FROM {keyspace}.events WHERE entity = ? AND bucket = ? AND seq <= ? ORDER BY seq DESC LIMIT ?",
+                )
+                .await?,
+            ),
+            partitions: Read::new(
+                prepare(
+                    "SELECT DISTINCT entity, bucket FROM {keyspace}.events WHERE token(entity, bucket) >= ? LIMIT ?",
+                )
+                .await?,
+            ),
             bucket_exists: prepare("SELECT seq FROM {keyspace}.events WHERE entity = ? AND bucket = ? LIMIT 1").await?,
             write_state: prepare(
                 "INSERT INTO {keyspace}.state (entity, slot, kind, key, value) VALUES (?, ?, ?, ?, ?) \

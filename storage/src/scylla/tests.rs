@@ -59,7 +59,21 @@ impl Server {
 async fn the_store_keeps_the_contract() {
     let Some(server) = Server::find().await else { return };
     crate::contract::events::all(async || ScyllaEvents::open(&server.config()).await.unwrap()).await;
+    crate::contract::entities::all(async || ScyllaEvents::open(&server.config()).await.unwrap()).await;
     crate::contract::epochs::all(async || ScyllaEvents::open(&server.config()).await.unwrap()).await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn only_who_asks_all_copies_waits_for_all() {
+    let Some(server) = Server::find().await else { return };
+    let store = ScyllaEvents::open(&server.config()).await.unwrap();
+    let statements = &store.inner.statements;
+    for read in [&statements.read_forward, &statements.read_backward, &statements.partitions] {
+        let consistency = [Copies::Enough, Copies::All].map(|copies| read.of(copies).get_consistency());
+        // The session's own: a quorum of the datacenter.
+        assert_eq!(consistency, [None, Some(scylla::statement::Consistency::All)]);
+    }
     server.end().await;
 }
 

@@ -66,6 +66,9 @@ pub(super) fn settled_effect(settled: &SettledEffect) -> Bytes {
     owed(settled.source, settled.source_seq, settled.target)
 }
 
+/// Every event is between them.
+pub(super) const EVENT_RANGE: (&[u8], &[u8]) = (&[EVENT], &[EVENT + 1]);
+
 /// Every owed effect is between them.
 pub(super) const OWED_RANGE: (&[u8], &[u8]) = (&[OWED], &[OWED + 1]);
 
@@ -84,6 +87,13 @@ pub(super) fn event_value(row: &EventRow) -> Bytes {
     value.put_u8(row.count);
     value.put_slice(&row.event);
     value.freeze()
+}
+
+/// The entity of an event, by its key.
+pub(super) fn read_event_entity(key: Bytes) -> Result<EntityId, StoreError> {
+    let mut key = Fields(key);
+    key.take::<1>()?;
+    key.entity()
 }
 
 pub(super) fn state_value(row: &StateRow) -> Bytes {

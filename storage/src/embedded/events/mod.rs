@@ -5,6 +5,7 @@
 //! one move into the `index` in one sorted, durable step. Opening reads the journal files that the
 //! index lacks. `ENGINE.md` tells why.
 
+mod entities;
 mod epoch;
 mod failure;
 mod index;
@@ -400,6 +401,7 @@ mod tests {
         };
         for options in [Options::default(), SMALL] {
             crate::contract::events::all(async || EmbeddedEvents::open_with(&make(), options).unwrap()).await;
+            crate::contract::entities::all(async || EmbeddedEvents::open_with(&make(), options).unwrap()).await;
         }
     }
 
