@@ -216,6 +216,25 @@ pub trait UserStore: Clone + Send + Sync + 'static {
         if_version: Option<u64>,
     ) -> impl Future<Output = Result<User, UserStoreError>> + Send;
 
+    /// At most `limit` users behind `after` in the order of their identifiers, and by what they log in;
+    /// none: there are no more. For work on the whole store.
+    ///
+    /// # Errors
+    /// [`UserStoreError::TooMany`] for a limit above [`USERS_MAX`].
+    fn scan_users(
+        &self,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Credential>, UserStoreError>> + Send;
+
+    /// Takes over users of another store as they are there, version and all; all of them or none. A user
+    /// that is here stays as it is: repeating it changes nothing, however late.
+    ///
+    /// # Errors
+    /// [`UserStoreError::TooMany`] above [`USERS_MAX`]; [`UserStoreError::Taken`] if another user has one of
+    /// the names.
+    fn import_users(&self, users: Vec<Credential>) -> impl Future<Output = Result<(), UserStoreError>> + Send;
+
     /// Adds an API key; one that is there stays as it is.
     ///
     /// # Errors
@@ -227,6 +246,12 @@ pub trait UserStore: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`UserStoreError::Store`].
     fn api_key(&self, digest: ApiKeyDigest) -> impl Future<Output = Result<Option<ApiKey>, UserStoreError>> + Send;
+
+    /// All API keys, in the order of their digests.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn api_keys(&self) -> impl Future<Output = Result<Vec<ApiKey>, UserStoreError>> + Send;
 
     /// How many API keys there are.
     ///

@@ -3,8 +3,8 @@
 use panda_protocol::{Time, UserId};
 
 use crate::user_store::{
-    API_KEYS_MAX, ApiKey, Email, NewUser, PasswordHash, PictureUrl, SIGNING_KEYS_MAX, Scopes, SealedSigningKey,
-    USERS_MAX, UniqueField, User, UserChange, UserStore, UserStoreError, Username,
+    API_KEYS_MAX, ApiKey, Credential, Email, NewUser, PasswordHash, PictureUrl, SIGNING_KEYS_MAX, Scopes,
+    SealedSigningKey, USERS_MAX, UniqueField, User, UserChange, UserStore, UserStoreError, Username,
 };
 
 /// Runs every test on a new, empty store.
@@ -23,6 +23,10 @@ pub(crate) async fn all<S: UserStore>(make: impl AsyncFn() -> S) {
     racing_api_keys_stay_within_their_limit(make().await).await;
     signing_keys_are_read_newest_first(make().await).await;
     of_first_signing_keys_one_is_taken(make().await).await;
+    users_are_gone_through_in_order(make().await).await;
+    users_are_taken_over_as_they_were(make().await, make().await).await;
+    an_import_is_whole_and_stale_ones_change_nothing(make().await).await;
+    racing_imports_agree(make().await).await;
 }
 
 fn name(text: &str) -> Username {
@@ -297,4 +301,101 @@ async fn of_first_signing_keys_one_is_taken(store: impl UserStore) {
     assert!(taken == [key(1)] || taken == [key(2)], "{taken:?}");
     store.add_first_signing_key(key(3)).await.unwrap();
     assert_eq!(store.signing_keys().await.unwrap(), taken);
+}
+
+/// All users, in pages of `limit`.
+async fn scanned(store: &impl UserStore, limit: usize) -> Vec<Credential> {
+    let mut found: Vec<Credential> = Vec::new();
+    loop {
+        let page = store.scan_users(found.last().map(|last| last.user.id), limit).await.unwrap();
+        assert!(page.len() <= limit);
+        if page.is_empty() {
+            return found;
+        }
+        found.extend(page);
+    }
+}
+
+async fn users_are_gone_through_in_order(store: impl UserStore) {
+    assert_eq!(scanned(&store, USERS_MAX).await, []);
+    for number in [3, 1, 256, 2, 255] {
+        let password = (number != 2).then(|| PasswordHash(format!("$argon2id${number}")));
+        store.create_user(NewUser { password, ..new_user(number, &format!("user{number}")) }).await.unwrap();
+    }
+    let found = scanned(&store, USERS_MAX).await;
+    let ids: Vec<_> = found.iter().map(|one| one.user.id).collect();
+    assert_eq!(ids, [id(1), id(2), id(3), id(255), id(256)]);
+    for limit in [1, 2, 5] {
+        assert_eq!(scanned(&store, limit).await, found, "{limit}");
+    }
+    assert_eq!((&found[0].password, &found[1].password), (&Some(PasswordHash("$argon2id$1".into())), &None));
+    let refused = store.scan_users(None, USERS_MAX + 1).await;
+    assert!(matches!(refused, Err(UserStoreError::TooMany(USERS_MAX))), "{refused:?}");
+}
+
+async fn users_are_taken_over_as_they_were(from: impl UserStore, to: impl UserStore) {
+    from.create_user(new_user(1, "Ada")).await.unwrap();
+    from.create_user(NewUser { password: None, email: None, ..new_user(2, "bot") }).await.unwrap();
+    let picture = Some(PictureUrl::parse("https://example.org/a.png").unwrap());
+    from.update_user(id(1), UserChange { picture: Some(picture), ..UserChange::default() }, None).await.unwrap();
+    let key = |byte: u8| ApiKey {
+        digest: [byte; 32],
+        label: format!("key {byte}"),
+        scopes: Scopes(byte.into()),
+        created: Time(byte.into()),
+    };
+    assert_eq!(from.api_keys().await.unwrap(), []);
+    for byte in [200, 3] {
+        from.add_api_key(key(byte)).await.unwrap();
+    }
+    assert_eq!(from.api_keys().await.unwrap(), [key(3), key(200)]);
+    let users = scanned(&from, USERS_MAX).await;
+    assert_eq!(users[0].user.version, 2);
+    to.import_users(users.clone()).await.unwrap();
+    assert_eq!(scanned(&to, USERS_MAX).await, users);
+    assert_eq!(to.credential(name("ADA")).await.unwrap().as_ref(), Some(&users[0]));
+    // They go on as users of this store.
+    let changed = to.update_user(id(1), UserChange::default(), Some(2)).await.unwrap();
+    assert_eq!(changed.version, 3);
+}
+
+async fn an_import_is_whole_and_stale_ones_change_nothing(store: impl UserStore) {
+    let asked: Vec<_> = [(1, "ada"), (2, "ben"), (3, "eve")].map(|(number, name)| imported(number, name)).into();
+    store.import_users(asked.clone()).await.unwrap();
+    store
+        .update_user(id(1), UserChange { username: Some(name("lovelace")), ..UserChange::default() }, None)
+        .await
+        .unwrap();
+    // Another one takes the name that was given up.
+    store.create_user(new_user(9, "ada")).await.unwrap();
+    let before = scanned(&store, USERS_MAX).await;
+    store.import_users(asked.clone()).await.unwrap();
+    store.import_users(Vec::new()).await.unwrap();
+    assert_eq!(scanned(&store, USERS_MAX).await, before);
+    let refused = store.import_users(vec![imported(4, "zoe"), imported(5, "ADA")]).await;
+    assert!(matches!(refused, Err(UserStoreError::Taken(UniqueField::Username))), "{refused:?}");
+    assert_eq!(scanned(&store, USERS_MAX).await, before);
+    let many = (0..=u64::try_from(USERS_MAX).unwrap()).map(|number| imported(number, &format!("user{number}")));
+    let refused = store.import_users(many.collect()).await;
+    assert!(matches!(refused, Err(UserStoreError::TooMany(USERS_MAX))), "{refused:?}");
+}
+
+async fn racing_imports_agree(store: impl UserStore) {
+    let users: Vec<_> = (0..500).map(|number| imported(number, &format!("user{number}"))).collect();
+    let tasks: Vec<_> = (0..4)
+        .map(|task| {
+            let (store, mut users) = (store.clone(), users.clone());
+            users.rotate_left(task * 120);
+            tokio::spawn(async move { store.import_users(users).await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(scanned(&store, USERS_MAX).await, users);
+}
+
+fn imported(number: u64, username: &str) -> Credential {
+    let NewUser { id, username, email, password, created } = new_user(number, username);
+    Credential { user: User { id, username, email, picture: None, version: 7, created }, password }
 }

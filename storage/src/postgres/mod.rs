@@ -6,6 +6,7 @@
 
 mod config;
 mod errors;
+mod import;
 mod pool;
 mod queries;
 mod rows;
@@ -83,12 +84,26 @@ impl UserStore for PostgresUsers {
         self.connections.call(async |client| queries::update_user(client, id, change, if_version).await).await
     }
 
+    async fn scan_users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<Credential>, UserStoreError> {
+        check_count(limit)?;
+        self.connections.call(async |client| import::scan_users(client, after, limit).await).await
+    }
+
+    async fn import_users(&self, users: Vec<Credential>) -> Result<(), UserStoreError> {
+        check_count(users.len())?;
+        self.connections.call(async |client| import::import_users(client, &users).await).await
+    }
+
     async fn add_api_key(&self, key: ApiKey) -> Result<(), UserStoreError> {
         self.connections.call(async |client| queries::add_api_key(client, &key).await).await
     }
 
     async fn api_key(&self, digest: ApiKeyDigest) -> Result<Option<ApiKey>, UserStoreError> {
         self.connections.call(async |client| queries::api_key(client, digest).await).await
+    }
+
+    async fn api_keys(&self) -> Result<Vec<ApiKey>, UserStoreError> {
+        self.connections.call(async |client| import::api_keys(client).await).await
     }
 
     async fn api_key_count(&self) -> Result<u64, UserStoreError> {

@@ -52,11 +52,11 @@ pub(super) fn unsigned(row: &Row, place: usize) -> Result<u64, StoreError> {
     u64::try_from(column::<i64>(row, place)?).map_err(|_| unexpected("number"))
 }
 
-fn column<'a, T: FromSql<'a>>(row: &'a Row, place: usize) -> Result<T, StoreError> {
+pub(super) fn column<'a, T: FromSql<'a>>(row: &'a Row, place: usize) -> Result<T, StoreError> {
     row.try_get(place).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
-fn unexpected(field: &str) -> StoreError {
+pub(super) fn unexpected(field: &str) -> StoreError {
     StoreError::Corrupt(format!("a stored {field} is none"))
 }
 

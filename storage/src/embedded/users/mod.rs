@@ -1,5 +1,6 @@
 //! Users in one SQLite file: one thread writes, a few read, each behind a bounded queue.
 
+mod import;
 mod queries;
 mod schema;
 mod threads;
@@ -92,12 +93,26 @@ impl UserStore for SqliteUsers {
         self.write(move |connection| queries::update_user(connection, id, &change, if_version)).await
     }
 
+    async fn scan_users(&self, after: Option<UserId>, limit: usize) -> Result<Vec<Credential>, UserStoreError> {
+        check_count(limit)?;
+        self.read(move |connection| import::scan_users(connection, after, limit)).await
+    }
+
+    async fn import_users(&self, users: Vec<Credential>) -> Result<(), UserStoreError> {
+        check_count(users.len())?;
+        self.write(move |connection| import::import_users(connection, &users)).await
+    }
+
     async fn add_api_key(&self, key: ApiKey) -> Result<(), UserStoreError> {
         self.write(move |connection| queries::add_api_key(connection, &key)).await
     }
 
     async fn api_key(&self, digest: ApiKeyDigest) -> Result<Option<ApiKey>, UserStoreError> {
         self.read(move |connection| queries::api_key(connection, &digest)).await
+    }
+
+    async fn api_keys(&self) -> Result<Vec<ApiKey>, UserStoreError> {
+        self.read(import::api_keys).await
     }
 
     async fn api_key_count(&self) -> Result<u64, UserStoreError> {

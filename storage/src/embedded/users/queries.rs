@@ -10,7 +10,7 @@ use crate::user_store::{
     SealedSigningKey, UniqueField, User, UserChange, UserStoreError, Username,
 };
 
-const USER_COLUMNS: &str = "id, username, email, picture, version, created_us";
+pub(super) const USER_COLUMNS: &str = "id, username, email, picture, version, created_us";
 
 impl From<rusqlite::Error> for UserStoreError {
     fn from(error: rusqlite::Error) -> Self {
@@ -97,10 +97,7 @@ pub(super) fn credential(connection: &Connection, name: &Username) -> Result<Opt
     let sql = format!(
         "SELECT {USER_COLUMNS}, password_hash FROM users LEFT JOIN credentials ON user_id = id WHERE username_key = ?1"
     );
-    let read = |row: &Row<'_>| {
-        Ok(Credential { user: read_user(row)?, password: row.get::<_, Option<String>>(6)?.map(PasswordHash) })
-    };
-    Ok(connection.prepare_cached(&sql)?.query_row([name.key()], read).optional()?)
+    Ok(connection.prepare_cached(&sql)?.query_row([name.key()], read_credential).optional()?)
 }
 
 pub(super) fn add_api_key(connection: &mut Connection, key: &ApiKey) -> Result<(), UserStoreError> {
@@ -164,7 +161,7 @@ pub(super) fn signing_keys(connection: &Connection) -> Result<Vec<SealedSigningK
 }
 
 /// Takes the file's write lock at once: what the transaction reads is what it changes.
-fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
@@ -208,7 +205,12 @@ fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
     })
 }
 
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+/// Reads [`USER_COLUMNS`] and the password's hash behind them.
+pub(super) fn read_credential(row: &Row<'_>) -> rusqlite::Result<Credential> {
+    Ok(Credential { user: read_user(row)?, password: row.get::<_, Option<String>>(6)?.map(PasswordHash) })
+}
+
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     u64::try_from(row.get::<_, i64>(column)?).map_err(|error| unexpected(column, error))
 }
 
