@@ -34,12 +34,27 @@ pub(crate) enum Command {
     Chat(crate::chat::ChatArgs),
 }
 
-/// What `panda admin` does. Each command takes the configuration that `panda router` takes.
+/// What `panda admin` does. What works on a cluster takes the configuration that `panda router` takes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdminCommand {
     /// Opens the next epoch of the command log, once the log in Kafka was lost or its topic was made anew. Every
     /// router must be stopped.
     OpenEpoch(ConfigArgs),
+    /// Writes everything that the data folder of a stopped `panda serve` holds to a file, for a cluster to import.
+    Export(ExportArgs),
+}
+
+/// Flags of `panda admin export`.
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// Where the configuration of `panda serve` is.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The data folder [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// The file to write; there must be none of this name.
+    pub(crate) file: PathBuf,
 }
 
 /// Where the configuration is.

@@ -22,7 +22,9 @@ use crate::front::{self, BACKLOG_MAX_MS, Behind, Front};
 use crate::lifecycle::{Role, now};
 
 /// Shards of an embedded log; fixed for ever by the data that they made.
-const SHARDS: u16 = 16;
+pub(crate) const SHARDS: u16 = 16;
+/// The users, in the data folder.
+pub(crate) const USERS_FILE: &str = "users.db";
 /// Frames that may wait on their way up a link.
 const UP_QUEUE: usize = 4_096;
 /// Messages of many frames each that may wait on their way down a link.
@@ -49,7 +51,7 @@ impl Role for Server {
         let folder = DataFolder::open(&config.data)?;
         let data = folder.path().to_owned();
         let fleet = FleetSecret::load_or_create(&data.join("fleet.secret"))?;
-        let users = SqliteUsers::open(&data.join("users.db"), now()).context("open the users")?;
+        let users = SqliteUsers::open(&data.join(USERS_FILE), now()).context("open the users")?;
         let cache = MemoryCache::new(CACHE_ENTRIES);
         let events = EmbeddedEvents::open(&folder).context("open the events")?;
         let log = EmbeddedLog::new(SHARDS, events.epoch(), now);

@@ -38,6 +38,20 @@ impl DataFolder {
         Self::open_on(Arc::new(SystemDisk), path)
     }
 
+    /// Opens a folder that holds data already. Nothing is made where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Misconfigured`] if it holds none; else as [`Self::open`].
+    pub fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        if !path.join(VERSION_NAME).is_file() {
+            return Err(StoreError::Misconfigured(format!(
+                "{} holds no data of Panda: name the folder that 'panda serve' was given",
+                path.display()
+            )));
+        }
+        Self::open(path)
+    }
+
     /// Opens a folder of this disk.
     ///
     /// # Errors
@@ -152,6 +166,20 @@ mod tests {
         drop(folder);
         DataFolder::open(&path).unwrap();
         assert_eq!(fs::read_to_string(path.join("version")).unwrap(), "panda data 1\n");
+    }
+
+    #[test]
+    fn a_folder_without_data_is_not_made_when_there_should_be_some() {
+        let place = tempfile::tempdir().unwrap();
+        for path in [place.path().to_owned(), place.path().join("nowhere")] {
+            let refused = DataFolder::open_existing(&path).map(drop);
+            assert!(matches!(refused, Err(StoreError::Misconfigured(_))), "{refused:?}");
+        }
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+        drop(DataFolder::open(place.path()).unwrap());
+        let folder = DataFolder::open_existing(place.path()).unwrap();
+        assert!(matches!(DataFolder::open_existing(place.path()), Err(StoreError::Locked(_))));
+        drop(folder);
     }
 
     #[test]

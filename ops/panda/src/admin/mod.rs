@@ -1,16 +1,19 @@
-//! `panda admin`: what an operator does by hand with a whole cluster.
+//! `panda admin`: what an operator does by hand with a whole deployment.
 //!
 //! A command says what it did on standard output, and what it waits for in the log. It may be cut short at any
 //! point: running it again goes on from what is there.
 
+mod archive;
+mod export;
 mod open_epoch;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
 use crate::cli::AdminCommand;
-use crate::config::{self, Overrides};
+use crate::config::{self, Config, Overrides};
 use crate::logs;
 
 /// Runs a command to its end.
@@ -18,11 +21,26 @@ use crate::logs;
 /// # Errors
 /// Why it did not do what it is for, in a sentence.
 pub(crate) fn run(command: &AdminCommand) -> anyhow::Result<ExitCode> {
-    let AdminCommand::OpenEpoch(args) = command;
-    let config = config::load(args.config.as_deref(), std::env::vars(), &Overrides::default())?;
-    logs::start(&config.log)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the main runtime")?;
-    runtime.block_on(open_epoch::run(&config))?;
+    match command {
+        AdminCommand::OpenEpoch(args) => {
+            let config = load(args.config.as_deref(), &Overrides::default())?;
+            runtime()?.block_on(open_epoch::run(&config))?;
+        }
+        AdminCommand::Export(args) => {
+            let overrides = Overrides { data: args.data.clone(), ..Overrides::default() };
+            let config = load(args.config.config.as_deref(), &overrides)?;
+            runtime()?.block_on(export::run(&config.data, &args.file))?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn load(file: Option<&Path>, overrides: &Overrides) -> anyhow::Result<Config> {
+    let config = config::load(file, std::env::vars(), overrides)?;
+    logs::start(&config.log)?;
+    Ok(config)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the main runtime")
 }
