@@ -1,7 +1,7 @@
 //! Routers: chats and inboxes as pure folds, and the shards that run them over a log and a store.
 //!
 //! Start at [`fold`] for what a command does, at [`shard`] for how a shard runs commands, and at
-//! [`start`] for how shards are driven.
+//! [`start`] for how shards are driven, and at [`new_log`] for what is done when their log is lost.
 
 mod announcer;
 mod attachments;
@@ -14,6 +14,7 @@ mod links;
 pub mod listener;
 mod membership;
 mod metrics;
+pub mod new_log;
 mod readiness;
 pub(crate) mod replies;
 mod retention;

@@ -2,6 +2,7 @@
 
 mod links;
 mod moves;
+mod new_log;
 mod resume;
 #[allow(dead_code, reason = "the simulation uses the rest of it")]
 #[path = "../support/mod.rs"]

@@ -1,8 +1,10 @@
 //! A command log in memory.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use panda_protocol::link::Record;
 use panda_protocol::{Position, ShardId, Time};
 use panda_storage::{AppendError, CommandLog, LogRecord, ShardChange, ShardGroup, ShardReader, StoreError};
 use tokio::sync::watch;
@@ -13,16 +15,36 @@ struct Shard {
 }
 
 #[derive(Clone)]
-pub(crate) struct MemoryLog(Arc<Vec<Shard>>);
+pub(crate) struct MemoryLog {
+    shards: Arc<Vec<Shard>>,
+    epoch: u32,
+    /// What its clock shows at the first record.
+    since: u64,
+    /// Effects are confirmed, and nobody will ever read them: as if the log were lost right then.
+    loses_effects: Arc<AtomicBool>,
+}
 
 impl MemoryLog {
     pub(crate) fn new(shards: u16) -> Self {
+        Self::of_epoch(shards, 1, 1_000_000)
+    }
+
+    pub(crate) fn of_epoch(shards: u16, epoch: u32, since: u64) -> Self {
         let shard = |_| Shard { records: Mutex::default(), grown: watch::channel(0).0 };
-        Self(Arc::new((0..shards).map(shard).collect()))
+        Self { shards: Arc::new((0..shards).map(shard).collect()), epoch, since, loses_effects: Arc::default() }
+    }
+
+    pub(crate) fn lose_effects(&self) {
+        self.loses_effects.store(true, Ordering::Relaxed);
+    }
+
+    /// What a shard holds.
+    pub(crate) fn records(&self, shard: ShardId) -> Vec<LogRecord> {
+        self.shard(shard).records.lock().expect("not poisoned").clone()
     }
 
     fn shard(&self, shard: ShardId) -> &Shard {
-        &self.0[usize::from(shard.0)]
+        &self.shards[usize::from(shard.0)]
     }
 }
 
@@ -32,19 +54,24 @@ impl CommandLog for MemoryLog {
     type Reader = Reader;
 
     fn shards(&self) -> u16 {
-        u16::try_from(self.0.len()).expect("few shards")
+        u16::try_from(self.shards.len()).expect("few shards")
     }
 
     fn epoch(&self) -> u32 {
-        1
+        self.epoch
     }
 
     fn append(&self, shard: ShardId, record: Bytes) -> Result<Self::Appending, AppendError> {
         let shard = self.shard(shard);
+        let effect = matches!(Record::from_bytes(record.clone()), Ok(Record::Effect(_)));
+        let lost = effect && self.loses_effects.load(Ordering::Relaxed);
         let mut records = shard.records.lock().expect("not poisoned");
         let offset = records.len() as u64;
-        let position = Position { epoch: 1, offset };
-        records.push(LogRecord { position, time: Time(1_000_000 + offset), record });
+        let position = Position { epoch: self.epoch, offset };
+        if lost {
+            return Ok(std::future::ready(Ok(position)));
+        }
+        records.push(LogRecord { position, time: Time(self.since + offset), record });
         shard.grown.send_replace(offset + 1);
         Ok(std::future::ready(Ok(position)))
     }
@@ -55,11 +82,16 @@ impl CommandLog for MemoryLog {
 
     async fn read(&self, shard: ShardId, from: Option<Position>) -> Result<Reader, StoreError> {
         let grown = self.shard(shard).grown.subscribe();
-        Ok(Reader { log: self.clone(), shard, next: from.map_or(0, |from| from.offset), grown })
+        Ok(Reader {
+            log: self.clone(),
+            shard,
+            next: from.filter(|from| from.epoch == self.epoch).map_or(0, |from| from.offset),
+            grown,
+        })
     }
 
     async fn end(&self, shard: ShardId) -> Result<Position, StoreError> {
-        Ok(Position { epoch: 1, offset: *self.shard(shard).grown.borrow() })
+        Ok(Position { epoch: self.epoch, offset: *self.shard(shard).grown.borrow() })
     }
 
     async fn release(&self, _shard: ShardId, _position: Position) -> Result<(), StoreError> {

@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use panda_protocol::{EntityId, Incarnation, Seq, ShardId, Time};
 use panda_storage::{
-    Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, StateRow, StoreError,
+    Checkpoint, Copies, ENTITIES_AT_ONCE_MAX, EntityStore, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder,
+    RowKey, StateRow, StoreError,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -139,6 +140,19 @@ impl MemoryStore {
         inner.transit.retain(|_| random.random_bool(0.7));
     }
 
+    /// Leaves a write on one replica, as a writer that died does.
+    pub(crate) fn leave_on_one(&self, batch: EventBatch) {
+        self.inner().replicas[0].take(&Change::Events(batch));
+    }
+
+    /// Forgets everything of an entity, everywhere.
+    pub(crate) fn forget(&self, entity: EntityId) {
+        for replica in &mut self.inner().replicas {
+            replica.events.retain(|(of, _), _| *of != entity);
+            replica.state.retain(|(of, _), _| *of != entity);
+        }
+    }
+
     /// Whether so many replicas hold an event that every read finds it.
     pub(crate) fn is_durable(&self, entity: EntityId, seq: Seq) -> bool {
         let inner = self.inner();
@@ -172,6 +186,17 @@ impl MemoryStore {
         all.merge(&inner.replicas[1]);
         all.merge(&inner.replicas[2]);
         all
+    }
+
+    fn events_of(&self, copies: Copies) -> BTreeMap<(EntityId, Seq), EventRow> {
+        match copies {
+            Copies::All => self.all().events,
+            Copies::Enough => {
+                let (mut one, other) = self.quorum(Replica::clone);
+                one.merge(&other);
+                one.events
+            }
+        }
     }
 
     /// What two replicas hold: as a read would see it.
@@ -322,5 +347,44 @@ impl EventStore for MemoryStore {
 
     async fn write_checkpoint(&self, shard: ShardId, checkpoint: Checkpoint) -> Result<(), StoreError> {
         self.write(Change::Checkpoint(shard, checkpoint)).await
+    }
+}
+
+impl EntityStore for MemoryStore {
+    async fn entities(
+        &self,
+        copies: Copies,
+        after: Option<EntityId>,
+        limit: usize,
+    ) -> Result<Vec<EntityId>, StoreError> {
+        Yield(false).await;
+        let events = self.events_of(copies).into_keys();
+        let mut entities: Vec<_> = events.map(|(entity, _)| entity).filter(|entity| Some(*entity) > after).collect();
+        entities.dedup();
+        entities.truncate(limit.min(ENTITIES_AT_ONCE_MAX));
+        Ok(entities)
+    }
+
+    async fn read_events_of(
+        &self,
+        copies: Copies,
+        entity: EntityId,
+        from: Seq,
+        order: ReadOrder,
+        limit: usize,
+        _bytes_max: usize,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        Yield(false).await;
+        let events = self.events_of(copies);
+        Ok(match order {
+            ReadOrder::Forward => {
+                let rows = events.range((entity, from)..=(entity, Seq(u64::MAX)));
+                rows.map(|(_, row)| row.clone()).take(limit).collect()
+            }
+            ReadOrder::Backward => {
+                let rows = events.range((entity, Seq(0))..=(entity, from)).rev();
+                rows.map(|(_, row)| row.clone()).take(limit).collect()
+            }
+        })
     }
 }

@@ -58,31 +58,97 @@ impl KafkaLog {
     }
 }
 
-/// Opens the next epoch in the log that is there now; makes its topic if there is none. For the person
-/// who knows that the log of the epoch in force is gone.
-///
-/// # Errors
-/// [`StoreError::Misconfigured`] while a router is in the group, or if the epoch in force has this very
-/// log, whole as far as it is stored; else as [`KafkaLog::connect`] and of the store.
-pub async fn open_epoch<S: EpochStore>(config: &KafkaLogConfig, store: &S) -> Result<LogEpoch, StoreError> {
-    config.check()?;
-    let admin = topic::admin(config)?;
-    let opened = async {
-        prepare(&admin, config, &Layout::commands(config)).await?;
-        refuse_members(&admin, config).await?;
-        let log = who(&admin, config).await?;
-        let stored = store.log_epoch().await?.map(|stored| stored.epoch);
-        let epoch = match stored {
+/// The epoch that is about to be opened: its log is there and takes records, and no router may own a shard
+/// of it yet. What the store needs before routers run on another log is done in between. Dropping it opens
+/// nothing, and leaves what was appended for whoever tries again.
+pub struct NextEpoch {
+    config: KafkaLogConfig,
+    /// The one in force.
+    after: Option<LogEpoch>,
+    next: LogEpoch,
+    log: KafkaLog,
+}
+
+impl NextEpoch {
+    /// Connects to the log that is there now; makes its topic if there is none. For the person who knows
+    /// that the log of the epoch in force is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Misconfigured`] while a router is in the group, or if the epoch in force has this very
+    /// log, and it is whole as far as it is stored; else as [`KafkaLog::connect`] and of the store.
+    pub async fn prepare<S: EventStore + EpochStore>(config: &KafkaLogConfig, store: &S) -> Result<Self, StoreError> {
+        config.check()?;
+        let admin = topic::admin(config)?;
+        let prepared = async {
+            prepare(&admin, config, &Layout::commands(config)).await?;
+            refuse_members(&admin, config).await?;
+            Ok((who(&admin, config).await?, store.log_epoch().await?))
+        };
+        let prepared = prepared.await;
+        drop_elsewhere("admin", admin);
+        let (log, after) = prepared?;
+        if let Some(after) = &after
+            && after.log == log
+        {
+            refuse_whole(&KafkaLog::connect(config, after.epoch).await?, store).await?;
+        }
+        let epoch = match &after {
             None => FIRST,
-            Some(stored) => stored
+            Some(after) => after
+                .epoch
                 .checked_add(1)
                 .ok_or_else(|| StoreError::Limit("there is no epoch behind the last one".into()))?,
         };
-        store.open_log_epoch(stored, LogEpoch { epoch, log }).await
-    };
-    let opened = opened.await;
-    drop_elsewhere("admin", admin);
-    opened
+        let next = LogEpoch { epoch, log };
+        let log = KafkaLog::connect(config, epoch).await?;
+        Ok(Self { config: config.clone(), after, next, log })
+    }
+
+    /// Its log.
+    pub const fn log(&self) -> &KafkaLog {
+        &self.log
+    }
+
+    /// The epoch in force, whose log is gone; none if there was none yet.
+    pub const fn after(&self) -> Option<&LogEpoch> {
+        self.after.as_ref()
+    }
+
+    /// Opens it: routers may own shards of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Misconfigured`] if a router has come into the group, if the topic was made anew, or if
+    /// somebody else has opened another epoch meanwhile; then nothing was opened here. Else of the store.
+    pub async fn open<S: EpochStore>(&self, store: &S) -> Result<LogEpoch, StoreError> {
+        let admin = topic::admin(&self.config)?;
+        let same = async {
+            refuse_members(&admin, &self.config).await?;
+            who(&admin, &self.config).await
+        };
+        let same = same.await;
+        drop_elsewhere("admin", admin);
+        let changed = |what: &str| Err(StoreError::Misconfigured(format!("{what} meanwhile: run this again")));
+        if same? != self.next.log {
+            return changed("the topic was made anew");
+        }
+        let opened = store.open_log_epoch(self.after.as_ref().map(|after| after.epoch), self.next.clone()).await?;
+        if opened == self.next { Ok(opened) } else { changed("somebody else opened an epoch") }
+    }
+}
+
+/// Refuses to open another epoch while the log of the one in force is whole.
+async fn refuse_whole<S: EventStore>(log: &KafkaLog, store: &S) -> Result<(), StoreError> {
+    let shards = stream::iter((0..log.inner.config.shards).map(ShardId).map(Ok));
+    match shards.try_for_each_concurrent(SHARDS_AT_ONCE, |shard| check_shard(&log.inner, store, shard)).await {
+        Ok(()) => Err(StoreError::Misconfigured(format!(
+            "topic {} is the log of epoch {}, and whole as far as the event store knows it: there is no epoch to \
+             open, start the routers",
+            log.inner.config.topic, log.inner.epoch
+        ))),
+        // This is what the next epoch is for.
+        Err(StoreError::Misconfigured(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 async fn refuse_members(admin: &Arc<Admin>, config: &KafkaLogConfig) -> Result<(), StoreError> {

@@ -39,7 +39,7 @@ pub use self::append::KafkaAppending;
 use self::client::failure;
 pub use self::config::KafkaLogConfig;
 use self::ending::Endings;
-pub use self::epoch::open_epoch;
+pub use self::epoch::NextEpoch;
 pub use self::group::KafkaGroup;
 pub use self::ownership::KafkaOwnership;
 use self::questions::{Bound, Questions};

@@ -1,11 +1,13 @@
 //! `panda admin open-epoch`: the command log was lost, and the cluster goes on with another one.
 
-use panda_storage::kafka;
+use panda_router::new_log::{begin_shards, make_whole};
+use panda_storage::CommandLog as _;
+use panda_storage::kafka::NextEpoch;
 
 use crate::cluster::services::{self, when_there};
 use crate::config::Config;
 
-/// Opens the next epoch, and says which it is.
+/// Makes the event store whole for the log that is there now, opens the next epoch with it, and says which it is.
 ///
 /// # Errors
 /// A router still runs, the log is the one that the event store knows, or a service is not what the configuration
@@ -14,10 +16,17 @@ use crate::config::Config;
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     let kafka = services::kafka(config)?;
     let events = services::events(config).await?;
-    let opened = when_there("Kafka", async || kafka::open_epoch(&kafka, &events).await).await?;
+    let next = when_there("Kafka", async || NextEpoch::prepare(&kafka, &events).await).await?;
+    if let Some(lost) = next.after() {
+        tracing::info!(lost = lost.epoch, next = next.log().epoch(), "chats are compared with inboxes");
+    }
+    let whole = make_whole(&events, next.log()).await?;
+    begin_shards(&events, next.log(), whole.newest).await?;
+    let opened = when_there("Kafka", async || next.open(&events).await).await?;
     println!(
-        "Epoch {} of the command log is open in topic {}, {} of cluster {}. Start the routers.",
-        opened.epoch, kafka.topic, opened.log.topic, opened.log.cluster
+        "Epoch {} of the command log is open in topic {}, {} of cluster {}. Of {} chats and inboxes and {} members, {} \
+         effects on inboxes were owed: they are in it. Start the routers.",
+        opened.epoch, kafka.topic, opened.log.topic, opened.log.cluster, whole.entities, whole.members, whole.effects
     );
     Ok(())
 }

@@ -2,11 +2,15 @@
 
 use super::*;
 use crate::embedded::{DataFolder, EmbeddedEvents};
-use crate::epoch_store::EpochStore as _;
+use crate::epoch_store::{EpochStore as _, LogEpoch};
 use crate::event_store::{Checkpoint, EventStore as _};
 
 fn store(place: &tempfile::TempDir) -> EmbeddedEvents {
     EmbeddedEvents::open(&DataFolder::open(place.path()).unwrap()).unwrap()
+}
+
+async fn open_epoch(config: &KafkaLogConfig, store: &EmbeddedEvents) -> Result<LogEpoch, StoreError> {
+    NextEpoch::prepare(config, store).await?.open(store).await
 }
 
 async fn refusal(config: &KafkaLogConfig, store: &EmbeddedEvents) -> String {
@@ -79,6 +83,14 @@ async fn a_log_that_ends_before_or_begins_behind_what_is_stored_is_refused() {
         store.write_checkpoint(ShardId(2), at(1, 5)).await.unwrap();
         let why = refusal(&config, &store).await;
         assert!(why.contains("is stored to 1:5"), "{why}");
+        // The same topic may go on as the next epoch's log.
+        let next = NextEpoch::prepare(&config, &store).await.unwrap();
+        assert_eq!(next.log().epoch(), 2);
+        // Somebody else is faster.
+        let opened = open_epoch(&config, &store).await.unwrap();
+        assert_eq!((opened.epoch, KafkaLog::open(&config, &store).await.unwrap().epoch()), (2, 2));
+        let late = next.open(&store).await.unwrap();
+        assert_eq!(late, opened);
         // One of an epoch that is not open.
         store.write_checkpoint(ShardId(2), at(9, 0)).await.unwrap();
         assert!(refusal(&config, &store).await.contains("is stored to 9:0"));
@@ -93,15 +105,26 @@ async fn no_epoch_is_opened_while_a_router_is_in_the_group() {
     let (config, place) = (server.config(), tempfile::tempdir().unwrap());
     let test = async {
         let store = store(&place);
-        let log = KafkaLog::open(&config, &store).await.unwrap();
+        drop(KafkaLog::open(&config, &store).await.unwrap());
+        let known = store.log_epoch().await.unwrap();
+        let whole = open_epoch(&config, &store).await.unwrap_err();
+        assert!(matches!(&whole, StoreError::Misconfigured(why) if why.contains("start the routers")), "{whole}");
+        remove(&server, &config.topic).await;
+        let next = NextEpoch::prepare(&config, &store).await.unwrap();
+        assert_eq!((next.after(), next.log().epoch()), (known.as_ref(), 2));
+        let log = KafkaLog::connect(&config, 1).await.unwrap();
         let mut member = log.join(1);
         crate::command_log::ShardGroup::next(&mut member).await.unwrap();
-        let refused = open_epoch(&config, &store).await.unwrap_err();
-        assert!(matches!(&refused, StoreError::Misconfigured(why) if why.contains("stop every router")), "{refused}");
+        for refused in [open_epoch(&config, &store).await, next.open(&store).await] {
+            let refused = refused.unwrap_err();
+            let stop = matches!(&refused, StoreError::Misconfigured(why) if why.contains("stop every router"));
+            assert!(stop, "{refused}");
+        }
+        assert_eq!(store.log_epoch().await.unwrap(), known);
         let end = log.ended();
         drop((member, log));
         assert!(end.wait(Duration::from_secs(20)).await);
-        assert_eq!(open_epoch(&config, &store).await.unwrap().epoch, 2);
+        assert_eq!(next.open(&store).await.unwrap().epoch, 2);
     };
     tokio::time::timeout(GUARD, test).await.expect("the test ends");
     server.end().await;

@@ -1,0 +1,126 @@
+//! What chats owe to the inboxes of their members.
+
+use std::collections::BTreeMap;
+
+use futures_util::{TryStreamExt as _, stream};
+use panda_protocol::event::Event;
+use panda_protocol::link::Record;
+use panda_protocol::{ChatId, EntityId, Seq, UserId};
+use panda_storage::{CommandLog, EntityStore, EventStore as _, ReadOrder, StoreError};
+
+use super::{Making, append, patiently, row};
+use crate::fold;
+use crate::rows::bytes::kind;
+use crate::rows::{InboxChat, MemberRow, Row, RowId, RowValue};
+use crate::shard::Loaded;
+
+/// Member rows read at once.
+const MEMBERS_AT_ONCE: usize = 256;
+/// Members of one chat that are looked at side by side.
+const SIDE_BY_SIDE: usize = 8;
+/// Events read at once, and bytes of them.
+const EVENTS_AT_ONCE: usize = 512;
+const BYTES_AT_ONCE: usize = 512 * 1024;
+
+impl<S: EntityStore, L: CommandLog> Making<'_, S, L> {
+    /// Compares what a chat says of everybody who is or was a member with what their inboxes say.
+    pub(super) async fn members(&self, chat: ChatId, loaded: &Loaded) -> Result<(), StoreError> {
+        // Those whom the tail named: their stored rows may lag.
+        let mut moved = BTreeMap::new();
+        for (id, row) in &loaded.rows {
+            if let (RowId::Member(user), Some(Row { value: RowValue::Member(member), .. })) = (id, row) {
+                moved.insert(*user, *member);
+            }
+        }
+        self.some_members(chat, moved.iter().map(|(user, member)| (*user, *member)).collect()).await?;
+        let mut after = None;
+        loop {
+            let page = patiently("the event store", async || {
+                self.store.scan_state(chat.into(), kind::MEMBER, after.clone(), MEMBERS_AT_ONCE).await
+            });
+            let page = page.await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.key.key.clone());
+            let mut members = Vec::with_capacity(page.len());
+            for row in page {
+                let id = RowId::from_key(&row.key).map_err(|error| corrupt(chat.into(), error))?;
+                let value = row.value.map(Row::from_bytes).transpose().map_err(|error| corrupt(chat.into(), error))?;
+                if let (RowId::Member(user), Some(Row { value: RowValue::Member(member), .. })) = (id, value)
+                    && !moved.contains_key(&user)
+                {
+                    members.push((user, member));
+                }
+            }
+            self.some_members(chat, members).await?;
+        }
+    }
+
+    async fn some_members(&self, chat: ChatId, members: Vec<(UserId, MemberRow)>) -> Result<(), StoreError> {
+        stream::iter(members.into_iter().map(Ok))
+            .try_for_each_concurrent(SIDE_BY_SIDE, |(user, member)| self.member(chat, user, member))
+            .await
+    }
+
+    async fn member(&self, chat: ChatId, user: UserId, member: MemberRow) -> Result<(), StoreError> {
+        let newest = member.ended.unwrap_or(member.joined);
+        let id = RowId::InboxChat(chat);
+        let inbox = EntityId::from(user);
+        // The stored row is enough for nearly all: it may lag, and never runs ahead.
+        let stored = patiently("the event store", async || self.store.read_state(inbox, vec![id.key()]).await);
+        let stored = stored.await?.pop().flatten().and_then(|row| row.value).map(Row::from_bytes).transpose();
+        let mut entry = stored.map_err(|error| corrupt(inbox, error))?.as_ref().and_then(inbox_chat);
+        if entry.is_none_or(|entry| entry.source < newest) {
+            let loaded = self.load(inbox, id.clone()).await?;
+            entry = row(&loaded, &id).and_then(inbox_chat);
+        }
+        self.count(|done| done.members += 1);
+        match entry {
+            Some(entry) if entry.source >= newest => Ok(()),
+            Some(entry) => self.append_between(chat, user, entry.source.next(), newest).await,
+            // It never heard of the chat: of what came before the last joining it need not.
+            None => self.append_between(chat, user, member.joined, newest).await,
+        }
+    }
+
+    /// Appends what events of a chat do to an inbox, in order.
+    async fn append_between(&self, chat: ChatId, user: UserId, from: Seq, through: Seq) -> Result<(), StoreError> {
+        let (entity, target) = (EntityId::from(chat), EntityId::from(user));
+        let mut next = from;
+        while next <= through {
+            let page = patiently("the event store", async || {
+                self.store.read_events(entity, next, ReadOrder::Forward, EVENTS_AT_ONCE, BYTES_AT_ONCE).await
+            });
+            let page = page.await?;
+            if page.first().is_none_or(|first| first.seq != next) {
+                return Err(StoreError::Corrupt(format!(
+                    "{entity} has a member by event {through} and no event {next}"
+                )));
+            }
+            for row in page {
+                next = row.seq.next();
+                if row.seq > through {
+                    break;
+                }
+                let event = Event::from_bytes(&row.event).map_err(|error| corrupt(entity, error))?;
+                for effect in fold::effects(entity, &event, &row.event) {
+                    if effect.target == target {
+                        append(self.log, target.shard(self.log.shards()), &Record::Effect(effect)).await;
+                        self.count(|done| done.effects += 1);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn inbox_chat(row: &Row) -> Option<InboxChat> {
+    match &row.value {
+        RowValue::InboxChat(entry) => Some(*entry),
+        _ => None,
+    }
+}
+
+fn corrupt(entity: EntityId, error: panda_protocol::DecodeError) -> StoreError {
+    StoreError::Corrupt(format!("state of {entity}: {error}"))
+}
