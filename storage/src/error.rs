@@ -34,6 +34,9 @@ pub enum StoreError {
     /// Another process has the data open.
     #[error("{0} is in use by another process: stop that one, or name another folder")]
     Locked(String),
+    /// A part of this program that serves the store broke: only a new start of the process helps.
+    #[error("{0}; this is a fault of this program: start it again, and report what its log says")]
+    Broken(String),
     /// The store was stopped.
     #[error("the store is closed")]
     Closed,

@@ -18,6 +18,8 @@ use prometheus_client::registry::Registry;
 #[derive(Default)]
 pub(crate) struct Health {
     admits: AtomicBool,
+    /// Why this process ends by itself.
+    failed: OnceLock<String>,
     /// Absent until every part has started.
     started: OnceLock<Started>,
 }
@@ -35,6 +37,29 @@ impl Health {
         sends: impl Fn() -> Result<(), String> + Send + Sync + 'static,
     ) {
         self.started.get_or_init(|| Started { sends: Box::new(sends), registry });
+    }
+
+    /// A part failed that nothing mends: no session is admitted and no send accepted any more, for this reason.
+    pub(crate) fn set_failed(&self, why: String) {
+        self.set_admits(false);
+        self.failed.get_or_init(|| why);
+    }
+
+    fn readiness(&self) -> Result<(), String> {
+        if let Some(why) = self.failed.get() {
+            return Err(format!("failed and ending: {why}"));
+        }
+        if self.admits.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err("starting or draining: no new session is admitted".to_owned())
+    }
+
+    fn sends(&self) -> Result<(), String> {
+        if let Some(why) = self.failed.get() {
+            return Err(format!("failed and ending: {why}"));
+        }
+        self.started.get().map_or_else(|| Err("starting".to_owned()), |started| (started.sends)())
     }
 
     /// Sessions are admitted from now on, or no longer.
@@ -75,18 +100,17 @@ pub(crate) fn serve(listener: TcpListener, health: Arc<Health>) -> anyhow::Resul
     Ok(())
 }
 
-async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, &'static str) {
-    if health.admits.load(Ordering::Acquire) {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting or draining: no new session is admitted\n")
-    }
+async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
+    answer(health.readiness(), "ready")
 }
 
 async fn sendz(State(health): State<Arc<Health>>) -> (StatusCode, String) {
-    let sends = health.started.get().map_or_else(|| Err("starting".to_owned()), |started| (started.sends)());
-    match sends {
-        Ok(()) => (StatusCode::OK, "sends are accepted\n".to_owned()),
+    answer(health.sends(), "sends are accepted")
+}
+
+fn answer(is_so: Result<(), String>, what: &str) -> (StatusCode, String) {
+    match is_so {
+        Ok(()) => (StatusCode::OK, format!("{what}\n")),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
@@ -101,5 +125,23 @@ async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
             text,
         ),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, [(header::CONTENT_TYPE, "text/plain")], String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_the_reason_that_readiness_names() {
+        let health = Health::default();
+        health.set_started(Registry::default(), || Ok(()));
+        assert!(health.readiness().unwrap_err().contains("starting"));
+        health.set_admits(true);
+        assert_eq!((health.readiness(), health.sends()), (Ok(()), Ok(())));
+        health.set_failed("the hub broke".to_owned());
+        for refused in [health.readiness(), health.sends()] {
+            assert_eq!(refused.unwrap_err(), "failed and ending: the hub broke");
+        }
     }
 }

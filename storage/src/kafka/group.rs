@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use super::client::{failure, log_error, log_line, reading};
 use super::config::{HEARTBEAT, KafkaLogConfig, SESSION_TIMEOUT};
 use super::ending::Ending;
+use super::thread;
 use crate::command_log::{ShardChange, ShardGroup};
 use crate::error::StoreError;
 
@@ -39,19 +40,23 @@ pub struct KafkaGroup {
 
 impl KafkaGroup {
     pub(super) fn join(config: &KafkaLogConfig, router: u64, ending: Ending) -> Self {
+        let config = config.clone();
+        Self::hear(move |member| listen(&config, router, member), ending)
+    }
+
+    /// Runs what hears the group on a thread of its own. However that ends, the member is told.
+    fn hear(listen: impl FnOnce(&Arc<Member>) -> Result<(), StoreError> + Send + 'static, ending: Ending) -> Self {
         let member = Arc::new(Member::default());
         let group = Self { member: Arc::clone(&member) };
-        let config = config.clone();
-        let thread = std::thread::Builder::new().name("kafka-group".into());
-        let (ran, failed) = (Arc::clone(&member), member);
-        let spawned = thread.spawn(move || {
-            if let Err(error) = listen(&config, router, &ran) {
+        let (ran, told) = (Arc::clone(&member), Arc::clone(&member));
+        let listen = move || {
+            let _ending = ending;
+            if let Err(error) = listen(&ran) {
                 ran.fail(error);
             }
-            drop(ending);
-        });
-        if let Err(error) = spawned {
-            failed.fail(StoreError::Unavailable(format!("no thread for the group: {error}")));
+        };
+        if let Err(error) = thread::start("kafka-group", listen, move |broken| told.fail(broken)) {
+            member.fail(error);
         }
         group
     }
@@ -208,6 +213,21 @@ mod tests {
             changes.add(ShardChange::Assigned(other));
         }
         assert_eq!(changes.order, [ShardChange::Revoked(other), ShardChange::Assigned(other)]);
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_breaks_is_told_of_behind_what_it_heard() {
+        let endings = super::super::ending::Endings::new();
+        let broken = |member: &Arc<Member>| {
+            member.tell(ShardChange::Assigned(ShardId(1)));
+            panic!("a rebalance of no kind")
+        };
+        let mut group = KafkaGroup::hear(broken, endings.thread());
+        assert_eq!(group.next().await.unwrap(), ShardChange::Assigned(ShardId(1)));
+        let error = group.next().await.unwrap_err();
+        assert!(!error.is_retryable(), "waiting helps nobody");
+        assert!(error.to_string().contains("kafka-group") && error.to_string().contains("of no kind"), "{error}");
+        assert!(endings.wait(Duration::from_secs(20)).await);
     }
 
     #[test]

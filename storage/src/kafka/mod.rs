@@ -23,6 +23,7 @@ mod questions;
 mod readers;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod topic;
 
 use std::sync::Arc;

@@ -21,6 +21,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{Quiet, code, failure, reading, settings};
 use super::config::KafkaLogConfig;
 use super::ownership_record::{from_record, key, to_record};
+use super::thread;
 use super::topic::{Admin, Layout, admin, drop_elsewhere, prepare};
 use crate::embedded::{MemoryBoard, MemoryWatch};
 use crate::error::StoreError;
@@ -74,11 +75,8 @@ impl KafkaOwnership {
         let (topic, stop) = (config.ownership_topic.clone(), Arc::new(AtomicBool::new(false)));
         let inner = Inner { topic, producer: Some(producer), seen: Arc::clone(&seen), stop: Arc::clone(&stop) };
         let board = Board { consumer: consumer(config)?, topic: inner.topic.clone(), seen, stop };
-        let announcing = inner.producer.clone();
-        std::thread::Builder::new()
-            .name("kafka-board".into())
-            .spawn(move || board.run(announcing.as_ref()))
-            .map_err(|error| StoreError::Unavailable(format!("no thread for the board: {error}")))?;
+        let (announcing, broken) = (inner.producer.clone(), board.seen.clone());
+        thread::start("kafka-board", move || board.run(announcing.as_ref()), move |why| broken.owners.end(why))?;
         Ok(Self { inner: Arc::new(inner) })
     }
 }

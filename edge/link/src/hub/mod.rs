@@ -19,6 +19,10 @@
 //!
 //! **Bounds.** A lane that is slow gets heads instead of events, as a slow link does. A link that takes
 //! nothing has its questions refused, then is opened anew. Nobody waits for either.
+//!
+//! **Failure.** A hub that broke, or that learns of no owners any more, cannot mend itself, and says so:
+//! [`Hub::failed`]. Where only the board has ended, the links that are open stay, so that the process may hand
+//! its sessions over before it ends.
 
 mod core;
 mod dial;
@@ -36,6 +40,7 @@ pub use lanes::HUB_LANES_MAX;
 pub use metrics::HubMetrics;
 use panda_link_io::DownQueue;
 use panda_protocol::link::{Down, LinkId, LinkKey, Up};
+use panda_storage::StoreError;
 use panda_storage::ownership::OwnershipWatch;
 use tokio::sync::{mpsc, oneshot};
 
@@ -75,11 +80,24 @@ pub struct HubLane {
     pub down: mpsc::Receiver<Vec<Down>>,
 }
 
+/// Why a hub does its work no more.
+#[derive(Debug, thiserror::Error)]
+pub enum HubError {
+    /// Nobody tells any more who owns which shard.
+    #[error("the board of shards' owners ended")]
+    Board(#[source] StoreError),
+    /// A fault of this program; its text is on standard error.
+    #[error("the thread of the hub of links panicked")]
+    Panic,
+}
+
 /// A running hub. Dropping it closes its links.
 #[derive(Debug)]
 pub struct Hub {
     metrics: HubMetrics,
     stop: oneshot::Sender<()>,
+    /// Why it failed; taken once it was told. Closed if it broke.
+    failed: Option<oneshot::Receiver<HubError>>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -103,6 +121,7 @@ impl Hub {
         }
         let (stop, stopped) = oneshot::channel();
         let (end, ended) = oneshot::channel();
+        let (fail, failed) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let hub_metrics = metrics.clone();
         std::thread::Builder::new().name("hub".to_owned()).spawn(move || {
@@ -116,17 +135,26 @@ impl Hub {
                 };
                 let core = Core::new(config.shards, config.lanes);
                 let routers = Routers::new(dialing, config.shards);
-                run::Hub::new(core, ends, routers, received, board, hub_metrics, stopped).run().await;
+                run::Hub::new(core, ends, routers, received, board, hub_metrics, fail).run(stopped).await;
             });
             // Nobody may wait for it any more.
             end.send(()).ok();
         })?;
-        Ok((Self { metrics, stop, ended }, lanes))
+        Ok((Self { metrics, stop, failed: Some(failed), ended }, lanes))
     }
 
     /// The hub's figures.
     pub const fn metrics(&self) -> &HubMetrics {
         &self.metrics
+    }
+
+    /// Waits until the hub cannot do its work any more: only a new start of the process helps. Never resolves
+    /// once it did. Cancel safe.
+    pub async fn failed(&mut self) -> HubError {
+        let Some(failed) = &mut self.failed else { return std::future::pending().await };
+        let error = failed.await.unwrap_or(HubError::Panic);
+        self.failed = None;
+        error
     }
 
     /// Closes the links and ends. Whoever has a lane is to be stopped before.

@@ -119,6 +119,9 @@ impl Routers {
 
     /// Gives up the addresses that nothing needs any more; `owned_by` counts a link's shards. Returns the
     /// links that were open.
+    ///
+    /// # Panics
+    /// A task that keeps a link did.
     pub(super) fn tidy(&mut self, now_ms: u64, owned_by: impl Fn(LinkNumber) -> usize) -> Vec<(LinkNumber, Arc<str>)> {
         let mut closed = Vec::new();
         self.routers.retain(|address, router| {
@@ -137,8 +140,14 @@ impl Routers {
         for (number, _) in &closed {
             self.by_number.remove(number);
         }
-        // Tasks that were aborted are let go.
-        while self.tasks.try_join_next().is_some() {}
+        // Tasks that were aborted are let go. One that broke breaks the hub, which is noticed.
+        while let Some(ended) = self.tasks.try_join_next() {
+            if let Err(error) = ended
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
         closed
     }
 }
@@ -185,6 +194,17 @@ mod tests {
         assert_eq!(routers.tidy(320_000 + IDLE_MS, |_| 0), [(7, Arc::from("127.0.0.1:1"))]);
         assert!(!routers.is_open(7) && routers.up(7).is_none() && !routers.ended(7));
         assert_eq!(routers.routers.len(), 1);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "dialling broke")]
+    async fn a_task_that_breaks_is_not_let_go_in_silence() {
+        let (mut routers, _events) = routers();
+        routers.tasks.spawn(async { panic!("dialling broke") });
+        while !routers.tasks.is_empty() {
+            assert!(routers.tidy(0, |_| 0).is_empty());
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::HubError;
 use super::core::{Core, Figures, LinkNumber, Output};
 use super::dial::{Event, UP_QUEUE};
 use super::metrics::HubMetrics;
@@ -46,7 +47,8 @@ pub(super) struct Hub<W> {
     metrics: HubMetrics,
     /// What the metrics tell already.
     figures: Figures,
-    stop: oneshot::Receiver<()>,
+    /// Told why the hub fails; none once it was.
+    fail: Option<oneshot::Sender<HubError>>,
 }
 
 type Room = Pin<Box<dyn Future<Output = usize> + Send>>;
@@ -59,13 +61,16 @@ impl<W: OwnershipWatch> Hub<W> {
         events: mpsc::Receiver<Event>,
         board: W,
         metrics: HubMetrics,
-        stop: oneshot::Receiver<()>,
+        fail: oneshot::Sender<HubError>,
     ) -> Self {
-        Self { core, lanes, routers, events, board, metrics, figures: Figures::default(), stop }
+        Self { core, lanes, routers, events, board, metrics, figures: Figures::default(), fail: Some(fail) }
     }
 
     /// Runs until the hub is told to stop, or dropped.
-    pub(super) async fn run(mut self) {
+    ///
+    /// # Panics
+    /// A task that keeps a link panicked: the address would be dialled by nobody.
+    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) {
         let started = Instant::now();
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -73,7 +78,6 @@ impl<W: OwnershipWatch> Hub<W> {
         let mut ups = Vec::with_capacity(UPS_AT_ONCE);
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
         let mut first_lane = 0;
-        let mut board_is_there = true;
         loop {
             self.act();
             self.flush(&mut rooms);
@@ -90,25 +94,30 @@ impl<W: OwnershipWatch> Hub<W> {
                 _ = self.events.recv_many(&mut events, EVENTS_AT_ONCE) => {
                     events.drain(..).for_each(|event| self.event(event));
                 }
-                owner = self.board.next(), if board_is_there => match owner {
+                owner = self.board.next(), if self.fail.is_some() => match owner {
                     Ok(owner) => {
                         let (shard, generation) = (owner.shard, owner.generation);
                         if self.routers.announced(owner) {
                             self.core.announced(shard, generation);
                         }
                     }
-                    Err(error) => {
-                        tracing::error!(%error, "the board of owners is gone: links stay as they are; restart this edge");
-                        board_is_there = false;
-                    }
+                    Err(error) => self.fail(HubError::Board(error)),
                 },
                 Some(lane) = rooms.next(), if !rooms.is_empty() => {
                     self.lanes[lane].full = false;
                     self.lanes[lane].touched = true;
                 }
                 _ = tick.tick() => self.tick(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)),
-                _ = &mut self.stop => return,
+                _ = &mut stop => return,
             }
+        }
+    }
+
+    fn fail(&mut self, error: HubError) {
+        if let Some(fail) = self.fail.take() {
+            tracing::error!(error = &error as &dyn std::error::Error, "links stay as they are: restart this process");
+            // A hub that was dropped is about to stop.
+            drop(fail.send(error));
         }
     }
 

@@ -1,5 +1,6 @@
 //! A hub over TCP: routers that break, move, lie and hang, and lanes that sleep.
 
+mod failure;
 mod router;
 
 use std::collections::VecDeque;

@@ -72,9 +72,11 @@ impl Role for EdgeRole {
         out.flush()
     }
 
-    /// What an edge needs may be away for a time; nothing of it ends the edge.
+    /// What an edge needs may be away for a time, and that does not end it. A hub that broke would leave it
+    /// without owners for ever.
     async fn failed(&mut self) -> anyhow::Error {
-        std::future::pending().await
+        anyhow::Error::new(self.hub.failed().await)
+            .context("the edge has no way to the routers any more; start it again")
     }
 
     async fn stop(self, drain: Duration) -> anyhow::Result<()> {

@@ -70,7 +70,7 @@ pub(crate) fn now() -> Time {
 /// Runs a role until a signal, or until a part fails that nothing mends.
 ///
 /// # Errors
-/// What stands in the way of a start, in a sentence.
+/// What stands in the way of a start, or what failed, in a sentence.
 pub(crate) fn run<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
     logs::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -106,12 +106,24 @@ async fn live<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
         }
         tracing::info!("ready");
     };
-    let status = until_told(&mut role, &mut signals, admit).await;
-    health.set_admits(false);
+    let failed = until_told(&mut role, &mut signals, admit).await.err();
+    match &failed {
+        // Whoever asks meanwhile learns why; what is left is handed over as at any stop.
+        Some(error) => health.set_failed(format!("{error:#}")),
+        None => health.set_admits(false),
+    }
     tracing::info!("stopping");
     let drain = Duration::from_millis(config.edge.drain_ms);
     match ending::wait_for(role.stop(drain), signals.next(), drain + STOP_GRACE).await {
-        Ok(stopped) => stopped?,
+        Ok(stopped) => match failed {
+            Some(failed) => {
+                if let Err(error) = stopped {
+                    tracing::error!(error = format!("{error:#}"), "not stopped in order");
+                }
+                return Err(failed);
+            }
+            None => stopped?,
+        },
         Err(unfinished) => {
             tracing::error!(%unfinished, "not stopped in order");
             crate::complain(&unfinished.to_string());
@@ -120,19 +132,22 @@ async fn live<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
         }
     }
     tracing::info!("stopped");
-    Ok(status)
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs until a signal comes or the role fails. `admit` is called once it is ready.
-async fn until_told<R: Role>(role: &mut R, signals: &mut Signals, admit: impl FnOnce(&R)) -> ExitCode {
+///
+/// # Errors
+/// What failed.
+async fn until_told<R: Role>(role: &mut R, signals: &mut Signals, admit: impl FnOnce(&R)) -> anyhow::Result<()> {
     let mut admit = Some(admit);
     loop {
         let pause = if admit.is_some() { READY_CHECKED } else { SENDS_CHECKED };
         tokio::select! {
-            () = signals.next() => return ExitCode::SUCCESS,
+            () = signals.next() => return Ok(()),
             error = role.failed() => {
                 tracing::error!(error = format!("{error:#}"), "a part failed that nothing mends: this process ends");
-                return ExitCode::FAILURE;
+                return Err(error);
             }
             () = tokio::time::sleep(pause) => role.look(),
         }
@@ -141,5 +156,66 @@ async fn until_told<R: Role>(role: &mut R, signals: &mut Signals, admit: impl Fn
         {
             admit(role);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// A role that is ready, then fails, and stops as it should.
+    #[derive(Default)]
+    struct Failing {
+        health: Cell<Option<SocketAddr>>,
+    }
+
+    impl Role for Failing {
+        async fn start(_: &Config, _: &mut Registry) -> anyhow::Result<Self> {
+            Ok(Self::default())
+        }
+
+        fn sends(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+            || Ok(())
+        }
+
+        fn ready(&self) -> bool {
+            true
+        }
+
+        fn introduce(&self, health: SocketAddr, _: &Config) -> std::io::Result<()> {
+            self.health.set(Some(health));
+            Ok(())
+        }
+
+        async fn failed(&mut self) -> anyhow::Error {
+            match self.health.get() {
+                Some(_) => anyhow::anyhow!("no more room").context("a part broke"),
+                None => std::future::pending().await,
+            }
+        }
+
+        async fn stop(self, _: Duration) -> anyhow::Result<()> {
+            for question in ["/readyz", "/sendz"] {
+                let mut asked = TcpStream::connect(self.health.get().expect("it was introduced"))?;
+                write!(asked, "GET {question} HTTP/1.1\r\nHost: health\r\nConnection: close\r\n\r\n")?;
+                let mut answer = String::new();
+                asked.read_to_string(&mut answer)?;
+                assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+                assert!(answer.ends_with("failed and ending: a part broke: no more room\n"), "{answer}");
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_role_that_fails_is_not_ready_says_why_and_ends_with_that_sentence() {
+        let mut config = Config::default();
+        config.health.address.set_port(0);
+        let failed = live::<Failing>(&config).await.unwrap_err();
+        assert_eq!(format!("{failed:#}"), "a part broke: no more room");
     }
 }
