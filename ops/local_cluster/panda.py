@@ -27,8 +27,9 @@ def check(edges, routers):
 
 
 def build():
-    """Builds the server; nothing happens if it is built."""
-    script = ". ops/toolchain && need_toolchain && cargo build --quiet --locked --release -p panda"
+    """Builds the server; nothing happens if it is built. With the load tester, as in ops/run and ops/test: alone, it would
+    have other features of its libraries and be built once more."""
+    script = ". ops/toolchain && need_toolchain && cargo build --quiet --locked --release -p panda -p panda-loadtest"
     if subprocess.run(["bash", "-c", script], cwd=ROOT).returncode != 0:
         raise Refusal("panda could not be built; what stands above says why")
 
