@@ -1,9 +1,10 @@
 //! Holds the sockets: listeners, sessions, subscriptions, fan-out, drain.
 //!
 //! [`start`] runs an edge on threads of its own. A worker holds sessions; [`transport`] and
-//! [`admission`] are what comes before a session exists.
+//! [`admission`] are what comes before a session exists. [`api_door`] is for a process that has none.
 
 pub mod admission;
+pub mod api_door;
 mod config;
 mod edge;
 mod fan_out;

@@ -46,6 +46,7 @@ def parser():
     sized(command)
     command.add_argument("--edges", type=int, metavar="N", help="edges (default: 0)")
     command.add_argument("--routers", type=int, metavar="M", help="routers (default: 0)")
+    command.add_argument("--apis", type=int, metavar="N", help="processes of the HTTP API alone (default: 1 if there are routers)")
     command = verb("services", services, "start only backing services and print variables for the stores' contract tests")
     sized(command)
     command.add_argument("services", nargs="*", metavar="SERVICE", help=f"which: {', '.join(state.SERVICES)} (default: all)")
@@ -63,7 +64,8 @@ def parser():
 
 
 def up(options):
-    lifecycle.up(options.name, wanted(options, services=None, edges=options.edges, routers=options.routers), options.first_port)
+    asked = wanted(options, services=None, edges=options.edges, routers=options.routers, apis=options.apis)
+    lifecycle.up(options.name, asked, options.first_port)
     return status(options)
 
 
@@ -72,20 +74,20 @@ def services(options):
     if unknown:
         raise Refusal(f"there is no service '{unknown[0]}'; there are {', '.join(state.SERVICES)}")
     chosen = [name for name in state.SERVICES if name in options.services] or None
-    cluster = lifecycle.up(options.name, wanted(options, services=chosen, edges=0, routers=0), options.first_port)
+    cluster = lifecycle.up(options.name, wanted(options, services=chosen, edges=0, routers=0, apis=0), options.first_port)
     for name in cluster.size.services:
         print(f"PANDA_TEST_{name.upper()}={lifecycle.SERVICES[name].test_address(cluster)}")
 
 
-def wanted(options, services, edges, routers):
+def wanted(options, services, edges, routers, apis):
     """What was asked for; None is whatever the cluster has."""
-    for what, count in (("edges", edges), ("routers", routers)):
+    for what, count in (("edges", edges), ("routers", routers), ("apis", apis)):
         if count is not None and count < 0:
             raise Refusal(f"--{what} {count} makes no sense")
     if options.first_port is not None and options.first_port not in state.FIRST_PORTS_ALLOWED:
         allowed = state.FIRST_PORTS_ALLOWED
         raise Refusal(f"--first-port {options.first_port} does not do: from {allowed.start} to {allowed.stop - 1}")
-    return {"services": services, "replicas": options.replicas, "edges": edges, "routers": routers}
+    return {"services": services, "replicas": options.replicas, "edges": edges, "routers": routers, "apis": apis}
 
 
 def down(options):

@@ -25,7 +25,7 @@ def say(text):
 
 def up(name, wanted, first_port):
     """Makes the cluster if there is none, starts what does not run, waits until all of it is ready."""
-    panda.check(wanted["edges"], wanted["routers"])
+    panda.check(wanted["edges"], wanted["routers"], wanted["apis"])
     with state.locked(name):
         cluster = state.load(name) or make(name, wanted, first_port)
         check_unchanged(cluster, wanted, first_port)
@@ -46,11 +46,15 @@ def up(name, wanted, first_port):
 
 
 def make(name, wanted, first_port):
+    apis = wanted["apis"]
+    if apis is None:
+        apis = 1 if wanted["routers"] else 0
     size = state.Size(
         services=wanted["services"] or list(state.SERVICES),
         replicas=wanted["replicas"] or 1,
         edges=wanted["edges"] or 0,
         routers=wanted["routers"] or 0,
+        apis=apis,
     )
     return state.make(name, size, first_port, lambda cluster: [at for part in parts_of(cluster) for at in part.listens()])
 
@@ -144,7 +148,7 @@ def down(name, wipe):
             return
         started = time.monotonic()
         parts = list(reversed(parts_of(cluster)))
-        # Edges and routers finish what they have begun while the services are still there.
+        # Edges, APIs and routers finish what they have begun while the services are still there.
         stop([part for part in parts if isinstance(part, panda.Process)])
         stop(parts)
         for part in parts:

@@ -1,4 +1,4 @@
-"""Edges and routers: what `--edges` and `--routers` start. All that a cluster knows of Panda itself is in this file."""
+"""Edges, APIs and routers: what `--edges`, `--apis` and `--routers` start. All that a cluster knows of Panda itself is in this file."""
 
 import http.client
 import json
@@ -12,18 +12,22 @@ from .refusal import Refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARDS = 64
-# Each has ports of its own among the cluster's hundred: HTTP, QUIC and health of an edge, links and health of a router.
+# Each has ports of its own among the cluster's hundred: HTTP, QUIC and health of an edge, links and health of a router,
+# HTTP and health of an API.
 EDGES_MAX, EDGE_PORTS, FIRST_EDGE_PORT = 16, 3, 10
-ROUTERS_MAX, ROUTER_PORTS, FIRST_ROUTER_PORT = 20, 2, 60
+ROUTERS_MAX, ROUTER_PORTS, FIRST_ROUTER_PORT = 16, 2, 60
+APIS_MAX, API_PORTS, FIRST_API_PORT = 4, 2, 92
 
 
-def check(edges, routers):
+def check(edges, routers, apis):
     """Refuses what cannot be started; None is whatever the cluster has."""
-    for what, count, most in (("edges", edges, EDGES_MAX), ("routers", routers, ROUTERS_MAX)):
+    for what, count, most in (("edges", edges, EDGES_MAX), ("routers", routers, ROUTERS_MAX), ("apis", apis, APIS_MAX)):
         if count is not None and count > most:
             raise Refusal(f"--{what} {count} is more than the {most} that have ports in a cluster")
     if edges and routers == 0:
         raise Refusal("edges without routers admit nobody: give --routers 1 or more")
+    if apis and routers == 0:
+        raise Refusal("an API without routers takes no messages: give --routers 1 or more")
 
 
 def build():
@@ -39,7 +43,7 @@ def binary():
 
 
 class Process(Part):
-    """What an edge and a router have in common: one program, one configuration, the same questions."""
+    """What edges, APIs and routers have in common: one program, one configuration, the same questions."""
 
     role = None
 
@@ -116,13 +120,8 @@ class Router(Process):
         }
 
 
-class Edge(Process):
-    role = "edge"
-
-    def __init__(self, cluster, number):
-        first = cluster.first_port + FIRST_EDGE_PORT + EDGE_PORTS * (number - 1)
-        super().__init__(cluster, number, first + 2)
-        self.http, self.quic = first, first + 1
+class Front(Process):
+    """What edges and APIs have in common: HTTP, users and a cache."""
 
     @property
     def address(self):
@@ -134,13 +133,33 @@ class Edge(Process):
     def sections(self):
         return {
             "http": {"address": f"{self.host}:{self.http}"},
-            "quic": {"address": f"{self.host}:{self.quic}"},
             # On one machine everybody comes from one address.
             "edge": {"connections_per_address_max": 1_000_000},
             "api": {"admin_key": self.cluster.folder / "admin.key"},
             "users": {"url": f"postgres://panda@{self.host}:{self.cluster.port('postgres')}/panda"},
             "cache": {"url": f"redis://{self.host}:{self.cluster.port('redis')}"},
         }
+
+
+class Edge(Front):
+    role = "edge"
+
+    def __init__(self, cluster, number):
+        first = cluster.first_port + FIRST_EDGE_PORT + EDGE_PORTS * (number - 1)
+        super().__init__(cluster, number, first + 2)
+        self.http, self.quic = first, first + 1
+
+    def sections(self):
+        return {**super().sections(), "quic": {"address": f"{self.host}:{self.quic}"}}
+
+
+class Api(Front):
+    role = "api"
+
+    def __init__(self, cluster, number):
+        first = cluster.first_port + FIRST_API_PORT + API_PORTS * (number - 1)
+        super().__init__(cluster, number, first + 1)
+        self.http = first
 
 
 def quoted(value):
@@ -150,11 +169,12 @@ def quoted(value):
 
 def parts(cluster):
     """In the order of their start, after the services."""
-    check(cluster.size.edges, cluster.size.routers)
-    routers = [Router(cluster, number) for number in range(1, cluster.size.routers + 1)]
-    return routers + [Edge(cluster, number) for number in range(1, cluster.size.edges + 1)]
+    size = cluster.size
+    check(size.edges, size.routers, size.apis)
+    kinds = ((Router, size.routers), (Edge, size.edges), (Api, size.apis))
+    return [kind(cluster, number) for kind, count in kinds for number in range(1, count + 1)]
 
 
 def admin_key(cluster):
-    """The file with the first API key, which an edge writes; None in a cluster without edges."""
-    return cluster.folder / "admin.key" if cluster.size.edges else None
+    """The file with the first API key, which an edge or API writes; None in a cluster without either."""
+    return cluster.folder / "admin.key" if cluster.size.edges or cluster.size.apis else None

@@ -30,6 +30,8 @@ class Size:
     replicas: int
     edges: int
     routers: int
+    # One that was made before there were any has none.
+    apis: int = 0
 
 
 @dataclass(frozen=True)

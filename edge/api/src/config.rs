@@ -79,6 +79,8 @@ impl Default for ApiConfig {
 /// What a client learns from one base URL.
 #[derive(Clone, Debug, Default)]
 pub struct Discovery {
+    /// Sessions are served by other processes: neither WebSocket nor QUIC is here.
+    pub api_only: bool,
     /// Where QUIC is served; absent: nowhere. An unspecified address stands for the host that the
     /// client's request named.
     pub quic: Option<SocketAddr>,

@@ -1,6 +1,7 @@
 //! Both transports over real sockets on loopback.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod api_door;
 mod identity;
 mod quic;
 mod support;

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::time::Duration;
-
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use panda_edge::admission::{AdmissionLimits, Counted, Gate};
@@ -12,7 +13,11 @@ use panda_edge::transport::{Outgoing, Transport, TransportError};
 use panda_protocol::ErrorCode;
 use panda_protocol::framing::{RawFrame, frame_bytes};
 use panda_protocol::limits::FRAME_BYTES_MAX;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
 
 /// Longer than anything here takes; a test that hangs fails.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,6 +78,19 @@ pub(crate) async fn tcp_pair() -> (TcpStream, SocketAddr, TcpStream) {
     let (accepted, client) = tokio::join!(listener.accept(), client);
     let (server, peer) = accepted.unwrap();
     (server, peer, client.unwrap())
+}
+
+/// A client that believes the development certificate of a folder.
+pub(crate) fn connector(folder: &Path) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(folder.join("cert.pem")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
 }
 
 /// A correct upgrade, with `change` made to its head.

@@ -1,20 +1,16 @@
 //! The first request of a connection: upgraded, handed over, refused, or too slow.
 
-use std::sync::Arc;
-
 use panda_access::FleetSecret;
 use panda_edge::admission::{AdmissionLimits, Counted, Gate, Refusal};
 use panda_edge::transport::socket::Socket;
 use panda_edge::transport::tls::Identity;
 use panda_edge::transport::websocket::{Accepted, WebSocketRules, accept, refuse};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 
-use crate::support::{body_of, counted, frame, hasty_gate, patient_gate, recv, tcp_pair, upgrade_head, within};
+use crate::support::{
+    body_of, connector, counted, frame, hasty_gate, patient_gate, recv, tcp_pair, upgrade_head, within,
+};
 
 /// What becomes of a connection that sends these bytes, and what it is answered if that ends it.
 async fn answered(head: &str, rules: &WebSocketRules) -> (Accepted, String) {
@@ -43,7 +39,7 @@ async fn refused_with(head: &str) -> String {
     let (server, peer, mut client) = tcp_pair().await;
     let gate = patient_gate();
     let handshake = gate.admit(peer.ip(), Instant::now()).unwrap();
-    let rules = WebSocketRules { tls: None, origins: vec!["https://listed.example".into()] };
+    let rules = WebSocketRules { tls: None, origins: vec!["https://listed.example".into()], api_only: false };
     let talking = async {
         client.write_all(head.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -71,7 +67,7 @@ async fn a_page_of_another_origin_is_refused_with_403() {
     let with = |origin: &str| upgrade_head(|head| head.replacen("\r\n", &format!("\r\nOrigin: {origin}\r\n"), 1));
     let answer = refused_with(&with("https://evil.example")).await;
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains(r#""code":1307"#), "{answer}");
-    let rules = WebSocketRules { tls: None, origins: vec!["https://listed.example".into()] };
+    let rules = WebSocketRules { tls: None, origins: vec!["https://listed.example".into()], api_only: false };
     for allowed in ["https://listed.example", "http://localhost:8080"] {
         let (accepted, _) = answered(&with(allowed), &rules).await;
         assert!(matches!(accepted, Accepted::WebSocket(..)), "{allowed}");
@@ -135,7 +131,7 @@ async fn half_open_handshakes_time_out() {
     let identity = Identity::development(folder.path()).unwrap();
     let tls = identity.https_config(&FleetSecret::generate().unwrap()).unwrap();
     for (tls, sent) in [(None, ""), (None, "GET /ws HTTP/1.1\r\nHost: h\r\n"), (Some(tls), "\u{16}\u{3}\u{1}")] {
-        let rules = WebSocketRules { tls, origins: Vec::new() };
+        let rules = WebSocketRules { tls, origins: Vec::new(), api_only: false };
         let (server, peer, mut client) = tcp_pair().await;
         let gate = hasty_gate();
         let handshake = gate.admit(peer.ip(), Instant::now()).unwrap();
@@ -180,19 +176,12 @@ async fn tls_carries_the_upgrade_and_resumes_on_another_edge() {
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity::development(folder.path()).unwrap();
     let fleet = FleetSecret::generate().unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = TlsConnector::from(Arc::new(config));
+    let connector = connector(folder.path());
     let gate = Gate::new(AdmissionLimits::default());
     for expected in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
         // Each turn is an edge of its own: only the fleet's secret is shared.
-        let rules = WebSocketRules { tls: Some(identity.https_config(&fleet).unwrap()), origins: Vec::new() };
+        let rules =
+            WebSocketRules { tls: Some(identity.https_config(&fleet).unwrap()), origins: Vec::new(), api_only: false };
         let (server, peer, client) = tcp_pair().await;
         let handshake = gate.admit(peer.ip(), Instant::now()).unwrap();
         let talking = async {

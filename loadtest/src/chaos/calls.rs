@@ -80,13 +80,11 @@ impl Calls {
         }
     }
 
-    /// Calls until it is dropped.
-    pub async fn go_on(&self, run: &Run) {
-        let targets: Vec<Arc<Http>> = run
-            .targets
-            .iter()
-            .map(|target| Http::with_limit(target.http.base(), target.http.key(), CALL_MAX))
-            .collect();
+    /// Calls until it is dropped: the run's targets, and those of `apis`, base URLs where no sessions are.
+    pub async fn go_on(&self, run: &Run, apis: &[String]) {
+        let key = run.targets[0].http.key();
+        let bases = run.targets.iter().map(|target| target.http.base()).chain(apis.iter().map(String::as_str));
+        let targets: Vec<Arc<Http>> = bases.map(|base| Http::with_limit(base, key, CALL_MAX)).collect();
         let mut due = run.now();
         for place in 0_usize.. {
             tokio::time::sleep_until(run.instant(due)).await;

@@ -65,8 +65,17 @@ impl Status {
 
     /// Base URLs of all edges.
     pub fn edges(&self) -> Vec<String> {
-        let edges = self.processes.iter().filter(|process| part_of(&process.name) == "edge");
-        edges.map(|edge| edge.address.clone()).collect()
+        self.addresses("edge")
+    }
+
+    /// Base URLs of the processes that serve the HTTP API alone.
+    pub fn apis(&self) -> Vec<String> {
+        self.addresses("api")
+    }
+
+    fn addresses(&self, part: &str) -> Vec<String> {
+        let of_part = self.processes.iter().filter(|process| part_of(&process.name) == part);
+        of_part.map(|process| process.address.clone()).collect()
     }
 
     /// Those that do not run, in words; `None` if all do.
@@ -216,14 +225,16 @@ router-1     running      4500   20 MiB  127.0.0.1:20060
 router-2     ended           -        -  127.0.0.1:20062
 edge-1       paused       4501   30 MiB  http://127.0.0.1:20010
 edge-2       running      4502   30 MiB  http://127.0.0.1:20013
+api-1        running      4503   20 MiB  http://127.0.0.1:20092
 admin key: /var/tmp/c/dev/admin.key
 ";
 
     #[test]
     fn status_is_read() {
         let status = Status::read(STATUS);
-        assert_eq!(status.names(), ["kafka-1", "router-1", "router-2", "edge-1", "edge-2"]);
+        assert_eq!(status.names(), ["kafka-1", "router-1", "router-2", "edge-1", "edge-2", "api-1"]);
         assert_eq!(status.edges(), ["http://127.0.0.1:20010", "http://127.0.0.1:20013"]);
+        assert_eq!(status.apis(), ["http://127.0.0.1:20092"]);
         assert_eq!(status.missing().unwrap(), "router-2 is ended, edge-1 is paused");
         assert_eq!(status.admin_key.unwrap(), Path::new("/var/tmp/c/dev/admin.key"));
         assert_eq!(Status::read(""), Status::default());
@@ -239,6 +250,7 @@ admin key: /var/tmp/c/dev/admin.key
         };
         assert_eq!(of("kafka-1"), ("kafka-1".into(), "router-1 router-2 edge-1".into()));
         assert_eq!(of("router-2"), ("router-1 router-2".into(), "edge-1".into()));
+        assert_eq!(of("api-1"), ("api-1".into(), "router-1 router-2 edge-1".into()));
         assert_eq!(of("edge-2"), ("edge-2".into(), "router-1 router-2".into()));
     }
 

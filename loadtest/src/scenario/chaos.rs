@@ -29,9 +29,12 @@ pub(super) async fn run(asked: Chaos, common: &Common, summary: &mut Summary) ->
         return Err(RunError::Usage(format!("{missing}; start it before faults are done to it")));
     }
     let mut common = common.clone();
+    // Of targets that somebody named, nobody knows whether they are this cluster's.
+    let mut apis = Vec::new();
     if common.targets.is_empty() {
         common.targets = status.edges();
         summary.targets.clone_from(&common.targets);
+        apis = status.apis();
     }
     common.api_key_file = common.api_key_file.or_else(|| status.admin_key.clone());
     // A session that is away is the matter of --recovery first.
@@ -59,7 +62,7 @@ pub(super) async fn run(asked: Chaos, common: &Common, summary: &mut Summary) ->
         };
         tokio::select! {
             done = async { tokio::try_join!(sending, faulting) } => done.map(drop),
-            () = watch.calls.go_on(&run) => Ok(()),
+            () = watch.calls.go_on(&run, &apis) => Ok(()),
         }
     };
     let time = under_load(&run, load.sessions.len(), both).await?;

@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Serve(FrontArgs),
     /// Runs an edge of a cluster: sockets, sessions and the HTTP API.
     Edge(FrontArgs),
+    /// Runs only the HTTP API of a cluster, apart from the edges' sockets.
+    Api(ApiArgs),
     /// Runs a router of a cluster: it owns shards, numbers events and stores them.
     Router(RouterArgs),
     /// Reads a configuration, says what is wrong with it, and prints what is in force.
@@ -89,6 +91,30 @@ impl FrontArgs {
     /// What the flags say, over file and environment.
     pub(crate) fn overrides(&self) -> Overrides {
         Overrides { data: self.data.clone(), http: self.http, quic: self.quic, health: self.health, links: None }
+    }
+}
+
+/// Flags of `panda api`.
+#[derive(Args, Debug)]
+pub(crate) struct ApiArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The folder of what is this process's own [default: ./data].
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The HTTP API [default: 127.0.0.1:8080].
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Health and metrics [default: 127.0.0.1:9600].
+    #[arg(long, value_name = "ADDR")]
+    health: Option<SocketAddr>,
+}
+
+impl ApiArgs {
+    /// What the flags say, over file and environment.
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides { data: self.data.clone(), http: self.http, health: self.health, ..Overrides::default() }
     }
 }
 

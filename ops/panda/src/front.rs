@@ -3,31 +3,25 @@
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use panda_access::FleetSecret;
-use panda_api::{ApiConfig, ApiThreads, Bootstrap, Connection, Discovery};
-use panda_edge::admission::AdmissionLimits;
-use panda_edge::transport::handover::HandedOver;
+use panda_api::{ApiThreads, Bootstrap, Discovery};
 use panda_edge::transport::tls::Identity;
 use panda_edge::transport::websocket::WebSocketRules;
 use panda_edge::{Edge, EdgeConfig, EdgeParts, SessionLimits, WorkerLink};
-use panda_link::{LinkClient, LinkLimits, Links};
+use panda_link::LinkLimits;
 use panda_storage::{Cache, CommandLog, UserStore};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
+use crate::api::{self, ApiParts};
 use crate::config::Config;
 use crate::lifecycle::now;
 
 /// A shard whose oldest command is older takes no sends.
 pub(crate) const BACKLOG_MAX_MS: u64 = 5_000;
-/// How long requests of the HTTP API may take to end at a stop.
-const API_GRACE: Duration = Duration::from_secs(1);
-/// Connections that may wait for the HTTP API.
-const HANDOVER_QUEUE: usize = 256;
 
 /// What stands behind a front.
 pub(crate) struct Behind<L, U, C> {
@@ -65,11 +59,7 @@ pub(crate) fn workers(config: &Config) -> usize {
 /// # Errors
 /// Which address, and what to do.
 pub(crate) fn claim(config: &Config) -> anyhow::Result<()> {
-    if config.http.address.port() != 0 {
-        panda_edge::transport::socket::claim(config.http.address).with_context(|| {
-            format!("listen on {} for HTTP and WebSocket (--http names another address)", config.http.address)
-        })?;
-    }
+    api::claim(config)?;
     // Let go at once: the edge takes it again.
     std::net::UdpSocket::bind(config.quic.address)
         .with_context(|| format!("listen on {} for QUIC (--quic names another address)", config.quic.address))?;
@@ -99,21 +89,23 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
             .and_then(|()| std::fs::rename(&partial, &path))
             .with_context(|| format!("write {}", path.display()))?;
     }
-    let rules = WebSocketRules { tls: tls(config, &fleet)?, origins: config.http.origins.clone() };
-    let (handed_over, to_api) = mpsc::channel(HANDOVER_QUEUE);
+    let rules =
+        WebSocketRules { tls: api::tls(config, &fleet)?, origins: config.http.origins.clone(), api_only: false };
+    let (handed_over, to_api) = mpsc::channel(api::HANDOVER_QUEUE);
     let api_link = links.pop().context("the API has no link")?;
     let edge_config = edge_config(config, links.len(), rules, quic.identity);
     let edge_parts = EdgeParts { log: log.clone(), links, keys: keys.clone(), fleet, handed_over, clock: now };
     let edge = panda_edge::start(edge_config, edge_parts)?;
     edge.metrics().register(registry);
 
-    let chats = client(api_link, log);
-    let parts = panda_api::Parts { users, cache, chats, keys, signer, clock: now };
-    let metrics = panda_api::Metrics::default();
-    metrics.register(registry);
-    let api_config = api_config(config, &edge, pin.as_deref());
-    let api = panda_api::start::<(U, C, LinkClient), _, _, _>(api_config, parts, metrics, to_api, connection)
-        .context("start the HTTP API")?;
+    let discovery = Discovery {
+        api_only: false,
+        quic: edge.quic_address(),
+        quic_host: (!config.quic.host.is_empty()).then(|| config.quic.host.clone()),
+        quic_certificate_sha256: pin.as_deref().and_then(digest),
+    };
+    let parts = ApiParts { log, link: api_link, users, cache, keys, signer };
+    let api = api::start(config, discovery, parts, registry, to_api)?;
     Ok(Front { edge, api, pin })
 }
 
@@ -140,8 +132,7 @@ impl Front {
 
     /// What a client is given.
     pub(crate) fn url(&self, config: &Config) -> String {
-        let scheme = if config.http.certificate.as_os_str().is_empty() { "http" } else { "https" };
-        format!("{scheme}://{}", self.http_address())
+        api::url(config, self.http_address())
     }
 
     /// Lets sessions go within `drain`, then ends the API.
@@ -150,24 +141,9 @@ impl Front {
     /// A worker that did not end.
     pub(crate) async fn stop(self, drain: Duration) -> anyhow::Result<()> {
         let edge = self.edge.stop(drain).await.context("stop the edge");
-        self.api.stop(API_GRACE).await;
+        self.api.stop(api::GRACE).await;
         edge
     }
-}
-
-/// A handed-over socket, in the API's runtime.
-fn connection(handed: HandedOver) -> std::io::Result<Connection<panda_edge::transport::socket::Socket>> {
-    let HandedOver { socket, head, peer, place } = handed.adopt()?;
-    let tls = socket.is_secure();
-    Ok(Connection { stream: socket, head, peer, tls, held: Box::new(place) })
-}
-
-fn client<L: CommandLog>(link: WorkerLink, log: L) -> LinkClient {
-    let WorkerLink { link, lane, up, down } = link;
-    let (client, driver) = LinkClient::new(Links::new(log, link, lane, LinkLimits::default()), up, down);
-    // It ends by itself when the last client of it is gone.
-    drop(tokio::spawn(driver.run()));
-    client
 }
 
 struct Quic {
@@ -185,14 +161,6 @@ fn quic_identity(config: &Config, data: &Path) -> anyhow::Result<Quic> {
     Ok(Quic { identity: identity.context("QUIC's certificate")?, development })
 }
 
-fn tls(config: &Config, fleet: &FleetSecret) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
-    if config.http.certificate.as_os_str().is_empty() {
-        return Ok(None);
-    }
-    let identity = Identity::from_pem_files(&config.http.certificate, &config.http.key)?;
-    Ok(Some(identity.https_config(fleet)?))
-}
-
 fn edge_config(config: &Config, workers: usize, rules: WebSocketRules, quic: Identity) -> EdgeConfig {
     let edge = &config.edge;
     EdgeConfig {
@@ -201,12 +169,7 @@ fn edge_config(config: &Config, workers: usize, rules: WebSocketRules, quic: Ide
         quic: Some(config.quic.address),
         rules,
         quic_identity: Some(quic),
-        admission: AdmissionLimits {
-            handshakes_max: edge.handshakes_max,
-            sessions_max: edge.sessions_max,
-            connections_per_address_max: edge.connections_per_address_max,
-            handshake_timeout: Duration::from_millis(edge.handshake_timeout_ms),
-        },
+        admission: api::admission(config),
         session: SessionLimits {
             heartbeat_ms: edge.heartbeat_ms,
             hello_timeout_ms: edge.handshake_timeout_ms,
@@ -215,22 +178,6 @@ fn edge_config(config: &Config, workers: usize, rules: WebSocketRules, quic: Ide
             commands_per_second: edge.commands_per_second,
         },
         link: LinkLimits { backlog_max_ms: BACKLOG_MAX_MS, ..LinkLimits::default() },
-    }
-}
-
-fn api_config(config: &Config, edge: &Edge, pin: Option<&str>) -> ApiConfig {
-    ApiConfig {
-        threads: config.api.threads,
-        hash_threads: config.api.hash_threads,
-        hash_queue_max: config.api.hash_queue_max,
-        connections_max: config.api.connections_max,
-        token_ttl: Duration::from_secs(config.api.token_lifetime_s),
-        discovery: Discovery {
-            quic: edge.quic_address(),
-            quic_host: (!config.quic.host.is_empty()).then(|| config.quic.host.clone()),
-            quic_certificate_sha256: pin.and_then(digest),
-        },
-        ..ApiConfig::default()
     }
 }
 

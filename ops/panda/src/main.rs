@@ -1,6 +1,7 @@
 //! The one server binary.
 
 mod admin;
+mod api;
 mod chat;
 mod check_config;
 mod cli;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => run::<serve::Server>(&args.config, &args.overrides()),
         Command::Edge(args) => run::<cluster::EdgeRole>(&args.config, &args.overrides()),
+        Command::Api(args) => run::<cluster::ApiRole>(&args.config, &args.overrides()),
         Command::Router(args) => run::<cluster::RouterRole>(&args.config, &args.overrides()),
         Command::Admin(command) => admin::run(&command),
         Command::Chat(args) => chat::run(&args),

@@ -26,11 +26,13 @@ pub(crate) async fn discovery<B: Backend>(
     let config = &api.config.discovery;
     let mut body = Map::from_iter([
         ("versions".to_owned(), json!(VERSIONS)),
-        ("websocket".to_owned(), json!("/ws")),
         ("api".to_owned(), json!("/")),
         ("server".to_owned(), json!(concat!("panda ", env!("CARGO_PKG_VERSION")))),
         ("limits".to_owned(), limits_json()),
     ]);
+    if !config.api_only {
+        body.insert("websocket".to_owned(), json!("/ws"));
+    }
     let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     if let Some(quic) = quic_address(config, asked) {
         body.insert("quic".to_owned(), json!(quic));
@@ -100,11 +102,7 @@ mod tests {
     use super::*;
 
     fn at(address: &str, host: Option<&str>) -> Discovery {
-        Discovery {
-            quic: Some(address.parse().unwrap()),
-            quic_host: host.map(str::to_owned),
-            quic_certificate_sha256: None,
-        }
+        Discovery { quic: Some(address.parse().unwrap()), quic_host: host.map(str::to_owned), ..Discovery::default() }
     }
 
     #[test]

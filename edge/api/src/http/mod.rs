@@ -18,8 +18,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use panda_protocol::ErrorCode;
 
@@ -49,7 +51,7 @@ pub(crate) fn router<B: Backend>(api: Arc<Api<B>>) -> Router {
         .route("/chats/{id}/members/{user}", delete(members::remove::<B>))
         .route("/bulk/users", post(bulk::users::<B>))
         .route("/bulk/chats", post(bulk::chats::<B>))
-        .route("/ws", get(websocket_on_a_used_connection))
+        .route("/ws", get(websocket::<B>))
         .fallback(|| async { Problem::new(ErrorCode::NotFound) })
         .method_not_allowed_fallback(|| async {
             Problem::new(ErrorCode::InvalidRequest).status(StatusCode::METHOD_NOT_ALLOWED)
@@ -58,11 +60,14 @@ pub(crate) fn router<B: Backend>(api: Arc<Api<B>>) -> Router {
         .with_state(api)
 }
 
-/// A WebSocket is opened by the first request of a connection: the edge took the others' sockets away.
-async fn websocket_on_a_used_connection() -> ([(&'static str, &'static str); 2], Problem) {
+/// A WebSocket is opened by the first request of a connection: the edge took the others' sockets away. A process
+/// without sessions opens none.
+async fn websocket<B: Backend>(State(api): State<Arc<Api<B>>>) -> Response {
+    if api.config.discovery.api_only {
+        let problem = Problem::new(ErrorCode::NotFound);
+        return problem.detail("sessions are not served here; connect to an edge of this deployment").into_response();
+    }
     let problem = Problem::new(ErrorCode::InvalidRequest).status(StatusCode::UPGRADE_REQUIRED);
-    (
-        [("upgrade", "websocket"), ("connection", "close")],
-        problem.detail("open a new connection whose first request is the WebSocket's"),
-    )
+    let problem = problem.detail("open a new connection whose first request is the WebSocket's");
+    ([("upgrade", "websocket"), ("connection", "close")], problem).into_response()
 }

@@ -67,6 +67,16 @@ async fn what_is_not_served_is_a_problem() {
 }
 
 #[tokio::test]
+async fn a_process_without_sessions_names_none_and_says_where_they_are() {
+    let server = Server::with(|config| config.discovery.api_only = true, None).await;
+    let found = server.get("/.well-known/panda").send().await.json();
+    assert_eq!((found.get("websocket"), found.get("quic"), &found["api"]), (None, None, &serde_json::json!("/")));
+    let answer = server.get("/ws").send().await;
+    assert_eq!(answer.refusal(), (404, "not_found".into()));
+    assert!(answer.body.contains("connect to an edge"), "{}", answer.body);
+}
+
+#[tokio::test]
 async fn a_method_that_is_not_served_is_told_which_are() {
     let server = Server::start().await;
     assert_eq!(server.delete("/login").send().await.header("allow"), Some("POST"));

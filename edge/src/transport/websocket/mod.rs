@@ -43,6 +43,8 @@ pub struct WebSocketRules {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Origins of pages that may connect besides the address itself, as `https://host[:port]`.
     pub origins: Vec<String>,
+    /// No WebSocket is served here: who asks for one is told so by the HTTP API.
+    pub api_only: bool,
 }
 
 /// What became of an accepted TCP connection.
@@ -94,6 +96,7 @@ async fn open(stream: TcpStream, rules: &WebSocketRules, deadline: Instant) -> i
     };
     let answer = match head::read(&mut socket).await? {
         Head::Refused(answer) => answer,
+        Head::Complete { bytes, .. } if rules.api_only => return Ok(Opened::Http(socket, bytes)),
         Head::Complete { bytes, len } => match upgrade::examine(&bytes[..len], &rules.origins) {
             Request::Http => return Ok(Opened::Http(socket, bytes)),
             Request::Upgrade(response) => {

@@ -1,0 +1,127 @@
+//! The HTTP API of a process, whether sessions are beside it or not.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use panda_access::{AccessKeys, FleetSecret, Signer};
+use panda_api::{ApiConfig, ApiThreads, Connection, Discovery};
+use panda_edge::WorkerLink;
+use panda_edge::admission::AdmissionLimits;
+use panda_edge::transport::handover::HandedOver;
+use panda_edge::transport::socket::{self, Socket};
+use panda_edge::transport::tls::Identity;
+use panda_link::{LinkClient, LinkLimits, Links};
+use panda_storage::{Cache, CommandLog, UserStore};
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::lifecycle::now;
+
+/// How long requests may take to end at a stop.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// Connections that may wait to be served.
+pub(crate) const HANDOVER_QUEUE: usize = 256;
+
+/// What the API works with.
+pub(crate) struct ApiParts<L, U, C> {
+    /// Where commands go.
+    pub(crate) log: L,
+    /// Its way to the routers.
+    pub(crate) link: WorkerLink,
+    /// Users and keys.
+    pub(crate) users: U,
+    /// What may be lost.
+    pub(crate) cache: C,
+    /// Whose tokens are accepted.
+    pub(crate) keys: AccessKeys,
+    /// Signs new tokens.
+    pub(crate) signer: Signer,
+}
+
+/// Serves what `handed_over` brings, on threads of its own.
+///
+/// # Errors
+/// The system gives no thread.
+pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
+    config: &Config,
+    discovery: Discovery,
+    parts: ApiParts<L, U, C>,
+    registry: &mut Registry,
+    handed_over: mpsc::Receiver<HandedOver>,
+) -> anyhow::Result<ApiThreads> {
+    let ApiParts { log, link, users, cache, keys, signer } = parts;
+    let parts = panda_api::Parts { users, cache, chats: client(link, log), keys, signer, clock: now };
+    let metrics = panda_api::Metrics::default();
+    metrics.register(registry);
+    let limits = &config.api;
+    let config = ApiConfig {
+        threads: limits.threads,
+        hash_threads: limits.hash_threads,
+        hash_queue_max: limits.hash_queue_max,
+        connections_max: limits.connections_max,
+        token_ttl: Duration::from_secs(limits.token_lifetime_s),
+        discovery,
+        ..ApiConfig::default()
+    };
+    panda_api::start::<(U, C, LinkClient), _, _, _>(config, parts, metrics, handed_over, connection)
+        .context("start the HTTP API")
+}
+
+/// Refuses an address that somebody listens on.
+///
+/// # Errors
+/// Which address, and what to do.
+pub(crate) fn claim(config: &Config) -> anyhow::Result<()> {
+    let address = config.http.address;
+    if address.port() == 0 {
+        return Ok(());
+    }
+    socket::claim(address).with_context(|| format!("listen on {address} for HTTP (--http names another address)"))
+}
+
+/// Who may connect at all.
+pub(crate) fn admission(config: &Config) -> AdmissionLimits {
+    let edge = &config.edge;
+    AdmissionLimits {
+        handshakes_max: edge.handshakes_max,
+        sessions_max: edge.sessions_max,
+        connections_per_address_max: edge.connections_per_address_max,
+        handshake_timeout: Duration::from_millis(edge.handshake_timeout_ms),
+    }
+}
+
+/// HTTPS, if there is a certificate.
+///
+/// # Errors
+/// It cannot be used.
+pub(crate) fn tls(config: &Config, fleet: &FleetSecret) -> anyhow::Result<Option<Arc<rustls::ServerConfig>>> {
+    if config.http.certificate.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let identity = Identity::from_pem_files(&config.http.certificate, &config.http.key)?;
+    Ok(Some(identity.https_config(fleet)?))
+}
+
+/// What a client is given.
+pub(crate) fn url(config: &Config, address: SocketAddr) -> String {
+    let scheme = if config.http.certificate.as_os_str().is_empty() { "http" } else { "https" };
+    format!("{scheme}://{address}")
+}
+
+/// A handed-over socket, in the API's runtime.
+fn connection(handed: HandedOver) -> std::io::Result<Connection<Socket>> {
+    let HandedOver { socket, head, peer, place } = handed.adopt()?;
+    let tls = socket.is_secure();
+    Ok(Connection { stream: socket, head, peer, tls, held: Box::new(place) })
+}
+
+fn client<L: CommandLog>(link: WorkerLink, log: L) -> LinkClient {
+    let WorkerLink { link, lane, up, down } = link;
+    let (client, driver) = LinkClient::new(Links::new(log, link, lane, LinkLimits::default()), up, down);
+    // It ends by itself when the last client of it is gone.
+    drop(tokio::spawn(driver.run()));
+    client
+}

@@ -1,0 +1,84 @@
+//! `panda api`: the HTTP API of a cluster in a process of its own, so that no flood of logins or requests touches the
+//! sockets of an edge.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use panda_api::{ApiThreads, Bootstrap, Discovery};
+use panda_edge::api_door::{self, ApiDoor};
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+
+use super::services;
+use super::ways::Ways;
+use crate::api::{self, ApiParts};
+use crate::config::Config;
+use crate::lifecycle::{Role, now};
+
+/// The HTTP API, and no sessions.
+pub(crate) struct ApiRole {
+    door: ApiDoor,
+    api: ApiThreads,
+    ways: Ways,
+}
+
+impl Role for ApiRole {
+    async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {
+        let fleet = config.shared_secret()?;
+        api::claim(config)?;
+        let tls = api::tls(config, &fleet)?;
+        let admin_key = config.admin_key_in(&config.data);
+        std::fs::create_dir_all(&config.data)
+            .with_context(|| format!("make the data folder {} (--data names another)", config.data.display()))?;
+        let cache = services::cache(config)?;
+        let users = services::users(config).await?;
+        let log = services::commands(config).await?;
+        let (ways, mut links) = Ways::open(config, &fleet, 1, registry).await?;
+        let link = links.pop().context("the API has no link")?;
+        let Bootstrap { keys, signer, .. } = panda_api::bootstrap(&users, &fleet, &admin_key, now()).await?;
+        let (handed_over, to_api) = mpsc::channel(api::HANDOVER_QUEUE);
+        let door = api_door::open(config.http.address, tls, api::admission(config), handed_over)?;
+        door.register(registry);
+        let discovery = Discovery { api_only: true, ..Discovery::default() };
+        let parts = ApiParts { log, link, users, cache, keys, signer };
+        let api = api::start(config, discovery, parts, registry, to_api)?;
+        Ok(Self { door, api, ways })
+    }
+
+    fn sends(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+        self.ways.sends()
+    }
+
+    /// Requests are answered whether or not their chats have owners now.
+    fn ready(&self) -> bool {
+        true
+    }
+
+    fn introduce(&self, health: SocketAddr, config: &Config) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "Panda's HTTP API serves.")?;
+        writeln!(out)?;
+        writeln!(out, "  API      {}", api::url(config, self.door.address()))?;
+        writeln!(out, "  health   http://{health}")?;
+        writeln!(out, "  stop     Ctrl-C")?;
+        out.flush()
+    }
+
+    async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            error = self.ways.failed() => error,
+            error = self.door.failed() => anyhow::Error::new(error).context("nobody accepts connections any more"),
+        }
+    }
+
+    async fn stop(self, _: Duration) -> anyhow::Result<()> {
+        let Self { mut door, api, ways } = self;
+        door.close();
+        api.stop(api::GRACE).await;
+        drop(door);
+        ways.stop().await;
+        Ok(())
+    }
+}

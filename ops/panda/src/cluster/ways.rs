@@ -1,0 +1,65 @@
+//! The ways of a process to the routers of a cluster: a hub over the board of the shards' owners.
+
+use anyhow::Context as _;
+use panda_access::FleetSecret;
+use panda_edge::WorkerLink;
+use panda_link::hub::{Hub, HubConfig, HubLane};
+use panda_protocol::link::LinkId;
+use panda_storage::OwnershipBoard as _;
+use panda_storage::kafka::KafkaOwnership;
+use prometheus_client::registry::Registry;
+
+use super::services;
+use crate::config::Config;
+
+/// Links to every router that owns a shard.
+pub(super) struct Ways {
+    hub: Hub,
+    /// What the hub watches ends with it.
+    board: KafkaOwnership,
+    shards: i64,
+}
+
+impl Ways {
+    /// Opens as many ways as are asked for, which share the links.
+    ///
+    /// # Errors
+    /// As [`services::board`], or there are more ways than there can be.
+    pub(super) async fn open(
+        config: &Config,
+        fleet: &FleetSecret,
+        count: usize,
+        registry: &mut Registry,
+    ) -> anyhow::Result<(Self, Vec<WorkerLink>)> {
+        let board = services::board(config).await?;
+        let lanes = u8::try_from(count).with_context(|| format!("{count} ends of links are more than there can be"))?;
+        let link = LinkId(rand::random());
+        let shards = config.commands.shards;
+        let hub = HubConfig { link, keys: fleet.link_keys(), shards, lanes };
+        let (hub, lanes) = Hub::start(hub, board.watch()).context("start the hub of links")?;
+        hub.metrics().register(registry);
+        let links = lanes.into_iter().map(|HubLane { lane, up, down }| WorkerLink { link, lane, up, down }).collect();
+        Ok((Self { hub, board, shards: i64::from(shards) }, links))
+    }
+
+    /// Says why sends are refused now, if they are.
+    pub(super) fn sends(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+        let (owned, shards) = (self.hub.metrics().shards.clone(), self.shards);
+        move || match shards - owned.get() {
+            0 => Ok(()),
+            missing => Err(format!("{missing} of {shards} shards have no owner that this process is linked to")),
+        }
+    }
+
+    /// Resolves when only a new start helps. Cancel safe.
+    pub(super) async fn failed(&mut self) -> anyhow::Error {
+        anyhow::Error::new(self.hub.failed().await)
+            .context("this process has no way to the routers any more; start it again")
+    }
+
+    /// Closes all links; whoever has a way is to be stopped before.
+    pub(super) async fn stop(self) {
+        self.hub.stop().await;
+        drop(self.board);
+    }
+}
