@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use panda_link_io::tls::{AnyStream, LinkTls};
 use panda_link_io::{LinkEnd, OpenLink, accept};
 use panda_protocol::ErrorCode;
 use panda_protocol::link::{LinkId, LinkKey, Opening, Refused};
@@ -49,6 +50,7 @@ impl Default for ListenerLimits {
 #[derive(Debug)]
 pub struct LinkListener {
     socket: TcpListener,
+    tls: Option<LinkTls>,
 }
 
 /// A listener that takes links. Dropping it closes all of them.
@@ -64,7 +66,13 @@ impl LinkListener {
     /// # Errors
     /// Those of the system: the address is in use, or not this machine's.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { socket: TcpListener::bind(address).await? })
+        Ok(Self { socket: TcpListener::bind(address).await?, tls: None })
+    }
+
+    /// Takes only edges that come with TLS and a certificate of the same authority.
+    #[must_use]
+    pub fn with_tls(self, tls: LinkTls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// The address, with the port that was given for port 0.
@@ -82,6 +90,7 @@ impl LinkListener {
             links: router.links.clone(),
             metrics: router.metrics().clone(),
             keys,
+            tls: self.tls,
             limits,
             connections: Arc::new(Semaphore::new(limits.connections_max)),
             openings: Arc::new(Semaphore::new(limits.openings_max)),
@@ -107,6 +116,7 @@ struct Taking {
     links: Attachments,
     metrics: RouterMetrics,
     keys: Vec<LinkKey>,
+    tls: Option<LinkTls>,
     limits: ListenerLimits,
     connections: Arc<Semaphore>,
     openings: Arc<Semaphore>,
@@ -161,10 +171,14 @@ impl Taking {
         Some(Room { _connection: connection, opening })
     }
 
-    /// Tells an edge that there is no room, if its socket takes that at once.
+    /// Tells an edge that there is no room, if its socket takes that at once. Under TLS nothing can be said
+    /// before a handshake, and none is spent on it.
     fn refuse(&self, stream: &TcpStream, peer: SocketAddr) {
         self.metrics.links_refused.inc();
         tracing::debug!(%peer, "no room for a connection");
+        if self.tls.is_some() {
+            return;
+        }
         let code = ErrorCode::Overloaded;
         let refused = Opening::Refused(Refused { code: code as u16, text: code.text().into() });
         // A new socket has room for a hundred bytes; one that has not is closed without a word.
@@ -177,7 +191,7 @@ impl Taking {
             tracing::debug!(%peer, %error, "a connection was gone at once");
             return;
         }
-        match accept(stream, &self.keys, self.router).await {
+        match self.open(stream).await {
             Ok((link, open)) => {
                 drop(opening);
                 self.carry(link, open, peer).await;
@@ -185,11 +199,21 @@ impl Taking {
             Err(end) => {
                 self.metrics.links_refused.inc();
                 match end {
-                    LinkEnd::Stranger | LinkEnd::Version { .. } => tracing::warn!(%peer, %end, "a link was refused"),
+                    LinkEnd::Stranger | LinkEnd::Version { .. } | LinkEnd::Tls(_) => {
+                        tracing::warn!(%peer, %end, "a link was refused")
+                    }
                     end => tracing::debug!(%peer, %end, "a link did not open"),
                 }
             }
         }
+    }
+
+    async fn open(&self, stream: TcpStream) -> Result<(LinkId, OpenLink<AnyStream>), LinkEnd> {
+        let stream = match &self.tls {
+            Some(tls) => tls.accept(stream).await?,
+            None => Box::new(stream),
+        };
+        accept(stream, &self.keys, self.router).await
     }
 
     async fn carry<S>(&self, link: LinkId, open: OpenLink<S>, peer: SocketAddr)

@@ -1,13 +1,14 @@
 //! A link between machines, over any stream: its opening, its heartbeat and its frames.
 //!
 //! Both ends are here, so that one test holds them together: [`open`] is the edge's, [`accept`] the
-//! router's. What comes out of either is an [`OpenLink`] that carries frames until something ends it.
+//! router's. Where the network is shared, [`tls`] is between them and the connection. What comes out of either is an [`OpenLink`] that carries frames until something ends it.
 //! `LINK.md` is the law.
 #![warn(missing_docs)]
 
 mod carry;
 mod down_queue;
 mod opening;
+pub mod tls;
 
 pub use carry::{Incoming, OpenLink, Outgoing, Taker};
 pub use down_queue::{DownQueue, WAITING_BYTES_MAX, WAITING_EVENTS_MAX, WAITING_FRAMES_MAX};
@@ -19,7 +20,13 @@ use panda_protocol::DecodeError;
 pub enum LinkEnd {
     /// The connection failed or was closed by the other side.
     #[error("the connection failed: {0}")]
-    Io(#[from] std::io::Error),
+    Io(std::io::Error),
+    /// The two sides do not come together by TLS.
+    #[error(
+        "TLS: {0}; both ends need certificates that the other's `links.authorities` signed, the router's for the host \
+         that it advertises, or neither"
+    )]
+    Tls(rustls::Error),
     /// The other side sent bytes that are no frame of a link.
     #[error("the other side sent what is no frame: {0}")]
     Malformed(#[from] DecodeError),
@@ -51,4 +58,13 @@ pub enum LinkEnd {
     /// This side has nothing more to send, or takes nothing more.
     #[error("this side has closed the link")]
     Done,
+}
+
+impl From<std::io::Error> for LinkEnd {
+    fn from(error: std::io::Error) -> Self {
+        match error.downcast::<rustls::Error>() {
+            Ok(tls) => Self::Tls(tls),
+            Err(error) => Self::Io(error),
+        }
+    }
 }

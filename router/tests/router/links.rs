@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::certificates::Authority;
 use super::*;
 
 const SHARDS: u16 = 2;
@@ -30,12 +31,16 @@ struct Listened {
 }
 
 async fn listened(limits: ListenerLimits) -> Listened {
+    listened_with(limits, |listener| listener).await
+}
+
+async fn listened_with(limits: ListenerLimits, change: impl FnOnce(LinkListener) -> LinkListener) -> Listened {
     let (log, store) = (MemoryLog::new(SHARDS), MemoryStore::new(1, true, BUCKET_EVENTS));
     let (router, edge) = start_over(&log, &store, 1).await;
     drop(edge);
     let listener = LinkListener::bind("127.0.0.1:0".parse().expect("an address")).await.expect("a port is free");
     let address = listener.address().expect("it is bound");
-    let listening = listener.listen(&router, vec![key(1), key(2)], limits);
+    let listening = change(listener).listen(&router, vec![key(1), key(2)], limits);
     Listened { log, router, listening, address }
 }
 
@@ -193,5 +198,39 @@ async fn a_link_that_falls_silent_ends_and_one_attached_anew_replaces_the_older(
     assert_eq!(newer.admit(user(1), user(1).into()).await, Ok(Seq(0)), "the newer one is there");
     until(|| listened.router.metrics().links.get() == 1).await;
     drop(silent);
+    listened.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_tls_only_edges_of_the_authority_open_links_and_others_are_counted() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    let router_tls = ours.tls("127.0.0.1");
+    let listened = listened_with(ListenerLimits::default(), |listener| listener.with_tls(router_tls)).await;
+    let address = listened.address.to_string();
+    let stream = async || TcpStream::connect(listened.address).await.expect("it listens");
+    let (edge, stranger) = (ours.tls("edge-1"), other.tls_that_believes(&ours, "edge-1"));
+
+    let secure = edge.connect(&address, stream().await).await.expect("the router is known");
+    let link = open(secure, &key(1), LINK).await.expect("it opens");
+    until(|| listened.router.metrics().links.get() == 1).await;
+    assert_eq!(listened.router.metrics().links_refused.get(), 0);
+
+    let end = match stranger.connect(&address, stream().await).await {
+        Ok(secure) => open(secure, &key(1), LinkId(8)).await.expect_err("it is a stranger"),
+        Err(end) => end,
+    };
+    assert!(matches!(end, LinkEnd::Tls(_)), "{end}");
+    until(|| listened.router.metrics().links_refused.get() == 1).await;
+
+    // Whoever knows the fleet secret and speaks in the open.
+    let mut bare = stream().await;
+    bare.write_all(&[0; 64]).await.expect("it listens");
+    until(|| listened.router.metrics().links_refused.get() == 2).await;
+
+    // With the right certificate and another fleet secret.
+    let secure = edge.connect(&address, stream().await).await.expect("the router is known");
+    let end = open(secure, &key(9), LinkId(8)).await.expect_err("another fleet secret");
+    assert!(matches!(end, LinkEnd::Refused { code, .. } if code == ErrorCode::Unauthenticated as u16), "{end}");
+    drop(link);
     listened.stop().await;
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use panda_link_io::tls::{AnyStream, LinkTls};
 use panda_link_io::{LinkEnd, OpenLink, Taker, open};
 use panda_protocol::link::{Down, LinkId, LinkKey, Up};
 use rand::Rng as _;
@@ -44,6 +45,8 @@ pub(super) struct Dialing {
     pub(super) link: LinkId,
     /// The first is used until a router does not know it.
     pub(super) keys: Arc<[LinkKey]>,
+    /// Absent: links are not encrypted.
+    pub(super) tls: Option<LinkTls>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) next_number: Arc<AtomicU64>,
 }
@@ -91,12 +94,16 @@ pub(super) async fn dial(dialing: Dialing, address: Arc<str>, orders: Arc<Orders
     }
 }
 
-async fn connect(dialing: &Dialing, address: &str, key: usize) -> Result<OpenLink<TcpStream>, LinkEnd> {
+async fn connect(dialing: &Dialing, address: &str, key: usize) -> Result<OpenLink<AnyStream>, LinkEnd> {
     let Some(key) = dialing.keys.get(key) else { return Err(LinkEnd::Stranger) };
     let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
         .await
         .map_err(|_| LinkEnd::Io(io::ErrorKind::TimedOut.into()))??;
     stream.set_nodelay(true)?;
+    let stream = match &dialing.tls {
+        Some(tls) => tls.connect(address, stream).await?,
+        None => Box::new(stream),
+    };
     open(stream, key, dialing.link).await
 }
 

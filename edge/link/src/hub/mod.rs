@@ -39,6 +39,7 @@ use std::sync::atomic::AtomicU64;
 pub use lanes::HUB_LANES_MAX;
 pub use metrics::HubMetrics;
 use panda_link_io::DownQueue;
+use panda_link_io::tls::LinkTls;
 use panda_protocol::link::{Down, LinkId, LinkKey, Up};
 use panda_storage::StoreError;
 use panda_storage::ownership::OwnershipWatch;
@@ -63,6 +64,8 @@ pub struct HubConfig {
     pub link: LinkId,
     /// The deployment's link keys, the current one first.
     pub keys: Vec<LinkKey>,
+    /// TLS of links, if routers ask for it.
+    pub tls: Option<LinkTls>,
     /// Shards of the log.
     pub shards: u16,
     /// Ends that share the links: 1 to [`HUB_LANES_MAX`].
@@ -130,6 +133,7 @@ impl Hub {
                 let dialing = Dialing {
                     link: config.link,
                     keys: config.keys.into(),
+                    tls: config.tls,
                     events,
                     next_number: Arc::new(AtomicU64::new(1)),
                 };

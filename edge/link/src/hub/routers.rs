@@ -164,7 +164,7 @@ mod tests {
     fn routers() -> (Routers, mpsc::Receiver<super::super::dial::Event>) {
         let (events, received) = mpsc::channel(8);
         let keys = vec![LinkKey([1; 32])].into();
-        let dialing = Dialing { link: LinkId(1), keys, events, next_number: Arc::new(AtomicU64::new(1)) };
+        let dialing = Dialing { link: LinkId(1), keys, tls: None, events, next_number: Arc::new(AtomicU64::new(1)) };
         (Routers::new(dialing, 2), received)
     }
 

@@ -30,7 +30,7 @@ async fn edge() -> (Edge, Accepted, oneshot::Sender<()>) {
     let (board, router) = (MemoryBoard::default(), FakeRouter::listen(1).await);
     router.announce(&board, 0, 5).await;
     let (end, ended) = oneshot::channel();
-    let config = HubConfig { link: LinkId(7), keys: vec![key(1)], shards: SHARDS, lanes: 2 };
+    let config = HubConfig { link: LinkId(7), keys: vec![key(1)], tls: None, shards: SHARDS, lanes: 2 };
     let watch = Ending { board: board.watch(), _shown: board, end: ended };
     let (hub, lanes) = Hub::start(config, watch).expect("it starts");
     let came = lanes.iter().map(|_| VecDeque::new()).collect();

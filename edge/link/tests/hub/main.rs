@@ -1,7 +1,10 @@
 //! A hub over TCP: routers that break, move, lie and hang, and lanes that sleep.
 
+#[path = "../../../../protocol/link-io/tests/support/certificates.rs"]
+mod certificates;
 mod failure;
 mod router;
+mod tls;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,7 +36,7 @@ impl Edge {
     }
 
     fn start_with(board: &MemoryBoard, keys: Vec<panda_protocol::link::LinkKey>) -> Self {
-        let config = HubConfig { link: LinkId(7), keys, shards: SHARDS, lanes: 2 };
+        let config = HubConfig { link: LinkId(7), keys, tls: None, shards: SHARDS, lanes: 2 };
         let (hub, lanes) = Hub::start(config, board.watch()).expect("it starts");
         let came = lanes.iter().map(|_| VecDeque::new()).collect();
         Self { hub, lanes, came }
@@ -308,7 +311,7 @@ async fn a_dropped_hub_closes_its_links_and_a_wrong_number_of_lanes_is_refused()
     link.closed().await;
     drop(lanes);
     for lanes in [0, 65] {
-        let config = HubConfig { link: LinkId(7), keys: vec![key(1)], shards: SHARDS, lanes };
+        let config = HubConfig { link: LinkId(7), keys: vec![key(1)], tls: None, shards: SHARDS, lanes };
         assert!(Hub::start(config, board.watch()).is_err());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use panda_link_io::tls::{AnyStream, LinkTls};
 use panda_link_io::{LinkEnd, accept};
 use panda_protocol::link::{Down, LinkKey, Up};
 use panda_protocol::{EntityId, Generation, ShardId, UserId};
@@ -20,6 +21,7 @@ pub(crate) struct FakeRouter {
     listener: TcpListener,
     pub(crate) number: u64,
     keys: Vec<LinkKey>,
+    tls: Option<LinkTls>,
 }
 
 /// One accepted link.
@@ -49,11 +51,15 @@ pub(crate) fn entity_in(shard: ShardId, shards: u16) -> (u8, EntityId) {
 impl FakeRouter {
     pub(crate) async fn listen(number: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a port");
-        Self { listener, number, keys: vec![key(1)] }
+        Self { listener, number, keys: vec![key(1)], tls: None }
     }
 
     pub(crate) fn with_keys(self, keys: Vec<LinkKey>) -> Self {
         Self { keys, ..self }
+    }
+
+    pub(crate) fn with_tls(self, tls: LinkTls) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     pub(crate) fn address(&self) -> String {
@@ -73,6 +79,13 @@ impl FakeRouter {
         let carried = async {
             loop {
                 let (stream, _) = self.listener.accept().await.expect("it listens");
+                let stream: AnyStream = match &self.tls {
+                    None => Box::new(stream),
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => stream,
+                        Err(_) => continue,
+                    },
+                };
                 if let Ok((_, link)) = accept(stream, &self.keys, self.number).await {
                     return link;
                 }

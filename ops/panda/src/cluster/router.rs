@@ -34,9 +34,14 @@ impl Role for RouterRole {
     async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {
         let fleet = config.shared_secret()?;
         let listen = config.router.links;
+        let tls = config.links.tls()?;
         let listener = LinkListener::bind(listen)
             .await
             .with_context(|| format!("listen on {listen} for links of edges (--links names another address)"))?;
+        let listener = match tls {
+            Some(tls) => listener.with_tls(tls),
+            None => listener,
+        };
         let address = listener.address().context("read the address of the links")?;
         let events = services::events(config).await?;
         let log = services::known_commands(config, &events).await?;

@@ -31,11 +31,13 @@ impl Ways {
         count: usize,
         registry: &mut Registry,
     ) -> anyhow::Result<(Self, Vec<WorkerLink>)> {
+        // What is wrong with a file is said before anything is waited for.
+        let tls = config.links.tls()?;
         let board = services::board(config).await?;
         let lanes = u8::try_from(count).with_context(|| format!("{count} ends of links are more than there can be"))?;
         let link = LinkId(rand::random());
         let shards = config.commands.shards;
-        let hub = HubConfig { link, keys: fleet.link_keys(), shards, lanes };
+        let hub = HubConfig { link, keys: fleet.link_keys(), tls, shards, lanes };
         let (hub, lanes) = Hub::start(hub, board.watch()).context("start the hub of links")?;
         hub.metrics().register(registry);
         let links = lanes.into_iter().map(|HubLane { lane, up, down }| WorkerLink { link, lane, up, down }).collect();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use panda_access::FleetSecret;
 use serde::{Deserialize, Serialize};
-pub(crate) use services::{CacheConfig, CommandsConfig, EventsConfig, UsersConfig};
+pub(crate) use services::{CacheConfig, CommandsConfig, EventsConfig, LinksConfig, UsersConfig};
 pub(crate) use source::{ConfigError, Overrides, load};
 
 /// Everything that can be set. Each field's default is the one that `panda serve` runs with.
@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) router: RouterLimits,
     /// The HTTP API's own work.
     pub(crate) api: ApiLimits,
+    /// Of a cluster: TLS between its processes.
+    pub(crate) links: LinksConfig,
     /// Of a cluster: Kafka.
     pub(crate) commands: CommandsConfig,
     /// Of a cluster: Scylla or Cassandra.
@@ -57,6 +59,7 @@ impl Default for Config {
             edge: EdgeLimits::default(),
             router: RouterLimits::default(),
             api: ApiLimits::default(),
+            links: LinksConfig::default(),
             commands: CommandsConfig::default(),
             events: EventsConfig::default(),
             users: UsersConfig::default(),
@@ -82,6 +85,7 @@ impl Config {
             ("events.nodes", !self.events.nodes.is_empty()),
             ("users.url", !self.users.url.is_empty()),
             ("cache.url", !self.cache.url.is_empty()),
+            ("links.certificate", !self.links.certificate.as_os_str().is_empty()),
         ];
         match named.into_iter().find(|(_, named)| *named) {
             None => Ok(()),

@@ -1,8 +1,10 @@
 //! The services of a cluster: where commands, events, users and what may be lost are kept.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use panda_link_io::tls::LinkTls;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// A URL with a password in it. What is printed of it shows none.
@@ -117,6 +119,40 @@ impl Default for UsersConfig {
     }
 }
 
+/// Mutual TLS between edges, APIs and routers: all three files, or none and links that are not encrypted. PEM.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LinksConfig {
+    /// The authorities whose certificates the other end is believed by.
+    pub(crate) authorities: PathBuf,
+    /// This process's certificate chain; a router's names the host that it advertises.
+    pub(crate) certificate: PathBuf,
+    /// Its key.
+    pub(crate) key: PathBuf,
+}
+
+impl LinksConfig {
+    /// TLS for links, if it is configured.
+    ///
+    /// # Errors
+    /// Which file cannot be read or used.
+    pub(crate) fn tls(&self) -> anyhow::Result<Option<LinkTls>> {
+        if self.certificate.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        let read =
+            |key, path: &Path| std::fs::read(path).with_context(|| format!("read `links.{key}`, {}", path.display()));
+        let (authorities, certificate) =
+            (read("authorities", &self.authorities)?, read("certificate", &self.certificate)?);
+        let tls = LinkTls::from_pem(&authorities, &certificate, &read("key", &self.key)?);
+        tls.map(Some).with_context(|| {
+            let [authorities, certificate, key] =
+                [&self.authorities, &self.certificate, &self.key].map(|path| path.display());
+            format!("TLS of links, of {authorities}, {certificate} and {key}")
+        })
+    }
+}
+
 /// What may be lost, in Redis.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -143,5 +179,22 @@ mod tests {
             assert_eq!(format!("{url:?}"), shown);
             assert_eq!(serde_json::to_string(&url).unwrap(), format!("{shown:?}"));
         }
+    }
+
+    #[test]
+    fn tls_of_links_is_absent_or_whole_and_a_bad_file_is_named() {
+        assert!(LinksConfig::default().tls().unwrap().is_none());
+        let folder = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["router-1.example".to_owned()]).unwrap();
+        let [authorities, certificate, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| folder.path().join(name));
+        let config = LinksConfig { authorities, certificate, key };
+        let refusal = || format!("{:#}", config.tls().unwrap_err());
+        std::fs::write(&config.authorities, made.cert.pem()).unwrap();
+        std::fs::write(&config.certificate, made.cert.pem()).unwrap();
+        assert!(refusal().contains("read `links.key`"), "{}", refusal());
+        std::fs::write(&config.key, made.cert.pem()).unwrap();
+        assert!(refusal().contains("key.pem") && refusal().contains("no private key"), "{}", refusal());
+        std::fs::write(&config.key, made.signing_key.serialize_pem()).unwrap();
+        assert!(config.tls().unwrap().is_some());
     }
 }

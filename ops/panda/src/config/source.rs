@@ -208,6 +208,12 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         "quic.key",
         pair(&config.quic.certificate, &config.quic.key),
         "goes with `quic.certificate`: name both or none",
+    )?;
+    let links = &config.links;
+    range(
+        "links.certificate",
+        pair(&links.certificate, &links.key) && pair(&links.certificate, &links.authorities),
+        "goes with `links.key` and `links.authorities`: name all three or none",
     )
 }
 
@@ -265,6 +271,12 @@ mod tests {
         assert_eq!(error, "`edge.heartbeat_ms` is 1000 to 600000");
         let error = load_text("[http]\ncertificate = \"a.pem\"\n").unwrap_err().to_string();
         assert!(error.contains("name both or none"), "{error}");
+        for some in
+            ["authorities = \"a\"", "certificate = \"a\"\nkey = \"a\"", "authorities = \"a\"\ncertificate = \"a\""]
+        {
+            let error = load_text(&format!("[links]\n{some}\n")).unwrap_err().to_string();
+            assert!(error.contains("name all three or none"), "{error}");
+        }
         let variables = [("PANDA_EDGE_WORKER".to_owned(), "3".to_owned())];
         let error = load(None, variables.into_iter(), &Overrides::default()).unwrap_err().to_string();
         assert_eq!(error, "environment: there is no key `PANDA_EDGE_WORKER`; did you mean `PANDA_EDGE_WORKERS`?");
