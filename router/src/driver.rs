@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use panda_protocol::codec::Writer;
 use panda_protocol::link::{Down, Effect, Record};
-use panda_protocol::{EntityId, Generation, Position, ShardId, Time};
-use panda_storage::{AppendError, Checkpoint, CommandLog, EventBatch, EventStore, ShardReader, StateRow, StoreError};
+use panda_protocol::{Generation, Position, ShardId, Time};
+use panda_storage::{AppendError, Checkpoint, CommandLog, EpochStore, EventStore, ShardReader, StoreError};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 
 use crate::announcer::Term;
@@ -18,11 +17,12 @@ use crate::doors::{Doors, Outside};
 use crate::fold::RULES_FIRST;
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
+use crate::persist::{Persist, RETRY_MAX, RETRY_MIN, flush, read_epoch, retry, write};
 use crate::readiness::Readiness;
 use crate::replies::SCAN_ROWS;
 use crate::retention;
 use crate::rulebook::Rulebook;
-use crate::shard::load::{flushed_key, load};
+use crate::shard::load::load;
 use crate::shard::{GivenUp, Input, Output, Shard, ShardFigures, ShardLimits};
 use crate::tail::touched;
 use crate::tenure::Tenure;
@@ -32,8 +32,6 @@ const RECORDS_AT_ONCE: usize = 512;
 /// Frames of links taken at once.
 const UPS_AT_ONCE: usize = 512;
 const TICK: Duration = Duration::from_millis(100);
-const RETRY_MIN: Duration = Duration::from_millis(20);
-const RETRY_MAX: Duration = Duration::from_secs(1);
 /// Between two looks for what a log that holds records back need not keep any more.
 const RELEASE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Bytes read at once for a page.
@@ -74,6 +72,8 @@ struct Begun<R> {
     /// From where the log is read, and the rules that hold there.
     start: Checkpoint,
     reader: R,
+    /// When the store was asked, and said that the epoch is open.
+    sure_at: Instant,
 }
 
 /// Runs one term of a shard: until its tenure is over or it is given up. `began` is called once it takes
@@ -81,20 +81,24 @@ struct Begun<R> {
 ///
 /// # Errors
 /// What the store or the log returned and no repetition can mend.
-pub(crate) async fn term<L: CommandLog, S: EventStore>(
+pub(crate) async fn term<L: CommandLog, S: EventStore + EpochStore>(
     parts: &mut Parts<L, S>,
     began: impl FnOnce(Term),
 ) -> Result<Ended, StoreError> {
     let rulebook = Rulebook::default();
     let mut tenure = parts.tenure.clone();
-    let Begun { takeover, start, mut reader } = tokio::select! {
+    let begun = tokio::select! {
         biased;
         () = tenure.over() => return Ok(Ended::Stopped),
         begun = begin(parts, rulebook.newest) => begun?,
     };
+    let Begun { takeover, start, mut reader, sure_at } = match begun {
+        Ok(begun) => begun,
+        Err(why) => return Ok(Ended::GivenUp(why)),
+    };
     let generation = Generation::of(takeover);
     let core = Shard::new(parts.router, generation, parts.store.incarnation(), start, parts.limits, rulebook);
-    let mut driver = Driver::new(core, parts);
+    let mut driver = Driver::new(core, parts, sure_at);
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut ups = Vec::with_capacity(UPS_AT_ONCE);
@@ -108,7 +112,7 @@ pub(crate) async fn term<L: CommandLog, S: EventStore>(
     loop {
         if finish_by.is_some() && driver.work.is_empty() {
             // What became durable since the end was asked for is stored, too.
-            driver.core.flush_all();
+            driver.flush_all();
         }
         driver.act();
         if let Some(why) = driver.given_up {
@@ -126,24 +130,24 @@ pub(crate) async fn term<L: CommandLog, S: EventStore>(
             Some(done) = driver.work.next(), if !driver.work.is_empty() => driver.done(done?),
             () = door.next(&mut ups, UPS_AT_ONCE) => {
                 for outside in ups.drain(..) {
-                    driver.core.handle(match outside {
+                    driver.handle(match outside {
                         Outside::Up(link, up) => Input::Up(link, up),
                         Outside::Closed(link) => Input::LinkClosed(link),
                     });
                 }
             }
-            records = reader.next(RECORDS_AT_ONCE), if wants_records => driver.core.handle(Input::Records(records?)),
+            records = reader.next(RECORDS_AT_ONCE), if wants_records => driver.handle(Input::Records(records?)),
             _ = tick.tick() => {
                 driver.tick();
                 if finish_by.is_some() {
-                    driver.core.flush_all();
+                    driver.flush_all();
                 }
             }
             () = tenure.over(), if finish_by.is_none() => {
                 // What was read is finished; what was not is the next owner's, and so is every question.
                 finish_by = Some(Instant::now() + driver.parts.finish_max);
                 door.close();
-                driver.core.flush_all();
+                driver.flush_all();
             }
             () = sleep_until(finish_by.unwrap_or_else(Instant::now)), if finish_by.is_some() => {
                 // The next owner makes the same of the same commands.
@@ -154,18 +158,25 @@ pub(crate) async fn term<L: CommandLog, S: EventStore>(
     }
 }
 
-/// Takes the shard over, and finds from where it is to be read. Whatever is away is waited for.
-async fn begin<L: CommandLog, S: EventStore>(
+/// Takes the shard over, and finds from where it is to be read. Whatever is away is waited for. A process that
+/// was paused may come back to its group behind the end of its epoch: then it takes nothing over.
+async fn begin<L: CommandLog, S: EventStore + EpochStore>(
     parts: &Parts<L, S>,
     rules_max: u16,
-) -> Result<Begun<L::Reader>, StoreError> {
+) -> Result<Result<Begun<L::Reader>, GivenUp>, StoreError> {
+    let own = parts.log.epoch();
+    let mut persist = Persist { store: parts.store.clone(), own, sure_at: None };
+    if let Err(open) = persist.still_open().await? {
+        return Ok(Err(GivenUp::EpochOver { open }));
+    }
     let takeover = take_over(&parts.log, parts.shard, &Record::Takeover { router: parts.router, rules_max }).await;
-    let mut wait = RETRY_MIN;
-    let stored = loop {
-        match parts.store.checkpoint(parts.shard).await {
-            Ok(stored) => break stored,
-            Err(error) => wait = retry(error, wait).await?,
-        }
+    // The Takeover may have waited for long.
+    let mut persist = Persist { sure_at: None, ..persist };
+    let sure_at = Instant::now();
+    let shard = parts.shard;
+    let stored = match persist.until_done(|store| async move { store.checkpoint(shard).await }).await? {
+        Ok(stored) => stored,
+        Err(open) => return Ok(Err(GivenUp::EpochOver { open })),
     };
     // The rules go on from one epoch to the next, positions do not.
     let rules = stored.map_or(RULES_FIRST, |stored| stored.rules);
@@ -178,7 +189,7 @@ async fn begin<L: CommandLog, S: EventStore>(
         }
     };
     let start = Checkpoint { position: from.unwrap_or(Position { epoch: takeover.epoch, offset: 0 }), rules };
-    Ok(Begun { takeover, start, reader })
+    Ok(Ok(Begun { takeover, start, reader, sure_at }))
 }
 
 /// Appends the record with which a term begins; one that may be in the log already does no harm.
@@ -209,13 +220,16 @@ struct Driver<'a, L, S> {
     given_up: Option<GivenUp>,
     /// Edges were told of a backlog, and not yet of its end.
     backlogged: bool,
+    /// Of the core's clock.
     started: Instant,
+    /// What the core was told of it last.
+    told: Instant,
     /// When the log was released last.
     released: Option<Instant>,
 }
 
-impl<'a, L: CommandLog, S: EventStore> Driver<'a, L, S> {
-    fn new(core: Shard, parts: &'a mut Parts<L, S>) -> Self {
+impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
+    fn new(core: Shard, parts: &'a mut Parts<L, S>, started: Instant) -> Self {
         Self {
             core,
             parts,
@@ -225,7 +239,8 @@ impl<'a, L: CommandLog, S: EventStore> Driver<'a, L, S> {
             resident: 0,
             given_up: None,
             backlogged: false,
-            started: Instant::now(),
+            started,
+            told: started,
             released: None,
         }
     }
@@ -270,25 +285,52 @@ impl<'a, L: CommandLog, S: EventStore> Driver<'a, L, S> {
     fn done(&mut self, input: Input) {
         if matches!(input, Input::EffectAppended) {
             self.effects.pop_front();
+            self.note_time();
             self.append_effect();
         }
+        self.handle(input);
+    }
+
+    fn handle(&mut self, input: Input) {
+        self.note_time();
         self.core.handle(input);
+    }
+
+    fn flush_all(&mut self) {
+        self.note_time();
+        self.core.flush_all();
+    }
+
+    /// The process may have stood still since the core heard of the time.
+    fn note_time(&mut self) {
+        self.told = Instant::now();
+        self.core.set_now(self.now());
+    }
+
+    fn now(&self) -> Time {
+        let micros = self.told.duration_since(self.started).as_micros();
+        Time(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// For what the core asks for now.
+    fn persist(&self) -> Persist<S> {
+        let sure_at = (!self.core.doubts()).then_some(self.told);
+        Persist { store: self.parts.store.clone(), own: self.parts.log.epoch(), sure_at }
     }
 
     fn start(&mut self, output: Output) {
         let store = self.parts.store.clone();
+        let mut persist = self.persist();
         let done: Done = match output {
             Output::Load { entity, wanted } => Box::pin(async move {
-                let mut wait = RETRY_MIN;
-                loop {
-                    match load(&store, entity, wanted.clone()).await {
-                        Ok(loaded) => return Ok(Input::Loaded(entity, loaded)),
-                        Err(error) => wait = retry(error, wait).await?,
-                    }
-                }
+                let loaded = persist.until_done(|store| {
+                    let wanted = wanted.clone();
+                    async move { load(&store, entity, wanted).await }
+                });
+                Ok(loaded.await?.map_or_else(Input::EpochRead, |loaded| Input::Loaded(entity, loaded)))
             }),
-            Output::Write(batches) => Box::pin(write(store, batches)),
-            Output::Flush { entity, rows, through, time } => Box::pin(flush(store, entity, rows, through, time)),
+            Output::Write(batches) => Box::pin(write(persist, batches)),
+            Output::Flush { entity, rows, through, time } => Box::pin(flush(persist, entity, rows, through, time)),
             Output::ReadEvents { read, entity, from, order, limit } => Box::pin(async move {
                 match store.read_events(entity, from, order, limit, PAGE_BYTES).await {
                     Ok(events) => Ok(Input::EventsRead(read, events)),
@@ -315,6 +357,7 @@ impl<'a, L: CommandLog, S: EventStore> Driver<'a, L, S> {
                     }
                 })
             }
+            Output::ReadEpoch => Box::pin(read_epoch(store, self.parts.log.epoch())),
             Output::ReadTail { tail, from, to } => {
                 let (log, shard) = (self.parts.log.clone(), self.parts.shard);
                 Box::pin(async move { Ok(Input::TailRead(tail, touched(&log, shard, from, to).await)) })
@@ -328,9 +371,10 @@ impl<'a, L: CommandLog, S: EventStore> Driver<'a, L, S> {
                     self.released = Some(Instant::now());
                 }
                 Box::pin(async move {
-                    let mut wait = RETRY_MIN;
-                    while let Err(error) = store.write_checkpoint(shard, checkpoint).await {
-                        wait = retry(error, wait).await?;
+                    let written =
+                        persist.until_done(|store| async move { store.write_checkpoint(shard, checkpoint).await });
+                    if let Err(open) = written.await? {
+                        return Ok(Input::EpochRead(open));
                     }
                     // Nothing depends on it: what stays is deleted another time.
                     if release && let Err(error) = retention::release(&log, shard, checkpoint.position).await {
@@ -352,6 +396,10 @@ impl<'a, L: CommandLog, S: EventStore> Driver<'a, L, S> {
     /// Everything is stored: the next owner is to begin behind it. Without this checkpoint it would read
     /// again what is there, so a store that refuses holds no stop up.
     async fn last_checkpoint(&mut self, by: Instant) -> Result<(), StoreError> {
+        self.note_time();
+        if self.core.doubts() {
+            return Ok(());
+        }
         let Some(checkpoint) = self.core.take_checkpoint() else { return Ok(()) };
         let kept = timeout_at(by, self.parts.store.write_checkpoint(self.parts.shard, checkpoint)).await;
         match kept.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer in time".into()))) {
@@ -369,9 +417,14 @@ impl<'a, L: CommandLog, S: EventStore> Driver<'a, L, S> {
         let log = self.parts.log.clone();
         let shard = effect.target.shard(log.shards());
         let record = Record::Effect(effect.clone()).to_bytes();
+        let mut persist = self.persist();
         self.work.push(Box::pin(async move {
             let mut wait = RETRY_MIN;
             loop {
+                // Who opens an epoch appends in its log what is owed, in order: a later one must not be before it.
+                if let Err(open) = persist.still_open().await? {
+                    return Ok(Input::EpochRead(open));
+                }
                 let appended = match log.append(shard, record.clone()) {
                     Ok(appending) => appending.await,
                     Err(error) => Err(error),
@@ -387,8 +440,8 @@ impl<'a, L: CommandLog, S: EventStore> Driver<'a, L, S> {
     }
 
     fn tick(&mut self) {
-        let micros = self.started.elapsed().as_micros();
-        self.core.handle(Input::Tick(Time(u64::try_from(micros).unwrap_or(u64::MAX))));
+        self.note_time();
+        self.core.handle(Input::Tick(self.now()));
         self.parts.links.borrow_mut().flush();
         self.note_figures();
     }
@@ -427,48 +480,4 @@ impl<L, S> Drop for Driver<'_, L, S> {
         links.disown(shard);
         links.flush();
     }
-}
-
-/// Stores events, as often as it takes: what was applied is never taken back.
-async fn write<S: EventStore>(store: S, batches: Vec<EventBatch>) -> Result<Input, StoreError> {
-    let entity = batches.first().map(|batch| batch.entity).ok_or(StoreError::Closed)?;
-    for batch in batches {
-        let mut wait = RETRY_MIN;
-        while let Err(error) = store.write_events(batch.clone()).await {
-            wait = retry(error, wait).await?;
-        }
-    }
-    Ok(Input::Written(entity))
-}
-
-async fn flush<S: EventStore>(
-    store: S,
-    entity: EntityId,
-    rows: Vec<StateRow>,
-    through: panda_protocol::Seq,
-    time: Time,
-) -> Result<Input, StoreError> {
-    let mut value = Writer::with_capacity(8);
-    value.value(&through);
-    let cell = StateRow { key: flushed_key(), value: Some(value.freeze()), time };
-    // The cell is written behind the rows that it speaks of.
-    for rows in [rows, vec![cell]] {
-        let mut wait = RETRY_MIN;
-        while let Err(error) = store.write_state(entity, rows.clone()).await {
-            wait = retry(error, wait).await?;
-        }
-    }
-    Ok(Input::Flushed(entity))
-}
-
-/// Waits before the next try, or returns an error that no repetition mends.
-async fn retry(error: StoreError, wait: Duration) -> Result<Duration, StoreError> {
-    if !error.is_retryable() {
-        return Err(error);
-    }
-    if wait == RETRY_MIN {
-        tracing::warn!(%error, "the event store refused; trying again");
-    }
-    sleep(wait).await;
-    Ok((wait * 2).min(RETRY_MAX))
 }

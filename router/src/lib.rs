@@ -15,6 +15,7 @@ pub mod listener;
 mod membership;
 mod metrics;
 pub mod new_log;
+mod persist;
 mod readiness;
 pub(crate) mod replies;
 mod retention;

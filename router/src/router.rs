@@ -5,7 +5,7 @@ use std::time::Duration;
 use panda_protocol::ShardId;
 use panda_protocol::link::{Down, Effect, LinkId, Record, Up};
 use panda_storage::ownership::OWNER_ADDRESS_BYTES_MAX;
-use panda_storage::{CommandLog, EventStore, OwnershipBoard, StoreError};
+use panda_storage::{CommandLog, EpochStore, EventStore, OwnershipBoard, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::announcer::Announcer;
@@ -56,8 +56,8 @@ pub enum RouterError {
     /// The store, the log, its group or the board failed and no repetition mends it.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// A shard needs a newer router. This one has left the group, so that another one can own its shards.
-    #[error("shard {shard}: {why}; this router has left the group: upgrade it, and start it again")]
+    /// This process cannot own a shard. It has left the group, so that another one can own its shards.
+    #[error("shard {shard}: {why}; this router has left the group: {}", why.mend())]
     GivenUp {
         /// The shard.
         shard: ShardId,
@@ -97,7 +97,7 @@ pub struct Router {
 ///
 /// # Errors
 /// [`RouterError`].
-pub async fn start<L: CommandLog, S: EventStore, B: OwnershipBoard>(
+pub async fn start<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard>(
     config: RouterConfig,
     log: L,
     store: S,

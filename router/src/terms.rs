@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use panda_storage::{CommandLog, EventStore, OwnershipBoard, StoreError};
+use panda_storage::{CommandLog, EpochStore, EventStore, OwnershipBoard, StoreError};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -17,12 +17,12 @@ use crate::driver::{Ended, Parts, term};
 /// Between being taken over and the own Takeover, in milliseconds.
 const AGAIN_AFTER_MS: std::ops::RangeInclusive<u64> = 50..=500;
 
-/// Runs a shard until its tenure is over, or until it needs another release of the router. Each term is
+/// Runs a shard until its tenure is over, or until this process cannot own it any more. Each term is
 /// announced once it has begun.
 ///
 /// # Errors
 /// What the store, the log or the board returned and no repetition can mend.
-pub(crate) async fn run<L: CommandLog, S: EventStore, B: OwnershipBoard>(
+pub(crate) async fn run<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard>(
     mut parts: Parts<L, S>,
     announcer: Announcer<B>,
 ) -> Result<Ended, StoreError> {
@@ -45,8 +45,8 @@ pub(crate) async fn run<L: CommandLog, S: EventStore, B: OwnershipBoard>(
         };
         let shard = parts.shard.0;
         match ended {
-            Ended::GivenUp(why) if why.needs_upgrade() => {
-                tracing::error!(shard, %why, "shard given up: upgrade this router, and start it again");
+            Ended::GivenUp(why) if why.is_for_good() => {
+                tracing::error!(shard, %why, "shard given up by this router: {}", why.mend());
                 parts.metrics.given_up.inc();
                 return Ok(ended);
             }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use panda_protocol::ShardId;
 use panda_protocol::link::{Down, LinkId};
-use panda_storage::{CommandLog, EventStore, OwnershipBoard, StoreError};
+use panda_storage::{CommandLog, EpochStore, EventStore, OwnershipBoard, StoreError};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
@@ -45,7 +45,7 @@ pub(crate) struct Thread<L, S, B> {
     pub(crate) halt: watch::Receiver<()>,
 }
 
-impl<L: CommandLog, S: EventStore, B: OwnershipBoard> Thread<L, S, B> {
+impl<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard> Thread<L, S, B> {
     /// Runs until it is halted.
     pub(crate) fn run(self, runtime: &Runtime, controls: mpsc::Receiver<Control>) {
         LocalSet::new().block_on(runtime, self.supervise(controls));

@@ -33,7 +33,7 @@ impl Shard {
         if let Some(checkpoint) = self.take_checkpoint() {
             self.checkpoints.writing = true;
             self.checkpoints.began = self.now;
-            self.outputs.push(Output::Checkpoint(checkpoint));
+            self.store(Output::Checkpoint(checkpoint));
         }
     }
 

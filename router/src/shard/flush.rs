@@ -20,8 +20,9 @@ const FLUSHES_A_TICK: usize = 256;
 
 impl Shard {
     pub(super) fn tick(&mut self, now: Time) {
-        self.now = self.now.max(now);
+        self.set_now(now);
         let now = self.now;
+        self.ask_log_if_due();
         let due: Vec<EntityId> = self
             .entities
             .iter()
@@ -77,7 +78,7 @@ impl Shard {
         entity.flushing =
             Some(entity.dirty.iter().map(|(row, value)| (row.clone(), value.seq)).collect::<HashMap<_, _>>());
         entity.dirty_since = None;
-        self.outputs.push(Output::Flush { entity: id, rows, through, time });
+        self.store(Output::Flush { entity: id, rows, through, time });
     }
 
     pub(super) fn flushed(&mut self, id: EntityId) {

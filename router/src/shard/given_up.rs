@@ -20,12 +20,27 @@ pub enum GivenUp {
         /// The newest that this router knows.
         known: u16,
     },
+    /// The next epoch of the log was opened while this router was not in its group.
+    #[error("epoch {open} of the log was opened while this router did not hear from its log")]
+    EpochOver {
+        /// The epoch that is open.
+        open: u32,
+    },
 }
 
 impl GivenUp {
-    /// Whether only another release of the router can own the shard: a new term of this one would end
-    /// where this term did.
-    pub const fn needs_upgrade(self) -> bool {
-        matches!(self, Self::UnknownRecord | Self::UnknownRules { .. })
+    /// Whether a new term of this process would end where this term did: only another release, or a start
+    /// over the log of the open epoch, can own the shard.
+    pub const fn is_for_good(self) -> bool {
+        !matches!(self, Self::TakenOver { .. })
+    }
+
+    /// What whoever runs the router is to do about it.
+    pub const fn mend(self) -> &'static str {
+        match self {
+            Self::TakenOver { .. } => "wait: whoever took it runs it",
+            Self::UnknownRecord | Self::UnknownRules { .. } => "upgrade it, and start it again",
+            Self::EpochOver { .. } => "start it again",
+        }
     }
 }

@@ -32,6 +32,8 @@ pub enum Input {
     End(Position),
     /// The oldest effect of [`super::Output::AppendEffect`] that was not confirmed is in the log.
     EffectAppended,
+    /// The epoch that is open, asked for by [`super::Output::ReadEpoch`].
+    EpochRead(u32),
     /// The entities of the records that [`super::Output::ReadTail`] asked for; none if the log has them no more.
     TailRead(u64, Option<HashSet<EntityId>>),
     /// The checkpoint of [`super::Output::Checkpoint`] is written.

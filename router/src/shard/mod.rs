@@ -17,6 +17,7 @@
 mod checkpoint;
 mod devices;
 mod entity;
+mod epoch;
 mod flush;
 mod given_up;
 mod input;
@@ -73,6 +74,7 @@ pub struct ShardFigures {
 pub struct Shard {
     router: u64,
     generation: Generation,
+    epoch: epoch::Epoch,
     incarnation: Incarnation,
     limits: ShardLimits,
     rulebook: Rulebook,
@@ -111,6 +113,7 @@ impl Shard {
         let mut shard = Self {
             router,
             generation,
+            epoch: epoch::Epoch::new(start.position.epoch),
             incarnation,
             limits,
             rulebook,
@@ -155,6 +158,7 @@ impl Shard {
             Input::ReadFailed(read) => self.read_failed(read),
             Input::End(position) => self.end(position),
             Input::EffectAppended => self.progress.confirm(),
+            Input::EpochRead(open) => self.epoch_read(open),
             Input::Checkpointed => self.checkpointed(),
             Input::TailRead(tail, touched) => self.tail_read(tail, touched),
             Input::Tick(now) => self.tick(now),

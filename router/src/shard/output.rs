@@ -61,6 +61,8 @@ pub enum Output {
     AppendEffect(Effect),
     /// Ask where the log ends now.
     AskEnd,
+    /// Ask the store which epoch of the log is open.
+    ReadEpoch,
     /// Read which entities the records from one position to before another are of.
     ReadTail {
         /// Repeated in the answer.

@@ -36,7 +36,7 @@ impl Shard {
                 let base = entity.loaded.then_some((seq, applied));
                 let owing_from = entity.owing_from(self.progress.taken());
                 let wanted = Wanted { ids: missing, base, owing_from, bucket_events: self.limits.bucket_events };
-                self.outputs.push(Output::Load { entity: id, wanted });
+                self.store(Output::Load { entity: id, wanted });
                 break;
             }
             let Some(pending) = entity.queue.pop_front() else { break };
@@ -177,17 +177,20 @@ impl Shard {
             }
         }
         let writes = batch.writes(id, self.limits.bucket_events);
-        if writes.is_empty() {
+        if writes.is_empty() && !self.epoch.is_doubted() {
             self.release(id, batch);
             return;
         }
         entity.in_flight = Some(batch);
         entity.writing_since = self.now;
+        if writes.is_empty() {
+            return self.written(id);
+        }
         self.figures.writes += 1;
-        self.outputs.push(Output::Write(writes));
+        self.store(Output::Write(writes));
     }
 
-    pub(super) fn written(&mut self, id: EntityId) {
+    pub(super) fn finish_write(&mut self, id: EntityId) {
         let Some(batch) = self.entities.get_mut(&id).and_then(|entity| entity.in_flight.take()) else { return };
         self.release(id, batch);
         self.run(id);
@@ -246,7 +249,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn loaded(&mut self, id: EntityId, loaded: Loaded) {
+    pub(super) fn finish_load(&mut self, id: EntityId, loaded: Loaded) {
         let Some(entity) = self.entities.get_mut(&id) else { return };
         entity.loading = false;
         let first = !std::mem::replace(&mut entity.loaded, true);

@@ -171,21 +171,24 @@ impl Shard {
         }
         self.waiting.count += 1;
         self.waiting.unasked.push((link, question));
-        self.ask_end();
+        self.ask_end(false);
     }
 
-    fn ask_end(&mut self) {
-        if self.waiting.asked.is_none() && !self.waiting.unasked.is_empty() {
+    /// One question to the log is in flight, for all that wait for it; `alone`: also if none does.
+    pub(super) fn ask_end(&mut self, alone: bool) {
+        if self.waiting.asked.is_none() && (alone || !self.waiting.unasked.is_empty()) {
             self.waiting.asked = Some(std::mem::take(&mut self.waiting.unasked));
+            self.log_asked();
             self.outputs.push(Output::AskEnd);
         }
     }
 
-    pub(super) fn end(&mut self, position: Position) {
-        if let Some(questions) = self.waiting.asked.take() {
+    /// The log ended here after the question was put.
+    pub(super) fn log_ended(&mut self, position: Position) {
+        if let Some(questions) = self.waiting.asked.take().filter(|questions| !questions.is_empty()) {
             self.waiting.until.push_back((position, questions));
         }
-        self.ask_end();
+        self.ask_end(false);
         self.admit_waiting_reads();
     }
 

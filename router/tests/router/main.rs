@@ -3,6 +3,7 @@
 #[path = "../../../protocol/link-io/tests/support/certificates.rs"]
 #[allow(dead_code, reason = "the tests of the links' own crate use the rest of it")]
 mod certificates;
+mod epochs;
 mod links;
 mod moves;
 mod new_log;
@@ -22,6 +23,7 @@ use panda_protocol::link::{
 };
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Seq, ShardId, UserId};
 use panda_router::fold::RULES_CURRENT;
+use panda_router::shard::GivenUp;
 use panda_router::{RouterConfig, RouterError, start};
 use panda_storage::CommandLog;
 use panda_storage::embedded::MemoryBoard;

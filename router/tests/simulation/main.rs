@@ -4,11 +4,14 @@
 //! `PANDA_SIM_SEED=n` replays one seed, `PANDA_SIM_SEEDS=n` runs so many.
 
 mod checkpoints;
+mod covered;
 mod edge;
+mod history;
 mod owner;
 mod reads;
 mod reference;
 mod rules;
+mod stale_rows;
 #[allow(dead_code, reason = "the router's test uses the rest of it")]
 #[path = "../support/mod.rs"]
 mod support;
@@ -43,7 +46,7 @@ fn several_owners_and_crashes_end_like_a_single_owner() {
     };
     print_other_panics();
     let next = AtomicU64::new(seeds.start);
-    let total = Mutex::new(world::Covered::default());
+    let total = Mutex::new(covered::Covered::default());
     let failed = AtomicU64::new(u64::MAX);
     std::thread::scope(|scope| {
         for _ in 0..THREADS {

@@ -11,7 +11,7 @@ use panda_protocol::{Generation, Position};
 use panda_router::rulebook::Rulebook;
 use panda_router::shard::load::{flushed_key, load};
 use panda_router::shard::{GivenUp, Input, Output, Shard, ShardLimits};
-use panda_storage::{EventBatch, EventStore, StateRow};
+use panda_storage::{EpochStore, EventBatch, EventStore, StateRow};
 
 use super::checkpoints;
 use super::support::store::MemoryStore;
@@ -35,6 +35,17 @@ pub(crate) struct Owner {
     pub(crate) ends: VecDeque<Position>,
     pub(crate) given_up: Option<GivenUp>,
     pub(crate) router: u64,
+    pub(crate) epoch: u32,
+    /// Where the log of its epoch begins, in the log of all epochs.
+    pub(crate) epoch_at: usize,
+    /// Behind the last record that it can still get: its epoch is over, and it has fetched so many.
+    pub(crate) fetched: usize,
+    /// What it has not noticed yet, because it was paused when it came.
+    pub(crate) late: Vec<Input>,
+    /// So many steps it is paused still.
+    pub(crate) paused: usize,
+    /// The time at which it began.
+    pub(crate) started: u64,
     /// Writes of a command or more that had to be cut at a bucket's end.
     pub(crate) crossings: usize,
 }
@@ -68,6 +79,12 @@ impl Owner {
             ends: VecDeque::new(),
             given_up: None,
             router,
+            epoch: takeover.epoch,
+            epoch_at,
+            fetched: usize::MAX,
+            late: Vec::new(),
+            paused: 0,
+            started: 0,
             crossings: 0,
         }
     }
@@ -87,6 +104,10 @@ impl Owner {
                 Output::Checkpoint(checkpoint) => self.tasks.push(Box::pin(async move {
                     while store.write_checkpoint(checkpoints::SHARD, checkpoint).await.is_err() {}
                     Input::Checkpointed
+                })),
+                Output::ReadEpoch => self.tasks.push(Box::pin(async move {
+                    let open = store.log_epoch().await.expect("reads work");
+                    Input::EpochRead(open.map_or(0, |open| open.epoch))
                 })),
                 Output::Load { entity, wanted } => self.tasks.push(Box::pin(async move {
                     loop {
@@ -126,6 +147,18 @@ impl Owner {
             }
         }
         downs
+    }
+
+    /// It is paused until another epoch is open: its operations of the store end without it.
+    pub(crate) fn pause(&mut self, store: &MemoryStore) {
+        while let Some(mut task) = self.tasks.pop() {
+            loop {
+                match task.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(input) => break self.late.push(input),
+                    Poll::Pending => drop(store.deliver()),
+                }
+            }
+        }
     }
 
     /// Lets one operation go on to its next access of the store.

@@ -31,16 +31,23 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    pub(crate) fn run(log: &[LogRecord]) -> Self {
+    /// `cut`: of an epoch that ended in the middle of its log, how far it was read in each entity.
+    pub(crate) fn run(log: &[LogRecord], cut: Option<&HashMap<EntityId, Position>>) -> Self {
         let mut reference = Self { rules: RULES_FIRST, ..Self::default() };
-        for record in log {
-            reference.take(record);
+        let last = log.last().map_or(0, |record| record.position.epoch);
+        for entry in log {
+            let record = Record::from_bytes(entry.record.clone()).expect("a record");
+            if let (Some(cut), Some(entity), true) = (cut, record.entity(), entry.position.epoch < last)
+                && cut.get(&entity).is_none_or(|read| entry.position > *read)
+            {
+                continue;
+            }
+            reference.take(entry, record);
         }
         reference
     }
 
-    fn take(&mut self, entry: &LogRecord) {
-        let record = Record::from_bytes(entry.record.clone()).expect("a record");
+    fn take(&mut self, entry: &LogRecord, record: Record) {
         if let Record::Rules { version } = record {
             self.rules = self.rules.max(version);
         }

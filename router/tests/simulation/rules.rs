@@ -19,7 +19,21 @@ pub(crate) struct Broken;
 
 /// An older release, and the present one.
 pub(crate) fn release(newest: u16) -> Rulebook {
-    Rulebook { newest, apply }
+    match newest {
+        1 => Rulebook { newest, apply: apply_as_older_release },
+        _ => Rulebook { newest, apply },
+    }
+}
+
+/// An older release has no other way, whatever the rules are.
+fn apply_as_older_release(
+    _rules: u16,
+    rows: &dyn Rows,
+    record: &Record,
+    position: Position,
+    time: Time,
+) -> Result<Vec<Event>, Decision> {
+    apply(1, rows, record, position, time)
 }
 
 pub(crate) fn apply(

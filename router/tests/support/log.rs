@@ -22,6 +22,8 @@ pub(crate) struct MemoryLog {
     since: u64,
     /// Effects are confirmed, and nobody will ever read them: as if the log were lost right then.
     loses_effects: Arc<AtomicBool>,
+    /// It does not say any more where it ends.
+    silent: Arc<AtomicBool>,
 }
 
 impl MemoryLog {
@@ -31,11 +33,22 @@ impl MemoryLog {
 
     pub(crate) fn of_epoch(shards: u16, epoch: u32, since: u64) -> Self {
         let shard = |_| Shard { records: Mutex::default(), grown: watch::channel(0).0 };
-        Self { shards: Arc::new((0..shards).map(shard).collect()), epoch, since, loses_effects: Arc::default() }
+        Self {
+            shards: Arc::new((0..shards).map(shard).collect()),
+            epoch,
+            since,
+            loses_effects: Arc::default(),
+            silent: Arc::default(),
+        }
     }
 
     pub(crate) fn lose_effects(&self) {
         self.loses_effects.store(true, Ordering::Relaxed);
+    }
+
+    /// From here on it does not say any more where it ends.
+    pub(crate) fn silence(&self) {
+        self.silent.store(true, Ordering::Relaxed);
     }
 
     /// What a shard holds.
@@ -91,6 +104,9 @@ impl CommandLog for MemoryLog {
     }
 
     async fn end(&self, shard: ShardId) -> Result<Position, StoreError> {
+        if self.silent.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         Ok(Position { epoch: self.epoch, offset: *self.shard(shard).grown.borrow() })
     }
 

@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use panda_protocol::{EntityId, Incarnation, Seq, ShardId, Time};
 use panda_storage::{
-    Checkpoint, Copies, ENTITIES_AT_ONCE_MAX, EntityStore, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder,
-    RowKey, StateRow, StoreError,
+    Checkpoint, Copies, ENTITIES_AT_ONCE_MAX, EntityStore, EpochStore, EventBatch, EventRow, EventStore, LogEpoch,
+    LogIdentity, OwedEffect, ReadOrder, RowKey, StateRow, StoreError,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -94,6 +94,8 @@ struct Inner {
     calm: bool,
     /// Events of a partition, which no write may leave.
     bucket_events: u64,
+    /// The epoch of the log that is in force.
+    epoch: Option<LogEpoch>,
 }
 
 #[derive(Clone)]
@@ -109,6 +111,7 @@ impl MemoryStore {
             random: StdRng::seed_from_u64(seed),
             calm,
             bucket_events,
+            epoch: None,
         })))
     }
 
@@ -197,6 +200,19 @@ impl MemoryStore {
                 one.events
             }
         }
+    }
+
+    /// What is on its way arrives, and what one replica holds comes to the others.
+    pub(crate) fn repair(&self) {
+        while self.deliver() {}
+        let all = self.all();
+        self.inner().replicas.fill(all);
+    }
+
+    /// From here on another epoch of the log is in force.
+    pub(crate) fn open_epoch(&self, epoch: u32) {
+        let log = LogIdentity { cluster: "cluster".into(), topic: format!("topic-{epoch}") };
+        self.inner().epoch = Some(LogEpoch { epoch, log });
     }
 
     /// What two replicas hold: as a read would see it.
@@ -386,5 +402,22 @@ impl EntityStore for MemoryStore {
                 rows.map(|(_, row)| row.clone()).take(limit).collect()
             }
         })
+    }
+}
+
+impl EpochStore for MemoryStore {
+    async fn log_epoch(&self) -> Result<Option<LogEpoch>, StoreError> {
+        Yield(false).await;
+        Ok(self.inner().epoch.clone())
+    }
+
+    async fn open_log_epoch(&self, after: Option<u32>, next: LogEpoch) -> Result<LogEpoch, StoreError> {
+        Yield(false).await;
+        let epoch = &mut self.inner().epoch;
+        let stored = epoch.as_ref().map(|stored| stored.epoch);
+        if stored == after && stored.is_none_or(|stored| stored < next.epoch) {
+            *epoch = Some(next);
+        }
+        Ok(epoch.clone().expect("one is in force"))
     }
 }
