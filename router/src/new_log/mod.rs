@@ -48,6 +48,8 @@ const SIDE_BY_SIDE: usize = 32;
 const RETRY: Duration = Duration::from_millis(500);
 /// How often the log says how far it is, and what is away.
 const REMIND: Duration = Duration::from_secs(10);
+/// What is waited for where each copy of what is stored must answer.
+const EVERY_COPY: &str = "every copy of the event store";
 /// Behind every position: what a load is to bring has no effects of its own.
 const NOWHERE: Position = Position { epoch: u32::MAX, offset: u64::MAX };
 
@@ -74,7 +76,7 @@ pub async fn make_whole<S: EntityStore, L: CommandLog>(store: &S, log: &L) -> Re
     let making = Making::new(store, log);
     let mut last: Option<EntityId> = None;
     loop {
-        let page = patiently("the event store", async || store.entities(Copies::All, last, ENTITIES_AT_ONCE).await);
+        let page = patiently(EVERY_COPY, async || store.entities(Copies::All, last, ENTITIES_AT_ONCE).await);
         let page = page.await?;
         let Some(end) = page.last() else { break };
         last = Some(*end);
@@ -164,7 +166,7 @@ impl Away {
 
     async fn wait(&mut self, error: &impl std::fmt::Display) {
         if self.reminded.is_none_or(|at| at.elapsed() >= REMIND) {
-            tracing::warn!(service = self.what, %error, "waiting; every copy of what is stored must answer");
+            tracing::warn!(service = self.what, %error, "waiting for a service");
             self.reminded = Some(Instant::now());
         }
         sleep(RETRY).await;
@@ -201,7 +203,7 @@ impl<'a, S: EntityStore, L: CommandLog> Making<'a, S, L> {
     /// Brings a row to its entity's head, as all replicas know it, and writes the tail again.
     async fn load(&self, entity: EntityId, id: RowId) -> Result<Loaded, StoreError> {
         let wanted = Wanted { ids: vec![id], base: None, owing_from: NOWHERE, bucket_events: BUCKET_EVENTS };
-        patiently("the event store", async || load(&self.store, entity, wanted.clone()).await).await
+        patiently(EVERY_COPY, async || load(&self.store, entity, wanted.clone()).await).await
     }
 
     fn count(&self, count: impl FnOnce(&mut MadeWhole)) {

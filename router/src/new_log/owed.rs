@@ -8,7 +8,7 @@ use panda_protocol::link::Record;
 use panda_protocol::{ChatId, EntityId, Seq, UserId};
 use panda_storage::{CommandLog, EntityStore, EventStore as _, ReadOrder, StoreError};
 
-use super::{Making, append, patiently, row};
+use super::{EVERY_COPY, Making, append, patiently, row};
 use crate::fold;
 use crate::rows::bytes::kind;
 use crate::rows::{InboxChat, MemberRow, Row, RowId, RowValue};
@@ -87,7 +87,7 @@ impl<S: EntityStore, L: CommandLog> Making<'_, S, L> {
         let (entity, target) = (EntityId::from(chat), EntityId::from(user));
         let mut next = from;
         while next <= through {
-            let page = patiently("the event store", async || {
+            let page = patiently(EVERY_COPY, async || {
                 self.store.read_events(entity, next, ReadOrder::Forward, EVENTS_AT_ONCE, BYTES_AT_ONCE).await
             });
             let page = page.await?;

@@ -106,8 +106,10 @@ async fn what_was_in_the_lost_log_reaches_every_inbox_once_and_in_order() {
 async fn what_one_replica_holds_is_everybodys_and_what_it_owes_is_appended() {
     let (lost, store) = (MemoryLog::new(SHARDS), store());
     let (router, mut edge) = start_over(&lost, &store, 1).await;
-    let (ann, eve) = (user(1), user(5));
-    let chat = edge.create(ann, vec![user(2)]).await;
+    let (ann, ben, eve) = (user(1), user(2), user(5));
+    let chat = edge.create(ann, vec![ben]).await;
+    until("inboxes hear of the chat", async || taken(&store, ann).await.len() + taken(&store, ben).await.len() == 2)
+        .await;
     drop(edge);
     router.stop().await.expect("it stops cleanly");
 
