@@ -38,6 +38,7 @@ impl Shard {
             self.flush(id);
         }
         self.forget_idle();
+        self.ahead.pass(self.progress.taken());
         self.announce_backlog();
         self.checkpoint_if_due();
         self.tell_watermarks();

@@ -14,6 +14,7 @@
 //! Rows in memory run ahead of what is durable; everything that leaves the shard waits behind the
 //! write of what it is built on, in order. `released <= applied`.
 
+mod ahead;
 mod checkpoint;
 mod devices;
 mod entity;
@@ -42,6 +43,7 @@ pub use self::input::{Input, Loaded};
 pub use self::limits::ShardLimits;
 pub use self::output::Output;
 
+use self::ahead::Ahead;
 use self::checkpoint::Checkpoints;
 use self::devices::Devices;
 use self::entity::{Entity, Pending};
@@ -85,6 +87,7 @@ pub struct Shard {
     entities: hashbrown::HashMap<EntityId, Entity>,
     interests: Interests,
     tails: resume::Tails,
+    ahead: Ahead,
     devices: Devices,
     given_up: bool,
     queued: usize,
@@ -123,6 +126,7 @@ impl Shard {
             entities: Default::default(),
             interests: Default::default(),
             tails: Default::default(),
+            ahead: Ahead::default(),
             devices: Default::default(),
             given_up: false,
             queued: 0,

@@ -274,6 +274,7 @@ impl Shard {
         }
         self.append_owing(id, &loaded.owing);
         self.adopt(id, loaded.events);
+        self.note_ahead(id);
         self.run(id);
     }
 

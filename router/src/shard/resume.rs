@@ -3,7 +3,8 @@
 //! Stating it again loads nothing. What an edge may have missed is found in the log: the entities of
 //! the commands between its watermark and what was taken in when the interest was noted. From then on
 //! events go down the link by themselves, and an entity that is loaded for the first time tells its
-//! head to whoever was interested before.
+//! head to whoever was interested before. What is stored further than the log was taken, and was loaded
+//! before the interest was noted, is found in [`super::ahead`].
 
 use std::collections::{HashMap, HashSet};
 
@@ -39,12 +40,15 @@ impl Shard {
         if !resume.last {
             return;
         }
-        let tail = self.tails.next;
-        match resume.watermark {
-            Some(from) if self.tails.links.len() < TAILS_MAX && self.interests.begin_tail(link, tail) => {
+        let (tail, taken) = (self.tails.next, self.progress.taken());
+        // What stands before the watermark was sent, and the tail names what stands before `taken`.
+        let told = resume.watermark.and_then(|from| Some((from, self.ahead.since(from.max(taken))?)));
+        match told {
+            Some((from, ahead)) if self.tails.links.len() < TAILS_MAX && self.interests.begin_tail(link, tail) => {
                 self.tails.next += 1;
                 self.tails.links.insert(tail, link);
-                self.outputs.push(Output::ReadTail { tail, from, to: self.progress.taken() });
+                self.tell_missed(link, ahead);
+                self.outputs.push(Output::ReadTail { tail, from, to: taken });
             }
             _ => self.readmit(link),
         }
@@ -58,12 +62,16 @@ impl Shard {
             return;
         }
         let Some(touched) = touched else { return self.readmit(link) };
-        for entity in touched {
+        self.tell_missed(link, touched);
+        self.interests.end_resume(link);
+    }
+
+    fn tell_missed(&mut self, link: LinkId, entities: impl IntoIterator<Item = EntityId>) {
+        for entity in entities {
             if self.interests.listens(link, entity) {
                 self.tell_readmit(link, entity);
             }
         }
-        self.interests.end_resume(link);
     }
 
     /// Nobody knows what the link missed.
