@@ -20,7 +20,7 @@ use crate::metrics::{Backlog, RouterMetrics};
 use crate::persist::{Persist, RETRY_MAX, RETRY_MIN, flush, read_epoch, retry, write};
 use crate::readiness::Readiness;
 use crate::replies::SCAN_ROWS;
-use crate::retention;
+use crate::retention::Releases;
 use crate::rulebook::Rulebook;
 use crate::shard::load::load;
 use crate::shard::{GivenUp, Input, Output, Shard, ShardFigures, ShardLimits};
@@ -32,8 +32,6 @@ const RECORDS_AT_ONCE: usize = 512;
 /// Frames of links taken at once.
 const UPS_AT_ONCE: usize = 512;
 const TICK: Duration = Duration::from_millis(100);
-/// Between two looks for what a log that holds records back need not keep any more.
-const RELEASE_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Bytes read at once for a page.
 const PAGE_BYTES: usize = 512 * 1024;
 
@@ -128,6 +126,7 @@ pub(crate) async fn term<L: CommandLog, S: EventStore + EpochStore>(
         // Not biased: under load every branch is always ready, and none may starve another.
         tokio::select! {
             Some(done) = driver.work.next(), if !driver.work.is_empty() => driver.done(done?),
+            () = driver.releases.next() => {}
             () = door.next(&mut ups, UPS_AT_ONCE) => {
                 for outside in ups.drain(..) {
                     driver.handle(match outside {
@@ -224,8 +223,10 @@ struct Driver<'a, L, S> {
     started: Instant,
     /// What the core was told of it last.
     told: Instant,
-    /// When the log was released last.
-    released: Option<Instant>,
+    /// The checkpoint that is being written.
+    checkpoint: Position,
+    /// What of the log is being deleted behind the last one.
+    releases: Releases,
 }
 
 impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
@@ -241,7 +242,8 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
             backlogged: false,
             started,
             told: started,
-            released: None,
+            checkpoint: Position::default(),
+            releases: Releases::default(),
         }
     }
 
@@ -287,6 +289,9 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
             self.effects.pop_front();
             self.note_time();
             self.append_effect();
+        }
+        if matches!(input, Input::Checkpointed) {
+            self.releases.begin(&self.parts.log, self.parts.shard, self.checkpoint);
         }
         self.handle(input);
     }
@@ -363,22 +368,13 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
                 Box::pin(async move { Ok(Input::TailRead(tail, touched(&log, shard, from, to).await)) })
             }
             Output::Checkpoint(checkpoint) => {
-                let (log, shard) = (self.parts.log.clone(), self.parts.shard);
-                // What is held back is looked for: not every second.
-                let every = if log.held_back().is_zero() { Duration::ZERO } else { RELEASE_EVERY };
-                let release = self.released.is_none_or(|at| at.elapsed() >= every);
-                if release {
-                    self.released = Some(Instant::now());
-                }
+                let shard = self.parts.shard;
+                self.checkpoint = checkpoint.position;
                 Box::pin(async move {
                     let written =
                         persist.until_done(|store| async move { store.write_checkpoint(shard, checkpoint).await });
                     if let Err(open) = written.await? {
                         return Ok(Input::EpochRead(open));
-                    }
-                    // Nothing depends on it: what stays is deleted another time.
-                    if release && let Err(error) = retention::release(&log, shard, checkpoint.position).await {
-                        tracing::warn!(%error, shard = shard.0, "the log could not be released");
                     }
                     Ok(Input::Checkpointed)
                 })

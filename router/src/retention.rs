@@ -1,15 +1,63 @@
 //! Which records of the log nobody needs any more.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use panda_protocol::{Position, ShardId, Time};
 use panda_storage::{CommandLog, LogRecord, ShardReader as _, StoreError};
+use tokio::time::{Instant, timeout};
+
+/// Between two looks for what a log that holds records back need not keep any more.
+const RELEASE_EVERY: Duration = Duration::from_secs(60 * 60);
+/// A release that takes longer is given up.
+const RELEASE_MAX: Duration = Duration::from_secs(60);
+
+/// The releases of a shard's log in one term, one at a time.
+#[derive(Default)]
+pub(crate) struct Releases {
+    under_way: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// When the last one began.
+    began: Option<Instant>,
+}
+
+impl Releases {
+    /// A checkpoint is stored: starts a release behind it, unless one is under way, or the last one was not
+    /// long enough ago for a log that holds records back.
+    pub(crate) fn begin<L: CommandLog>(&mut self, log: &L, shard: ShardId, checkpoint: Position) {
+        let every = if log.held_back().is_zero() { Duration::ZERO } else { RELEASE_EVERY };
+        if self.under_way.is_some() || self.began.is_some_and(|at| at.elapsed() < every) {
+            return;
+        }
+        let log = log.clone();
+        self.start(shard, async move { release(&log, shard, checkpoint).await });
+    }
+
+    fn start(&mut self, shard: ShardId, release: impl Future<Output = Result<(), StoreError>> + Send + 'static) {
+        self.began = Some(Instant::now());
+        self.under_way = Some(Box::pin(async move {
+            let released = timeout(RELEASE_MAX, release).await;
+            if let Err(error) = released.unwrap_or_else(|_| Err(StoreError::Unavailable("it takes too long".into()))) {
+                tracing::warn!(%error, shard = shard.0, "the log could not be released");
+            }
+        }));
+    }
+
+    /// Goes on with the release that is under way, and resolves when it has ended; without one, never.
+    /// Cancel safe.
+    pub(crate) async fn next(&mut self) {
+        match &mut self.under_way {
+            Some(release) => release.await,
+            None => std::future::pending().await,
+        }
+        self.under_way = None;
+    }
+}
 
 /// Lets the log delete what it need not keep for a checkpoint.
 ///
 /// # Errors
 /// What the log returns.
-pub(crate) async fn release<L: CommandLog>(log: &L, shard: ShardId, checkpoint: Position) -> Result<(), StoreError> {
+async fn release<L: CommandLog>(log: &L, shard: ShardId, checkpoint: Position) -> Result<(), StoreError> {
     match held_to(log, shard, checkpoint, log.held_back()).await? {
         Some(position) => log.release(shard, position).await,
         None => Ok(()),
@@ -102,6 +150,22 @@ mod tests {
         let mut reader = log.read(SHARD, None).await.expect("the log can be read");
         reader.next(10).await.expect("there are records");
         release(&log, SHARD, at(7)).await.expect("it can be released");
+        assert_eq!(record_at(&log, SHARD, None).await.expect("there are records").position, at(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_release_that_hangs_is_given_up_and_the_next_one_begins() {
+        let log = log(10).await;
+        let mut reader = log.read(SHARD, None).await.expect("the log can be read");
+        reader.next(10).await.expect("there are records");
+        let mut releases = Releases::default();
+        releases.start(SHARD, std::future::pending());
+        let began = Instant::now();
+        releases.begin(&log, SHARD, at(3));
+        releases.next().await;
+        assert_eq!(began.elapsed(), RELEASE_MAX, "there is one at a time");
+        releases.begin(&log, SHARD, at(7));
+        releases.next().await;
         assert_eq!(record_at(&log, SHARD, None).await.expect("there are records").position, at(7));
     }
 }

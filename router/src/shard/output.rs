@@ -76,8 +76,8 @@ pub enum Output {
     Readmit(LinkId),
     /// Tell a link that everything was sent, for its interests, that commands before the position made.
     Watermark(LinkId, Position),
-    /// Write how far the shard is stored, let the log delete what it need not keep for it, and say
-    /// [`super::Input::Checkpointed`].
+    /// Write how far the shard is stored, and say [`super::Input::Checkpointed`]; then the log may delete
+    /// what it need not keep for it.
     Checkpoint(Checkpoint),
     /// Tell the edges how long the oldest command waits, in milliseconds; 0: no longer.
     Backlog(u64),

@@ -209,3 +209,25 @@ async fn a_router_that_is_too_old_for_a_shard_leaves_the_group_and_says_so() {
     while edge.down.recv().await.is_some() {}
     router.stop().await.expect("nothing is left to stop");
 }
+
+/// What of the log need not be kept is deleted beside the checkpoints, not between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_deletes_nothing_holds_no_checkpoint_up() {
+    let (log, store) = (MemoryLog::new(1), MemoryStore::new(1, true, BUCKET_EVENTS));
+    log.hang_releases();
+    let (router, mut edge) = start_over(&log, &store, 1).await;
+    let chat = edge.create(user(1), vec![]).await;
+    let three_checkpoints = async {
+        for counter in 2..5 {
+            let token = edge.command(chat.into(), user(1), counter, &say("on and on"));
+            assert!(matches!(edge.answer(token).await, Outcome::Applied(_)));
+            let end = log.end(ShardId(0)).await.expect("the log answers");
+            while store.read_checkpoint(ShardId(0)).is_none_or(|checkpoint| checkpoint.position < end) {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), three_checkpoints).await.expect("each is written");
+    drop(edge);
+    router.stop().await.expect("it stops cleanly");
+}

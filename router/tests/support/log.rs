@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use panda_protocol::link::Record;
@@ -24,6 +25,8 @@ pub(crate) struct MemoryLog {
     loses_effects: Arc<AtomicBool>,
     /// It does not say any more where it ends.
     silent: Arc<AtomicBool>,
+    /// Deletions of records that nobody answers.
+    releases_hang: Arc<AtomicBool>,
 }
 
 impl MemoryLog {
@@ -39,6 +42,7 @@ impl MemoryLog {
             since,
             loses_effects: Arc::default(),
             silent: Arc::default(),
+            releases_hang: Arc::default(),
         }
     }
 
@@ -49,6 +53,10 @@ impl MemoryLog {
     /// From here on it does not say any more where it ends.
     pub(crate) fn silence(&self) {
         self.silent.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn hang_releases(&self) {
+        self.releases_hang.store(true, Ordering::Relaxed);
     }
 
     /// What a shard holds.
@@ -110,7 +118,15 @@ impl CommandLog for MemoryLog {
         Ok(Position { epoch: self.epoch, offset: *self.shard(shard).grown.borrow() })
     }
 
+    /// It is asked to delete as soon as there is a checkpoint.
+    fn held_back(&self) -> Duration {
+        Duration::ZERO
+    }
+
     async fn release(&self, _shard: ShardId, _position: Position) -> Result<(), StoreError> {
+        if self.releases_hang.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         Ok(())
     }
 }
