@@ -32,6 +32,12 @@ pub(crate) struct Covered {
     pub(super) cuts: usize,
     /// Owners that met the end of their epoch before they could release anything.
     pub(super) epochs_over: usize,
+    /// Interests that an edge stated to an owner with a watermark.
+    pub(super) resumes: usize,
+    /// Links that broke while their owner went on.
+    pub(super) broken_links: usize,
+    /// Sessions that one owner admitted and another one served to the end.
+    pub(super) kept: usize,
 }
 
 impl Covered {
@@ -54,6 +60,9 @@ impl Covered {
         self.checkpoints += other.checkpoints;
         self.cuts += other.cuts;
         self.epochs_over += other.epochs_over;
+        self.resumes += other.resumes;
+        self.broken_links += other.broken_links;
+        self.kept += other.kept;
     }
 
     /// A fault that no seed meets is not tested.
@@ -74,6 +83,9 @@ impl Covered {
             (self.checkpoints, "starts from a checkpoint"),
             (self.cuts, "cut epochs"),
             (self.epochs_over, "owners of an epoch that was over"),
+            (self.resumes, "resumed interests"),
+            (self.broken_links, "broken links"),
+            (self.kept, "sessions that a move left alone"),
         ] {
             assert!(count >= 100, "{what} were met {count} times only");
         }

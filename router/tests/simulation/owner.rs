@@ -12,6 +12,8 @@ use panda_router::rulebook::Rulebook;
 use panda_router::shard::load::{flushed_key, load};
 use panda_router::shard::{GivenUp, Input, Output, Shard, ShardLimits};
 use panda_storage::{EpochStore, EventBatch, EventStore, StateRow};
+use rand::Rng;
+use rand::rngs::StdRng;
 
 use super::checkpoints;
 use super::support::store::MemoryStore;
@@ -33,6 +35,8 @@ pub(crate) struct Owner {
     pub(crate) effects: VecDeque<Effect>,
     /// Where the log ended when the core asked; not answered yet.
     pub(crate) ends: VecDeque<Position>,
+    /// Parts of the log in which it looks for what a link missed: a name, the first and behind the last.
+    pub(crate) tails: VecDeque<(u64, Position, Position)>,
     pub(crate) given_up: Option<GivenUp>,
     pub(crate) router: u64,
     pub(crate) epoch: u32,
@@ -77,6 +81,7 @@ impl Owner {
             tasks: vec![],
             effects: VecDeque::new(),
             ends: VecDeque::new(),
+            tails: VecDeque::new(),
             given_up: None,
             router,
             epoch: takeover.epoch,
@@ -92,6 +97,7 @@ impl Owner {
     /// Starts what the core asks for; returns what goes down the links. The log ends at `end` now.
     pub(crate) fn act(&mut self, store: &MemoryStore, end: Position) -> Vec<(LinkId, Down)> {
         let mut downs = Vec::new();
+        let (shard, generation) = (checkpoints::SHARD, self.core.generation());
         for output in self.core.take_outputs() {
             let store = store.clone();
             match output {
@@ -99,8 +105,12 @@ impl Owner {
                 Output::AppendEffect(effect) => self.effects.push_back(effect),
                 Output::AskEnd => self.ends.push_back(end),
                 Output::GiveUp(why) => self.given_up = Some(why),
-                // No edge of this world states interest again.
-                Output::Backlog(_) | Output::ReadTail { .. } | Output::Readmit(_) | Output::Watermark(..) => {}
+                Output::Backlog(_) => {}
+                Output::ReadTail { tail, from, to } => self.tails.push_back((tail, from, to)),
+                Output::Readmit(link) => downs.push((link, Down::Readmit { shard, generation })),
+                Output::Watermark(link, position) => {
+                    downs.push((link, Down::Watermark { shard, generation, position }));
+                }
                 Output::Checkpoint(checkpoint) => self.tasks.push(Box::pin(async move {
                     while store.write_checkpoint(checkpoints::SHARD, checkpoint).await.is_err() {}
                     Input::Checkpointed
@@ -168,5 +178,18 @@ impl Owner {
             Poll::Ready(input) => self.core.handle(input),
             Poll::Pending => self.tasks.push(task),
         }
+    }
+
+    /// As [`Self::step`], for any of those that are under way.
+    pub(crate) fn step_any(&mut self, random: &mut StdRng) {
+        if !self.tasks.is_empty() {
+            self.step(random.random_range(0..self.tasks.len()));
+        }
+    }
+
+    /// Whether it has taken all that the log has, and nothing is left to do.
+    pub(crate) fn is_done(&self, records: usize) -> bool {
+        let asks_nothing = self.effects.is_empty() && self.ends.is_empty() && self.tails.is_empty();
+        self.next == records && self.tasks.is_empty() && asks_nothing && self.core.is_idle()
     }
 }

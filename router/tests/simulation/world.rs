@@ -2,12 +2,14 @@
 
 mod checks;
 mod clients;
+mod falls;
+mod resume;
 
 use std::collections::HashMap;
 
 use panda_protocol::event::Event;
 use panda_protocol::link::{CommandRecord, Record};
-use panda_protocol::{EntityId, Position, Time, UserId};
+use panda_protocol::{EntityId, Generation, Position, Time, UserId};
 use panda_router::fold::{self, RULES_FIRST};
 use panda_router::shard::{GivenUp, Input};
 use panda_storage::LogRecord;
@@ -173,11 +175,11 @@ impl World {
             37..=50 => self.read(),
             51..=52 => self.store.lose(),
             53..=69 => drop(self.store.deliver()),
-            _ => self.with_owner(|owner, random| {
-                if !owner.tasks.is_empty() {
-                    owner.step(random.random_range(0..owner.tasks.len()));
-                }
-            }),
+            70 => self.hear_somebody(),
+            71..=72 => self.tail(),
+            73 if self.random.random_bool(0.2) => self.break_link(),
+            73 if self.random.random_bool(0.3) => self.fall(),
+            _ => self.with_owner(Owner::step_any),
         }
     }
 
@@ -195,6 +197,17 @@ impl World {
             return;
         }
         let index = self.random.random_range(0..self.owners.len());
+        self.with_owner_at(index, act);
+    }
+
+    /// As long as the term lasts.
+    fn with_owner_of(&mut self, term: Generation, act: impl FnOnce(&mut Owner, &mut StdRng)) {
+        if let Some(index) = self.owners.iter().position(|owner| owner.core.generation() == term) {
+            self.with_owner_at(index, act);
+        }
+    }
+
+    fn with_owner_at(&mut self, index: usize, act: impl FnOnce(&mut Owner, &mut StdRng)) {
         let owner = &mut self.owners[index];
         if owner.paused > 0 {
             return;
@@ -262,13 +275,15 @@ impl World {
         self.own(self.routers, newest);
     }
 
-    fn own(&mut self, router: u64, newest: u16) {
+    fn own(&mut self, router: u64, newest: u16) -> Generation {
         self.covered.takeovers += 1;
         let position = self.append(&Record::Takeover { router, rules_max: newest });
         let mut owner = Owner::new(router, position, self.epoch_at, rules::release(newest), &self.store);
         owner.started = self.now;
         self.covered.checkpoints += usize::from(owner.next > self.epoch_at);
+        let term = owner.core.generation();
         self.owners.push(owner);
+        term
     }
 
     /// A router to which the group still assigns the shard begins another term.
@@ -328,10 +343,17 @@ impl World {
     }
 
     fn read(&mut self) {
-        let count = self.random.random_range(1..6);
+        if !self.owners.is_empty() {
+            let owner = self.random.random_range(0..self.owners.len());
+            self.read_by(self.owners[owner].core.generation(), 5);
+        }
+    }
+
+    fn read_by(&mut self, term: Generation, records_max: usize) {
+        let count = self.random.random_range(1..=records_max);
         let log = std::mem::take(&mut self.log);
         let epoch_at = self.epoch_at;
-        self.with_owner(|owner, _| {
+        self.with_owner_of(term, |owner, _| {
             if owner.core.wants_records() {
                 let fetched = owner.fetched.min(log.len());
                 let mut records: Vec<LogRecord> = log[owner.next..fetched].iter().take(count).cloned().collect();
@@ -368,9 +390,11 @@ impl World {
             if step < 600 && step % 20 == 0 {
                 self.client();
                 self.admit();
+                self.hear_somebody();
                 self.question();
             }
-            match self.random.random_range(0..12) {
+            match self.random.random_range(0..13) {
+                12 => self.tail(),
                 0 => self.effect_kept(),
                 1 => self.end(),
                 2 => self.read(),
@@ -379,19 +403,12 @@ impl World {
                     self.tick();
                 }
                 4..=6 => drop(self.store.deliver()),
-                _ => self.with_owner(|owner, random| {
-                    if !owner.tasks.is_empty() {
-                        owner.step(random.random_range(0..owner.tasks.len()));
-                    }
-                }),
+                _ => self.with_owner(Owner::step_any),
             }
-            let at_end = |owner: &Owner| {
-                owner.next == self.log.len()
-                    && owner.tasks.is_empty()
-                    && owner.effects.is_empty()
-                    && owner.ends.is_empty()
-            };
-            if step >= 600 && self.owners.len() == 1 && at_end(&self.owners[0]) && self.owners[0].core.is_idle() {
+            if step >= 600 && self.owners.len() == 1 && self.owners[0].is_done(self.log.len()) {
+                if self.hear_last() {
+                    continue;
+                }
                 while self.store.deliver() {}
                 return;
             }

@@ -32,6 +32,7 @@ impl World {
         let reference = Reference::run(&self.log, self.was_cut.then_some(&cut));
         self.check_store(&reference);
         self.check_edges(&reference);
+        self.check_live(&reference);
         self.check_inboxes(&reference);
         let (reads, refusals) = self.questions.check(&reference);
         self.covered.reads += reads;

@@ -4,12 +4,17 @@ use panda_protocol::codec::Writer;
 use panda_protocol::event::{MessageFormat, Role};
 use panda_protocol::frame::{CommandBody, Direction};
 use panda_protocol::link::{Admit, CommandOrigin, CommandRecord, LinkId, Outcome, Read, ReadQuery, Record, Up};
-use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Seq, UserId};
+use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Generation, Seq, UserId};
 use panda_router::shard::Input;
 use rand::Rng;
 
 use super::super::rules::BREAKING;
 use super::{EDGES, USERS, World, user};
+
+/// The chat in which most goes on.
+pub(super) fn group() -> ChatId {
+    ChatId::group(user(0), device(user(0)), Counter(1))
+}
 
 fn device(user: UserId) -> DeviceId {
     DeviceId::from_random(*user.as_bytes())
@@ -29,7 +34,7 @@ impl World {
     pub(super) fn client(&mut self) {
         let actor = user(self.random.random_range(0..USERS));
         let other = user(self.random.random_range(0..USERS));
-        let group = ChatId::group(user(0), device(user(0)), Counter(1));
+        let group = group();
         let mut entity = EntityId::from(group);
         let text =
             if self.breaks && self.random.random_bool(0.3) { BREAKING.into() } else { format!("{}", self.next_token) };
@@ -102,22 +107,29 @@ impl World {
     }
 
     pub(super) fn admit(&mut self) {
+        if !self.owners.is_empty() {
+            let owner = self.random.random_range(0..self.owners.len());
+            self.admit_by(self.owners[owner].core.generation());
+        }
+    }
+
+    pub(super) fn admit_by(&mut self, term: Generation) {
         let user = user(self.random.random_range(0..USERS));
-        let group = ChatId::group(super::user(0), device(super::user(0)), Counter(1));
-        let entity = if self.random.random_bool(0.2) { user.into() } else { group.into() };
+        let entity = if self.random.random_bool(0.2) { user.into() } else { group().into() };
         let edge = self.random.random_range(0..EDGES);
+        self.hear(term, edge);
         self.next_token += 1;
         let token = self.next_token;
         self.edges[usize::try_from(edge).expect("small")].asked.insert(token, (entity, user));
         self.questions.ask(token, entity, user, None);
         let admit = Admit { token, user, entity, cursor: None, member_at: None };
-        self.with_owner(|owner, _| owner.core.handle(Input::Up(LinkId(edge), Up::Admit(admit))));
+        self.with_owner_of(term, |owner, _| owner.core.handle(Input::Up(LinkId(edge), Up::Admit(admit))));
     }
 
     /// A read, of an owner or a zombie.
     pub(super) fn question(&mut self) {
         let user = user(self.random.random_range(0..USERS));
-        let mut entity = EntityId::from(ChatId::group(super::user(0), device(super::user(0)), Counter(1)));
+        let mut entity = EntityId::from(group());
         let (from, limit) = (Seq(self.random.random_range(1..20)), self.random.random_range(1..8));
         let query = match self.random.random_range(0..6) {
             0 => ReadQuery::Page { direction: Direction::Forward, from, limit },
