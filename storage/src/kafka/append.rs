@@ -28,6 +28,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::bootstrap::{Alone, watch};
 use super::client::{BATCH_BYTES_MAX, failure, log_error, log_line, settings};
 use super::config::KafkaLogConfig;
 use super::ending::Ending;
@@ -67,7 +68,10 @@ pub(super) struct Sent {
 /// What reports change, by shard.
 type Gates = Vec<Mutex<Gate>>;
 
-pub(super) struct Reporting(Arc<Gates>);
+pub(super) struct Reporting {
+    gates: Arc<Gates>,
+    alone: Alone,
+}
 
 impl ClientContext for Reporting {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
@@ -76,9 +80,13 @@ impl ClientContext for Reporting {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.0.iter().for_each(|gate| gate.lock().close());
+            self.gates.iter().for_each(|gate| gate.lock().close());
         }
         log_error(&error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.alone.look(statistics);
     }
 }
 
@@ -89,7 +97,7 @@ impl ProducerContext for Reporting {
         // A confirmation of a repeated record may come without its offset: then it is in the log, and
         // nobody knows where.
         let offset = result.as_ref().ok().and_then(|message| u64::try_from(message.offset()).ok());
-        if let Some(gate) = self.0.get(usize::from(sent.shard)) {
+        if let Some(gate) = self.gates.get(usize::from(sent.shard)) {
             match result {
                 Ok(_) => gate.lock().confirmed(Instant::now()),
                 Err(_) => gate.lock().failed(),
@@ -105,6 +113,20 @@ impl ProducerContext for Reporting {
 }
 
 pub(super) type Producer = BaseProducer<Reporting>;
+
+/// What the log takes at this moment, also for whoever must not keep it from ending.
+#[derive(Clone)]
+pub struct KafkaLogState {
+    gates: Arc<Gates>,
+}
+
+impl KafkaLogState {
+    /// How many shards take no records because their brokers do not confirm or are away. A shard to which
+    /// nobody appends meanwhile may not have noticed.
+    pub fn refusing(&self) -> usize {
+        self.gates.iter().filter(|gate| gate.lock().is_away()).count()
+    }
+}
 
 /// Appends; dropping it waits, on a thread of its own, for what is on its way.
 pub(super) struct Appends {
@@ -139,6 +161,10 @@ impl Appends {
             })
             .map_err(|error| StoreError::Unavailable(format!("no thread for appends: {error}")))?;
         Ok(Self { inner })
+    }
+
+    pub(super) fn state(&self) -> KafkaLogState {
+        KafkaLogState { gates: Arc::clone(&self.inner.gates) }
     }
 
     pub(super) fn append(&self, epoch: u32, shard: ShardId, record: &Bytes) -> Result<KafkaAppending, AppendError> {
@@ -193,6 +219,7 @@ impl Inner {
             let works = match self.producer.read().as_ref() {
                 Some(producer) => {
                     producer.poll(LOOK);
+                    producer.context().alone.mend(producer.client(), &self.config.brokers);
                     producer.client().fatal_error().is_none()
                 }
                 None => {
@@ -203,6 +230,7 @@ impl Inner {
             if !works {
                 self.replace();
             }
+            questions.hear();
             for (number, (gate, asked)) in self.gates.iter().zip(&mut asked).enumerate() {
                 ask_for(questions, number, gate, asked);
             }
@@ -242,7 +270,9 @@ fn ask_for(questions: &Questions, shard: usize, gate: &Mutex<Gate>, asked: &mut 
 }
 
 fn producer(config: &KafkaLogConfig, gates: &Arc<Gates>) -> Result<Producer, StoreError> {
-    settings(config, "append")
+    let mut settings = settings(config, "append");
+    watch(&mut settings);
+    settings
         .set("enable.idempotence", "true")
         .set("acks", "all")
         .set("linger.ms", config.linger.as_millis().to_string())
@@ -253,6 +283,6 @@ fn producer(config: &KafkaLogConfig, gates: &Arc<Gates>) -> Result<Producer, Sto
         .set("request.timeout.ms", "3000")
         .set("queue.buffering.max.messages", config.queue_records_max.to_string())
         .set("queue.buffering.max.kbytes", (config.queue_bytes_max >> 10).to_string())
-        .create_with_context::<_, Producer>(Reporting(Arc::clone(gates)))
+        .create_with_context::<_, Producer>(Reporting { gates: Arc::clone(gates), alone: Alone::default() })
         .map_err(|error| failure("a client for appends", &error))
 }

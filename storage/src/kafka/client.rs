@@ -5,6 +5,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::bootstrap::Alone;
 use super::config::KafkaLogConfig;
 use crate::error::StoreError;
 
@@ -45,7 +46,10 @@ pub(super) fn reading(config: &KafkaLogConfig, role: &str) -> ClientConfig {
 }
 
 /// What a client of the brokers says by itself goes to the log.
-pub(super) struct Quiet;
+#[derive(Clone, Default)]
+pub(super) struct Quiet {
+    pub(super) alone: Alone,
+}
 
 impl ClientContext for Quiet {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
@@ -54,6 +58,10 @@ impl ClientContext for Quiet {
 
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.alone.look(statistics);
     }
 }
 

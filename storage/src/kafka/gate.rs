@@ -65,6 +65,11 @@ impl Gate {
         self.away = true;
     }
 
+    /// Whether records are refused because the log is away.
+    pub(super) fn is_away(&self) -> bool {
+        self.away
+    }
+
     /// Whether somebody must ask the leader, because no record that waits can tell that it is back.
     pub(super) fn needs_question(&self) -> bool {
         self.away && self.waiting == 0
@@ -122,8 +127,9 @@ mod tests {
         admit(&mut gate, now).unwrap();
         gate.failed();
         assert_eq!(admit(&mut gate, now), Err(AppendError::Unavailable));
-        assert!(gate.needs_question());
+        assert!(gate.needs_question() && gate.is_away());
         gate.answered();
+        assert!(!gate.is_away());
         admit(&mut gate, now).unwrap();
     }
 

@@ -21,6 +21,7 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
+use super::bootstrap::{Alone, watch};
 use super::client::{failure, log_error, log_line, reading};
 use super::config::{HEARTBEAT, KafkaLogConfig, SESSION_TIMEOUT};
 use super::ending::Ending;
@@ -130,7 +131,10 @@ impl Changes {
 }
 
 /// Hears of rebalances, on the thread that listens.
-struct Rebalancing(Arc<Member>);
+struct Rebalancing {
+    member: Arc<Member>,
+    alone: Alone,
+}
 
 impl ClientContext for Rebalancing {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
@@ -139,6 +143,10 @@ impl ClientContext for Rebalancing {
 
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.alone.look(statistics);
     }
 }
 
@@ -151,7 +159,7 @@ impl ConsumerContext for Rebalancing {
         }
         for shard in shards.elements() {
             let Ok(shard) = u16::try_from(shard.partition()).map(ShardId) else { continue };
-            self.0.tell(if assigned { ShardChange::Assigned(shard) } else { ShardChange::Revoked(shard) });
+            self.member.tell(if assigned { ShardChange::Assigned(shard) } else { ShardChange::Revoked(shard) });
         }
     }
 }
@@ -168,18 +176,23 @@ fn hold(consumer: &BaseConsumer<Rebalancing>, shards: &TopicPartitionList) -> Re
 }
 
 fn listen(config: &KafkaLogConfig, router: u64, member: &Arc<Member>) -> Result<(), StoreError> {
-    let consumer = reading(config, &format!("router-{router:016x}"))
+    let mut settings = reading(config, &format!("router-{router:016x}"));
+    watch(&mut settings);
+    let hears = Rebalancing { member: Arc::clone(member), alone: Alone::default() };
+    let consumer = settings
         .set("group.id", &config.group)
         .set("group.protocol", "classic")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", SESSION_TIMEOUT.as_millis().to_string())
         .set("heartbeat.interval.ms", HEARTBEAT.as_millis().to_string())
         .set("max.poll.interval.ms", LISTENING.as_millis().to_string())
-        .create_with_context::<_, BaseConsumer<Rebalancing>>(Rebalancing(Arc::clone(member)))
+        .create_with_context::<_, BaseConsumer<Rebalancing>>(hears)
         .map_err(|error| failure("a client for the group", &error))?;
     consumer.subscribe(&[&config.topic]).map_err(|error| failure("joining the group", &error))?;
     while !member.leave.load(Ordering::Acquire) {
-        let Some(Err(error)) = consumer.poll(LOOK) else { continue };
+        let heard = consumer.poll(LOOK);
+        consumer.context().alone.mend(consumer.client(), &config.brokers);
+        let Some(Err(error)) = heard else { continue };
         match (error.rdkafka_error_code(), failure("membership of the group", &error)) {
             (_, failed) if matches!(error, KafkaError::MessageConsumptionFatal(_)) => return Err(failed),
             (_, failed @ StoreError::Misconfigured(_)) => return Err(failed),

@@ -7,9 +7,10 @@
 //!
 //! Nothing here blocks an async thread: the client library has its own, and what waits for it has some
 //! more (one for appends, one for readers, one a member, three for questions). The library connects again
-//! by itself, within about a second of a broker's return.
+//! by itself, within about a second of a broker's return; where it does not, see `bootstrap`.
 
 mod append;
+mod bootstrap;
 mod client;
 mod config;
 mod ending;
@@ -31,12 +32,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use panda_protocol::{Position, ShardId};
+use parking_lot::Mutex;
 use rdkafka::admin::AdminOptions;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use self::append::Appends;
-pub use self::append::KafkaAppending;
+pub use self::append::{KafkaAppending, KafkaLogState};
 use self::client::failure;
 pub use self::config::KafkaLogConfig;
 use self::ending::Endings;
@@ -63,7 +65,8 @@ struct Inner {
     appends: Appends,
     readers: Readers,
     questions: Arc<Questions>,
-    admin: Option<Arc<Admin>>,
+    /// Deletes records. Nobody hears whether it forgot its brokers, so one that failed is replaced.
+    admin: Mutex<Option<Arc<Admin>>>,
     endings: Arc<Endings>,
 }
 
@@ -107,7 +110,7 @@ impl KafkaLog {
         let questions = Arc::new(Questions::start(config)?);
         let appends = Appends::start(config, Arc::clone(&questions), endings.thread())?;
         let readers = Readers::start(config, endings.thread())?;
-        let (config, admin) = (config.clone(), Some(admin));
+        let (config, admin) = (config.clone(), Mutex::new(Some(admin)));
         Ok(Self { inner: Arc::new(Inner { config, epoch, appends, readers, questions, admin, endings }) })
     }
 
@@ -115,6 +118,11 @@ impl KafkaLog {
     /// spares the others the wait for its session's end.
     pub fn ended(&self) -> KafkaLogEnd {
         KafkaLogEnd { endings: Arc::clone(&self.inner.endings) }
+    }
+
+    /// What this log takes at a moment.
+    pub fn state(&self) -> KafkaLogState {
+        self.inner.appends.state()
     }
 
     fn known(&self, shard: ShardId) -> Result<(), StoreError> {
@@ -126,9 +134,26 @@ impl KafkaLog {
     }
 }
 
+impl Inner {
+    fn admin(&self) -> Result<Arc<Admin>, StoreError> {
+        let mut admin = self.admin.lock();
+        if admin.is_none() {
+            *admin = Some(topic::admin(&self.config)?);
+        }
+        admin.clone().ok_or(StoreError::Closed)
+    }
+
+    /// Ends a client that failed, unless another one has taken its place already.
+    fn replace_admin(&self, failed: Arc<Admin>) {
+        let mut admin = self.admin.lock();
+        let replaced = admin.take_if(|current| Arc::ptr_eq(current, &failed));
+        drop_elsewhere("admin", (replaced, failed));
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        drop_elsewhere("admin", self.admin.take());
+        drop_elsewhere("admin", self.admin.get_mut().take());
     }
 }
 
@@ -186,11 +211,12 @@ impl CommandLog for KafkaLog {
     /// knows its log by it. How long records are held back behind a checkpoint is the caller's matter.
     async fn release(&self, shard: ShardId, position: Position) -> Result<(), StoreError> {
         self.known(shard)?;
-        let Inner { config, epoch, admin, .. } = self.inner.as_ref();
-        let (Some(keep), Some(admin)) = (position.offset.checked_sub(1), admin) else { return Ok(()) };
-        if keep == 0 || position.epoch != *epoch {
+        let Inner { config, epoch, .. } = self.inner.as_ref();
+        let Some(keep @ 1..) = position.offset.checked_sub(1) else { return Ok(()) };
+        if position.epoch != *epoch {
             return Ok(());
         }
+        let admin = self.inner.admin()?;
         let doing = format!("deleting records of shard {shard}");
         let fail = |error: KafkaError| failure(&doing, &error);
         let keep = i64::try_from(keep).map_err(|_| StoreError::Corrupt(format!("{doing} before {position}")))?;
@@ -198,7 +224,13 @@ impl CommandLog for KafkaLog {
         before.add_partition_offset(&config.topic, i32::from(shard.0), Offset::Offset(keep)).map_err(fail)?;
         let timeout = Some(config.request_timeout);
         let options = AdminOptions::new().request_timeout(timeout).operation_timeout(timeout);
-        let deleted = admin.delete_records(&before, &options).await.map_err(fail)?;
+        let deleted = match admin.delete_records(&before, &options).await {
+            Ok(deleted) => deleted,
+            Err(error) => {
+                self.inner.replace_admin(admin);
+                return Err(fail(error));
+            }
+        };
         match deleted.elements().first().map(|found| found.error()) {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OffsetOutOfRange) => {

@@ -15,9 +15,10 @@ use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::bootstrap::{Alone, watch};
 use super::client::{Quiet, code, failure, reading, settings};
 use super::config::KafkaLogConfig;
 use super::ownership_record::{from_record, key, to_record};
@@ -62,21 +63,29 @@ impl KafkaOwnership {
         let prepared = prepare(&admin, config, &layout(config)).await;
         drop_elsewhere::<Arc<Admin>>("admin", admin);
         prepared?;
-        let producer = settings(config, "announce")
+        let alone = Alone::default();
+        let mut settings = settings(config, "announce");
+        watch(&mut settings);
+        let producer = settings
             .set("acks", "all")
             // Announcements of one shard stay in their order without a producer that can break.
             .set("max.in.flight.requests.per.connection", "1")
             .set("linger.ms", "0")
             .set("message.timeout.ms", config.append_timeout.as_millis().to_string())
             .set("request.timeout.ms", "3000")
-            .create_with_context::<_, FutureProducer<Quiet>>(Quiet)
+            .create_with_context::<_, FutureProducer<Quiet>>(Quiet { alone: alone.clone() })
             .map_err(|error| failure("a client for announcements", &error))?;
         let seen = Arc::new(Seen { owners: MemoryBoard::default(), announced: Mutex::default() });
         let (topic, stop) = (config.ownership_topic.clone(), Arc::new(AtomicBool::new(false)));
         let inner = Inner { topic, producer: Some(producer), seen: Arc::clone(&seen), stop: Arc::clone(&stop) };
-        let board = Board { consumer: consumer(config)?, topic: inner.topic.clone(), seen, stop };
+        let brokers = config.brokers.clone();
+        let board = Board { consumer: consumer(config)?, brokers, topic: inner.topic.clone(), seen, stop };
         let (announcing, broken) = (inner.producer.clone(), board.seen.clone());
-        thread::start("kafka-board", move || board.run(announcing.as_ref()), move |why| broken.owners.end(why))?;
+        thread::start(
+            "kafka-board",
+            move || board.run(announcing.as_ref(), &alone),
+            move |why| broken.owners.end(why),
+        )?;
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -123,14 +132,19 @@ impl OwnershipBoard for KafkaOwnership {
 /// What the thread has.
 struct Board {
     consumer: BaseConsumer<Quiet>,
+    brokers: Vec<String>,
     topic: String,
     seen: Arc<Seen>,
     stop: Arc<AtomicBool>,
 }
 
 impl Board {
-    fn run(self, producer: Option<&FutureProducer<Quiet>>) {
+    fn run(self, producer: Option<&FutureProducer<Quiet>>, announcing: &Alone) {
         while !self.stop.load(Ordering::Acquire) {
+            self.consumer.context().alone.mend(self.consumer.client(), &self.brokers);
+            if let Some(producer) = producer {
+                announcing.mend(producer.client(), &self.brokers);
+            }
             match self.consumer.poll(LOOK) {
                 Some(Ok(message)) => self.take(&message, producer),
                 Some(Err(error)) => match code(&error) {
@@ -181,7 +195,9 @@ fn layout(config: &KafkaLogConfig) -> Layout {
 
 fn consumer(config: &KafkaLogConfig) -> Result<BaseConsumer<Quiet>, StoreError> {
     let fail = |error: KafkaError| failure("a client for the board", &error);
-    let consumer = reading(config, "board")
+    let mut settings = reading(config, "board");
+    watch(&mut settings);
+    let consumer = settings
         // Nobody joins it; the client wants a name.
         .set("group.id", format!("{}.board", config.group))
         // A topic that was made anew is read anew.
@@ -190,7 +206,7 @@ fn consumer(config: &KafkaLogConfig) -> Result<BaseConsumer<Quiet>, StoreError> 
         .set("fetch.error.backoff.ms", "100")
         .set("queued.min.messages", "1000")
         .set("queued.max.messages.kbytes", "1024")
-        .create_with_context::<_, BaseConsumer<Quiet>>(Quiet)
+        .create_with_context::<_, BaseConsumer<Quiet>>(Quiet::default())
         .map_err(fail)?;
     let mut partition = TopicPartitionList::new();
     partition.add_partition_offset(&config.ownership_topic, PARTITION, Offset::Beginning).map_err(fail)?;

@@ -15,6 +15,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
+use super::bootstrap::watch;
 use super::client::{Quiet, failure, reading};
 use super::config::KafkaLogConfig;
 use crate::error::StoreError;
@@ -45,6 +46,7 @@ pub(super) struct Questions {
 
 struct Shared {
     client: BaseConsumer<Quiet>,
+    brokers: Vec<String>,
     topic: String,
     timeout: Duration,
     state: Mutex<State>,
@@ -63,8 +65,10 @@ struct State {
 impl Questions {
     /// Starts the threads.
     pub(super) fn start(config: &KafkaLogConfig) -> Result<Self, StoreError> {
-        let client = reading(config, "questions")
-            .create_with_context::<_, BaseConsumer<Quiet>>(Quiet)
+        let mut settings = reading(config, "questions");
+        watch(&mut settings);
+        let client = settings
+            .create_with_context::<_, BaseConsumer<Quiet>>(Quiet::default())
             .map_err(|error| failure("a client for questions", &error))?;
         let state = State {
             waiting: HashMap::new(),
@@ -75,7 +79,8 @@ impl Questions {
         };
         let timeout = config.request_timeout;
         let (state, asked) = (Mutex::new(state), Condvar::new());
-        let shared = Arc::new(Shared { client, topic: config.topic.clone(), timeout, state, asked });
+        let (brokers, topic) = (config.brokers.clone(), config.topic.clone());
+        let shared = Arc::new(Shared { client, brokers, topic, timeout, state, asked });
         // Made before the threads, so that those that run end if one cannot be started.
         let questions = Self { shared, timeout };
         for number in 0..THREADS {
@@ -103,6 +108,17 @@ impl Questions {
             drop(answer.send(Err(StoreError::Unavailable("too many questions about the command log wait".into()))));
         }
         answered
+    }
+
+    /// Hears what the client has to say by itself; call it several times a second.
+    pub(super) fn hear(&self) {
+        let Shared { client, brokers, .. } = self.shared.as_ref();
+        while let Some(said) = client.poll(Duration::ZERO) {
+            if let Err(error) = said {
+                tracing::debug!(%error, "asking goes on");
+            }
+        }
+        client.context().alone.mend(client.client(), brokers);
     }
 
     /// Asks about a shard and waits, for one question on its way and one more.

@@ -18,6 +18,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, oneshot};
 
+use super::bootstrap::watch;
 use super::client::{Quiet, failure, reading};
 use super::config::KafkaLogConfig;
 use super::ending::Ending;
@@ -206,6 +207,7 @@ impl Pool {
                         tracing::debug!(%error, "reading goes on");
                     }
                 }
+                consumer.context().alone.mend(consumer.client(), &self.config.brokers);
             }
         }
     }
@@ -256,7 +258,9 @@ impl Pool {
 }
 
 fn consumer(config: &KafkaLogConfig) -> Result<Consumer, StoreError> {
-    reading(config, "read")
+    let mut settings = reading(config, "read");
+    watch(&mut settings);
+    settings
         // Nobody joins it; the client wants a name.
         .set("group.id", format!("{}.readers", config.group))
         .set("partition.assignment.strategy", "cooperative-sticky")
@@ -268,6 +272,6 @@ fn consumer(config: &KafkaLogConfig) -> Result<Consumer, StoreError> {
         .set("fetch.max.bytes", "8388608")
         .set("queued.min.messages", "1000")
         .set("queued.max.messages.kbytes", (config.read_ahead_bytes >> 10).to_string())
-        .create_with_context::<_, Consumer>(Quiet)
+        .create_with_context::<_, Consumer>(Quiet::default())
         .map_err(|error| failure("a client for readers", &error))
 }

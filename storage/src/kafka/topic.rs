@@ -75,7 +75,7 @@ impl Layout {
 
 /// A client for questions about topics. It is dropped off the async threads: see [`drop_elsewhere`].
 pub(super) fn admin(config: &KafkaLogConfig) -> Result<Arc<Admin>, StoreError> {
-    let made = settings(config, "admin").create_with_context::<_, Admin>(Quiet);
+    let made = settings(config, "admin").create_with_context::<_, Admin>(Quiet::default());
     made.map(Arc::new).map_err(|error| failure("a client for topics", &error))
 }
 

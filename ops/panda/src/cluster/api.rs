@@ -35,7 +35,7 @@ impl Role for ApiRole {
         let cache = services::cache(config)?;
         let users = services::users(config).await?;
         let log = services::commands(config).await?;
-        let (ways, mut links) = Ways::open(config, &fleet, 1, registry).await?;
+        let (ways, mut links) = Ways::open(config, &fleet, 1, log.state(), registry).await?;
         let link = links.pop().context("the API has no link")?;
         let Bootstrap { keys, signer, .. } = panda_api::bootstrap(&users, &fleet, &admin_key, now()).await?;
         let (handed_over, to_api) = mpsc::channel(api::HANDOVER_QUEUE);

@@ -28,7 +28,7 @@ impl Role for EdgeRole {
         let cache = services::cache(config)?;
         let users = services::users(config).await?;
         let log = services::commands(config).await?;
-        let (ways, links) = Ways::open(config, &fleet, front::workers(config) + 1, registry).await?;
+        let (ways, links) = Ways::open(config, &fleet, front::workers(config) + 1, log.state(), registry).await?;
         let behind = Behind { log, links, users, cache, fleet };
         let front = front::start(config, &config.data, behind, registry).await?;
         Ok(Self { front, ways })

@@ -6,7 +6,7 @@ use panda_edge::WorkerLink;
 use panda_link::hub::{Hub, HubConfig, HubLane};
 use panda_protocol::link::LinkId;
 use panda_storage::OwnershipBoard as _;
-use panda_storage::kafka::KafkaOwnership;
+use panda_storage::kafka::{KafkaLogState, KafkaOwnership};
 use prometheus_client::registry::Registry;
 
 use super::services;
@@ -17,11 +17,12 @@ pub(super) struct Ways {
     hub: Hub,
     /// What the hub watches ends with it.
     board: KafkaOwnership,
+    log: KafkaLogState,
     shards: i64,
 }
 
 impl Ways {
-    /// Opens as many ways as are asked for, which share the links.
+    /// Opens as many ways as are asked for, which share the links. Commands go to the routers through `log`.
     ///
     /// # Errors
     /// As [`services::board`], or there are more ways than there can be.
@@ -29,6 +30,7 @@ impl Ways {
         config: &Config,
         fleet: &FleetSecret,
         count: usize,
+        log: KafkaLogState,
         registry: &mut Registry,
     ) -> anyhow::Result<(Self, Vec<WorkerLink>)> {
         // What is wrong with a file is said before anything is waited for.
@@ -41,15 +43,18 @@ impl Ways {
         let (hub, lanes) = Hub::start(hub, board.watch()).context("start the hub of links")?;
         hub.metrics().register(registry);
         let links = lanes.into_iter().map(|HubLane { lane, up, down }| WorkerLink { link, lane, up, down }).collect();
-        Ok((Self { hub, board, shards: i64::from(shards) }, links))
+        Ok((Self { hub, board, log, shards: i64::from(shards) }, links))
     }
 
     /// Says why sends are refused now, if they are.
     pub(super) fn sends(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
-        let (owned, shards) = (self.hub.metrics().shards.clone(), self.shards);
-        move || match shards - owned.get() {
-            0 => Ok(()),
-            missing => Err(format!("{missing} of {shards} shards have no owner that this process is linked to")),
+        let (owned, shards, log) = (self.hub.metrics().shards.clone(), self.shards, self.log.clone());
+        move || match (shards - owned.get(), log.refusing()) {
+            (0, 0) => Ok(()),
+            (0, refusing) => {
+                Err(format!("the command log takes nothing for {refusing} of {shards} shards: Kafka is away"))
+            }
+            (missing, _) => Err(format!("{missing} of {shards} shards have no owner that this process is linked to")),
         }
     }
 

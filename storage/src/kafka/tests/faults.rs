@@ -106,6 +106,7 @@ async fn appends_through_kills_and_pauses_are_in_the_log_once_or_not_as_they_wer
             while !matches!(log.append(ShardId(0), Bytes::from_static(b"refused")), Err(AppendError::Unavailable)) {
                 tokio::time::sleep(LOOK).await;
             }
+            assert!(log.state().refusing() > 0);
             assert!(log.end(ShardId(1)).await.unwrap_err().is_retryable());
             if down == "pause" {
                 // Longer than a record may wait.
@@ -115,6 +116,7 @@ async fn appends_through_kills_and_pauses_are_in_the_log_once_or_not_as_they_wer
             for shard in 0..SHARDS {
                 until_appended(&log, ShardId(shard)).await;
             }
+            assert_eq!(log.state().refusing(), 0);
         }
         stop.store(true, Ordering::Relaxed);
         let outcomes: Vec<_> = writers.join_all().await.into_iter().flatten().collect();

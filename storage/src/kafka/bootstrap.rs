@@ -1,0 +1,103 @@
+//! Clients that forgot every broker are told of them again.
+//!
+//! The client library forgets brokers that the latest metadata does not name. A broker that hung and comes
+//! back is fenced for a moment by its controller, and answers with metadata that names nobody. If that answer
+//! comes while the library is about to begin again with the configured brokers, it gives that up, too, and
+//! the client stays alone for ever (librdkafka's issue 5301; its versions since 2.10). Its statistics then
+//! name no broker that was configured or learned.
+
+#![allow(unsafe_code, reason = "the crate has no safe way to name brokers to a client that runs")]
+
+use std::ffi::CString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rdkafka::bindings;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::ClientConfig;
+
+/// How often a client looks at itself, in milliseconds.
+const LOOK_MS: u32 = 2_000;
+
+/// Has the client say how it is; whoever polls it hears it.
+pub(super) fn watch(settings: &mut ClientConfig) {
+    settings.set("statistics.interval.ms", LOOK_MS.to_string());
+}
+
+/// Whether a client has nobody left to ask. Clones share it: the client's context notes, its owner acts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Alone(Arc<AtomicBool>);
+
+impl Alone {
+    /// Notes what a client's statistics say, in the library's JSON.
+    pub(super) fn look(&self, statistics: &[u8]) {
+        self.0.store(!names_brokers(statistics), Ordering::Release);
+    }
+
+    /// Names the configured brokers to a client that has none left. Call it now and then, after polling.
+    pub(super) fn mend<C: ClientContext>(&self, client: &Client<C>, brokers: &[String]) {
+        if !self.0.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let brokers = brokers.join(",");
+        // The library names itself so in its logs and in the brokers'.
+        tracing::warn!(brokers, "a client of the brokers had forgotten them all and is told of them again");
+        let Ok(brokers) = CString::new(brokers) else { return };
+        // SAFETY: the client lives as long as the borrow; any thread may call this, and it copies the text.
+        let named = unsafe { bindings::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) };
+        if named == 0 {
+            tracing::warn!("the client took none of them");
+        }
+    }
+}
+
+/// Whether statistics name a broker that a client can ask. A group's coordinator is only a role of one.
+fn names_brokers(statistics: &[u8]) -> bool {
+    let sources: [&[u8]; 2] = [br#""source":"learned""#, br#""source":"configured""#];
+    sources.iter().any(|source| statistics.windows(source.len()).any(|found| found == *source))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rdkafka::config::FromClientConfigAndContext as _;
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use tokio::time::Instant;
+
+    use super::super::client::Quiet;
+    use super::*;
+
+    /// Ends a test that hangs.
+    const GUARD: Duration = Duration::from_secs(60);
+
+    /// Polls until the client has said that it is so.
+    fn until(consumer: &BaseConsumer<Quiet>, is_alone: bool) {
+        let noted = &consumer.context().alone.0;
+        noted.store(!is_alone, Ordering::Release);
+        let began = Instant::now();
+        while noted.load(Ordering::Acquire) != is_alone {
+            assert!(began.elapsed() < GUARD, "the client never says that: alone {is_alone}");
+            // What it says of brokers that are away is not asked for here.
+            drop(consumer.poll(Duration::from_millis(20)));
+        }
+    }
+
+    #[test]
+    fn a_client_without_brokers_is_seen_and_mended() {
+        let mut settings = ClientConfig::new();
+        settings.set("group.id", "nobody's").set("statistics.interval.ms", "50");
+        let consumer = BaseConsumer::from_config_and_context(&settings, Quiet::default()).unwrap();
+        until(&consumer, true);
+        // Nobody listens there; it is somebody to ask.
+        consumer.context().alone.mend(consumer.client(), &["127.0.0.1:1".to_owned()]);
+        until(&consumer, false);
+    }
+
+    #[test]
+    fn a_coordinator_alone_is_nobody_to_ask() {
+        assert!(!names_brokers(br#"{ "brokers":{ } , "topics":{}}"#));
+        assert!(!names_brokers(br#"{ "brokers":{ "GroupCoordinator": { "source":"logical"} } }"#));
+        assert!(names_brokers(br#"{ "brokers":{ "a:1/1": { "nodeid":1, "source":"learned", "state":"DOWN"} } }"#));
+    }
+}
