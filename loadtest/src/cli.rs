@@ -66,6 +66,9 @@ impl Common {
 pub enum Scenario {
     /// Sends at an even rate, from sessions spread over chats.
     Steady(Steady),
+    /// Comes back to the chats of an earlier run, wherever they are now: every event must be there as it was, and
+    /// each chat takes another message.
+    Revisit(Revisit),
     /// Replays a transcript.
     Replay(Replay),
     /// Holds sessions that do nothing, each with its inbox and a chat of its own.
@@ -74,8 +77,15 @@ pub enum Scenario {
     Chaos(Chaos),
 }
 
+/// Comes back to the chats of an earlier run.
+#[derive(Clone, Debug, Args)]
+pub struct Revisit {
+    /// What `steady --record` wrote; its seed is this run's, too.
+    pub record: PathBuf,
+}
+
 /// Sends at an even rate, from sessions spread over chats.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Steady {
     /// Sessions, each of a user of its own.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -89,6 +99,9 @@ pub struct Steady {
     /// For how long, such as 60s.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Duration,
+    /// Writes what the chats hold at the end to this file, for `revisit`.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// Replays a transcript.

@@ -3,12 +3,15 @@
 import shutil
 import sys
 import time
+from dataclasses import replace
 
 from . import cassandra, kafka, panda, postgres, process, redis, state
 from .refusal import Refusal
 
 SERVICES = {"kafka": kafka, "cassandra": cassandra, "postgres": postgres, "redis": redis}
 READY_SECONDS = 180
+# Of these a cluster may get more.
+GROWING = ("edges", "routers", "apis")
 LOG_LINES_SHOWN = 20
 
 
@@ -29,6 +32,7 @@ def up(name, wanted, first_port):
     with state.locked(name):
         cluster = state.load(name) or make(name, wanted, first_port)
         check_unchanged(cluster, wanted, first_port)
+        cluster = grow(cluster, wanted)
         parts = parts_of(cluster)
         absent = [part for part in parts if not part.running()]
         if not absent:
@@ -46,24 +50,39 @@ def up(name, wanted, first_port):
 
 
 def make(name, wanted, first_port):
-    apis = wanted["apis"]
-    if apis is None:
-        apis = 1 if wanted["routers"] else 0
     size = state.Size(
         services=wanted["services"] or list(state.SERVICES),
         replicas=wanted["replicas"] or 1,
         edges=wanted["edges"] or 0,
         routers=wanted["routers"] or 0,
-        apis=apis,
+        apis=apis_of(wanted),
     )
     return state.make(name, size, first_port, lambda cluster: [at for part in parts_of(cluster) for at in part.listens()])
+
+
+def apis_of(wanted):
+    """A cluster that gets its first routers gets an API as well."""
+    if wanted["apis"] is None:
+        return 1 if wanted["routers"] else 0
+    return wanted["apis"]
+
+
+def grow(cluster, wanted):
+    """Panda's own processes keep nothing that another number of them would not fit: a cluster may get more."""
+    more = {what: wanted[what] for what in GROWING if wanted[what] is not None}
+    if not cluster.size.routers:
+        more["apis"] = apis_of(wanted)
+    size = replace(cluster.size, **more)
+    panda.check(size.edges, size.routers, size.apis)
+    return cluster if size == cluster.size else state.resize(cluster, size)
 
 
 def check_unchanged(cluster, wanted, first_port):
     """A cluster keeps the size and the ports it was made with: data of another size would not fit."""
     has = {**vars(cluster.size), "first_port": cluster.first_port}
     for what, value in {**wanted, "first_port": first_port}.items():
-        if value is not None and value != has[what]:
+        grows = what in GROWING and value is not None and value > has[what]
+        if value is not None and value != has[what] and not grows:
             shown = " ".join(has[what]) if what == "services" else has[what]
             raise Refusal(
                 f"cluster '{cluster.name}' was made with {what.replace('_', '-')} {shown}; "

@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .refusal import Refusal
@@ -24,7 +24,7 @@ PORT_OFFSETS = {"kafka": 0, "kafka controller": 1, "cassandra": 2, "cassandra st
 
 @dataclass(frozen=True)
 class Size:
-    """What `up` can be asked for; it stays the cluster's until `down --wipe`."""
+    """What `up` can be asked for; it stays the cluster's until `down --wipe`, but for more of Panda's own processes."""
 
     services: list
     replicas: int
@@ -133,11 +133,22 @@ def make(name, size, first_port, listens):
             )
         for part in ("data", "config", "logs", "processes"):
             (folder / part).mkdir(mode=0o711, parents=True, exist_ok=True)
-        saved = {"size": asdict(size), "first_port": cluster.first_port, "kafka_id": kafka_id}
-        # Whole or not at all: a cluster exists once this file does.
-        (folder / "cluster.json.new").write_text(json.dumps(saved, indent=1) + "\n")
-        (folder / "cluster.json.new").rename(folder / "cluster.json")
+        save(cluster)
     return cluster
+
+
+def resize(cluster, size):
+    """The same cluster with another size."""
+    cluster = replace(cluster, size=size)
+    save(cluster)
+    return cluster
+
+
+def save(cluster):
+    """Whole or not at all: a cluster exists once its file does."""
+    saved = {"size": asdict(cluster.size), "first_port": cluster.first_port, "kafka_id": cluster.kafka_id}
+    (cluster.folder / "cluster.json.new").write_text(json.dumps(saved, indent=1) + "\n")
+    (cluster.folder / "cluster.json.new").rename(cluster.folder / "cluster.json")
 
 
 def new_kafka_id():

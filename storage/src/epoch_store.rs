@@ -16,6 +16,22 @@ pub struct LogIdentity {
     pub topic: String,
 }
 
+/// The cluster of a log that is no log, but an archive from which the positions came.
+const ARCHIVE: &str = "archive";
+
+impl LogIdentity {
+    /// Of an archive that is being imported: its positions are of the epoch that is in force meanwhile, so
+    /// that no router owns a shard before the next one is opened, with which the import ends.
+    pub fn of_archive(digest: String) -> Self {
+        Self { cluster: ARCHIVE.into(), topic: digest }
+    }
+
+    /// The digest of the archive that is being imported, if this is one.
+    pub fn archive(&self) -> Option<&str> {
+        (self.cluster == ARCHIVE).then_some(&self.topic)
+    }
+}
+
 /// An epoch of the command log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEpoch {
@@ -61,4 +77,19 @@ pub trait EpochStore: Clone + Send + Sync + 'static {
         after: Option<u32>,
         next: LogEpoch,
     ) -> impl Future<Output = Result<LogEpoch, StoreError>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_told_from_a_log() {
+        let digest = "0123456789abcdef".repeat(4);
+        let archive = LogIdentity::of_archive(digest.clone());
+        assert_eq!(archive.archive(), Some(&*digest));
+        LogEpoch { epoch: 7, log: archive }.check().unwrap();
+        let log = LogIdentity { cluster: "MkU3OEVBNTcwNTJENDM2Qk".into(), topic: digest };
+        assert_eq!(log.archive(), None);
+    }
 }

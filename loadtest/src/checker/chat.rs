@@ -107,6 +107,20 @@ impl ChatCheck {
         self.chat
     }
 
+    /// What an earlier run found in the store, from the first event on: this one must find it, too.
+    pub fn expect(&mut self, digests: &[u64]) {
+        for (seq, &event) in (1..).zip(digests) {
+            self.entries.insert(seq, Entry { event, shown_by: Source::Earlier, stored: false, message: None });
+        }
+    }
+
+    /// The digests of all events, from the first on, once the store was read to its head; none if it does
+    /// not begin there.
+    pub fn digests(&self) -> Option<Vec<u64>> {
+        let whole = (1..).zip(&self.entries).all(|(seq, (found, entry))| seq == *found && entry.stored);
+        whole.then(|| self.entries.values().map(|entry| entry.event).collect())
+    }
+
     /// A session of this run begins to listen; its events may come before [`Self::admitted`].
     pub fn listening(&mut self, session: u32, device: DeviceId) {
         self.devices.insert(device);

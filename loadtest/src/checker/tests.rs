@@ -365,3 +365,49 @@ fn all_violations_count_but_few_are_kept() {
     assert_eq!(verdict.kept.len(), CHAT_VIOLATIONS_KEPT_MAX);
     assert!(!verdict.kept[0].to_string().is_empty());
 }
+
+#[test]
+fn what_an_earlier_run_found_must_be_there_as_it_was() {
+    let events = [message(1, 1, 1, "a"), message(2, 2, 1, "b"), message(3, 1, 2, "c")];
+    let read = |check: &mut ChatCheck, events: &[Bytes]| {
+        for (seq, event) in (1..).zip(events) {
+            check.stored(seq, event);
+        }
+        check.history_read(1, events.len() as u64);
+    };
+    let mut earlier = ChatCheck::new(chat());
+    read(&mut earlier, &events[..2]);
+    let digests = earlier.digests().unwrap();
+    assert_eq!(digests, [digest(&events[0]), digest(&events[1])]);
+    let judged = |events: &[Bytes]| {
+        let mut later = ChatCheck::new(chat());
+        later.expect(&digests);
+        read(&mut later, events);
+        later.finish()
+    };
+    let verdict = judged(&events);
+    assert_eq!((verdict.violations, verdict.events), (0, 3));
+    let lost = judged(&events[..1]);
+    assert_eq!(lost.kept, [Violation::NotStored { seq: 2, begins_at: 1, head: 1 }]);
+    let altered = judged(&[events[0].clone(), message(2, 2, 1, "x")]);
+    let expected = Violation::Divergence {
+        seq: 2,
+        one: Source::Earlier,
+        one_digest: digest(&events[1]),
+        other: Source::Store,
+        other_digest: digest(&message(2, 2, 1, "x")),
+    };
+    assert_eq!(altered.kept, [expected]);
+}
+
+#[test]
+fn a_history_with_a_hole_or_that_was_not_read_is_no_record() {
+    let mut unread = ChatCheck::new(chat());
+    unread.listening(1, device(1));
+    unread.admitted(1, 1);
+    unread.delivered(1, 1, &message(1, 1, 1, "a"), AT);
+    assert_eq!(unread.digests(), None);
+    let mut behind = ChatCheck::new(chat());
+    behind.stored(2, &message(2, 1, 1, "a"));
+    assert_eq!(behind.digests(), None);
+}

@@ -11,6 +11,8 @@ pub enum Source {
     Session(u32),
     /// The store, read back by pages.
     Store,
+    /// The store at the end of an earlier run.
+    Earlier,
 }
 
 impl fmt::Display for Source {
@@ -18,6 +20,7 @@ impl fmt::Display for Source {
         match self {
             Self::Session(number) => write!(f, "session {number}"),
             Self::Store => f.write_str("the store"),
+            Self::Earlier => f.write_str("the earlier run"),
         }
     }
 }
@@ -68,7 +71,7 @@ pub enum Violation {
     RefusedButThere { device: DeviceId, counter: Counter, code: u16, seq: u64 },
     /// A message of one of our devices that it never sent.
     NeverSent { device: DeviceId, counter: Counter, seq: u64 },
-    /// Delivered live, but the store does not have it.
+    /// Delivered live, or stored once, but the store does not have it.
     NotStored { seq: u64, begins_at: u64, head: u64 },
     /// A message of the transcript was refused for good.
     NotTaken { user: u32, code: u16, text_digest: u64 },
@@ -98,7 +101,7 @@ impl fmt::Display for Violation {
             }
             Self::Unreadable { source, seq, problem } => write!(f, "UNREADABLE: seq {seq} of {source}: {problem}"),
             Self::NotStored { seq, begins_at, head } => {
-                write!(f, "NOT STORED: seq {seq} was delivered; the store has {begins_at} to {head}")
+                write!(f, "NOT STORED: seq {seq} was there; the store has {begins_at} to {head}")
             }
             Self::NotTaken { user, code, text_digest } => {
                 write!(f, "NOT TAKEN: the text {text_digest:016x} of user {user} was refused with {code}")

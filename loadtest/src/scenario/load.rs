@@ -43,7 +43,7 @@ pub(super) struct Load {
     pub(super) run: Arc<Run>,
     pub(super) sessions: Vec<Arc<Session>>,
     chats_of: Vec<Vec<usize>>,
-    plans: Vec<ChatPlan>,
+    pub(super) plans: Vec<ChatPlan>,
 }
 
 impl Load {
@@ -74,12 +74,18 @@ impl Load {
 
     /// Waits until everybody has everything, reads the store back, and lets the checker judge.
     pub(super) async fn judge(&self, summary: &mut Summary, time: Duration) -> Result<(), RunError> {
+        self.read_back(summary, time).await?;
+        summary.judged(&self.run.verdict().await);
+        Ok(())
+    }
+
+    /// As [`Self::judge`], up to where the checker judges.
+    pub(super) async fn read_back(&self, summary: &mut Summary, time: Duration) -> Result<(), RunError> {
         summary.recorded(&self.run.recorder, time);
         self.run.all_connected().await?;
         self.run.all_delivered().await;
         read_all(&self.run, &self.sessions, &self.plans).await?;
         summary.recorded(&self.run.recorder, time);
-        summary.judged(&self.run.verdict().await);
         Ok(())
     }
 

@@ -3,19 +3,23 @@
 mod chaos;
 mod idle;
 mod load;
+mod record;
 mod replay;
+mod revisit;
 mod steady;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use panda_client::RequestError;
+use panda_protocol::Text;
 use tokio::task::JoinSet;
 
 use crate::cli::{Common, Scenario};
 use crate::limits::{check_files, open_files};
 use crate::report::{Live, Summary, line};
 use crate::run::{Run, RunError};
-use crate::session::{Identity, Session};
+use crate::session::{Identity, Session, repeats, wait};
 
 /// Sessions that connect at a time.
 const OPENING_AT_ONCE: usize = 64;
@@ -34,6 +38,7 @@ pub async fn run(scenario: Scenario, common: &Common) -> Result<Summary, RunErro
     };
     match scenario {
         Scenario::Steady(asked) => steady::run(asked, common, &mut summary).await?,
+        Scenario::Revisit(asked) => revisit::run(asked, common, &mut summary).await?,
         Scenario::Replay(asked) => replay::run(asked, common, &mut summary).await?,
         Scenario::Idle(asked) => idle::run(asked, common, &mut summary).await?,
         Scenario::Chaos(asked) => Box::pin(chaos::run(asked, common, &mut summary)).await?,
@@ -103,6 +108,32 @@ async fn under_load(
     };
     live.stop().await;
     ended.map(|()| run.now().saturating_sub(began))
+}
+
+/// Repeats what was refused and did not happen. An unknown outcome is not repeated; the checker finds the
+/// message, or nothing.
+async fn say_until_taken(
+    run: &Arc<Run>,
+    session: &Session,
+    chat: usize,
+    text: &Text,
+    due: Duration,
+) -> Result<(), u16> {
+    let until = tokio::time::Instant::now() + run.patience;
+    loop {
+        let answer = match session.submit(run, chat, text.clone(), due).await {
+            Ok(sent) => sent.outcome().await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(()) => return Ok(()),
+            Err(error) if repeats(&error) && tokio::time::Instant::now() < until => {
+                tokio::time::sleep(wait(&error)).await;
+            }
+            Err(RequestError::Refused { code, .. }) => return Err(code),
+            Err(RequestError::Ended) => return Err(0),
+        }
+    }
 }
 
 fn task_ended() -> RunError {

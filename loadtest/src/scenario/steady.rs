@@ -1,6 +1,7 @@
 //! Sends at an even rate, from sessions spread over chats.
 
 use super::load::Load;
+use super::record::Record;
 use super::{close_all, under_load};
 use crate::cli::{Common, Steady};
 use crate::report::Summary;
@@ -13,7 +14,12 @@ pub(super) async fn run(asked: Steady, common: &Common, summary: &mut Summary) -
     let schedule = schedule::Steady::new(asked.rate, asked.duration);
     let sending = load.send_all(schedule, summary.seed, std::future::pending());
     let time = under_load(&load.run, load.sessions.len(), sending).await?;
-    load.judge(summary, time).await?;
+    load.read_back(summary, time).await?;
+    // Before the checker judges, which takes what it knows.
+    if let Some(path) = &asked.record {
+        Record::of(&load, summary.seed)?.write(path)?;
+    }
+    summary.judged(&load.run.verdict().await);
     close_all(&load.run, load.sessions).await;
     Ok(())
 }

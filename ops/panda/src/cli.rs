@@ -44,6 +44,19 @@ pub(crate) enum AdminCommand {
     OpenEpoch(ConfigArgs),
     /// Writes everything that the data folder of a stopped `panda serve` holds to a file, for a cluster to import.
     Export(ExportArgs),
+    /// Fills an empty cluster with what `panda admin export` wrote. No edge, API or router may have run on it yet. After a
+    /// kill, the same command goes on.
+    Import(ImportArgs),
+}
+
+/// Flags of `panda admin import`.
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// Where the configuration of the cluster is: of its routers and its edges.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The file to read.
+    pub(crate) file: PathBuf,
 }
 
 /// Flags of `panda admin export`.

@@ -23,8 +23,9 @@ use crate::lifecycle::{Role, now};
 
 /// Shards of an embedded log; fixed for ever by the data that they made.
 pub(crate) const SHARDS: u16 = 16;
-/// The users, in the data folder.
+/// In the data folder: the users, and the secret under which keys are sealed.
 pub(crate) const USERS_FILE: &str = "users.db";
+pub(crate) const SECRET_FILE: &str = "fleet.secret";
 /// Frames that may wait on their way up a link.
 const UP_QUEUE: usize = 4_096;
 /// Messages of many frames each that may wait on their way down a link.
@@ -50,7 +51,7 @@ impl Role for Server {
         front::claim(config)?;
         let folder = DataFolder::open(&config.data)?;
         let data = folder.path().to_owned();
-        let fleet = FleetSecret::load_or_create(&data.join("fleet.secret"))?;
+        let fleet = FleetSecret::load_or_create(&data.join(SECRET_FILE))?;
         let users = SqliteUsers::open(&data.join(USERS_FILE), now()).context("open the users")?;
         let cache = MemoryCache::new(CACHE_ENTRIES);
         let events = EmbeddedEvents::open(&folder).context("open the events")?;

@@ -184,6 +184,12 @@ async fn in_force<S: EpochStore>(admin: &Arc<Admin>, config: &KafkaLogConfig, st
     if stored.log == log {
         return Ok(stored.epoch);
     }
+    if let Some(archive) = stored.log.archive() {
+        return Err(StoreError::Misconfigured(format!(
+            "an import into the event store has begun and not ended, of the export with SHA-256 {archive}: run 'panda \
+             admin import' with that file again"
+        )));
+    }
     Err(StoreError::Misconfigured(format!(
         "topic {} is not the log of epoch {}: it is topic {} of cluster {}, and the event store knows topic {} of \
          cluster {}. {MEND}",

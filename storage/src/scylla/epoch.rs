@@ -5,7 +5,7 @@
 //! so an answer that was lost is no riddle to whoever reads next.
 
 use super::Inner;
-use super::failure;
+use super::{failure, schema};
 use crate::epoch_store::{EpochStore, LogEpoch, LogIdentity};
 use crate::error::StoreError;
 
@@ -16,6 +16,11 @@ impl EpochStore for super::ScyllaEvents {
     async fn log_epoch(&self) -> Result<Option<LogEpoch>, StoreError> {
         let Inner { requests, statements, .. } = self.inner.as_ref();
         let mut found = requests.read(&statements.read_meta, (NAME,), |(text,): (String,)| parse(&text)).await?;
+        // Who opened the store before an import knows another incarnation than its clients are to hear of.
+        // Read last: an import replaces it before it opens the epoch that a router can use.
+        if self.inner.stored_incarnation().await? != Some(schema::incarnation_text(self.inner.incarnation)) {
+            return Err(super::replaced());
+        }
         Ok(found.pop())
     }
 

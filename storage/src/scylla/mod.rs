@@ -3,8 +3,8 @@
 //! Every write of data carries the time of the event that caused it (a checkpoint: its offset) as
 //! its write timestamp, never a clock's; so repeating one is harmless, and a late one loses. Writes
 //! and reads are at `LOCAL_QUORUM`. A read may find what only a minority holds, so a new owner
-//! writes the tail again. No lock or conditional write is used but when the tables are made, and when
-//! an epoch of the log is opened.
+//! writes the tail again. No lock or conditional write is used but when the tables are made, when an
+//! epoch of the log is opened, and when the store takes over the content of another one.
 //!
 //! Every request ends within the configured time. What is refused or not answered is
 //! [`StoreError::Unavailable`]; the driver connects again by itself, within ten seconds of a node's
@@ -73,6 +73,33 @@ impl ScyllaEvents {
         let (event_reads, state_scans) = (Coalescer::new(), Coalescer::new());
         Ok(Self { inner: Arc::new(Inner { incarnation, requests, statements, event_reads, state_scans }) })
     }
+
+    /// Gives the store the incarnation of the one whose content it is to take over: for a store without
+    /// events, so that cursors of that one are good here. This value keeps the one with which it was opened,
+    /// and is of no use from then on: open the store anew. Repeating it is harmless.
+    ///
+    /// # Errors
+    /// [`StoreError::Misconfigured`] if another process gave it another one meanwhile; else as
+    /// [`EventStore::write_events`].
+    pub async fn replace_incarnation(&self, incarnation: Incarnation) -> Result<(), StoreError> {
+        let Inner { requests, statements, .. } = self.inner.as_ref();
+        let (old, new) = (schema::incarnation_text(self.inner.incarnation), schema::incarnation_text(incarnation));
+        requests.write(&statements.change_meta, vec![(&new, schema::INCARNATION, &old)]).await?;
+        // An answer that was lost is no riddle to whoever reads next.
+        if self.inner.stored_incarnation().await?.as_ref() == Some(&new) { Ok(()) } else { Err(replaced()) }
+    }
+}
+
+impl Inner {
+    async fn stored_incarnation(&self) -> Result<Option<String>, StoreError> {
+        let read = |(text,): (String,)| Ok(text);
+        let mut found = self.requests.read(&self.statements.read_meta, (schema::INCARNATION,), read).await?;
+        Ok(found.pop())
+    }
+}
+
+fn replaced() -> StoreError {
+    StoreError::Misconfigured("the event store was given another content meanwhile: start this again".into())
 }
 
 impl EventStore for ScyllaEvents {

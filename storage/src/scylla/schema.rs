@@ -25,7 +25,7 @@ pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../migrations/scylla/1
 
 /// Rows of the table `meta`.
 const VERSION: &str = "version";
-const INCARNATION: &str = "incarnation";
+pub(super) const INCARNATION: &str = "incarnation";
 const MIGRATING: &str = "migrating";
 
 /// How long a process waits before it looks again.
@@ -196,9 +196,7 @@ impl Schema<'_> {
 
     async fn incarnation(&self) -> Result<Option<Incarnation>, StoreError> {
         let Some(text) = self.meta(INCARNATION).await? else { return Ok(None) };
-        let number = u64::from_str_radix(&text, 16).ok().filter(|_| text.len() == 16);
-        let number = number.ok_or_else(|| failure::form(format!("{text:?} is no incarnation")))?;
-        Ok(Some(Incarnation(number.to_be_bytes())))
+        parse_incarnation(&text).map(Some)
     }
 
     async fn meta(&self, name: &str) -> Result<Option<String>, StoreError> {
@@ -230,6 +228,17 @@ impl Schema<'_> {
         let rows = answer.into_rows_result().map_err(failure::form)?;
         rows.rows::<Row>().map_err(failure::form)?.collect::<Result<_, _>>().map_err(failure::form)
     }
+}
+
+/// An incarnation as it stands in the table `meta`.
+pub(super) fn incarnation_text(Incarnation(bytes): Incarnation) -> String {
+    format!("{:016x}", u64::from_be_bytes(bytes))
+}
+
+fn parse_incarnation(text: &str) -> Result<Incarnation, StoreError> {
+    let number = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
+    let number = number.ok_or_else(|| failure::form(format!("{text:?} is no incarnation")))?;
+    Ok(Incarnation(number.to_be_bytes()))
 }
 
 /// Whether a condition held: the first column, whatever else a cluster answers.

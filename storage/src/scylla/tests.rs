@@ -12,6 +12,7 @@ use scylla::client::session_builder::SessionBuilder;
 
 use super::*;
 use crate::contract::test_server;
+use crate::epoch_store::EpochStore as _;
 
 /// A server and the keyspaces that a test has made on it.
 struct Server {
@@ -117,6 +118,27 @@ async fn processes_that_start_at_once_make_one_store() {
     assert_eq!(incarnations.len(), 1);
     let other = ScyllaEvents::open(&server.config()).await.unwrap();
     assert_ne!(other.incarnation(), incarnations[0]);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_store_takes_the_incarnation_of_another_one_and_who_knew_the_old_one_is_told() {
+    let Some(server) = Server::find().await else { return };
+    let config = server.config();
+    let open = async || ScyllaEvents::open(&config).await.unwrap();
+    let (before, also_before) = (open().await, open().await);
+    let other = Incarnation([0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(before.log_epoch().await.unwrap(), None);
+    before.replace_incarnation(other).await.unwrap();
+    before.replace_incarnation(other).await.unwrap();
+    let after = open().await;
+    assert_eq!((after.incarnation(), after.log_epoch().await.unwrap()), (other, None));
+    for late in [before, also_before] {
+        assert!(matches!(late.log_epoch().await, Err(StoreError::Misconfigured(_))));
+        let refused = late.replace_incarnation(Incarnation([9; 8])).await;
+        assert!(matches!(refused, Err(StoreError::Misconfigured(_))), "{refused:?}");
+    }
+    assert_eq!(open().await.incarnation(), other);
     server.end().await;
 }
 

@@ -9,20 +9,18 @@ mod pool;
 use std::sync::Arc;
 use std::time::Duration;
 
-use panda_client::RequestError;
 use panda_protocol::Text;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::pool::Pool;
-use super::{check_websockets, task_ended, under_load, user_names};
+use super::{check_websockets, say_until_taken, task_ended, under_load, user_names};
 use crate::cli::{Common, Replay};
 use crate::history::{CHATS_AT_ONCE as READ_AT_ONCE, read_back};
 use crate::provision::ChatPlan;
 use crate::report::Summary;
 use crate::run::{Run, RunError};
 use crate::schedule::Speed;
-use crate::session::{Session, repeats, wait};
 use crate::transcript::{Conversation, Message, Transcript};
 
 /// Chats that are replayed at a time at [`Speed::Max`]; more would only close and open sessions.
@@ -142,32 +140,6 @@ async fn say(
         }
     }
     Ok(())
-}
-
-/// Repeats what was refused and did not happen: every message of a transcript must be taken. An unknown
-/// outcome is not repeated; the checker finds the message, or nothing.
-async fn say_until_taken(
-    run: &Arc<Run>,
-    session: &Session,
-    chat: usize,
-    text: &Text,
-    due: Duration,
-) -> Result<(), u16> {
-    let until = tokio::time::Instant::now() + run.patience;
-    loop {
-        let answer = match session.submit(run, chat, text.clone(), due).await {
-            Ok(sent) => sent.outcome().await,
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok(()) => return Ok(()),
-            Err(error) if repeats(&error) && tokio::time::Instant::now() < until => {
-                tokio::time::sleep(wait(&error)).await;
-            }
-            Err(RequestError::Refused { code, .. }) => return Err(code),
-            Err(RequestError::Ended) => return Err(0),
-        }
-    }
 }
 
 /// Reads every chat back, with its first member.

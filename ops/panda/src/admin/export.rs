@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::archive::{ArchiveDigest, Counts, Header, Reading, Record, Writing};
 use crate::lifecycle::now;
-use crate::serve::{SHARDS, USERS_FILE};
+use crate::serve::{SECRET_FILE, SHARDS, USERS_FILE};
 
 /// Entities named at once.
 const ENTITIES_AT_ONCE: usize = 256;
@@ -37,10 +37,10 @@ pub(super) async fn run(data: &Path, file: &Path) -> anyhow::Result<()> {
     println!("Exported {counts}");
     println!("to {}, SHA-256 {digest}.", file.display());
     println!(
-        "Its signing keys open with the fleet secret of {}: keep that, too. Once the chats go on elsewhere, do not start \
-         'panda serve' there again.",
-        data.display()
+        "Next: 'panda admin import' on an empty cluster whose fleet_secret is {}, or has that one in its second line.",
+        data.join(SECRET_FILE).display()
     );
+    println!("Do not start 'panda serve' on {} again once its chats go on in the cluster.", data.display());
     Ok(())
 }
 

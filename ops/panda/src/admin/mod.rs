@@ -5,6 +5,7 @@
 
 mod archive;
 mod export;
+mod import;
 mod open_epoch;
 
 use std::path::Path;
@@ -30,6 +31,10 @@ pub(crate) fn run(command: &AdminCommand) -> anyhow::Result<ExitCode> {
             let overrides = Overrides { data: args.data.clone(), ..Overrides::default() };
             let config = load(args.config.config.as_deref(), &overrides)?;
             runtime()?.block_on(export::run(&config.data, &args.file))?;
+        }
+        AdminCommand::Import(args) => {
+            let config = load(args.config.config.as_deref(), &Overrides::default())?;
+            runtime()?.block_on(import::run(&config, &args.file))?;
         }
     }
     Ok(ExitCode::SUCCESS)

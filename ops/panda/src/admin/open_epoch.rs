@@ -4,6 +4,7 @@ use panda_router::new_log::{begin_shards, make_whole};
 use panda_storage::CommandLog as _;
 use panda_storage::kafka::NextEpoch;
 
+use super::import;
 use crate::cluster::services::{self, when_there};
 use crate::config::Config;
 
@@ -16,6 +17,7 @@ use crate::config::Config;
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
     let kafka = services::kafka(config)?;
     let events = services::events(config).await?;
+    import::refuse_unfinished(&events).await?;
     let next = when_there("Kafka", async || NextEpoch::prepare(&kafka, &events).await).await?;
     if let Some(lost) = next.after() {
         tracing::info!(lost = lost.epoch, next = next.log().epoch(), "chats are compared with inboxes");

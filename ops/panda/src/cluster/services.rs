@@ -29,16 +29,27 @@ const REMIND: Duration = Duration::from_secs(10);
 /// What goes by no waiting.
 pub(crate) async fn when_there<T>(
     what: &'static str,
-    mut open: impl AsyncFnMut() -> Result<T, StoreError>,
+    open: impl AsyncFnMut() -> Result<T, StoreError>,
 ) -> anyhow::Result<T> {
+    patiently(what, open).await.with_context(|| format!("open {what}"))
+}
+
+/// Does something with a service, as often as it takes while that is away.
+///
+/// # Errors
+/// What goes by no waiting.
+pub(crate) async fn patiently<T>(
+    what: &'static str,
+    mut act: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
     let mut reminded: Option<Instant> = None;
     loop {
-        match open().await {
-            Ok(opened) => {
+        match act().await {
+            Ok(done) => {
                 if reminded.is_some() {
                     tracing::info!(service = what, "the service is there");
                 }
-                return Ok(opened);
+                return Ok(done);
             }
             Err(error) if error.is_retryable() => {
                 if reminded.is_none_or(|at| at.elapsed() >= REMIND) {
@@ -46,7 +57,7 @@ pub(crate) async fn when_there<T>(
                     reminded = Some(Instant::now());
                 }
             }
-            Err(error) => return Err(error).with_context(|| format!("open {what}")),
+            Err(error) => return Err(error),
         }
         sleep(PAUSE.mul_f64(rand::rng().random_range(0.5..1.0))).await;
     }

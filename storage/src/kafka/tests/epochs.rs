@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::embedded::{DataFolder, EmbeddedEvents};
-use crate::epoch_store::{EpochStore as _, LogEpoch};
+use crate::epoch_store::{EpochStore as _, LogEpoch, LogIdentity};
 use crate::event_store::{Checkpoint, EventStore as _};
 
 fn store(place: &tempfile::TempDir) -> EmbeddedEvents {
@@ -125,6 +125,27 @@ async fn no_epoch_is_opened_while_a_router_is_in_the_group() {
         drop((member, log));
         assert!(end.wait(Duration::from_secs(20)).await);
         assert_eq!(next.open(&store).await.unwrap().epoch, 2);
+    };
+    tokio::time::timeout(GUARD, test).await.expect("the test ends");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_router_is_let_in_before_an_import_has_ended() {
+    let Some(server) = Server::find() else { return };
+    let (config, place) = (server.config(), tempfile::tempdir().unwrap());
+    let test = async {
+        let store = store(&place);
+        let digest = "5a".repeat(32);
+        let importing = LogEpoch { epoch: 7, log: LogIdentity::of_archive(digest.clone()) };
+        assert_eq!(store.open_log_epoch(None, importing.clone()).await.unwrap(), importing);
+        let why = refusal(&config, &store).await;
+        assert!(why.contains("panda admin import") && why.contains(&digest), "{why}");
+        let next = NextEpoch::prepare(&config, &store).await.unwrap();
+        assert_eq!(next.log().epoch(), 8);
+        assert!(refusal(&config, &store).await.contains("panda admin import"));
+        next.open(&store).await.unwrap();
+        assert_eq!(KafkaLog::open(&config, &store).await.unwrap().epoch(), 8);
     };
     tokio::time::timeout(GUARD, test).await.expect("the test ends");
     server.end().await;

@@ -1,7 +1,7 @@
 //! Reading an archive, record by record, with everything that can be told of each checked on the way.
 
 use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufReader, ErrorKind, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -82,6 +82,21 @@ impl Reading {
         let opened = File::open(path)
             .and_then(|file| if file.metadata()?.is_dir() { Err(ErrorKind::IsADirectory.into()) } else { Ok(file) });
         let file = opened.map_err(|cause| ArchiveError::File { path: path.to_owned(), cause })?;
+        Self::begin(path, file)
+    }
+
+    /// The same file from its beginning, whatever has its name by now.
+    ///
+    /// # Errors
+    /// [`ArchiveError`].
+    pub(in super::super) fn again(self) -> Result<Self, ArchiveError> {
+        let mut file = self.file.into_inner();
+        let rewound = file.rewind();
+        rewound.map_err(|cause| ArchiveError::File { path: self.path.clone(), cause })?;
+        Self::begin(&self.path, file)
+    }
+
+    fn begin(path: &Path, file: File) -> Result<Self, ArchiveError> {
         let (order, counts) = (Order::Nothing, Counts::default());
         let (file, digest) = (BufReader::new(file), Context::new(&SHA256));
         let mut this = Self { path: path.to_owned(), file, digest, counts, at: 0, order, header: None, ended: None };
@@ -146,7 +161,7 @@ impl Reading {
     ///
     /// # Errors
     /// [`ArchiveError`].
-    pub(in super::super) fn finish(mut self) -> Result<(Header, Counts, ArchiveDigest), ArchiveError> {
+    pub(in super::super) fn finish(&mut self) -> Result<(Header, Counts, ArchiveDigest), ArchiveError> {
         while self.next()?.is_some() {}
         match (self.header, self.ended) {
             (Some(header), Some(digest)) => Ok((header, self.counts, digest)),

@@ -88,7 +88,13 @@ fn what_was_written_is_read_and_only_its_owner_may() {
     let path = place.path().join("file");
     let written = write(&path, &samples());
     assert_eq!(read(&path).unwrap(), samples());
-    let (header, counts, digest) = Reading::open(&path).unwrap().finish().unwrap();
+    let mut reading = Reading::open(&path).unwrap();
+    let (header, counts, digest) = reading.finish().unwrap();
+    // From the beginning, although another file has the name.
+    fs::rename(&path, place.path().join("other")).unwrap();
+    fs::write(&path, "another").unwrap();
+    assert_eq!(reading.again().unwrap().finish().unwrap(), (header, counts, digest));
+    fs::rename(place.path().join("other"), &path).unwrap();
     assert_eq!((header, (counts, digest)), (HEADER, written));
     let expected = Counts { signing_keys: 1, api_keys: 1, users: 2, entities: 2, events: 3, rows: 3 };
     assert_eq!(counts, expected);
