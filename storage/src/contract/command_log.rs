@@ -32,6 +32,24 @@ pub(crate) async fn shared<L: CommandLog>(make: impl AsyncFn() -> L) {
     members_share_the_shards_and_one_that_leaves_hands_over(make().await).await;
 }
 
+/// Calls until the log answers: one that was just made may be away for a moment.
+async fn answered<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -> T {
+    loop {
+        match call().await {
+            Err(error) if error.is_retryable() => tokio::task::yield_now().await,
+            answer => return answer.unwrap(),
+        }
+    }
+}
+
+async fn open<L: CommandLog>(log: &L, from: Option<Position>) -> L::Reader {
+    answered(async || log.read(SHARD, from).await).await
+}
+
+async fn end(log: &impl CommandLog) -> Position {
+    answered(async || log.end(SHARD).await).await
+}
+
 fn record(number: u8) -> Bytes {
     Bytes::from(vec![number; 3])
 }
@@ -47,7 +65,7 @@ async fn fill(log: &impl CommandLog, count: u8) -> Vec<Position> {
 async fn records_are_read_in_the_order_they_were_appended(log: impl CommandLog) {
     let positions = fill(&log, 10).await;
     assert!(positions.is_sorted() && positions.iter().all(|position| position.epoch == log.epoch()));
-    let mut reader = log.read(SHARD, None).await.unwrap();
+    let mut reader = open(&log, None).await;
     let mut records = Vec::new();
     while records.len() < 10 {
         let next = reader.next(3).await.unwrap();
@@ -68,7 +86,7 @@ async fn read(reader: &mut impl ShardReader, count: usize) -> Vec<LogRecord> {
 }
 
 async fn a_reader_waits_for_the_next_record(log: impl CommandLog) {
-    let mut reader = log.read(SHARD, None).await.unwrap();
+    let mut reader = open(&log, None).await;
     {
         let mut next = std::pin::pin!(reader.next(5));
         assert!(std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await);
@@ -84,10 +102,10 @@ async fn a_reader_waits_for_the_next_record(log: impl CommandLog) {
 
 async fn a_reader_begins_where_it_is_told(log: impl CommandLog) {
     let positions = fill(&log, 5).await;
-    let mut reader = log.read(SHARD, Some(positions[3])).await.unwrap();
+    let mut reader = open(&log, Some(positions[3])).await;
     assert_eq!(reader.next(1).await.unwrap()[0].position, positions[3]);
-    let end = log.end(SHARD).await.unwrap();
-    let mut reader = log.read(SHARD, Some(end)).await.unwrap();
+    let end = end(&log).await;
+    let mut reader = open(&log, Some(end)).await;
     let position = log.append(SHARD, record(7)).unwrap().await.unwrap();
     assert_eq!(reader.next(1).await.unwrap()[0].position, position);
     let beyond = Position { offset: position.offset + 10, ..position };
@@ -95,10 +113,10 @@ async fn a_reader_begins_where_it_is_told(log: impl CommandLog) {
 }
 
 async fn the_end_is_behind_the_last_record(log: impl CommandLog) {
-    let empty = log.end(SHARD).await.unwrap();
+    let empty = end(&log).await;
     let positions = fill(&log, 3).await;
     assert!(empty <= positions[0]);
-    let end = log.end(SHARD).await.unwrap();
+    let end = end(&log).await;
     assert!(end > positions[2]);
     let next = log.append(SHARD, record(1)).unwrap().await.unwrap();
     assert!(next >= end);
@@ -106,15 +124,15 @@ async fn the_end_is_behind_the_last_record(log: impl CommandLog) {
 
 async fn released_records_may_go_and_later_ones_stay(log: impl CommandLog) {
     let positions = fill(&log, 6).await;
-    let mut reader = log.read(SHARD, None).await.unwrap();
+    let mut reader = open(&log, None).await;
     reader.next(4).await.unwrap();
     log.release(SHARD, positions[4]).await.unwrap();
     log.release(SHARD, positions[1]).await.unwrap();
-    let mut reader = log.read(SHARD, Some(positions[4])).await.unwrap();
+    let mut reader = open(&log, Some(positions[4])).await;
     let read = read(&mut reader, 2).await;
     assert_eq!(read.iter().map(|record| record.position).collect::<Vec<_>>(), positions[4..]);
     // The one before stays if it can: an owner knows its log by it.
-    let first = log.read(SHARD, None).await.unwrap().next(1).await.unwrap()[0].position;
+    let first = open(&log, None).await.next(1).await.unwrap()[0].position;
     assert!(first <= positions[4]);
 }
 
@@ -133,12 +151,12 @@ async fn a_group_of_one_owns_every_shard(log: impl CommandLog) {
 
 async fn a_dropped_append_is_not_taken_back(log: impl CommandLog) {
     drop(log.append(SHARD, record(1)).unwrap());
-    let mut reader = log.read(SHARD, None).await.unwrap();
+    let mut reader = open(&log, None).await;
     assert_eq!(reader.next(1).await.unwrap()[0].record, record(1));
 }
 
 async fn a_sender_keeps_its_order_without_waiting(log: impl CommandLog) {
-    let mut reader = log.read(SHARD, None).await.unwrap();
+    let mut reader = open(&log, None).await;
     let appending: Vec<_> = (0..200).map(|number| log.append(SHARD, record(number)).unwrap()).collect();
     let positions = futures_util::future::join_all(appending).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
     let read = read(&mut reader, 200).await;
@@ -148,15 +166,15 @@ async fn a_sender_keeps_its_order_without_waiting(log: impl CommandLog) {
 
 async fn two_readers_of_a_shard_each_read_all_of_it(log: impl CommandLog) {
     let positions = fill(&log, 4).await;
-    let mut one = log.read(SHARD, None).await.unwrap();
-    let mut other = log.read(SHARD, Some(positions[1])).await.unwrap();
+    let mut one = open(&log, None).await;
+    let mut other = open(&log, Some(positions[1])).await;
     assert_eq!(read(&mut one, 1).await[0].position, positions[0]);
     assert_eq!(read(&mut other, 3).await[0].position, positions[1]);
     drop(other);
     assert_eq!(read(&mut one, 3).await[2].position, positions[3]);
     // Read anew, again and again, each from its own place.
     for from in [2, 0, 3, 1] {
-        let mut again = log.read(SHARD, Some(positions[from])).await.unwrap();
+        let mut again = open(&log, Some(positions[from])).await;
         assert_eq!(read(&mut again, 1).await[0].position, positions[from]);
     }
     let position = log.append(SHARD, record(9)).unwrap().await.unwrap();
@@ -166,7 +184,7 @@ async fn two_readers_of_a_shard_each_read_all_of_it(log: impl CommandLog) {
 async fn what_is_read_from_an_older_epoch_begins_with_the_first_record(log: impl CommandLog) {
     let first = fill(&log, 2).await[0];
     let older = Position { epoch: log.epoch() - 1, offset: 77 };
-    assert_eq!(log.read(SHARD, Some(older)).await.unwrap().next(1).await.unwrap()[0].position, first);
+    assert_eq!(open(&log, Some(older)).await.next(1).await.unwrap()[0].position, first);
     let later = Position { epoch: log.epoch() + 1, offset: 0 };
     assert!(matches!(log.read(SHARD, Some(later)).await, Err(StoreError::Corrupt(_))));
 }
