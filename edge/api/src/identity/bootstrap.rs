@@ -122,7 +122,8 @@ fn write_key(path: &Path) -> io::Result<String> {
         .flat_map(|byte| [byte >> 4, byte & 15])
         .filter_map(|digit| char::from_digit(u32::from(digit), 16));
     let text = format!("{API_KEY_PREFIX}{}", hex.collect::<String>());
-    let partial = path.with_extension("key.partial");
+    // Processes that start together share the file: each has a partial one, and the first to be whole counts.
+    let partial = path.with_extension(format!("key.partial-{}", std::process::id()));
     match fs::remove_file(&partial) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -130,7 +131,14 @@ fn write_key(path: &Path) -> io::Result<String> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
     writeln!(file, "{text}")?;
     file.sync_all()?;
-    fs::rename(&partial, path)?;
+    let linked = fs::hard_link(&partial, path);
+    fs::remove_file(&partial)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return read_key(path)?.ok_or_else(|| io::Error::other("it is gone again"));
+        }
+        linked => linked?,
+    }
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::File::open(folder)?.sync_all()?;
     }
