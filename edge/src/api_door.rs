@@ -134,9 +134,11 @@ impl Door {
                         tokio::spawn(async move {
                             if let Accepted::Http(handed) =
                                 websocket::accept(stream, peer, handshake, &door.rules).await
-                                && door.handed_over.try_send(handed).is_err()
+                                && let Err(refused) = door.handed_over.try_send(handed)
                             {
+                                // Before the peer sees that it is closed.
                                 door.dropped.inc();
+                                drop(refused);
                             }
                         });
                     }

@@ -17,7 +17,7 @@ use crate::doors::{Doors, Outside};
 use crate::fold::RULES_FIRST;
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
-use crate::persist::{Persist, RETRY_MAX, RETRY_MIN, flush, read_epoch, retry, write};
+use crate::persist::{LOG, Persist, RETRY_MAX, RETRY_MIN, flush, read_epoch, retry, write};
 use crate::readiness::Readiness;
 use crate::replies::SCAN_ROWS;
 use crate::retention::Releases;
@@ -184,7 +184,7 @@ async fn begin<L: CommandLog, S: EventStore + EpochStore>(
     let reader = loop {
         match parts.log.read(parts.shard, from).await {
             Ok(reader) => break reader,
-            Err(error) => wait = retry(error, wait).await?,
+            Err(error) => wait = retry(LOG, error, wait).await?,
         }
     };
     let start = Checkpoint { position: from.unwrap_or(Position { epoch: takeover.epoch, offset: 0 }), rules };
@@ -357,7 +357,7 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
                     loop {
                         match log.end(shard).await {
                             Ok(position) => return Ok(Input::End(position)),
-                            Err(error) => wait = retry(error, wait).await?,
+                            Err(error) => wait = retry(LOG, error, wait).await?,
                         }
                     }
                 })

@@ -15,6 +15,9 @@ use crate::shard::load::flushed_key;
 
 pub(crate) const RETRY_MIN: Duration = Duration::from_millis(20);
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Who is tried again, as a person reads it.
+const STORE: &str = "the event store";
+pub(crate) const LOG: &str = "the command log";
 /// No epoch ends sooner than this after the log was heard, or after the store said that it is open.
 const EPOCH_LASTS: Duration = Duration::from_secs(2);
 
@@ -74,7 +77,7 @@ impl<S: EpochStore> Persist<S> {
             };
             match done {
                 Ok(done) => return Ok(Ok(done)),
-                Err(error) => wait = retry(error, wait).await?,
+                Err(error) => wait = retry(STORE, error, wait).await?,
             }
         }
     }
@@ -94,7 +97,7 @@ pub(crate) async fn read_epoch<S: EpochStore>(store: S, own: u32) -> Result<Inpu
     loop {
         match open_epoch(&store, own).await {
             Ok(open) => return Ok(Input::EpochRead(open)),
-            Err(error) => wait = retry(error, wait).await?,
+            Err(error) => wait = retry(STORE, error, wait).await?,
         }
     }
 }
@@ -141,13 +144,13 @@ pub(crate) async fn flush<S: EventStore + EpochStore>(
     Ok(Input::Flushed(entity))
 }
 
-/// Waits before the next try, or returns an error that no repetition mends.
-pub(crate) async fn retry(error: StoreError, wait: Duration) -> Result<Duration, StoreError> {
+/// Waits before the next try of `service`, or returns an error that no repetition mends.
+pub(crate) async fn retry(service: &str, error: StoreError, wait: Duration) -> Result<Duration, StoreError> {
     if !error.is_retryable() {
         return Err(error);
     }
     if wait == RETRY_MIN {
-        tracing::warn!(%error, "the event store refused; trying again");
+        tracing::warn!(service, %error, "refused; trying again");
     }
     sleep(wait).await;
     Ok((wait * 2).min(RETRY_MAX))

@@ -249,8 +249,10 @@ async fn open_tcp<L: CommandLog>(
     match websocket::accept(stream, peer, handshake, &accepting.rules).await {
         Accepted::WebSocket(socket, handshake) => serve(&accepting, socket, handshake),
         Accepted::Http(handed) => {
-            if accepting.handed_over.try_send(handed).is_err() {
+            if let Err(refused) = accepting.handed_over.try_send(handed) {
+                // Before the peer sees that it is closed.
                 accepting.metrics.handover_dropped.inc();
+                drop(refused);
             }
         }
         Accepted::Ended => {}

@@ -1,7 +1,8 @@
 //! A link between machines, over any stream: its opening, its heartbeat and its frames.
 //!
 //! Both ends are here, so that one test holds them together: [`open`] is the edge's, [`accept`] the
-//! router's. Where the network is shared, [`tls`] is between them and the connection. What comes out of either is an [`OpenLink`] that carries frames until something ends it.
+//! router's. Where the network is shared, [`tls`] is between them and the connection. What comes out of either is
+//! an [`OpenLink`] that carries frames until something ends it.
 //! `LINK.md` is the law.
 #![warn(missing_docs)]
 

@@ -13,11 +13,14 @@
 //! **What only a minority of replicas holds** is of commands that nobody reads again. An owner that finds
 //! it writes it again before it builds on it, as after any takeover; but it may not find it at first, and
 //! then not append what it owes. So the tail of each chat and inbox is read from all replicas here, and
-//! written again. After this, every event that a write left anywhere is known: the next one of its entity
-//! has a later time, whatever the clocks of the new brokers say.
+//! written again. After this, every whole command that a write left anywhere is known: the next event of its
+//! entity has a later time, whatever the clocks of the new brokers say. Of a command that is not whole, rows
+//! stay, and their times are not looked at.
 //!
 //! **Late writes** of a router that hung are not known. They carry append times of the old log, and lose
-//! against the events of the new one because their times are later: [`begin_shards`] sees to it.
+//! against the events of the new one while those have later times. [`begin_shards`] sees to it for every event
+//! that is known; a late row, or one of a command that is not whole, may have a later time than all of these:
+//! the clocks of the new brokers must not be far behind those of the old ones.
 //!
 //! Everything here may be cut short and done again from the start.
 
@@ -88,8 +91,7 @@ pub async fn make_whole<S: EntityStore, L: CommandLog>(store: &S, log: &L) -> Re
 }
 
 /// Begins every shard of the new log with a record that says which rules hold, and waits until the log
-/// takes it at a time behind `newest`: so every event of this log is later than what a router of the old
-/// one may still write.
+/// takes it at a time behind `newest`: so every event of this log is later than every one that is known.
 ///
 /// # Errors
 /// As [`make_whole`].

@@ -133,16 +133,17 @@ fn write_key(path: &Path) -> io::Result<String> {
     file.sync_all()?;
     let linked = fs::hard_link(&partial, path);
     fs::remove_file(&partial)?;
-    match linked {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            return read_key(path)?.ok_or_else(|| io::Error::other("it is gone again"));
-        }
-        linked => linked?,
-    }
+    // Whoever was faster may not have done so yet.
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::File::open(folder)?.sync_all()?;
     }
-    Ok(text)
+    match linked {
+        Ok(()) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            read_key(path)?.ok_or_else(|| io::Error::other("it was taken away at once"))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 impl From<StoreError> for BootstrapError {
@@ -190,6 +191,16 @@ mod tests {
         let text = write_key(&path).unwrap();
         bootstrap(&users, &FleetSecret::generate().unwrap(), &path, NOW).await.unwrap();
         assert!(users.api_key(api_key_digest(&text)).await.unwrap().is_some());
+    }
+
+    #[test]
+    fn who_is_slower_at_the_first_start_takes_the_key_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.key");
+        let faster = write_key(&path).unwrap();
+        assert_eq!(write_key(&path).unwrap(), faster);
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
+        assert_eq!(left, [path]);
     }
 
     #[tokio::test]
