@@ -107,6 +107,8 @@ error_codes! {
     Backlogged = 2003, "backlogged", "The service is catching up and takes no new commands; repeat it later.";
     /// Appended, but its outcome did not come.
     OutcomeUnknown = 2100, "outcome_unknown", "It may still happen; send it again with the same counter to learn.";
+    /// This copy of the command made nothing, and nobody knows why: another may have.
+    NotApplied = 2101, "not_applied", "Nothing came of this copy; send it again with the same counter to learn.";
     /// A field's value is not allowed.
     InvalidRequest = 2200, "invalid_request", "A value in this request is not allowed.";
     /// No such chat, or not one that the user may see.

@@ -299,6 +299,13 @@ impl Generation {
         let offset = if takeover.offset < OFFSET_MAX { takeover.offset } else { OFFSET_MAX };
         Self(epoch << GENERATION_OFFSET_BITS | offset)
     }
+
+    /// The epoch of the log in which the term began.
+    #[must_use]
+    pub const fn epoch(self) -> u32 {
+        // The last of the epochs that a generation tells apart is of 22 bits.
+        (self.0 >> GENERATION_OFFSET_BITS) as u32
+    }
 }
 
 impl Seq {

@@ -131,15 +131,20 @@ struct Shard {
 /// An append and the command that it is of.
 struct Appending<A> {
     token: u64,
+    /// The newest epoch of the log that was known when it was appended.
+    epoch: u32,
     append: A,
 }
 
-impl<A: Future + Unpin> Future for Appending<A> {
+impl<A: Future<Output = Result<Position, AppendError>> + Unpin> Future for Appending<A> {
     type Output = (u64, A::Output);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let output = ready!(Pin::new(&mut self.append).poll(cx));
-        Poll::Ready((self.token, output))
+        // An edge's log does not know its epoch, and the owners of the shard do. One that was opened since
+        // the append is not named: the record may stand in the log before.
+        let place = |position: Position| Position { epoch: position.epoch.max(self.epoch), ..position };
+        Poll::Ready((self.token, output.map(place)))
     }
 }
 
@@ -207,7 +212,7 @@ impl<L: CommandLog, C> Links<L, C> {
         context: C,
     ) -> Result<(), (Rejection, C)> {
         let shard = self.shard(entity);
-        let age_ms = self.shards[usize::from(shard.0)].backlog_age_ms;
+        let Shard { backlog_age_ms: age_ms, generation, .. } = self.shards[usize::from(shard.0)];
         if age_ms > self.limits.backlog_max_ms {
             return Err((self.later(ErrorCode::Backlogged), context));
         }
@@ -220,7 +225,8 @@ impl<L: CommandLog, C> Links<L, C> {
             Ok(append) => {
                 let waiting = Waiting { entity, asked: Asked::Command { position: None, ask: false }, context };
                 let token = self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
-                self.appending.push(Appending { token, append });
+                let epoch = generation.map_or(0, Generation::epoch);
+                self.appending.push(Appending { token, epoch, append });
                 Ok(())
             }
             Err(error) => Err((self.append_failed(error), context)),

@@ -22,7 +22,7 @@ CODES = {
     1300: "replaced", 1301: "malformed", 1302: "frame_too_large", 1303: "version_unsupported",
     1304: "unexpected_frame", 1305: "text_message", 1306: "unknown_frame", 1307: "origin_refused", 1308: "revoked",
     2000: "unavailable", 2001: "rate_limited", 2002: "too_many_in_flight", 2003: "backlogged",
-    2100: "outcome_unknown", 2200: "invalid_request", 2201: "not_found", 2202: "not_member", 2203: "forbidden",
+    2100: "outcome_unknown", 2101: "not_applied", 2200: "invalid_request", 2201: "not_found", 2202: "not_member", 2203: "forbidden",
     2204: "limit_reached", 2205: "too_large", 2206: "too_many_subscriptions", 2300: "counter_reused",
     2301: "out_of_order", 2302: "nothing_to_do",
 }  # fmt: skip

@@ -15,6 +15,7 @@
 //! write of what it is built on, in order. `released <= applied`.
 
 mod ahead;
+mod ask;
 mod checkpoint;
 mod devices;
 mod entity;
@@ -35,7 +36,7 @@ mod rules;
 use std::collections::HashMap;
 
 use panda_protocol::link::{Down, LinkId, Record, Up};
-use panda_protocol::{EntityId, ErrorCode, Generation, Incarnation, Time};
+use panda_protocol::{EntityId, Generation, Incarnation, Time};
 use panda_storage::{Checkpoint, LogRecord};
 
 pub use self::given_up::GivenUp;
@@ -96,6 +97,7 @@ pub struct Shard {
     waiting: reads::Waiting,
     reading: HashMap<u64, reads::Reading>,
     next_read: u64,
+    asks: ask::Asks,
     now: Time,
     backlog_ms: u64,
     outputs: Vec<Output>,
@@ -134,6 +136,7 @@ impl Shard {
             waiting: reads::Waiting::default(),
             reading: HashMap::new(),
             next_read: 0,
+            asks: ask::Asks::default(),
             now: Time(0),
             backlog_ms: 0,
             outputs: Vec::new(),
@@ -269,8 +272,9 @@ impl Shard {
             }
             Up::Attach { user, device, session } => self.attach(link, user, device, session),
             Up::Detach { user, device, session } => self.detach(user, device, session),
-            // A position alone does not name the sender's window: the sender asks with its counter.
-            Up::Ask { token, .. } => self.answer_unknown(link, token),
+            Up::Ask { token, entity, position } => {
+                self.question(link, reads::Question::Ask(ask::Ask { token, entity, position }));
+            }
             Up::Resume(resume) => self.resume(link, resume),
         }
     }
@@ -280,20 +284,9 @@ impl Shard {
         self.detach_link(link);
         // A question that is still to be answered would state interest of a link that is gone.
         self.waiting.drop_link(link);
+        self.asks.drop_link(link);
         for entity in self.entities.values_mut() {
             self.queued -= entity.drop_link(link);
         }
-    }
-
-    fn answer_unknown(&mut self, link: LinkId, token: u64) {
-        let rejection = panda_protocol::link::Rejection::new(ErrorCode::OutcomeUnknown);
-        self.outputs.push(Output::Send(
-            link,
-            Down::Answer(panda_protocol::link::Answer {
-                token,
-                generation: self.generation,
-                outcome: panda_protocol::link::Outcome::Rejected(rejection),
-            }),
-        ));
     }
 }

@@ -1,4 +1,4 @@
-//! Questions of edges: admissions and reads.
+//! Questions of edges: admissions, reads, and what became of a command.
 //!
 //! A question waits until the shard has taken in everything that was in the log when it was asked,
 //! then for its turn in its entity's queue. It is decided from the rows as they are then, and
@@ -11,9 +11,10 @@ use bytes::Bytes;
 use panda_protocol::frame::{Admission, Direction};
 use panda_protocol::limits::PAGE_ROWS_MAX;
 use panda_protocol::link::{Admit, Admitted, Down, LinkId, Read, ReadQuery, ReadReply, Rejection};
-use panda_protocol::{EntityId, ErrorCode, Incarnation, Position, Seq, UserId};
+use panda_protocol::{EntityId, ErrorCode, Incarnation, Position, Seq};
 use panda_storage::{EventRow, ReadOrder, StateRow};
 
+use super::ask::{Ask, Asking};
 use super::entity::{Entity, Pending};
 use super::{Output, Shard};
 use crate::replies::{self, PageRight};
@@ -25,6 +26,7 @@ use crate::rows::{Row, RowId};
 pub(super) enum Question {
     Admit(Admit),
     Read(Read),
+    Ask(Ask),
 }
 
 /// What the rows said when it was the question's turn.
@@ -34,6 +36,8 @@ pub(super) enum Decided {
     Page(Result<PageRight, Rejection>),
     Rows(Result<(), Rejection>),
     Info(Result<Bytes, Rejection>),
+    /// It is looked up when the answer may leave.
+    Later,
 }
 
 /// Questions that wait for the log.
@@ -51,22 +55,23 @@ pub(super) struct Waiting {
 /// A read of the store under way.
 #[derive(Debug)]
 pub(super) struct Reading {
-    entity: EntityId,
-    link: LinkId,
-    token: u64,
-    what: ReadingWhat,
+    pub(super) entity: EntityId,
+    pub(super) link: LinkId,
+    pub(super) token: u64,
+    pub(super) what: ReadingWhat,
 }
 
 #[derive(Debug)]
-enum ReadingWhat {
+pub(super) enum ReadingWhat {
     Page(PageRight),
+    Ask(Asking),
     Listing(Listing),
 }
 
 /// Rows as of a head or later: those that were not stored when the listing began lie over those that
 /// the store gives, because they may be stored, and be forgotten here, between two reads of it.
 #[derive(Debug)]
-struct Listing {
+pub(super) struct Listing {
     kind: u8,
     limit: usize,
     head: Seq,
@@ -118,6 +123,7 @@ impl Question {
         match self {
             Self::Admit(admit) => admit.token,
             Self::Read(read) => read.token,
+            Self::Ask(ask) => ask.token,
         }
     }
 
@@ -125,28 +131,28 @@ impl Question {
         match self {
             Self::Admit(admit) => admit.entity,
             Self::Read(read) => read.entity,
-        }
-    }
-
-    fn user(&self) -> UserId {
-        match self {
-            Self::Admit(admit) => admit.user,
-            Self::Read(read) => read.user,
+            Self::Ask(ask) => ask.entity,
         }
     }
 
     pub(super) fn needs(&self) -> Vec<RowId> {
-        match self.entity().inbox() {
-            Some(_) => vec![RowId::Head],
-            None => vec![RowId::Head, RowId::Member(self.user())],
+        match self {
+            Self::Admit(Admit { entity, user, .. }) | Self::Read(Read { entity, user, .. })
+                if entity.inbox().is_none() =>
+            {
+                vec![RowId::Head, RowId::Member(*user)]
+            }
+            _ => vec![RowId::Head],
         }
     }
 
     pub(super) fn decide(&self, rows: &Entity, incarnation: Incarnation) -> Decided {
-        let (entity, user) = (self.entity(), self.user());
         match self {
-            Self::Admit(admit) => Decided::Admission(replies::admission(rows, entity, user, admit.cursor, incarnation)),
-            Self::Read(read) => match &read.query {
+            Self::Ask(_) => Decided::Later,
+            Self::Admit(Admit { entity, user, cursor, .. }) => {
+                Decided::Admission(replies::admission(rows, *entity, *user, *cursor, incarnation))
+            }
+            &Self::Read(Read { entity, user, ref query, .. }) => match query {
                 ReadQuery::Page { direction, from, limit } => {
                     Decided::Page(replies::page_right(rows, entity, user, *direction, *from, *limit, false))
                 }
@@ -164,7 +170,7 @@ impl Question {
 impl Shard {
     /// A question came: it waits for the log's end as of now.
     pub(super) fn question(&mut self, link: LinkId, question: Question) {
-        if self.waiting.count + self.reading.len() >= self.limits.reads_max {
+        if self.waiting.count + self.reading.len() + self.asks.len() >= self.limits.reads_max {
             let rejection = Rejection { retry_after_ms: 500, ..Rejection::new(ErrorCode::Unavailable) };
             self.refuse_question(link, &question, rejection);
             return;
@@ -195,9 +201,15 @@ impl Shard {
     /// Gives questions whose moment of the log was reached their place in the queues.
     pub(super) fn admit_waiting_reads(&mut self) {
         while self.waiting.until.front().is_some_and(|(position, _)| *position <= self.progress.taken()) {
-            let Some((_, questions)) = self.waiting.until.pop_front() else { return };
+            let Some((end, questions)) = self.waiting.until.pop_front() else { return };
             self.waiting.count -= questions.len();
             for (link, question) in questions {
+                if let Question::Ask(ask) = &question
+                    && !ask.is_within(end)
+                {
+                    self.answer_unknown(link, ask.token);
+                    continue;
+                }
                 self.enqueue(question.entity(), Pending::Question { link, question });
             }
         }
@@ -211,6 +223,7 @@ impl Shard {
                 Down::Admitted(Admitted { token, generation, entity, outcome: Err(rejection) })
             }
             Question::Read(_) => Down::Read(ReadReply { token, last: true, body: Err(rejection) }),
+            Question::Ask(_) => return self.answer_unknown(link, token),
         };
         self.outputs.push(Output::Send(link, down));
     }
@@ -219,6 +232,7 @@ impl Shard {
     pub(super) fn answer_question(&mut self, id: EntityId, link: LinkId, question: Question, decided: Decided) {
         let token = question.token();
         match (question, decided) {
+            (Question::Ask(ask), _) => self.look_up(link, ask),
             (Question::Admit(_), Decided::Admission(outcome)) => {
                 let outcome = outcome.and_then(|admission| {
                     let interest = self.interests.listen(link, id, self.limits.interests_max);
@@ -286,7 +300,7 @@ impl Shard {
         self.outputs.push(Output::ReadEvents { read, entity: id, from, order, limit });
     }
 
-    fn start_reading(&mut self, reading: Reading) -> u64 {
+    pub(super) fn start_reading(&mut self, reading: Reading) -> u64 {
         self.next_read += 1;
         self.reading.insert(self.next_read, reading);
         self.next_read
@@ -313,15 +327,23 @@ impl Shard {
     }
 
     pub(super) fn events_read(&mut self, read: u64, events: Vec<EventRow>) {
-        let Some(Reading { link, token, what: ReadingWhat::Page(right), .. }) = self.reading.remove(&read) else {
-            return;
-        };
-        let events = events.into_iter().map(|row| (row.seq, row.event)).collect();
-        self.reply(link, token, replies::page_chunks(&right, self.incarnation, events));
+        let Some(Reading { entity, link, token, what }) = self.reading.remove(&read) else { return };
+        match what {
+            ReadingWhat::Page(right) => {
+                let events = events.into_iter().map(|row| (row.seq, row.event)).collect();
+                self.reply(link, token, replies::page_chunks(&right, self.incarnation, events));
+            }
+            ReadingWhat::Ask(asking) => self.asked_read(entity, link, token, asking, Some(&events)),
+            // Rows were asked for.
+            ReadingWhat::Listing(_) => {}
+        }
     }
 
     pub(super) fn read_failed(&mut self, read: u64) {
-        if let Some(Reading { link, token, .. }) = self.reading.remove(&read) {
+        if let Some(Reading { entity, link, token, what }) = self.reading.remove(&read) {
+            if let ReadingWhat::Ask(asking) = what {
+                return self.asked_read(entity, link, token, asking, None);
+            }
             let rejection = Rejection { retry_after_ms: 1_000, ..Rejection::new(ErrorCode::Unavailable) };
             self.outputs.push(Output::Send(link, Down::Read(ReadReply { token, last: true, body: Err(rejection) })));
         }

@@ -29,9 +29,11 @@ pub(crate) type Answer<T> = Result<T, Problem>;
 impl Problem {
     pub(crate) fn new(code: ErrorCode) -> Self {
         let retry_after_ms = match code {
-            ErrorCode::Unavailable | ErrorCode::Overloaded | ErrorCode::Backlogged | ErrorCode::OutcomeUnknown => {
-                RETRY_AFTER_MS
-            }
+            ErrorCode::Unavailable
+            | ErrorCode::Overloaded
+            | ErrorCode::Backlogged
+            | ErrorCode::OutcomeUnknown
+            | ErrorCode::NotApplied => RETRY_AFTER_MS,
             _ => 0,
         };
         Self { code, status: status_of(code), detail: None, field: None, retry_after_ms }
@@ -100,7 +102,7 @@ const fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::Unavailable | ErrorCode::Backlogged | ErrorCode::Overloaded | ErrorCode::Going => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-        ErrorCode::OutcomeUnknown => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::OutcomeUnknown | ErrorCode::NotApplied => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     }
@@ -208,6 +210,7 @@ mod tests {
         }
         assert_eq!(status_of(ErrorCode::Unavailable), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(status_of(ErrorCode::OutcomeUnknown), StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(status_of(ErrorCode::NotApplied), StatusCode::GATEWAY_TIMEOUT);
         assert_eq!(status_of(ErrorCode::Taken), StatusCode::CONFLICT);
         assert_eq!(status_of(ErrorCode::BadCredentials), StatusCode::UNAUTHORIZED);
     }
