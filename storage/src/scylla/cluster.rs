@@ -35,11 +35,13 @@ pub(super) async fn connect(config: &ScyllaConfig) -> Result<Session, StoreError
     if let Some(datacenter) = &config.datacenter {
         policy = policy.prefer_datacenter(datacenter.clone());
     }
+    // Whoever uses the store does so in one datacenter, so conditions are decided there, as everything else is
+    // read and written there: another one that is away holds nothing up.
     // Only what is marked as idempotent is sent twice by the driver. No request is sent to a second
     // node while the first works on it: the cluster's own coordinators do that for reads.
     let profile = ExecutionProfile::builder()
         .consistency(Consistency::LocalQuorum)
-        .serial_consistency(Some(SerialConsistency::Serial))
+        .serial_consistency(Some(SerialConsistency::LocalSerial))
         .load_balancing_policy(policy.build())
         .retry_policy(std::sync::Arc::new(DefaultRetryPolicy::new()))
         .speculative_execution_policy(None)

@@ -59,9 +59,9 @@ impl Statements {
             statement.set_page_size(PAGE_ROWS);
             session.prepare(statement).await.map_err(|error| failure::prepare(&error))
         };
-        // Where conditions are decided.
+        // Where conditions are decided, as the session's profile says.
         let mut read_meta = prepare("SELECT value FROM {keyspace}.meta WHERE name = ?").await?;
-        read_meta.set_consistency(Consistency::Serial);
+        read_meta.set_consistency(Consistency::LocalSerial);
         Ok(Self {
             read_meta,
             // Whoever repeats one whose answer was lost finds that it was decided.
