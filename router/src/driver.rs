@@ -9,15 +9,17 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use panda_protocol::link::{Down, Effect, Record};
 use panda_protocol::{Generation, Position, ShardId, Time};
-use panda_storage::{AppendError, Checkpoint, CommandLog, EpochStore, EventStore, ShardReader, StoreError};
+use panda_storage::{CommandLog, EpochStore, EventStore, ShardReader, StoreError};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 
 use crate::announcer::Term;
+use crate::begin::{Begun, begin};
 use crate::doors::{Doors, Outside};
-use crate::fold::RULES_FIRST;
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
-use crate::persist::{LOG, Persist, RETRY_MAX, RETRY_MIN, flush, read_epoch, retry, write};
+use crate::open_epoch::{Guard, OpenEpoch};
+use crate::persist::{LOG, Persist, RETRY_MAX, RETRY_MIN, flush, retry, write};
 use crate::readiness::Readiness;
 use crate::replies::SCAN_ROWS;
 use crate::retention::Releases;
@@ -41,6 +43,7 @@ pub(crate) struct Parts<L, S> {
     pub(crate) router: u64,
     pub(crate) log: L,
     pub(crate) store: S,
+    pub(crate) epoch: OpenEpoch,
     pub(crate) links: Rc<RefCell<Links>>,
     pub(crate) doors: Doors,
     pub(crate) metrics: RouterMetrics,
@@ -62,16 +65,6 @@ pub(crate) enum Ended {
     Stopped,
     /// The core gave the shard up.
     GivenUp(GivenUp),
-}
-
-/// Where a term begins.
-struct Begun<R> {
-    takeover: Position,
-    /// From where the log is read, and the rules that hold there.
-    start: Checkpoint,
-    reader: R,
-    /// When the store was asked, and said that the epoch is open.
-    sure_at: Instant,
 }
 
 /// Runs one term of a shard: until its tenure is over or it is given up. `began` is called once it takes
@@ -127,6 +120,7 @@ pub(crate) async fn term<L: CommandLog, S: EventStore + EpochStore>(
         tokio::select! {
             Some(done) = driver.work.next(), if !driver.work.is_empty() => driver.done(done?),
             () = driver.releases.next() => {}
+            open = driver.parts.epoch.over() => driver.handle(Input::EpochOver(open?)),
             () = door.next(&mut ups, UPS_AT_ONCE) => {
                 for outside in ups.drain(..) {
                     driver.handle(match outside {
@@ -157,54 +151,9 @@ pub(crate) async fn term<L: CommandLog, S: EventStore + EpochStore>(
     }
 }
 
-/// Takes the shard over, and finds from where it is to be read. Whatever is away is waited for. A process that
-/// was paused may come back to its group behind the end of its epoch: then it takes nothing over.
-async fn begin<L: CommandLog, S: EventStore + EpochStore>(
-    parts: &Parts<L, S>,
-    rules_max: u16,
-) -> Result<Result<Begun<L::Reader>, GivenUp>, StoreError> {
-    let own = parts.log.epoch();
-    let mut persist = Persist { store: parts.store.clone(), own, sure_at: None };
-    if let Err(open) = persist.still_open().await? {
-        return Ok(Err(GivenUp::EpochOver { open }));
-    }
-    let takeover = take_over(&parts.log, parts.shard, &Record::Takeover { router: parts.router, rules_max }).await;
-    // The Takeover may have waited for long.
-    let mut persist = Persist { sure_at: None, ..persist };
-    let sure_at = Instant::now();
-    let shard = parts.shard;
-    let stored = match persist.until_done(|store| async move { store.checkpoint(shard).await }).await? {
-        Ok(stored) => stored,
-        Err(open) => return Ok(Err(GivenUp::EpochOver { open })),
-    };
-    // The rules go on from one epoch to the next, positions do not.
-    let rules = stored.map_or(RULES_FIRST, |stored| stored.rules);
-    let from = stored.map(|stored| stored.position).filter(|from| from.epoch == takeover.epoch);
-    let mut wait = RETRY_MIN;
-    let reader = loop {
-        match parts.log.read(parts.shard, from).await {
-            Ok(reader) => break reader,
-            Err(error) => wait = retry(LOG, error, wait).await?,
-        }
-    };
-    let start = Checkpoint { position: from.unwrap_or(Position { epoch: takeover.epoch, offset: 0 }), rules };
-    Ok(Ok(Begun { takeover, start, reader, sure_at }))
-}
-
-/// Appends the record with which a term begins; one that may be in the log already does no harm.
-async fn take_over<L: CommandLog>(log: &L, shard: ShardId, takeover: &Record) -> Position {
-    let mut wait = RETRY_MIN;
-    loop {
-        let appended = match log.append(shard, takeover.to_bytes()) {
-            Ok(appending) => appending.await,
-            Err(error) => Err(error),
-        };
-        match appended {
-            Ok(position) => return position,
-            Err(AppendError::Full | AppendError::Unavailable | AppendError::Unknown) => sleep(wait).await,
-        }
-        wait = (wait * 2).min(RETRY_MAX);
-    }
+/// As the core's clock has it.
+fn micros(at: Instant, started: Instant) -> Time {
+    Time(u64::try_from(at.saturating_duration_since(started).as_micros()).unwrap_or(u64::MAX))
 }
 
 struct Driver<'a, L, S> {
@@ -223,6 +172,8 @@ struct Driver<'a, L, S> {
     started: Instant,
     /// What the core was told of it last.
     told: Instant,
+    /// When the log was heard, for what is under way.
+    heard: watch::Sender<Option<Instant>>,
     /// The checkpoint that is being written.
     checkpoint: Position,
     /// What of the log is being deleted behind the last one.
@@ -242,6 +193,7 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
             backlogged: false,
             started,
             told: started,
+            heard: watch::channel(Some(started)).0,
             checkpoint: Position::default(),
             releases: Releases::default(),
         }
@@ -310,29 +262,28 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
     fn note_time(&mut self) {
         self.told = Instant::now();
         self.core.set_now(self.now());
+        self.heard.send_replace(self.core.heard().map(|heard| self.started + Duration::from_micros(heard.0)));
     }
 
     fn now(&self) -> Time {
-        let micros = self.told.duration_since(self.started).as_micros();
-        Time(u64::try_from(micros).unwrap_or(u64::MAX))
+        micros(self.told, self.started)
     }
 
     /// For what the core asks for now.
     fn persist(&self) -> Persist<S> {
-        let sure_at = (!self.core.doubts()).then_some(self.told);
-        Persist { store: self.parts.store.clone(), own: self.parts.log.epoch(), sure_at }
+        Persist::new(&self.parts.store, Guard::new(self.parts.epoch.clone(), self.heard.subscribe()))
     }
 
     fn start(&mut self, output: Output) {
         let store = self.parts.store.clone();
-        let mut persist = self.persist();
+        let persist = self.persist();
         let done: Done = match output {
             Output::Load { entity, wanted } => Box::pin(async move {
                 let loaded = persist.until_done(|store| {
                     let wanted = wanted.clone();
                     async move { load(&store, entity, wanted).await }
                 });
-                Ok(loaded.await?.map_or_else(Input::EpochRead, |loaded| Input::Loaded(entity, loaded)))
+                Ok(loaded.await?.map_or_else(Input::EpochOver, |loaded| Input::Loaded(entity, loaded)))
             }),
             Output::Write(batches) => Box::pin(write(persist, batches)),
             Output::Flush { entity, rows, through, time } => Box::pin(flush(persist, entity, rows, through, time)),
@@ -362,7 +313,13 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
                     }
                 })
             }
-            Output::ReadEpoch => Box::pin(read_epoch(store, self.parts.log.epoch())),
+            Output::ReadEpoch => {
+                let (epoch, started, since) = (self.parts.epoch.clone(), self.started, Instant::now());
+                Box::pin(async move {
+                    let said = epoch.since(since).await?;
+                    Ok(Input::EpochRead { open: said.open, asked: micros(said.asked, started) })
+                })
+            }
             Output::ReadTail { tail, from, to } => {
                 let (log, shard) = (self.parts.log.clone(), self.parts.shard);
                 Box::pin(async move { Ok(Input::TailRead(tail, touched(&log, shard, from, to).await)) })
@@ -374,7 +331,7 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
                     let written =
                         persist.until_done(|store| async move { store.write_checkpoint(shard, checkpoint).await });
                     if let Err(open) = written.await? {
-                        return Ok(Input::EpochRead(open));
+                        return Ok(Input::EpochOver(open));
                     }
                     Ok(Input::Checkpointed)
                 })
@@ -413,13 +370,13 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
         let log = self.parts.log.clone();
         let shard = effect.target.shard(log.shards());
         let record = Record::Effect(effect.clone()).to_bytes();
-        let mut persist = self.persist();
+        let persist = self.persist();
         self.work.push(Box::pin(async move {
             let mut wait = RETRY_MIN;
             loop {
                 // Who opens an epoch appends in its log what is owed, in order: a later one must not be before it.
                 if let Err(open) = persist.still_open().await? {
-                    return Ok(Input::EpochRead(open));
+                    return Ok(Input::EpochOver(open));
                 }
                 let appended = match log.append(shard, record.clone()) {
                     Ok(appending) => appending.await,

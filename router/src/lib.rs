@@ -5,6 +5,7 @@
 
 mod announcer;
 mod attachments;
+mod begin;
 pub(crate) mod chat;
 mod doors;
 mod driver;
@@ -15,6 +16,7 @@ pub mod listener;
 mod membership;
 mod metrics;
 pub mod new_log;
+mod open_epoch;
 mod persist;
 mod readiness;
 pub(crate) mod replies;

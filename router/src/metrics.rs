@@ -54,6 +54,9 @@ pub struct RouterMetrics {
     pub shards: Gauge,
     /// Shards given up: a human must look.
     pub given_up: Counter,
+    /// Times that the store said too late which epoch is open: a shard that does not hear from its log stores
+    /// nothing then.
+    pub epoch_reads_late: Counter,
     /// Links of edges on other machines.
     pub links: Gauge,
     /// Connections that did not become links: for want of room, of a key, or of an opening.
@@ -82,6 +85,11 @@ impl RouterMetrics {
         registry.register("backlog_milliseconds", "Age of the oldest unanswered command", self.backlog_ms.clone());
         registry.register("shards_owned", "Shards owned", self.shards.clone());
         registry.register("shards_given_up", "Shards given up", self.given_up.clone());
+        registry.register(
+            "epoch_reads_late",
+            "Times that the event store said too late which epoch is open",
+            self.epoch_reads_late.clone(),
+        );
         registry.register("links_open", "Links of edges on other machines", self.links.clone());
         registry.register("links_refused", "Connections that did not become links", self.links_refused.clone());
         registry.register(

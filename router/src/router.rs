@@ -13,6 +13,7 @@ use crate::attachments::Attachments;
 use crate::doors::Doors;
 use crate::membership::{self, Held};
 use crate::metrics::{Backlog, RouterMetrics};
+use crate::open_epoch::OpenEpoch;
 use crate::readiness::Readiness;
 use crate::shard::{GivenUp, ShardLimits};
 use crate::thread::Thread;
@@ -114,6 +115,7 @@ pub async fn start<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard>
         announcer: Announcer { board, router: config.router, address: config.link_address.clone() },
         log: log.clone(),
         store: store.clone(),
+        epoch: OpenEpoch::of(store.clone(), log.epoch(), metrics.epoch_reads_late.clone()),
         doors: doors.clone(),
         metrics: metrics.clone(),
         backlog: Backlog::new(log.shards()),

@@ -15,6 +15,7 @@ use crate::doors::Doors;
 use crate::driver::{Ended, Parts};
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
+use crate::open_epoch::OpenEpoch;
 use crate::readiness::Readiness;
 use crate::router::RouterConfig;
 use crate::tenure::Tenure;
@@ -36,6 +37,7 @@ pub(crate) struct Thread<L, S, B> {
     pub(crate) config: RouterConfig,
     pub(crate) log: L,
     pub(crate) store: S,
+    pub(crate) epoch: OpenEpoch,
     pub(crate) announcer: Announcer<B>,
     pub(crate) doors: Doors,
     pub(crate) metrics: RouterMetrics,
@@ -86,6 +88,7 @@ impl<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard> Thread<L, S, 
             router: self.config.router,
             log: self.log.clone(),
             store: self.store.clone(),
+            epoch: self.epoch.clone(),
             links,
             doors: self.doors.clone(),
             metrics: self.metrics.clone(),

@@ -1,9 +1,13 @@
 //! Which log the commands of an epoch are in: kept beside the events, because they hold its positions.
 
 use std::future::Future;
+use std::time::Duration;
 
 use crate::error::StoreError;
 
+/// A router that owns shards reads which epoch is open at least so often, as far as the store answers: somebody may
+/// open one who did not see that it came to the group.
+pub const EPOCH_READ_EVERY: Duration = Duration::from_secs(5);
 /// Bytes of each name in a [`LogIdentity`].
 pub const LOG_IDENTITY_BYTES_MAX: usize = 64;
 

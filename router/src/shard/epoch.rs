@@ -33,8 +33,8 @@ pub(super) struct Epoch {
     asked: Time,
     /// While this owner doubts: when the log had last been silent for too long.
     doubts: Option<Time>,
-    /// The question to the store in flight: when it was put, and what it answers for.
-    confirming: Option<(Time, Vec<Held>)>,
+    /// What the question to the store in flight answers for.
+    confirming: Option<Vec<Held>>,
     /// What came after it was put.
     held: Vec<Held>,
 }
@@ -82,6 +82,11 @@ impl Shard {
         self.epoch.is_doubted()
     }
 
+    /// When the question was put that the log answered last; none if that does not say that its epoch is open.
+    pub const fn heard(&self) -> Option<Time> {
+        if self.epoch.is_doubted() { None } else { Some(self.epoch.heard) }
+    }
+
     /// Begins something in the store.
     pub(super) fn store(&mut self, output: Output) {
         self.go_on_or_hold(Held::Begin(output));
@@ -123,19 +128,25 @@ impl Shard {
 
     fn confirm_epoch(&mut self) {
         if self.epoch.confirming.is_none() && !self.epoch.held.is_empty() {
-            self.epoch.confirming = Some((self.now, std::mem::take(&mut self.epoch.held)));
+            self.epoch.confirming = Some(std::mem::take(&mut self.epoch.held));
             self.outputs.push(Output::ReadEpoch);
         }
     }
 
-    /// The store said which epoch is open.
-    pub(super) fn epoch_read(&mut self, open: u32) {
+    /// The next epoch is open.
+    pub(super) fn epoch_over(&mut self, open: u32) {
+        self.give_up(GivenUp::EpochOver { open });
+    }
+
+    /// The store said which epoch is open, when it was asked at `asked`.
+    pub(super) fn epoch_read(&mut self, open: u32, asked: Time) {
         if open > self.epoch.number {
-            return self.give_up(GivenUp::EpochOver { open });
+            return self.epoch_over(open);
         }
-        let Some((asked, confirmed)) = self.epoch.confirming.take() else { return };
+        let Some(confirmed) = self.epoch.confirming.take() else { return };
         if self.now.0.saturating_sub(asked.0) >= SILENCE_US {
-            // The process stood still, or the store was slow: it may be different by now.
+            // The process stood still, or the store was slow: it may be different by now. Who asks the store
+            // sees to it that a slow one is not asked all the time.
             self.epoch.held.splice(0..0, confirmed);
             return self.confirm_epoch();
         }

@@ -33,7 +33,14 @@ pub enum Input {
     /// The oldest effect of [`super::Output::AppendEffect`] that was not confirmed is in the log.
     EffectAppended,
     /// The epoch that is open, asked for by [`super::Output::ReadEpoch`].
-    EpochRead(u32),
+    EpochRead {
+        /// Which it was.
+        open: u32,
+        /// When the store was asked, behind the output: not when it answered.
+        asked: Time,
+    },
+    /// A later epoch is open.
+    EpochOver(u32),
     /// The entities of the records that [`super::Output::ReadTail`] asked for; none if the log has them no more.
     TailRead(u64, Option<HashSet<EntityId>>),
     /// The checkpoint of [`super::Output::Checkpoint`] is written.

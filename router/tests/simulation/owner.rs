@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use panda_protocol::codec::Writer;
 use panda_protocol::link::{Down, Effect, LinkId};
-use panda_protocol::{Generation, Position};
+use panda_protocol::{Generation, Position, Time};
 use panda_router::rulebook::Rulebook;
 use panda_router::shard::load::{flushed_key, load};
 use panda_router::shard::{GivenUp, Input, Output, Shard, ShardLimits};
@@ -95,7 +95,8 @@ impl Owner {
     }
 
     /// Starts what the core asks for; returns what goes down the links. The log ends at `end` now.
-    pub(crate) fn act(&mut self, store: &MemoryStore, end: Position) -> Vec<(LinkId, Down)> {
+    /// Its clock shows `now`.
+    pub(crate) fn act(&mut self, store: &MemoryStore, end: Position, now: Time) -> Vec<(LinkId, Down)> {
         let mut downs = Vec::new();
         let (shard, generation) = (checkpoints::SHARD, self.core.generation());
         for output in self.core.take_outputs() {
@@ -117,7 +118,7 @@ impl Owner {
                 })),
                 Output::ReadEpoch => self.tasks.push(Box::pin(async move {
                     let open = store.log_epoch().await.expect("reads work");
-                    Input::EpochRead(open.map_or(0, |open| open.epoch))
+                    Input::EpochRead { open: open.map_or(0, |open| open.epoch), asked: now }
                 })),
                 Output::Load { entity, wanted } => self.tasks.push(Box::pin(async move {
                     loop {

@@ -212,13 +212,14 @@ impl World {
         if owner.paused > 0 {
             return;
         }
-        owner.core.set_now(Time(self.now - owner.started));
+        let now = Time(self.now - owner.started);
+        owner.core.set_now(now);
         if let Some(input) = owner.late.pop() {
             owner.core.handle(input);
         }
         act(owner, &mut self.random);
         let end = self.end_of_log();
-        let downs = self.owners[index].act(&self.store, end);
+        let downs = self.owners[index].act(&self.store, end, now);
         self.covered.crossings += std::mem::take(&mut self.owners[index].crossings);
         for (link, down) in downs {
             self.check_durable(&down);

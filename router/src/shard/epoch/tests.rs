@@ -80,6 +80,16 @@ fn asks_for_the_epoch(shard: &mut Shard) -> bool {
     matches!(shard.take_outputs()[..], [Output::ReadEpoch])
 }
 
+/// The store says at once which epoch is open.
+fn open(shard: &mut Shard, open: u32) {
+    let now = shard.now.0;
+    read(shard, open, now);
+}
+
+fn read(shard: &mut Shard, open: u32, asked: u64) {
+    shard.handle(Input::EpochRead { open, asked: Time(asked) });
+}
+
 fn given_up(shard: &mut Shard) -> bool {
     matches!(shard.take_outputs()[..], [Output::GiveUp(GivenUp::EpochOver { open: 5 })])
 }
@@ -92,17 +102,17 @@ fn an_owner_that_did_not_hear_from_its_log_asks_before_it_begins_anything_in_the
     shard.set_now(Time(2 * SECOND));
     shard.handle(command(0, 1));
     assert!(asks_for_the_epoch(&mut shard));
-    shard.handle(Input::EpochRead(OWN));
+    open(&mut shard, OWN);
     load(&mut shard);
     // The load is built on once it is known that nothing was stored since.
     assert!(asks_for_the_epoch(&mut shard));
-    shard.handle(Input::EpochRead(OWN));
+    open(&mut shard, OWN);
     assert!(asks_for_the_epoch(&mut shard), "the write, too, is asked for");
-    shard.handle(Input::EpochRead(OWN));
+    open(&mut shard, OWN);
     assert!(matches!(shard.take_outputs()[..], [Output::Write(_)]));
     shard.handle(Input::Written(chat()));
     assert!(asks_for_the_epoch(&mut shard), "nothing is let out before");
-    shard.handle(Input::EpochRead(OWN + 1));
+    open(&mut shard, OWN + 1);
     assert!(given_up(&mut shard));
 }
 
@@ -112,7 +122,7 @@ fn answers_that_need_no_write_wait_for_the_store_too() {
     shard.set_now(Time(2 * SECOND));
     shard.handle(command(1, 2));
     assert!(asks_for_the_epoch(&mut shard));
-    shard.handle(Input::EpochRead(OWN));
+    open(&mut shard, OWN);
     assert_eq!(answers(&mut shard).len(), 1);
 }
 
@@ -125,7 +135,7 @@ fn a_read_waits_for_the_store_because_another_log_may_have_said_where_it_ends() 
     assert!(matches!(shard.take_outputs()[..], [Output::AskEnd]));
     shard.handle(Input::End(at(1)));
     assert!(asks_for_the_epoch(&mut shard));
-    shard.handle(Input::EpochRead(OWN + 1));
+    open(&mut shard, OWN + 1);
     assert!(given_up(&mut shard));
 }
 
@@ -136,8 +146,12 @@ fn what_the_store_said_before_the_process_stood_still_is_asked_anew() {
     shard.handle(command(0, 1));
     assert!(asks_for_the_epoch(&mut shard));
     shard.set_now(Time(4 * SECOND));
-    shard.handle(Input::EpochRead(OWN));
+    read(&mut shard, OWN, 2 * SECOND);
     assert!(asks_for_the_epoch(&mut shard));
+    // The store was asked late, because another question was under way: it counts from then.
+    shard.set_now(Time(7 * SECOND));
+    read(&mut shard, OWN, 5 * SECOND + 1);
+    load(&mut shard);
 }
 
 #[test]
@@ -149,7 +163,7 @@ fn a_doubt_ends_once_the_log_was_heard_for_a_session_timeout_and_the_store_says_
         shard.handle(Input::Tick(Time(half * SECOND / 2)));
         shard.handle(Input::End(at(1)));
         while shard.take_outputs().iter().any(|output| matches!(output, Output::ReadEpoch)) {
-            shard.handle(Input::EpochRead(OWN));
+            open(&mut shard, OWN);
         }
     }
     assert!(!shard.doubts());
