@@ -5,10 +5,12 @@
 //! it ends before something that is stored, or if it begins behind something that is not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{TryStreamExt as _, stream};
 use panda_protocol::ShardId;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
 
 use super::client::failure;
 use super::config::KafkaLogConfig;
@@ -16,12 +18,16 @@ use super::identity;
 use super::questions::Bound;
 use super::topic::{self, Admin, Layout, check_brokers, drop_elsewhere, prepare};
 use super::{Inner, KafkaLog};
-use crate::epoch_store::{EpochStore, LogEpoch, LogIdentity};
+use crate::epoch_store::{EPOCH_READ_EVERY, EpochStore, LogEpoch, LogIdentity};
 use crate::error::StoreError;
 use crate::event_store::EventStore;
 
 /// Shards whose checkpoints are compared at once.
 const SHARDS_AT_ONCE: usize = 64;
+/// So long after an epoch was opened every router has read that it is, and has got an answer, however slow.
+const OUTLAST: Duration = Duration::from_secs(EPOCH_READ_EVERY.as_secs() + 5);
+/// How often the group is looked at meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The first epoch of a cluster.
 const FIRST: u32 = 1;
 /// What helps against a log that is another one.
@@ -114,25 +120,31 @@ impl NextEpoch {
         self.after.as_ref()
     }
 
-    /// Opens it: routers may own shards of it.
+    /// Opens it: routers may own shards of it. Waits, some seconds at most, for a router that came to the group
+    /// meanwhile and still takes the older epoch for the open one.
     ///
     /// # Errors
     /// [`StoreError::Misconfigured`] if a router has come into the group, if the topic was made anew, or if
     /// somebody else has opened another epoch meanwhile; then nothing was opened here. Else of the store.
     pub async fn open<S: EpochStore>(&self, store: &S) -> Result<LogEpoch, StoreError> {
         let admin = topic::admin(&self.config)?;
-        let same = async {
-            refuse_members(&admin, &self.config).await?;
-            who(&admin, &self.config).await
-        };
-        let same = same.await;
+        let opened = self.open_with(&admin, store).await;
         drop_elsewhere("admin", admin);
+        opened
+    }
+
+    async fn open_with<S: EpochStore>(&self, admin: &Arc<Admin>, store: &S) -> Result<LogEpoch, StoreError> {
         let changed = |what: &str| Err(StoreError::Misconfigured(format!("{what} meanwhile: run this again")));
-        if same? != self.next.log {
+        refuse_members(admin, &self.config).await?;
+        if who(admin, &self.config).await? != self.next.log {
             return changed("the topic was made anew");
         }
         let opened = store.open_log_epoch(self.after.as_ref().map(|after| after.epoch), self.next.clone()).await?;
-        if opened == self.next { Ok(opened) } else { changed("somebody else opened an epoch") }
+        if opened != self.next {
+            return changed("somebody else opened an epoch");
+        }
+        outlast(async || members(admin, &self.config).await).await;
+        Ok(opened)
     }
 }
 
@@ -151,14 +163,29 @@ async fn refuse_whole<S: EventStore>(log: &KafkaLog, store: &S) -> Result<(), St
     }
 }
 
+/// Waits while somebody is in the group, until whoever came before the epoch was opened has read that it is.
+async fn outlast(members: impl AsyncFn() -> Result<usize, StoreError>) {
+    let until = Instant::now() + OUTLAST;
+    let mut told = false;
+    while Instant::now() < until {
+        match members().await {
+            Ok(0) => return,
+            found if !told => {
+                told = true;
+                tracing::warn!(
+                    ?found,
+                    "somebody came to the group while the epoch was opened, or it does not answer: waiting until a \
+                     router of the older epoch has noticed that it is over"
+                );
+            }
+            _ => {}
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
 async fn refuse_members(admin: &Arc<Admin>, config: &KafkaLogConfig) -> Result<(), StoreError> {
-    let (client, group, timeout) = (Arc::clone(admin), config.group.clone(), config.request_timeout);
-    let asked = spawn_blocking(move || {
-        let groups = client.inner().fetch_group_list(Some(&group), timeout)?;
-        Ok(groups.groups().iter().map(|group| group.members().len()).sum::<usize>())
-    });
-    let members = asked.await.map_err(|error| StoreError::Unavailable(format!("asking the brokers: {error}")))?;
-    let members = members.map_err(|error| failure("asking for its group", &error))?;
+    let members = members(admin, config).await?;
     if members > 0 {
         return Err(StoreError::Misconfigured(format!(
             "group {} has {members} members: stop every router before another epoch is opened",
@@ -166,6 +193,16 @@ async fn refuse_members(admin: &Arc<Admin>, config: &KafkaLogConfig) -> Result<(
         )));
     }
     Ok(())
+}
+
+async fn members(admin: &Arc<Admin>, config: &KafkaLogConfig) -> Result<usize, StoreError> {
+    let (client, group, timeout) = (Arc::clone(admin), config.group.clone(), config.request_timeout);
+    let asked = spawn_blocking(move || {
+        let groups = client.inner().fetch_group_list(Some(&group), timeout)?;
+        Ok(groups.groups().iter().map(|group| group.members().len()).sum::<usize>())
+    });
+    let members = asked.await.map_err(|error| StoreError::Unavailable(format!("asking the brokers: {error}")))?;
+    members.map_err(|error| failure("asking for its group", &error))
 }
 
 async fn who(admin: &Arc<Admin>, config: &KafkaLogConfig) -> Result<LogIdentity, StoreError> {
@@ -215,4 +252,28 @@ async fn check_shard<S: EventStore>(log: &Inner, store: &S, shard: ShardId) -> R
          was read. {MEND}",
         log.epoch
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_router_that_came_while_an_epoch_was_opened_is_waited_for_until_it_has_noticed() {
+        let began = Instant::now();
+        outlast(async || Ok(0)).await;
+        assert_eq!(began.elapsed(), Duration::ZERO, "nobody is there");
+        let looks = Cell::new(0);
+        outlast(async || {
+            looks.set(looks.get() + 1);
+            Ok(usize::from(looks.get() < 5))
+        })
+        .await;
+        assert_eq!(began.elapsed(), LOOK_EVERY * 4, "it left");
+        let began = Instant::now();
+        outlast(async || Err(StoreError::Unavailable("no answer".into()))).await;
+        assert_eq!(began.elapsed(), OUTLAST, "it may be of the epoch that is open now");
+    }
 }
