@@ -47,10 +47,36 @@ async fn a_router_that_was_cut_off_goes_on_in_an_epoch_that_is_open_still() {
     let chat = edge.create(ann, vec![]).await;
     log.silence();
     tokio::time::sleep(SILENCE).await;
+    store.hold_epoch(true);
+    let (stored, asked) = (store.all().events, store.epoch_reads());
     let token = edge.command(chat.into(), ann, 2, &say("hello"));
-    assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(3)));
+    let is_asked = async {
+        while store.epoch_reads() == asked {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_asked).await.expect("the store is asked which epoch is open");
+    assert_eq!(store.all().events, stored, "nothing is stored before it answers");
+    while let Ok(downs) = edge.down.try_recv() {
+        assert!(!downs.iter().any(|down| matches!(down, Down::Answer(_) | Down::Events(_))), "{downs:?}");
+    }
+    store.hold_epoch(false);
+    let answer = tokio::time::timeout(PATIENCE, edge.answer(token)).await.expect("it goes on");
+    assert_eq!(answer, Outcome::Applied(Seq(3)));
     drop(edge);
     router.stop().await.expect("it stops cleanly");
+}
+
+/// Who opened the epoch had looked at the group before this router came.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_that_nobody_saw_come_ends_although_its_log_answers() {
+    let (log, store) = (MemoryLog::new(2), MemoryStore::new(1, true, BUCKET_EVENTS));
+    store.open_epoch(1);
+    let (mut router, mut edge) = start_over(&log, &store, 1).await;
+    edge.create(user(1), vec![]).await;
+    store.open_epoch(2);
+    let error = ended(&mut router).await;
+    assert!(matches!(error, RouterError::GivenUp { why: GivenUp::EpochOver { open: 2 }, .. }), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,7 @@ use panda_storage::{
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
 
 #[derive(Clone)]
 enum Change {
@@ -96,6 +97,9 @@ struct Inner {
     bucket_events: u64,
     /// The epoch of the log that is in force.
     epoch: Option<LogEpoch>,
+    /// How often somebody asked for it, and whether nobody is answered for now.
+    epoch_reads: usize,
+    epoch_held: watch::Sender<bool>,
 }
 
 #[derive(Clone)]
@@ -112,6 +116,8 @@ impl MemoryStore {
             calm,
             bucket_events,
             epoch: None,
+            epoch_reads: 0,
+            epoch_held: watch::channel(false).0,
         })))
     }
 
@@ -213,6 +219,15 @@ impl MemoryStore {
     pub(crate) fn open_epoch(&self, epoch: u32) {
         let log = LogIdentity { cluster: "cluster".into(), topic: format!("topic-{epoch}") };
         self.inner().epoch = Some(LogEpoch { epoch, log });
+    }
+
+    /// Whether who asks for the epoch waits for the answer.
+    pub(crate) fn hold_epoch(&self, hold: bool) {
+        self.inner().epoch_held.send_replace(hold);
+    }
+
+    pub(crate) fn epoch_reads(&self) -> usize {
+        self.inner().epoch_reads
     }
 
     /// What two replicas hold: as a read would see it.
@@ -408,6 +423,12 @@ impl EntityStore for MemoryStore {
 impl EpochStore for MemoryStore {
     async fn log_epoch(&self) -> Result<Option<LogEpoch>, StoreError> {
         Yield(false).await;
+        let mut held = {
+            let mut inner = self.inner();
+            inner.epoch_reads += 1;
+            inner.epoch_held.subscribe()
+        };
+        held.wait_for(|held| !held).await.map_err(|_| StoreError::Closed)?;
         Ok(self.inner().epoch.clone())
     }
 
