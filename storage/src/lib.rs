@@ -25,6 +25,7 @@ pub mod event_store;
 pub mod kafka;
 pub mod ownership;
 pub mod postgres;
+pub mod private;
 pub mod redis;
 pub mod scylla;
 pub mod user_store;

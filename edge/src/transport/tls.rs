@@ -79,7 +79,7 @@ impl Identity {
             let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
             let made = rcgen::generate_simple_self_signed(names).map_err(|error| failed(&chain, error))?;
             write_whole(&key, &made.signing_key.serialize_pem(), 0o600).map_err(|error| failed(&key, error))?;
-            write_whole(&chain, &made.cert.pem(), 0o644).map_err(|error| failed(&chain, error))?;
+            write_whole(&chain, &made.cert.pem(), 0o600).map_err(|error| failed(&chain, error))?;
         }
         Self::from_pem_files(&chain, &key)
     }

@@ -90,13 +90,13 @@ pub(crate) struct FrontArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// HTTP API, page and WebSocket [default: 127.0.0.1:8080].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     http: Option<SocketAddr>,
     /// QUIC, for native clients [default: 127.0.0.1:8443].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     quic: Option<SocketAddr>,
     /// Health and metrics [default: 127.0.0.1:9600].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     health: Option<SocketAddr>,
 }
 
@@ -117,10 +117,10 @@ pub(crate) struct ApiArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// The HTTP API [default: 127.0.0.1:8080].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     http: Option<SocketAddr>,
     /// Health and metrics [default: 127.0.0.1:9600].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     health: Option<SocketAddr>,
 }
 
@@ -138,10 +138,10 @@ pub(crate) struct RouterArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
     /// Links of edges [default: 127.0.0.1:9700].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     links: Option<SocketAddr>,
     /// Health and metrics [default: 127.0.0.1:9600].
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     health: Option<SocketAddr>,
 }
 
@@ -150,4 +150,9 @@ impl RouterArgs {
     pub(crate) fn overrides(&self) -> Overrides {
         Overrides { health: self.health, links: self.links, ..Overrides::default() }
     }
+}
+
+/// An address of a flag.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it is an IP address and a port, such as 127.0.0.1:8080".to_owned())
 }

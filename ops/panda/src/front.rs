@@ -84,9 +84,7 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
     let pin = quic.development.then(|| quic.identity.fingerprint());
     if let Some(pin) = &pin {
         let path = data.join("quic-certificate.sha256");
-        let partial = path.with_extension("partial");
-        std::fs::write(&partial, format!("{pin}\n"))
-            .and_then(|()| std::fs::rename(&partial, &path))
+        panda_storage::private::write_file(&path, format!("{pin}\n").as_bytes())
             .with_context(|| format!("write {}", path.display()))?;
     }
     let rules =

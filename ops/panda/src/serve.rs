@@ -17,7 +17,7 @@ use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog, MemoryBoa
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::front::{self, BACKLOG_MAX_MS, Behind, Front};
 use crate::lifecycle::{Role, now};
 
@@ -46,8 +46,11 @@ pub(crate) struct Server {
 }
 
 impl Role for Server {
+    fn check(config: &Config) -> Result<(), ConfigError> {
+        config.refuse_services("panda serve")
+    }
+
     async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {
-        config.refuse_services("panda serve")?;
         front::claim(config)?;
         let folder = DataFolder::open(&config.data)?;
         let data = folder.path().to_owned();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::disk::{Disk, Folder, Found, Lock, SyncSite, SystemDisk};
 use crate::error::StoreError;
+use crate::private;
 
 /// The version of the folder that this program writes.
 const VERSION: u32 = 1;
@@ -27,7 +28,7 @@ pub struct DataFolder {
 
 impl DataFolder {
     /// Makes the folder if it is not there, locks it, and checks its version. What it made is durable
-    /// when it returns.
+    /// when it returns. What others than its owner could read of it is tightened.
     ///
     /// # Errors
     /// [`StoreError::Locked`] if another process uses it; [`StoreError::Newer`] if a newer version wrote
@@ -35,7 +36,10 @@ impl DataFolder {
     /// missing beside events; [`StoreError::Unavailable`] or [`StoreError::Full`], with a sentence that
     /// says what to do.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::open_on(Arc::new(SystemDisk), path)
+        let opened = Self::open_on(Arc::new(SystemDisk), path)?;
+        // Not before it is locked, and known to be of a version that this program may touch.
+        private::tighten(path);
+        Ok(opened)
     }
 
     /// Opens a folder that holds data already. Nothing is made where there is none.

@@ -15,7 +15,7 @@ use panda_storage::{Cache as _, UserStore as _};
 use super::problem::{Answer, Problem};
 use crate::Api;
 use crate::backend::Backend;
-use crate::identity::api_key_digest;
+use crate::identity::{API_KEY_PREFIX, api_key_digest};
 
 /// The user of a valid access token, within the user's rate.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,15 @@ impl<B: Backend> FromRequestParts<Arc<Api<B>>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<B>>) -> Answer<Self> {
-        let access = api.parts.keys.verify(bearer(parts)?, api.now_unix_s())?;
+        let token = bearer(parts)?;
+        let access = api.parts.keys.verify(token, api.now_unix_s()).map_err(|error| {
+            let problem = Problem::from(error);
+            if !token.starts_with(API_KEY_PREFIX) {
+                return problem;
+            }
+            let title = "This path is for users, not for API keys.";
+            problem.title(title).detail("log in and send the access token; an API key is for /bulk/…")
+        })?;
         take(api, &[&b"user "[..], access.user.as_bytes()].concat(), api.config.requests_per_user).await?;
         Ok(Self(access.user))
     }

@@ -49,7 +49,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
         let query = Query::<T>::try_from_uri(&parts.uri);
         query
             .map(|query| Self(query.0))
-            .map_err(|error| Problem::new(ErrorCode::InvalidRequest).detail(error.body_text()))
+            .map_err(|error| Problem::new(ErrorCode::InvalidRequest).detail(of_query(&error.body_text())))
     }
 }
 
@@ -90,6 +90,15 @@ async fn read<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result
         };
         Problem::new(ErrorCode::InvalidRequest).detail(detail)
     })
+}
+
+/// What is wrong behind the `?`. Every value is read as a text, so it is a name that is unknown or there twice.
+fn of_query(text: &str) -> String {
+    let cause = ["unknown field", "duplicate field"].iter().find_map(|start| text.find(start));
+    format!(
+        "the query is not what is asked for: {}",
+        cause.map_or("it is no list of names and values", |at| &text[at..])
+    )
 }
 
 /// What serde says about a field, unless it repeats a value.

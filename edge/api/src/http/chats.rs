@@ -22,7 +22,7 @@ use crate::Api;
 use crate::backend::Backend;
 
 /// Messages and chats of a page, unless a number is asked for.
-const PAGE_DEFAULT: u64 = 50;
+const PAGE_DEFAULT: usize = 50;
 /// Pages of events that are read for one page of messages: a chat may have long runs of other events.
 const PAGES_MAX: usize = 4;
 /// Chats of a list that are read at a time.
@@ -57,10 +57,11 @@ pub(crate) struct ChatJson {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct HistoryQuery {
-    before: Option<u64>,
-    after: Option<u64>,
-    limit: Option<u64>,
+    before: Option<String>,
+    after: Option<String>,
+    limit: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -75,9 +76,10 @@ pub(crate) struct ChatWithMessages {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ListQuery {
     after: Option<String>,
-    limit: Option<u64>,
+    limit: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -114,6 +116,10 @@ pub(crate) async fn create<B: Backend>(
         None => {
             let name = chat_name(asked.name.unwrap_or_default())?;
             let members = new_members(&api, user, &asked.members.unwrap_or_default()).await?;
+            if name.as_str().trim().is_empty() && members.is_empty() {
+                let detail = "a group of one has a name; `members` names others, `peer` the other of a direct chat";
+                return Err(Problem::field("name", detail));
+            }
             (ChatId::group(user, device, FIRST), CommandBody::CreateGroup { name, members })
         }
     };
@@ -151,15 +157,16 @@ pub(crate) async fn read<B: Backend>(
     Asked(asked): Asked<HistoryQuery>,
 ) -> Answer<Json<ChatWithMessages>> {
     let chat = chat_id(&id)?;
-    let limit = page_limit(asked.limit, PAGE_EVENTS_MAX)?;
-    if asked.before.is_some() && asked.after.is_some() {
+    let limit = page_limit(asked.limit.as_deref(), PAGE_EVENTS_MAX)?;
+    let (asked_before, asked_after) = (event("before", asked.before)?, event("after", asked.after)?);
+    if asked_before.is_some() && asked_after.is_some() {
         return Err(Problem::field("before", "a page is before or after an event, not both"));
     }
     let info: ChatInfoReply = read_one(&api, user, chat.into(), ReadQuery::Info).await?;
-    let history = match asked.after {
+    let history = match asked_after {
         Some(after) => forward(&api, user, chat, Seq(after.min(VARINT_MAX - 1)), limit).await?,
         None => {
-            backward(&api, user, chat, Seq(asked.before.unwrap_or(VARINT_MAX).clamp(1, VARINT_MAX) - 1), limit).await?
+            backward(&api, user, chat, Seq(asked_before.unwrap_or(VARINT_MAX).clamp(1, VARINT_MAX) - 1), limit).await?
         }
     };
     let History { messages, first, last } = history;
@@ -167,7 +174,7 @@ pub(crate) async fn read<B: Backend>(
     let before = first.filter(|first| *first > begins_at);
     // Nothing behind `after` yet, or nothing at all: what comes next is behind the head.
     let after =
-        last.or(asked.after).unwrap_or_else(|| info.head.0.min(asked.before.unwrap_or(u64::MAX).saturating_sub(1)));
+        last.or(asked_after).unwrap_or_else(|| info.head.0.min(asked_before.unwrap_or(u64::MAX).saturating_sub(1)));
     Ok(Json(ChatWithMessages { chat: chat_json(chat, &info), messages, before, after }))
 }
 
@@ -247,7 +254,7 @@ pub(crate) async fn list<B: Backend>(
     Asked(asked): Asked<ListQuery>,
 ) -> Answer<Json<ChatList>> {
     let after = asked.after.as_deref().map(chat_id).transpose()?;
-    let limit = page_limit(asked.limit, PAGE_ROWS_MAX)? as u64;
+    let limit = page_limit(asked.limit.as_deref(), PAGE_ROWS_MAX)? as u64;
     let page: ChatsPage = read_one(&api, user, user.into(), ReadQuery::Chats { after, limit }).await?;
     let after = page.chats.last().filter(|_| page.more).map(|entry| entry.chat.to_string());
     let api = &api;
@@ -268,13 +275,15 @@ async fn listed<B: Backend>(api: &Api<B>, user: UserId, entry: ChatEntry) -> Ans
 }
 
 /// How many rows are asked for, at most `max`.
-pub(crate) fn page_limit(asked: Option<u64>, max: usize) -> Answer<usize> {
-    let limit = usize::try_from(asked.unwrap_or(PAGE_DEFAULT)).unwrap_or(usize::MAX);
-    if (1..=max).contains(&limit) {
-        Ok(limit)
-    } else {
-        Err(Problem::field("limit", format!("a limit is between 1 and {max}")))
-    }
+pub(crate) fn page_limit(asked: Option<&str>, max: usize) -> Answer<usize> {
+    let limit = asked.map_or(Ok(PAGE_DEFAULT), str::parse).ok().filter(|limit| (1..=max).contains(limit));
+    limit.ok_or_else(|| Problem::field("limit", format!("a limit is a whole number from 1 to {max}")))
+}
+
+/// The number of an event, as a query says it.
+fn event(field: &'static str, asked: Option<String>) -> Answer<Option<u64>> {
+    let number = asked.map(|text| text.parse()).transpose();
+    number.map_err(|_| Problem::field(field, "an event's number is a whole number, such as 50"))
 }
 
 fn chat_json(id: ChatId, info: &ChatInfoReply) -> ChatJson {

@@ -24,7 +24,8 @@ use crate::backend::Backend;
 pub(crate) struct NewMembers {
     members: Vec<String>,
     role: Option<String>,
-    /// Whether they may see what was said before; true unless it says otherwise.
+    /// Whether they may see what was said before; not unless it says so: who was removed and comes back would
+    /// see what was said meanwhile.
     with_history: Option<bool>,
 }
 
@@ -36,9 +37,10 @@ pub(crate) struct Changed {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct MembersQuery {
     after: Option<String>,
-    limit: Option<u64>,
+    limit: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -74,7 +76,7 @@ pub(crate) async fn list<B: Backend>(
         .map(str::parse)
         .transpose()
         .map_err(|_| Problem::field("after", "it is no user's identifier"))?;
-    let limit = page_limit(asked.limit, PAGE_ROWS_MAX)? as u64;
+    let limit = page_limit(asked.limit.as_deref(), PAGE_ROWS_MAX)? as u64;
     let page: MembersPage = read_one(&api, user, chat.into(), ReadQuery::Members { after, limit }).await?;
     let after = page.members.last().filter(|_| page.more).map(|entry| entry.user.to_string());
     let one = |entry: &panda_protocol::frame::MemberEntry| MemberJson {
@@ -101,7 +103,7 @@ pub(crate) async fn add<B: Backend>(
         return Err(Problem::field("members", "nobody is named"));
     }
     let role = role_of(asked.role.as_deref())?;
-    let body = CommandBody::AddMembers { role, with_history: asked.with_history.unwrap_or(true), members };
+    let body = CommandBody::AddMembers { role, with_history: asked.with_history.unwrap_or(false), members };
     Ok(command(&api, user, key.device(user), EntityId::from(chat), &body).await?.into())
 }
 

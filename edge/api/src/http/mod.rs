@@ -54,7 +54,8 @@ pub(crate) fn router<B: Backend>(api: Arc<Api<B>>) -> Router {
         .route("/ws", get(websocket::<B>))
         .fallback(|| async { Problem::new(ErrorCode::NotFound) })
         .method_not_allowed_fallback(|| async {
-            Problem::new(ErrorCode::InvalidRequest).status(StatusCode::METHOD_NOT_ALLOWED)
+            let problem = Problem::new(ErrorCode::InvalidRequest).status(StatusCode::METHOD_NOT_ALLOWED);
+            problem.title("This path does not take this method.").detail("the Allow header names those that it takes")
         })
         .layer(from_fn_with_state(Arc::clone(&api), layers::around::<B>))
         .with_state(api)
@@ -68,6 +69,7 @@ async fn websocket<B: Backend>(State(api): State<Arc<Api<B>>>) -> Response {
         return problem.detail("sessions are not served here; connect to an edge of this deployment").into_response();
     }
     let problem = Problem::new(ErrorCode::InvalidRequest).status(StatusCode::UPGRADE_REQUIRED);
+    let problem = problem.title("Only a WebSocket is opened here.");
     let problem = problem.detail("open a new connection whose first request is the WebSocket's");
     ([("upgrade", "websocket"), ("connection", "close")], problem).into_response()
 }

@@ -14,11 +14,16 @@ use crate::identity::HashError;
 /// How long to wait when nothing better is known.
 const RETRY_AFTER_MS: u64 = 1_000;
 
+/// What a caller is told whose key stands for another request already.
+const KEY_REUSED: &str = "This key was used for another request; take a new one.";
+
 /// Why a request was refused. Its answer never holds a secret of the request.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     code: ErrorCode,
     status: StatusCode,
+    /// Instead of the code's own text, where that speaks of what a caller of this API does not have.
+    title: Option<&'static str>,
     detail: Option<String>,
     field: Option<&'static str>,
     retry_after_ms: u64,
@@ -36,7 +41,7 @@ impl Problem {
             | ErrorCode::NotApplied => RETRY_AFTER_MS,
             _ => 0,
         };
-        Self { code, status: status_of(code), detail: None, field: None, retry_after_ms }
+        Self { code, status: status_of(code), title: None, detail: None, field: None, retry_after_ms }
     }
 
     /// A value that is not allowed, and which field has it.
@@ -59,6 +64,11 @@ impl Problem {
 
     pub(crate) fn status(mut self, status: StatusCode) -> Self {
         self.status = status;
+        self
+    }
+
+    pub(crate) const fn title(mut self, title: &'static str) -> Self {
+        self.title = Some(title);
         self
     }
 
@@ -112,7 +122,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut body = Map::from_iter([
             ("type".to_owned(), json!(format!("urn:panda:error:{}", self.code.label()))),
-            ("title".to_owned(), json!(self.code.text())),
+            ("title".to_owned(), json!(self.title.unwrap_or_else(|| self.code.text()))),
             ("status".to_owned(), json!(self.status.as_u16())),
             ("code".to_owned(), json!(self.code as u16)),
             ("label".to_owned(), json!(self.code.label())),
@@ -142,7 +152,11 @@ impl IntoResponse for Problem {
 
 impl From<Rejection> for Problem {
     fn from(rejection: Rejection) -> Self {
-        let problem = Self::new(rejection.code);
+        let problem = match rejection.code {
+            // The caller has a key; devices and counters are made of it.
+            ErrorCode::CounterReused | ErrorCode::OutOfOrder => Self::new(rejection.code).title(KEY_REUSED),
+            code => Self::new(code),
+        };
         if rejection.retry_after_ms > 0 { problem.retry_after_ms(rejection.retry_after_ms) } else { problem }
     }
 }

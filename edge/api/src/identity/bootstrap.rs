@@ -13,7 +13,7 @@ use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 /// What every API key begins with, so that one which leaks is found by a search for it.
-const API_KEY_PREFIX: &str = "panda_";
+pub(crate) const API_KEY_PREFIX: &str = "panda_";
 /// The largest file that is read as a key.
 const KEY_FILE_BYTES_MAX: u64 = 1_024;
 

@@ -3,6 +3,6 @@
 mod bootstrap;
 mod password;
 
-pub(crate) use bootstrap::api_key_digest;
+pub(crate) use bootstrap::{API_KEY_PREFIX, api_key_digest};
 pub use bootstrap::{Bootstrap, BootstrapError, bootstrap};
 pub(crate) use password::{HashError, PasswordHasher};

@@ -107,7 +107,9 @@ async fn a_message_with_a_repeated_key_is_sent_once() {
         assert_eq!((again.status, again.json()), (201, first.json()));
     }
     assert_eq!(server.chats.events(&chat), events);
-    assert_eq!(send(&ada, "k1", "another").await.refusal(), (422, "counter_reused".into()));
+    let reused = send(&ada, "k1", "another").await;
+    assert_eq!(reused.refusal(), (422, "counter_reused".into()));
+    assert_eq!(reused.json()["title"], "This key was used for another request; take a new one.");
     assert_ne!(send(&bob, "k1", "once").await.json()["seq"], first.json()["seq"], "a key is its user's own");
     assert_eq!(send(&ada, "k2", "once").await.status, 201);
     assert_eq!(server.chats.events(&chat), events + 2);
@@ -175,6 +177,10 @@ async fn chats_beyond_their_limits_are_refused_and_unknown_members_named() {
     assert_eq!(unknown.refusal(), (400, "invalid_request".into()));
     assert_eq!(unknown.json()["detail"], "there is no user @nobody");
     assert_eq!(make(json!({ "name": "tea", "colour": "green" })).await.status, 400);
+    for body in [json!({}), json!({ "name": "  " }), json!({ "members": [ada_id] })] {
+        let nameless = make(body).await;
+        assert_eq!((nameless.status, &nameless.json()["field"]), (400, &json!("name")));
+    }
     assert_eq!(server.chats.commands(), 0);
 }
 
@@ -297,4 +303,51 @@ async fn chats_are_provisioned_in_bulk_and_a_repeated_request_changes_nothing() 
         server.post("/bulk/chats").bearer(&server.admin_key).body(&keyless).send().await.refusal(),
         (400, "invalid_request".into())
     );
+}
+
+#[tokio::test]
+async fn who_comes_back_sees_what_was_said_meanwhile_only_if_that_is_asked_for() {
+    let server = Server::start().await;
+    let ((_, ada), (_, bob)) = (server.user("ada").await, server.user("bob").await);
+    let chat = server.chat(&ada, &["@bob"]).await;
+    let path = format!("/chats/{chat}/members");
+    let come_back = async |body: &str| {
+        assert_eq!(server.delete(&format!("{path}/@bob")).bearer(&ada).send().await.status, 200);
+        assert_eq!(say(&server, &ada, &chat, "meanwhile").await.status, 201);
+        assert_eq!(server.post(&path).bearer(&ada).body(body).send().await.status, 200);
+        texts(&server.get(&format!("/chats/{chat}")).bearer(&bob).send().await)
+    };
+    assert_eq!(come_back("{\"members\":[\"@bob\"]}").await, Vec::<String>::new());
+    assert_eq!(come_back("{\"members\":[\"@bob\"],\"with_history\":true}").await, ["meanwhile", "meanwhile"]);
+}
+
+#[tokio::test]
+async fn a_query_that_is_not_what_is_asked_for_is_refused_with_its_name() {
+    let server = Server::start().await;
+    let (_, ada) = server.user("ada").await;
+    let chat = server.chat(&ada, &[]).await;
+    for (path, field) in [
+        (format!("/chats/{chat}?after=abc"), "after"),
+        (format!("/chats/{chat}?before=-1"), "before"),
+        (format!("/chats/{chat}?limit=many"), "limit"),
+        ("/chats?limit=0".to_owned(), "limit"),
+        (format!("/chats/{chat}/members?after=abc"), "after"),
+    ] {
+        let refused = server.get(&path).bearer(&ada).send().await;
+        assert_eq!((refused.refusal().0, &refused.json()["field"]), (400, &json!(field)), "{path}");
+    }
+    for path in ["/chats?page=2".to_owned(), format!("/chats/{chat}?page=2"), format!("/chats/{chat}/members?page=2")] {
+        let refused = server.get(&path).bearer(&ada).send().await;
+        assert_eq!(refused.refusal(), (400, "invalid_request".into()), "{path}");
+        let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.starts_with("the query is not what is asked for: unknown field `page`, expected "), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn an_api_key_where_a_user_is_asked_for_is_told_so() {
+    let server = Server::start().await;
+    let refused = server.get("/chats").bearer(&server.admin_key).send().await;
+    assert_eq!(refused.refusal(), (401, "token_invalid".into()));
+    assert_eq!(refused.json()["title"], "This path is for users, not for API keys.");
 }

@@ -64,6 +64,10 @@ async fn what_is_not_served_is_a_problem() {
     assert_eq!(server.get("/nowhere").send().await.refusal(), (404, "not_found".into()));
     assert_eq!(server.delete("/login").send().await.refusal(), (405, "invalid_request".into()));
     assert_eq!(server.get("/ws").send().await.refusal(), (426, "invalid_request".into()));
+    let method = server.delete("/login").send().await.json();
+    assert_eq!(method["title"], "This path does not take this method.");
+    assert_eq!(method["detail"], "the Allow header names those that it takes");
+    assert_eq!(server.get("/ws").send().await.json()["title"], "Only a WebSocket is opened here.");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::services;
 use super::ways::Ways;
 use crate::api::{self, ApiParts};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::lifecycle::{Role, now};
 
 /// The HTTP API, and no sessions.
@@ -25,13 +25,18 @@ pub(crate) struct ApiRole {
 }
 
 impl Role for ApiRole {
+    fn check(config: &Config) -> Result<(), ConfigError> {
+        config.need(&["fleet_secret", "commands.brokers", "users.url", "cache.url"])
+    }
+
     async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {
         let fleet = config.shared_secret()?;
         api::claim(config)?;
         let tls = api::tls(config, &fleet)?;
         let admin_key = config.admin_key_in(&config.data);
-        std::fs::create_dir_all(&config.data)
+        panda_storage::private::make_folder(&config.data)
             .with_context(|| format!("make the data folder {} (--data names another)", config.data.display()))?;
+        panda_storage::private::tighten(&config.data);
         let cache = services::cache(config)?;
         let users = services::users(config).await?;
         let log = services::commands(config).await?;

@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 
 use super::services;
 use super::ways::Ways;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::front::{self, Behind, Front};
 use crate::lifecycle::Role;
 
@@ -20,11 +20,16 @@ pub(crate) struct EdgeRole {
 }
 
 impl Role for EdgeRole {
+    fn check(config: &Config) -> Result<(), ConfigError> {
+        config.need(&["fleet_secret", "commands.brokers", "users.url", "cache.url"])
+    }
+
     async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {
         let fleet = config.shared_secret()?;
         front::claim(config)?;
-        std::fs::create_dir_all(&config.data)
+        panda_storage::private::make_folder(&config.data)
             .with_context(|| format!("make the data folder {} (--data names another)", config.data.display()))?;
+        panda_storage::private::tighten(&config.data);
         let cache = services::cache(config)?;
         let users = services::users(config).await?;
         let log = services::commands(config).await?;

@@ -14,7 +14,7 @@ use panda_storage::kafka::KafkaLogEnd;
 use prometheus_client::registry::Registry;
 
 use super::services;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::front::BACKLOG_MAX_MS;
 use crate::lifecycle::Role;
 
@@ -31,6 +31,10 @@ pub(crate) struct RouterRole {
 }
 
 impl Role for RouterRole {
+    fn check(config: &Config) -> Result<(), ConfigError> {
+        config.need(&["fleet_secret", "commands.brokers", "events.nodes"])
+    }
+
     async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {
         let fleet = config.shared_secret()?;
         let listen = config.router.links;

@@ -1,5 +1,8 @@
 //! The configuration: one TOML file, `PANDA_…` variables over it, flags over both.
 
+mod check;
+mod fault;
+mod file;
 mod keys;
 mod services;
 mod source;
@@ -8,10 +11,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+pub(crate) use fault::ConfigError;
+use fault::{Fault, Place};
 use panda_access::FleetSecret;
 use serde::{Deserialize, Serialize};
 pub(crate) use services::{CacheConfig, CommandsConfig, EventsConfig, LinksConfig, UsersConfig};
-pub(crate) use source::{ConfigError, Overrides, load};
+pub(crate) use source::{Overrides, load};
 
 /// Everything that can be set. Each field's default is the one that `panda serve` runs with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,7 +83,7 @@ impl Config {
     /// Refuses the services of a cluster to a role that would not use them.
     ///
     /// # Errors
-    /// Which key to take out.
+    /// Which keys to take out.
     pub(crate) fn refuse_services(&self, role: &'static str) -> Result<(), ConfigError> {
         let named = [
             ("commands.brokers", !self.commands.brokers.is_empty()),
@@ -87,16 +92,31 @@ impl Config {
             ("cache.url", !self.cache.url.is_empty()),
             ("links.certificate", !self.links.certificate.as_os_str().is_empty()),
         ];
-        match named.into_iter().find(|(_, named)| *named) {
-            None => Ok(()),
-            Some((key, _)) => Err(ConfigError::Range {
-                key,
-                rule: format!(
-                    "is of a cluster, and `{role}` keeps everything in its data folder: take the key out, or start \
-                     `panda edge` and `panda router`"
-                ),
-            }),
-        }
+        let refused = |(key, _): (&str, bool)| Fault {
+            place: Place::Nowhere,
+            key: key.to_owned(),
+            text: format!(
+                "`{key}` is of a cluster, and `{role}` keeps everything in its data folder: take the key out, or start \
+                 `panda edge` and `panda router`"
+            ),
+        };
+        ConfigError::if_any(named.into_iter().filter(|(_, named)| *named).map(refused).collect())
+    }
+
+    /// Refuses to start a process of a cluster without what it needs.
+    ///
+    /// # Errors
+    /// All keys that are missing of `needed`.
+    pub(crate) fn need(&self, needed: &[&str]) -> Result<(), ConfigError> {
+        let all = [
+            ("fleet_secret", self.fleet_secret.as_os_str().is_empty()),
+            ("commands.brokers", self.commands.brokers.is_empty()),
+            ("events.nodes", self.events.nodes.is_empty()),
+            ("users.url", self.users.url.is_empty()),
+            ("cache.url", self.cache.url.is_empty()),
+        ];
+        let missing = all.into_iter().filter(|(key, missing)| *missing && needed.contains(key));
+        ConfigError::if_any(missing.map(|(key, _)| Fault::missing(key)).collect())
     }
 
     /// The secret that all processes of this cluster share.

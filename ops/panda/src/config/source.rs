@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Config, keys};
+use super::fault::{ConfigError, Fault, Place};
+use super::file::{self, Setting};
+use super::{Config, check, keys};
 
 /// What flags say; they win over file and environment.
 #[derive(Clone, Debug, Default)]
@@ -22,71 +24,42 @@ pub(crate) struct Overrides {
     pub(crate) links: Option<SocketAddr>,
 }
 
-/// Why there is no configuration, in a sentence that says what to change.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {cause}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        cause: std::io::Error,
-    },
-    /// The file is no TOML, or a value has the wrong type.
-    #[error("{place}: {cause}")]
-    Value {
-        /// The file or variable.
-        place: String,
-        /// What is wrong.
-        cause: String,
-    },
-    /// There is no such key.
-    #[error("{place}: there is no key `{key}`{}", .nearest.as_ref().map(|known| format!("; did you mean `{known}`?")).unwrap_or_default())]
-    UnknownKey {
-        /// The file.
-        place: String,
-        /// What it says.
-        key: String,
-        /// What may be meant.
-        nearest: Option<String>,
-    },
-    /// Values that do not go together, or are out of range.
-    #[error("`{key}` {rule}")]
-    Range {
-        /// The key.
-        key: &'static str,
-        /// What it must be.
-        rule: String,
-    },
-}
-
-impl ConfigError {
-    /// A key that a cluster needs.
-    pub(crate) fn missing(key: &'static str) -> Self {
-        Self::Range { key, rule: "is needed for a process of a cluster; README.md lists the keys".to_owned() }
-    }
-}
-
 /// Reads the configuration: defaults, then the file, then `PANDA_…`, then flags.
 ///
 /// # Errors
-/// [`ConfigError`], whose text says what to change and where.
+/// [`ConfigError`] with all that is wrong, whose text says what to change and where.
 pub(crate) fn load(
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
     overrides: &Overrides,
 ) -> Result<Config, ConfigError> {
     let known = keys::known();
-    let mut table = match file {
-        Some(path) => read(path, &known)?,
-        None => Table::new(),
+    let (mut settings, mut faults) = match file {
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).map_err(|cause| ConfigError::File { path: path.to_owned(), cause })?;
+            file::settings(path, &text, &known)
+        }
+        None => (Vec::new(), Vec::new()),
     };
-    lay_variables(&mut table, environment, &known)?;
-    let place = file.map_or_else(|| "configuration".to_owned(), |path| path.display().to_string());
-    let mut config: Config = table
-        .try_into()
-        .map_err(|error: toml::de::Error| ConfigError::Value { place, cause: error.message().to_owned() })?;
+    lay_variables(&mut settings, environment, &known, &mut faults);
+    let mut table = Table::new();
+    for Setting { key, place, value } in &settings {
+        let Some((_, default)) = known.iter().find(|(name, _)| name == key) else { continue };
+        match check::value(key, value, default) {
+            Ok(()) => set(&mut table, key, value.clone()),
+            Err(text) => faults.push(Fault { place: place.clone(), key: key.clone(), text }),
+        }
+    }
+    let mut config: Config = match table.try_into() {
+        Ok(config) => config,
+        // Every value was looked at: this says that one was not looked at well enough, and which.
+        Err(error) => {
+            let text = error.to_string();
+            faults.push(Fault { place: Place::Nowhere, key: String::new(), text });
+            return Err(ConfigError::Faults(faults));
+        }
+    };
     if let Some(data) = &overrides.data {
         config.data.clone_from(data);
     }
@@ -94,60 +67,56 @@ pub(crate) fn load(
     config.quic.address = overrides.quic.unwrap_or(config.quic.address);
     config.router.links = overrides.links.unwrap_or(config.router.links);
     config.health.address = overrides.health.unwrap_or(config.health.address);
-    check(&config)?;
+    // Of a file that could not be read to its end nobody knows what would have gone together.
+    if faults.iter().all(|fault| !fault.key.is_empty()) {
+        let place = |key: &str| {
+            let setting = settings.iter().find(|setting| setting.key == key);
+            setting.map_or(Place::Nowhere, |setting| setting.place.clone())
+        };
+        check::together(&config, place, &mut faults);
+    }
+    // As they stand in the file; what has no line comes last.
+    faults.sort_by_key(|fault| match fault.place {
+        Place::Line(_, line) => line,
+        Place::Variable(_) | Place::Nowhere => usize::MAX,
+    });
+    ConfigError::if_any(faults)?;
     Ok(config)
 }
 
 /// Lays the variables over what the file says.
 fn lay_variables(
-    table: &mut Table,
+    settings: &mut Vec<Setting>,
     environment: impl Iterator<Item = (String, String)>,
     known: &[(String, Value)],
-) -> Result<(), ConfigError> {
+    faults: &mut Vec<Fault>,
+) {
     for (name, text) in environment {
         if let Some((key, default)) = known.iter().find(|(key, _)| keys::variable(key) == name) {
-            let value = parse_variable(&text, default).map_err(|cause| ConfigError::Value { place: name, cause })?;
-            set(table, key, value);
+            settings.retain(|setting| setting.key != *key);
+            let value = variable_value(&text, default);
+            settings.push(Setting { key: key.clone(), place: Place::Variable(name), value });
         } else if name.starts_with(keys::VARIABLE_PREFIX) && !keys::OTHER_VARIABLES.contains(&name.as_str()) {
             let variables: Vec<String> = known.iter().map(|(key, _)| keys::variable(key)).collect();
-            let nearest = keys::nearest(&name, variables.iter().map(String::as_str)).map(str::to_owned);
-            return Err(ConfigError::UnknownKey { place: "environment".to_owned(), key: name, nearest });
+            let nearest = keys::nearest(&name, variables.iter().map(String::as_str));
+            let text = file::unknown(&name, nearest);
+            faults.push(Fault { place: Place::Variable("environment".to_owned()), key: name, text });
         }
     }
-    Ok(())
 }
 
-fn read(path: &Path, known: &[(String, Value)]) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::File { path: path.to_owned(), cause })?;
-    let place = path.display().to_string();
-    let table: Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| ConfigError::Value { place: place.clone(), cause: error.to_string() })?;
-    for (key, _) in keys::of(&table) {
-        if !known.iter().any(|(name, _)| *name == key) {
-            let nearest = keys::nearest(&key, known.iter().map(|(name, _)| name.as_str())).map(str::to_owned);
-            return Err(ConfigError::UnknownKey { place, key, nearest });
+/// A variable's text as the type that its key's default has; as a text if it is none of that type.
+fn variable_value(text: &str, default: &Value) -> Value {
+    let read = match default {
+        Value::Integer(_) => text.parse().ok().map(Value::Integer),
+        Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        Value::Array(_) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
         }
-    }
-    Ok(table)
-}
-
-/// A variable's text, read as the type that its key's default has.
-fn parse_variable(text: &str, default: &Value) -> Result<Value, String> {
-    match default {
-        Value::Integer(_) => text.parse().map(Value::Integer).map_err(|_| format!("`{text}` is not a whole number")),
-        Value::Boolean(_) => {
-            text.parse().map(Value::Boolean).map_err(|_| format!("`{text}` is neither true nor false"))
-        }
-        Value::Array(_) => Ok(Value::Array(
-            text.split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty())
-                .map(|item| Value::String(item.to_owned()))
-                .collect(),
-        )),
-        _ => Ok(Value::String(text.to_owned())),
-    }
+        _ => None,
+    };
+    read.unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 fn set(table: &mut Table, key: &str, value: Value) {
@@ -162,59 +131,6 @@ fn set(table: &mut Table, key: &str, value: Value) {
             }
         }
     }
-}
-
-fn check(config: &Config) -> Result<(), ConfigError> {
-    let range = |key, holds: bool, rule: &str| {
-        if holds { Ok(()) } else { Err(ConfigError::Range { key, rule: rule.to_owned() }) }
-    };
-    let edge = &config.edge;
-    range("edge.workers", edge.workers <= 1024, "is at most 1024")?;
-    range("edge.sessions_max", edge.sessions_max >= 1, "is at least 1")?;
-    range("edge.handshakes_max", edge.handshakes_max >= 1, "is at least 1")?;
-    range("edge.connections_per_address_max", edge.connections_per_address_max >= 1, "is at least 1")?;
-    range("edge.handshake_timeout_ms", (100..=600_000).contains(&edge.handshake_timeout_ms), "is 100 to 600000")?;
-    range("edge.heartbeat_ms", (1_000..=600_000).contains(&edge.heartbeat_ms), "is 1000 to 600000")?;
-    range(
-        "edge.outbox_bytes_max",
-        edge.outbox_bytes_max >= 128 * 1024,
-        "is at least 131072: two of the largest frames",
-    )?;
-    range(
-        "edge.subscriptions_max",
-        (1..=panda_protocol::limits::SUBSCRIPTIONS_MAX).contains(&edge.subscriptions_max),
-        "is 1 to 10000",
-    )?;
-    range("edge.commands_per_second", edge.commands_per_second >= 1, "is at least 1")?;
-    range("edge.drain_ms", edge.drain_ms <= 3_600_000, "is at most 3600000")?;
-    range("router.threads", (1..=64).contains(&config.router.threads), "is 1 to 64")?;
-    range("router.shard_queue_max", (16..=1_048_576).contains(&config.router.shard_queue_max), "is 16 to 1048576")?;
-    range("api.threads", (1..=64).contains(&config.api.threads), "is 1 to 64")?;
-    range("api.hash_threads", (1..=64).contains(&config.api.hash_threads), "is 1 to 64")?;
-    range("api.hash_queue_max", (1..=65_536).contains(&config.api.hash_queue_max), "is 1 to 65536")?;
-    range("api.connections_max", config.api.connections_max >= 1, "is at least 1")?;
-    range("commands.shards", (1..=4_096).contains(&config.commands.shards), "is 1 to 4096")?;
-    range("commands.replicas", (1..=9).contains(&config.commands.replicas), "is 1 to 9")?;
-    range("users.connections_max", (1..=1_000).contains(&config.users.connections_max), "is 1 to 1000")?;
-    range("router.advertise", config.router.advertise.len() <= 255, "is at most 255 bytes")?;
-    range("api.token_lifetime_s", (60..=604_800).contains(&config.api.token_lifetime_s), "is 60 to 604800")?;
-    let pair = |certificate: &Path, key: &Path| certificate.as_os_str().is_empty() == key.as_os_str().is_empty();
-    range(
-        "http.key",
-        pair(&config.http.certificate, &config.http.key),
-        "goes with `http.certificate`: name both or none",
-    )?;
-    range(
-        "quic.key",
-        pair(&config.quic.certificate, &config.quic.key),
-        "goes with `quic.certificate`: name both or none",
-    )?;
-    let links = &config.links;
-    range(
-        "links.certificate",
-        pair(&links.certificate, &links.key) && pair(&links.certificate, &links.authorities),
-        "goes with `links.key` and `links.authorities`: name all three or none",
-    )
 }
 
 #[cfg(test)]
@@ -237,7 +153,7 @@ mod tests {
     #[test]
     fn unknown_key_is_refused_and_names_the_nearest() {
         let error = load_text("[edge]\nworker = 3\n").unwrap_err().to_string();
-        assert!(error.ends_with("there is no key `edge.worker`; did you mean `edge.workers`?"), "{error}");
+        assert!(error.ends_with(":2: there is no key `edge.worker`; did you mean `edge.workers`?"), "{error}");
         let error = load_text("zzz = 3\n").unwrap_err().to_string();
         assert!(error.ends_with("there is no key `zzz`"), "{error}");
     }
@@ -264,24 +180,86 @@ mod tests {
         assert_eq!(config.http.origins, ["https://a.example", "https://b.example"]);
     }
 
+    /// The faults of a text, each as what stands behind the file's name.
+    fn faults(text: &str) -> Vec<String> {
+        let ConfigError::Faults(faults) = load_text(text).unwrap_err() else { panic!("no faults") };
+        let said = |fault: &Fault| match &fault.place {
+            Place::Line(_, line) => format!("{line}: {}", fault.text),
+            _ => fault.to_string(),
+        };
+        faults.iter().map(said).collect()
+    }
+
     #[test]
-    fn wrong_types_and_ranges_are_refused_with_the_key() {
-        assert!(load_text("[edge]\nworkers = \"many\"\n").is_err());
-        let error = load_text("[edge]\nheartbeat_ms = 1\n").unwrap_err().to_string();
-        assert_eq!(error, "`edge.heartbeat_ms` is 1000 to 600000");
-        let error = load_text("[http]\ncertificate = \"a.pem\"\n").unwrap_err().to_string();
-        assert!(error.contains("name both or none"), "{error}");
-        for some in
-            ["authorities = \"a\"", "certificate = \"a\"\nkey = \"a\"", "authorities = \"a\"\ncertificate = \"a\""]
-        {
-            let error = load_text(&format!("[links]\n{some}\n")).unwrap_err().to_string();
-            assert!(error.contains("name all three or none"), "{error}");
+    fn every_fault_is_told_with_its_key_and_line_and_what_is_wanted() {
+        let text = "[edge]\nworkers = \"two\"\nsessions_max = -1\nheartbeat_ms = 1\n\n[commands]\nbrokers = \"h\"\n\n\
+                    [http]\naddress = \"foo\"\n[log]\nformat = \"xml\"\nlevel = \"loud\"\n";
+        let told = faults(text);
+        let expected = [
+            "2: `edge.workers` is a whole number from 0 to 1024, not \"two\"",
+            "3: `edge.sessions_max` is a whole number from 1 to 100000000, not -1",
+            "4: `edge.heartbeat_ms` is a whole number from 1000 to 600000, not 1",
+            "7: `commands.brokers` is a list of texts in brackets, such as [\"one\", \"two\"], not \"h\"",
+            "10: `http.address` is an IP address and a port, such as 127.0.0.1:8080, not \"foo\"",
+            "12: `log.format` is auto, human or json, not \"xml\"",
+            "13: `log.level` is error, warn, info, debug or trace, or a list such as info,panda_router=debug, \
+             not \"loud\"",
+        ];
+        assert_eq!(told, expected);
+        let whole = load_text(text).unwrap_err().to_string();
+        assert!(whole.starts_with("the configuration has 7 faults:\n  /"), "{whole}");
+    }
+
+    #[test]
+    fn a_section_that_is_no_section_and_a_file_that_is_no_toml_are_told() {
+        assert_eq!(faults("http = \"x\"\n"), ["1: `http` is a section: write [http] on a line and its keys below"]);
+        let told = faults("data = \"/d\"\n[http\n");
+        assert!(told.len() == 1 && told[0].starts_with("2: this is not TOML: "), "{told:?}");
+        assert_eq!(
+            faults("data = 99999999999999999999\n").len(),
+            1,
+            "a number that no type holds is refused like any other"
+        );
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_told_where_it_is_set() {
+        let told = faults("[http]\ncertificate = \"a.pem\"\n[links]\nkey = \"k.pem\"\n");
+        assert_eq!(
+            told,
+            [
+                "2: `http.key` goes with `http.certificate`: name both or none",
+                "4: `links.certificate` goes with `links.key` and `links.authorities`: name all three or none",
+            ]
+        );
+    }
+
+    #[test]
+    fn levels_of_the_log_are_known_words_or_filters() {
+        for level in ["info", "WARN", "off", "info,panda_router=debug", "panda_edge=trace,error"] {
+            load_text(&format!("[log]\nlevel = \"{level}\"\n")).unwrap();
         }
-        let variables = [("PANDA_EDGE_WORKER".to_owned(), "3".to_owned())];
-        let error = load(None, variables.into_iter(), &Overrides::default()).unwrap_err().to_string();
-        assert_eq!(error, "environment: there is no key `PANDA_EDGE_WORKER`; did you mean `PANDA_EDGE_WORKERS`?");
-        let variables = [("PANDA_EDGE_WORKERS".to_owned(), "many".to_owned())];
-        let error = load(None, variables.into_iter(), &Overrides::default()).unwrap_err().to_string();
-        assert_eq!(error, "PANDA_EDGE_WORKERS: `many` is not a whole number");
+        for level in ["", "loud", "info,loud", "panda_router=loud"] {
+            assert_eq!(faults(&format!("[log]\nlevel = \"{level}\"\n")).len(), 1, "{level}");
+        }
+    }
+
+    #[test]
+    fn variables_are_named_and_no_password_is_repeated() {
+        let told = |name: &str, text: &str| {
+            let variables = [(name.to_owned(), text.to_owned())];
+            load(None, variables.into_iter(), &Overrides::default()).unwrap_err().to_string()
+        };
+        assert_eq!(
+            told("PANDA_EDGE_WORKER", "3"),
+            "environment: there is no key `PANDA_EDGE_WORKER`; did you mean `PANDA_EDGE_WORKERS`?"
+        );
+        assert_eq!(told("PANDA_SERVER", "x"), "environment: there is no key `PANDA_SERVER`");
+        assert_eq!(
+            told("PANDA_EDGE_WORKERS", "many"),
+            "PANDA_EDGE_WORKERS: `edge.workers` is a whole number from 0 to 1024, not \"many\""
+        );
+        let told = faults("[users]\nurl = [\"postgres://ann:sesame@db/panda\"]\n");
+        assert_eq!(told, ["2: `users.url` is a text in quotation marks, not this"]);
     }
 }

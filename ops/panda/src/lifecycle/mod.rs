@@ -16,7 +16,7 @@ use panda_protocol::Time;
 use prometheus_client::registry::Registry;
 
 use self::ending::Signals;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::health::{self, Health};
 use crate::logs;
 
@@ -29,6 +29,12 @@ const SENDS_CHECKED: Duration = Duration::from_millis(250);
 
 /// What a process runs.
 pub(crate) trait Role: Sized {
+    /// Refuses a configuration that it cannot be made of. Asked before anything is opened.
+    ///
+    /// # Errors
+    /// All keys that are missing, or that are another role's.
+    fn check(config: &Config) -> Result<(), ConfigError>;
+
     /// Makes it of what is configured, registers its figures, and waits for services that are away.
     ///
     /// # Errors
@@ -72,6 +78,7 @@ pub(crate) fn now() -> Time {
 /// # Errors
 /// What stands in the way of a start, or what failed, in a sentence.
 pub(crate) fn run<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
+    R::check(config)?;
     logs::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -174,6 +181,10 @@ mod tests {
     }
 
     impl Role for Failing {
+        fn check(_: &Config) -> Result<(), ConfigError> {
+            Ok(())
+        }
+
         async fn start(_: &Config, _: &mut Registry) -> anyhow::Result<Self> {
             Ok(Self::default())
         }

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Disk, DiskFile, Found, Lock, SyncSite};
+use crate::private;
 
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug)]
@@ -23,14 +24,14 @@ impl Disk for SystemDisk {
     }
 
     fn make_folder(&self, path: &Path) -> io::Result<()> {
-        match fs::create_dir(path) {
+        match private::make_one_folder(path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             result => result,
         }
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(private::FILE_MODE).open(path)?;
         // The system lets go of it when the process ends, however it ends.
         file.try_lock()?;
         Ok(Box::new(file))
@@ -42,7 +43,9 @@ impl Disk for SystemDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let mut new = OpenOptions::new();
+        new.read(true).write(true).create(true).truncate(true).mode(private::FILE_MODE);
+        let file = new.open(path)?;
         Ok(Arc::new(SystemFile(file)))
     }
 

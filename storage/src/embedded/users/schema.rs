@@ -7,6 +7,7 @@ use panda_protocol::Time;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
 
 use crate::error::StoreError;
+use crate::private;
 
 /// Each brings the file to the version of its place, from 1. One that was released never changes.
 const MIGRATIONS: &[&str] = &["
@@ -42,6 +43,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Opens the connection that writes, and migrates.
 pub(super) fn open_writer(path: &Path, now: Time) -> Result<Connection, StoreError> {
+    // SQLite would make it as the umask says; its log takes the rights of the file.
+    private::make_file(path).map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))?;
     let mut connection = Connection::open(path).map_err(|error| store_error(&error))?;
     prepare(&connection).map_err(|error| store_error(&error))?;
     migrate(&mut connection, path, now)?;

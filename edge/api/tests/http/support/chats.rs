@@ -101,8 +101,10 @@ impl Chats for MemoryChats {
         let chat = state.chats.get(&id).ok_or(Rejection::new(ErrorCode::NotFound))?;
         let (role, _) = *chat.members.get(&user).ok_or(Rejection::new(ErrorCode::NotMember))?;
         match query {
-            ReadQuery::Info => Ok(vec![chat.info(role)]),
-            ReadQuery::Page { direction, from, limit } => Ok(chat.page(direction, from, limit)),
+            ReadQuery::Info => Ok(vec![chat.info(role, chat.visible_from(user))]),
+            ReadQuery::Page { direction, from, limit } => {
+                Ok(chat.page(direction, from, limit, chat.visible_from(user)))
+            }
             ReadQuery::Members { after, limit } => Ok(vec![chat.members_page(after, limit)]),
             ReadQuery::Chats { .. } | ReadQuery::CatchUp { .. } => Err(Rejection::new(ErrorCode::InvalidRequest)),
         }
@@ -125,7 +127,9 @@ fn decide(
     counter: Counter,
     body: &CommandBody,
 ) -> Result<Made, Rejection> {
-    let added = |role, member: &UserId| (Some(*member), EventBody::MemberAdded { role, visible_from: Seq(1) });
+    let added_from =
+        |role, member: &UserId, visible_from| (Some(*member), EventBody::MemberAdded { role, visible_from });
+    let added = |role, member: &UserId| added_from(role, member, Seq(1));
     let nothing_to_do = |seq| Rejection {
         details: Some(ErrorDetails { counter: Counter(0), seq }),
         ..Rejection::new(ErrorCode::NothingToDo)
@@ -148,11 +152,12 @@ fn decide(
         (CommandBody::Send { format, text }, Some(_)) => {
             Ok(vec![(None, EventBody::MessageSent { format: *format, text: text.clone() })])
         }
-        (CommandBody::AddMembers { role, members, .. }, Some(chat)) => {
+        (CommandBody::AddMembers { role, with_history, members }, Some(chat)) => {
+            let visible_from = if *with_history { Seq(1) } else { Seq(chat.events.len() as u64 + 1) };
             let new: Vec<_> = members
                 .iter()
                 .filter(|member| !chat.members.contains_key(member))
-                .map(|member| added(*role, member))
+                .map(|member| added_from(*role, member, visible_from))
                 .collect();
             if new.is_empty() { Err(nothing_to_do(Seq(2))) } else { Ok(new) }
         }
@@ -181,7 +186,17 @@ impl Chat {
         }
     }
 
-    fn info(&self, role: Role) -> Bytes {
+    /// The first event that a member may see.
+    fn visible_from(&self, member: UserId) -> Seq {
+        let added = self.events.iter().rev().filter(|event| event.target == Some(member));
+        let mut seqs = added.filter_map(|event| match event.body {
+            EventBody::MemberAdded { visible_from, .. } => Some(visible_from),
+            _ => None,
+        });
+        seqs.next().unwrap()
+    }
+
+    fn info(&self, role: Role, visible_from: Seq) -> Bytes {
         body(&ChatInfoReply {
             request: RequestId(0),
             kind: if self.direct { ChatKind::Direct } else { ChatKind::Group },
@@ -190,19 +205,18 @@ impl Chat {
             head: Seq(self.events.len() as u64),
             members: self.members.len() as u64,
             role,
-            visible_from: Seq(1),
+            visible_from,
         })
     }
 
     /// In chunks of two events, so that replies of several parts are met.
-    fn page(&self, direction: Direction, from: Seq, limit: u64) -> Vec<Bytes> {
+    fn page(&self, direction: Direction, from: Seq, limit: u64, begins_at: Seq) -> Vec<Bytes> {
         let limit = usize::try_from(limit).unwrap();
+        let seen = self.events.iter().filter(|event| event.seq >= begins_at);
         let events: Vec<_> = match direction {
-            Direction::Forward => {
-                self.events.iter().filter(|event| event.seq >= from).take(limit).map(Event::to_bytes).collect()
-            }
+            Direction::Forward => seen.filter(|event| event.seq >= from).take(limit).map(Event::to_bytes).collect(),
             Direction::Backward => {
-                self.events.iter().rev().filter(|event| event.seq <= from).take(limit).map(Event::to_bytes).collect()
+                seen.rev().filter(|event| event.seq <= from).take(limit).map(Event::to_bytes).collect()
             }
         };
         let head = Seq(self.events.len() as u64);
@@ -212,7 +226,7 @@ impl Chat {
                 request: RequestId(0),
                 last,
                 incarnation: Incarnation::default(),
-                begins_at: Seq(1),
+                begins_at,
                 head,
                 events,
             })
