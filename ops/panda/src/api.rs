@@ -1,6 +1,6 @@
 //! The HTTP API of a process, whether sessions are beside it or not.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,10 +105,26 @@ pub(crate) fn tls(config: &Config, fleet: &FleetSecret) -> anyhow::Result<Option
     Ok(Some(identity.https_config(fleet)?))
 }
 
-/// What a client is given.
+/// What a client on this machine is given.
 pub(crate) fn url(config: &Config, address: SocketAddr) -> String {
     let scheme = if config.http.certificate.as_os_str().is_empty() { "http" } else { "https" };
-    format!("{scheme}://{address}")
+    format!("{scheme}://{}", reachable(address))
+}
+
+/// Where something that listens on `address` is reached from this machine: one that stands for all addresses is none
+/// to connect to.
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Says behind an address that a client is given where the process really listens, if that is not the same.
+pub(crate) fn listens(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!(" (on all addresses: {address})") } else { String::new() }
 }
 
 /// A handed-over socket, in the API's runtime.
@@ -124,4 +140,20 @@ fn client<L: CommandLog>(link: WorkerLink, log: L) -> LinkClient {
     // It ends by itself when the last client of it is gone.
     drop(tokio::spawn(driver.run()));
     client
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_given_an_address_that_it_can_connect_to() {
+        let given = |listen: &str| {
+            let address = listen.parse().unwrap();
+            format!("{}{}", url(&Config::default(), address), listens(address))
+        };
+        assert_eq!(given("0.0.0.0:8080"), "http://127.0.0.1:8080 (on all addresses: 0.0.0.0:8080)");
+        assert_eq!(given("[::]:8080"), "http://[::1]:8080 (on all addresses: [::]:8080)");
+        assert_eq!(given("192.0.2.7:8080"), "http://192.0.2.7:8080");
+    }
 }

@@ -118,9 +118,9 @@ impl Front {
     /// # Errors
     /// Nobody takes them.
     pub(crate) fn introduce(&self, out: &mut impl std::io::Write, config: &Config) -> std::io::Result<()> {
-        writeln!(out, "  page     {}", self.url(config))?;
+        writeln!(out, "  page     {}{}", self.url(config), api::listens(self.http_address()))?;
         if let Some(quic) = self.edge.quic_address() {
-            writeln!(out, "  QUIC     {quic}")?;
+            writeln!(out, "  QUIC     {}{}", api::reachable(quic), api::listens(quic))?;
         }
         if let Some(pin) = &self.pin {
             writeln!(out, "  pinned   {pin} (SHA-256 of QUIC's development certificate)")?;

@@ -20,6 +20,9 @@ pub enum TransportKind {
 pub struct ClientConfig {
     /// How it connects.
     pub transport: TransportKind,
+    /// Goes on by WebSocket for good once the certificate of QUIC is refused, if every server has one. The token then
+    /// goes the way that the WebSocket's URL says, without TLS too.
+    pub or_websocket: bool,
     /// This installation; made once and kept. Two clients of one device replace each other.
     pub device: DeviceId,
     /// Its name and version for the server's logs, at most 64 bytes.
@@ -48,6 +51,7 @@ impl ClientConfig {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             transport,
+            or_websocket: false,
             device,
             name: Text::from_static(concat!("panda-client/", env!("CARGO_PKG_VERSION"))),
             token,

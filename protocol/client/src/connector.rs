@@ -13,10 +13,13 @@ use tokio_tungstenite::tungstenite;
 
 use crate::config::TransportKind;
 use crate::discovery::{QuicTarget, Target, host_of};
+use crate::updates::Reason;
 use crate::wire::{Stream, Wire, quic, websocket};
 
 /// Addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 8;
+/// TLS alerts about a certificate (RFC 8446, 6.2), as QUIC carries them (RFC 9001, 4.8).
+const CERTIFICATE_ALERTS: [u64; 8] = [0x12a, 0x12b, 0x12c, 0x12d, 0x12e, 0x130, 0x131, 0x171];
 /// How long an address may be silent before the next one is tried beside it (RFC 8305).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
@@ -24,7 +27,7 @@ const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The target does not have this transport.
-    #[error("the server offers no {0:?}")]
+    #[error("the server does not say where it serves {0:?}")]
     NotOffered(TransportKind),
     /// The target's WebSocket URL is not one.
     #[error("{0} is not a ws:// or wss:// URL with a host")]
@@ -50,6 +53,41 @@ pub enum ConnectError {
     /// The QUIC connection was lost.
     #[error("QUIC: {0}")]
     QuicLost(#[from] quinn::ConnectionError),
+}
+
+impl ConnectError {
+    /// What is wrong with the server's certificate, if that is why.
+    fn certificate(&self) -> Option<String> {
+        match self {
+            Self::QuicLost(quinn::ConnectionError::TransportError(error))
+                if CERTIFICATE_ALERTS.contains(&error.code.into()) =>
+            {
+                Some(error.reason.clone())
+            }
+            Self::Io(error) => match error.get_ref()?.downcast_ref()? {
+                rustls::Error::InvalidCertificate(error) => Some(error.to_string()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl From<&ConnectError> for Reason {
+    fn from(error: &ConnectError) -> Self {
+        match error.certificate() {
+            Some(fault) => {
+                // As rustls begins it.
+                let fault = match fault.strip_prefix("invalid peer certificate: ").unwrap_or(&fault) {
+                    // What the pin's verifier says, and nobody else.
+                    "ApplicationVerificationFailure" => "it is not the one that the server's address names",
+                    fault => fault,
+                };
+                Self { is_certificate: true, text: format!("the server's certificate is refused: {fault}").into() }
+            }
+            None => Self { is_certificate: false, text: error.to_string().into() },
+        }
+    }
 }
 
 /// Makes connections to one target. Clones share everything, above all the one UDP socket.
@@ -97,6 +135,11 @@ impl Connector {
         let quic = quic.map(|quic| quic::client_config(quic.certificate_sha256).map(|config| (quic, config)));
         let shared = Shared { websocket, quic: quic.transpose()?, endpoints: Mutex::default() };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Whether the target has a WebSocket.
+    pub(crate) fn has_websocket(&self) -> bool {
+        self.shared.websocket.is_some()
     }
 
     /// Connects, to `address` instead of the target's if that is not empty. The certificate must be the

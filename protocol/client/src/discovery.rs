@@ -1,6 +1,6 @@
 //! Where a server is: the discovery document.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use panda_protocol::frame::PROTOCOL_VERSION;
 use serde::Deserialize;
@@ -90,12 +90,18 @@ fn quic_target(address: &str, base_host: &str, pin: Option<[u8; 32]>) -> Result<
     let (host, port) = address.rsplit_once(':').ok_or_else(bad)?;
     let port = port.parse().map_err(|_| bad())?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let unspecified = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
-    let host = if unspecified { base_host } else { host };
+    let is_unspecified = |host: &str| host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+    let host = if is_unspecified(host) { base_host } else { host };
     if host.is_empty() {
         return Err(bad());
     }
-    Ok(QuicTarget { host: host.to_owned(), port, certificate_sha256: pin })
+    // TCP takes an unspecified address for this machine's own; QUIC refuses it.
+    let host = match host.parse() {
+        Ok(IpAddr::V4(ip)) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.to_string(),
+        Ok(IpAddr::V6(ip)) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.to_string(),
+        _ => host.to_owned(),
+    };
+    Ok(QuicTarget { host, port, certificate_sha256: pin })
 }
 
 /// The host of `host`, `host:port`, `[v6]` or `[v6]:port`.
@@ -143,6 +149,9 @@ mod tests {
         let target = Target::from_discovery("https://[::1]:443", json).unwrap();
         assert_eq!(target.websocket.as_deref(), Some("wss://[::1]:443/ws"));
         assert_eq!(target.quic.unwrap().host, "::1");
+        let unspecified = br#"{"versions":[1],"quic":"0.0.0.0:1"}"#;
+        let host = |base: &str| Target::from_discovery(base, unspecified).unwrap().quic.unwrap().host;
+        assert_eq!((host("http://0.0.0.0:8080"), host("http://[::]:8080")), ("127.0.0.1".into(), "::1".into()));
         let target = Target::from_discovery("http://h", br#"{"versions":[1]}"#).unwrap();
         assert_eq!(target, Target { websocket: None, quic: None });
     }

@@ -40,4 +40,4 @@ pub use config::{ClientConfig, TransportKind};
 pub use connector::{ConnectError, Connector};
 pub use discovery::{DiscoveryError, QuicTarget, Target};
 pub use panda_protocol::session::client::HistoryPage;
-pub use updates::{Update, Updates};
+pub use updates::{Reason, Update, Updates};

@@ -9,14 +9,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use panda_protocol::frame::{CommandBody, Frame, capabilities};
 use panda_protocol::session::client::{ClientSession, Notice, Output, Parameters};
-use panda_protocol::{ChatId, Counter, EntityId, ErrorCode, UserId};
+use panda_protocol::{ChatId, Counter, EntityId, ErrorCode, Text, UserId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
 use crate::config::{ClientConfig, TransportKind};
 use crate::connector::{ConnectError, Connector};
 use crate::operation::{Change, Operation, Submission, Taken, Waiter};
-use crate::updates::Update;
+use crate::updates::{Reason, Update};
 use crate::wire::{BATCH_BYTES, Received, Trouble, Wire};
 
 /// For the goodbye to leave; the next connection waits for it.
@@ -30,6 +30,9 @@ pub(crate) struct Task {
     /// Servers of one deployment: the first one is where the next connection is made. At least one.
     connectors: VecDeque<Connector>,
     transport: TransportKind,
+    or_websocket: bool,
+    /// Why the last attempt failed, until that is told.
+    reason: Option<Reason>,
     wire: Option<Wire>,
     dialing: Option<Dialing>,
     /// A connection that takes the place of `wire` once that one is closed.
@@ -93,6 +96,8 @@ impl Task {
             connectors,
             attempted: false,
             transport: config.transport,
+            or_websocket: config.or_websocket,
+            reason: None,
             wire: None,
             dialing: None,
             dialed: None,
@@ -144,7 +149,7 @@ impl Task {
                 Output::Connect { attempt, address } => {
                     // Nobody is without a session while it moves; where to, the server says.
                     if !self.session.is_open() {
-                        self.tell(Update::Connecting { attempt });
+                        self.tell(Update::Connecting { attempt, transport: self.transport });
                         self.turn(address.is_empty());
                     }
                     let (connector, transport) = (self.connectors[0].clone(), self.transport);
@@ -161,7 +166,11 @@ impl Task {
                     if let Notice::Connected { user, .. } = notice {
                         self.opened(user);
                     }
-                    self.tell(notice.into());
+                    let mut update = Update::from(notice);
+                    if let Update::Disconnected { reason, .. } = &mut update {
+                        *reason = self.reason.take();
+                    }
+                    self.tell(update);
                 }
             }
         }
@@ -195,7 +204,9 @@ impl Task {
     }
 
     async fn close(&mut self, farewell: Option<bytes::Bytes>) {
-        self.dialing = None;
+        if self.dialing.take().is_some() && self.wire.is_none() {
+            self.reason = Some(Reason { is_certificate: false, text: Text::from_static("nobody answers there") });
+        }
         let Some(mut wire) = self.wire.take() else { return };
         if let Some(farewell) = farewell {
             self.batch.extend_from_slice(&farewell);
@@ -309,6 +320,7 @@ impl Task {
             }
             Happened::Dialed(Err(error)) => {
                 tracing::debug!(%error, "no connection");
+                self.not_connected((&error).into());
                 self.session.not_connected(now_ms);
             }
             Happened::Heard(Received::Frame(raw)) => self.session.hear(raw, now_ms),
@@ -330,6 +342,21 @@ impl Task {
                 }
                 self.session.tick(now_ms);
             }
+        }
+    }
+
+    /// Keeps why, and takes the other way where this one leads nowhere. A connection beside one that goes on may fail
+    /// without anybody being told.
+    fn not_connected(&mut self, reason: Reason) {
+        if self.transport == TransportKind::Quic
+            && self.or_websocket
+            && reason.is_certificate
+            && self.connectors.iter().all(Connector::has_websocket)
+        {
+            self.transport = TransportKind::WebSocket;
+        }
+        if !self.session.is_open() {
+            self.reason = Some(reason);
         }
     }
 

@@ -8,6 +8,8 @@ use panda_protocol::session::client::Notice;
 use panda_protocol::{ChatId, Counter, EntityId, Seq, SessionId, Text, UserId};
 use tokio::sync::mpsc;
 
+use crate::config::TransportKind;
+
 /// The updates of one client, in their order. They wait up to a limit; while that many wait, the
 /// client does not read its socket, and neither replies nor events arrive. So take them all the time,
 /// not only while nothing is asked. Dropping this drops all further updates.
@@ -30,6 +32,8 @@ pub enum Update {
     Connecting {
         /// How many were made since a session last lived.
         attempt: u32,
+        /// How it is made.
+        transport: TransportKind,
     },
     /// The session is open, and what the application asked for goes on.
     Connected {
@@ -46,6 +50,8 @@ pub enum Update {
         code: Option<u16>,
         /// When the next attempt begins; `None` if it waits for a token.
         retry_in: Option<Duration>,
+        /// Why no connection came about; `None` if there was one, or if `code` says why.
+        reason: Option<Reason>,
     },
     /// The client will not come back by itself.
     Ended {
@@ -102,12 +108,21 @@ pub enum Update {
     },
 }
 
+/// Why no connection came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The server's certificate was refused: the next attempt by this transport will fail, too.
+    pub is_certificate: bool,
+    /// For a person: English, without a full stop.
+    pub text: Text,
+}
+
 impl From<Notice> for Update {
     fn from(notice: Notice) -> Self {
         match notice {
             Notice::Connected { session, user, inbox } => Self::Connected { session, user, inbox },
             Notice::Disconnected { code, retry_in_ms } => {
-                Self::Disconnected { code, retry_in: retry_in_ms.map(Duration::from_millis) }
+                Self::Disconnected { code, retry_in: retry_in_ms.map(Duration::from_millis), reason: None }
             }
             Notice::Ended { code, text } => Self::Ended { code, text },
             Notice::TokenNeeded => Self::TokenNeeded,

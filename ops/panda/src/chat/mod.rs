@@ -22,7 +22,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use self::account::{Account, Credentials, Server};
-use self::talk::Talk;
+use self::talk::{Talk, Way};
 
 /// Flags of `panda chat`.
 #[derive(Args, Debug)]
@@ -37,8 +37,11 @@ pub(crate) struct ChatArgs {
     #[arg(long)]
     register: bool,
     /// Connects by WebSocket instead of QUIC.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "quic")]
     ws: bool,
+    /// Connects by QUIC and by nothing else; without it, WebSocket is taken where QUIC's certificate is refused.
+    #[arg(long)]
+    quic: bool,
     /// Prints line by line, as it does anyway where no terminal is at both ends.
     #[arg(long)]
     plain: bool,
@@ -60,7 +63,7 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<ExitCode> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the client's runtime")?;
     let is_plain = args.plain || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal();
     runtime.block_on(async {
-        let talk = Talk::begin(account, args.ws).await?;
+        let talk = Talk::begin(account, Way::of(args.ws, args.quic)).await?;
         if is_plain { lines::run(talk).await } else { screen::run(talk).await }
     })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use panda_client::{ClientConfig, Connector, TransportKind, Update, Updates};
+use panda_client::{ClientConfig, Connector, Target, TransportKind, Update, Updates};
 use panda_protocol::{DeviceId, Incarnation, Text};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -19,6 +19,34 @@ const REQUESTS_MAX: usize = 32;
 const DEEDS_MAX: usize = 256;
 /// How long what was said may take to be stored after `/quit`.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// How to connect, as the flags say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    WebSocket,
+    Quic,
+    /// QUIC, unless the server has none that this client believes.
+    Either,
+}
+
+impl Way {
+    pub(super) const fn of(websocket: bool, quic: bool) -> Self {
+        match (websocket, quic) {
+            (true, _) => Self::WebSocket,
+            (false, true) => Self::Quic,
+            (false, false) => Self::Either,
+        }
+    }
+
+    /// The way that is tried first.
+    fn first(self, target: &Target) -> TransportKind {
+        match self {
+            Self::WebSocket => TransportKind::WebSocket,
+            Self::Either if target.quic.is_none() => TransportKind::WebSocket,
+            Self::Quic | Self::Either => TransportKind::Quic,
+        }
+    }
+}
 
 /// A person at a terminal.
 pub(super) struct Talk {
@@ -44,13 +72,14 @@ impl Talk {
     ///
     /// # Errors
     /// There is no way to connect.
-    pub(super) async fn begin(account: Account, websocket: bool) -> anyhow::Result<Self> {
+    pub(super) async fn begin(account: Account, way: Way) -> anyhow::Result<Self> {
         let Account { server, credentials, user, name, token } = account;
         let asked = server.clone();
         let target = tokio::task::spawn_blocking(move || asked.target()).await.context("ask the server")??;
-        let transport = if websocket { TransportKind::WebSocket } else { TransportKind::Quic };
+        let transport = way.first(&target);
         let device = DeviceId::from_random(rand::random());
-        let config = ClientConfig::new(transport, device, Text::from(token.as_str()));
+        let mut config = ClientConfig::new(transport, device, Text::from(token.as_str()));
+        config.or_websocket = way == Way::Either;
         let (client, updates) = panda_client::start(Connector::new(target).context("set the client up")?, config);
         let (deeds, to_do) = mpsc::channel(DEEDS_MAX);
         let (tell, told) = mpsc::channel(DEEDS_MAX);
@@ -137,5 +166,24 @@ impl Talk {
         let all = tokio::time::timeout(LAST_WORDS, stored).await.unwrap_or(false);
         desk.client.close().await;
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quic_is_taken_unless_the_server_has_none_or_the_person_says_otherwise() {
+        let first = |websocket, quic, served: &str| {
+            let document = format!(r#"{{"versions":[1],"websocket":"/ws"{served}}}"#);
+            let target = Target::from_discovery("http://h", document.as_bytes()).unwrap();
+            Way::of(websocket, quic).first(&target)
+        };
+        let served = r#","quic":"h:1""#;
+        assert_eq!(first(false, false, served), TransportKind::Quic);
+        assert_eq!(first(false, false, ""), TransportKind::WebSocket);
+        assert_eq!(first(false, true, ""), TransportKind::Quic);
+        assert_eq!(first(true, false, served), TransportKind::WebSocket);
     }
 }

@@ -65,7 +65,8 @@ impl Role for ApiRole {
         let mut out = std::io::stdout().lock();
         writeln!(out, "Panda's HTTP API serves.")?;
         writeln!(out)?;
-        writeln!(out, "  API      {}", api::url(config, self.door.address()))?;
+        let address = self.door.address();
+        writeln!(out, "  API      {}{}", api::url(config, address), api::listens(address))?;
         writeln!(out, "  health   http://{health}")?;
         writeln!(out, "  stop     Ctrl-C")?;
         out.flush()

@@ -170,12 +170,59 @@ async fn another_certificate_than_the_pinned_one_is_not_accepted() {
     let (_client, mut updates) = client_with(&server, TransportKind::Quic, [0; 32], 1024);
     loop {
         match within(updates.next()).await.unwrap() {
-            Update::Disconnected { .. } => break,
+            Update::Disconnected { reason, .. } => {
+                let reason = reason.unwrap();
+                let why = "the server's certificate is refused: it is not the one that the server's address names";
+                assert_eq!((reason.is_certificate, &*reason.text), (true, why));
+                break;
+            }
             Update::Connected { .. } => panic!("connected to a stranger"),
             _ => {}
         }
     }
     assert_eq!(server.state.lock().unwrap().connections, 0);
+}
+
+#[tokio::test]
+async fn a_refused_certificate_of_quic_is_left_for_a_websocket_by_whoever_wants_that() {
+    let server = Server::start(vec![]).await;
+    let quic = QuicTarget { host: "127.0.0.1".into(), port: server.quic.port(), certificate_sha256: Some([0; 32]) };
+    let target = Target { websocket: Some(format!("ws://{}/ws", server.websocket)), quic: Some(quic) };
+    let device = DeviceId::from_random(rand::random());
+    let mut config = ClientConfig::new(TransportKind::Quic, device, Text::from("token"));
+    config.or_websocket = true;
+    config.backoff_max = Duration::from_millis(20);
+    let (client, mut updates) = panda_client::start(Connector::new(target).unwrap(), config);
+    let mut ways = Vec::new();
+    loop {
+        match within(updates.next()).await.unwrap() {
+            Update::Connecting { transport, .. } => ways.push(transport),
+            Update::Connected { .. } => break,
+            _ => {}
+        }
+    }
+    assert_eq!(ways, [TransportKind::Quic, TransportKind::WebSocket]);
+    assert_eq!(within(client.send(chat(), Text::from("x"))).await, Ok(Seq(1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn why_nobody_can_be_reached_is_told() {
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let quic = QuicTarget { host: "127.0.0.1".into(), port, certificate_sha256: None };
+    let target = Target { websocket: None, quic: Some(quic) };
+    let told = async |transport| {
+        let config = ClientConfig::new(transport, DeviceId::from_random(rand::random()), Text::from("token"));
+        let (_client, mut updates) = panda_client::start(Connector::new(target.clone()).unwrap(), config);
+        loop {
+            if let Update::Disconnected { reason, .. } = updates.next().await.unwrap() {
+                return reason.map(|reason| (reason.is_certificate, reason.text.to_string()));
+            }
+        }
+    };
+    assert_eq!(told(TransportKind::Quic).await, Some((false, "nobody answers there".to_owned())));
+    let websocket = told(TransportKind::WebSocket).await;
+    assert_eq!(websocket, Some((false, "the server does not say where it serves WebSocket".to_owned())));
 }
 
 /// The next connection is there before the first is left: the server sees two, the client no wait.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use jiff::civil::date;
 use jiff::tz::TimeZone;
-use panda_client::Update;
+use panda_client::{Reason, TransportKind, Update};
 use panda_protocol::ChatId;
 use panda_protocol::event::{ChatKind, Event, EventBody};
 use panda_protocol::frame::{Signal, SignalKind};
@@ -133,7 +133,8 @@ fn what_is_sent_and_what_was_refused_can_be_told_apart() {
 #[test]
 fn somebody_without_chats_hears_what_to_do_and_who_is_not_connected_when_it_goes_on() {
     let (mut state, mut view) = (ada(), View::new());
-    state.update(Update::Disconnected { code: None, retry_in: Some(Duration::from_secs(4)) }, NOW);
+    let lost = |reason| Update::Disconnected { code: None, retry_in: Some(Duration::from_secs(4)), reason };
+    state.update(lost(None), NOW);
     let expected = [
         " Panda                        ada · QUIC · not connected, next attempt in 4 s ●",
         "                         │",
@@ -146,6 +147,14 @@ fn somebody_without_chats_hears_what_to_do_and_who_is_not_connected_when_it_goes
         ">",
     ];
     assert_eq!(screen(&mut state, &mut view, 80, 9), expected);
+    let reason = Reason { is_certificate: true, text: "the server's certificate is refused".into() };
+    state.update(lost(Some(reason)), NOW);
+    let bar = &screen(&mut state, &mut view, 120, 9)[0];
+    assert!(bar.contains("next attempt in 4 s: the server's certificate is refused ●"), "{bar}");
+    state.update(Update::Connecting { attempt: 2, transport: TransportKind::WebSocket }, NOW);
+    let shown = screen(&mut state, &mut view, 120, 9);
+    assert!(shown[0].contains("WebSocket · connecting, attempt 2"), "{shown:#?}");
+    assert!(shown[7].contains("connecting by WebSocket instead, because QUIC's certificate is refused"), "{shown:#?}");
 }
 
 #[test]

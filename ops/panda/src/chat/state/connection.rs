@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use panda_client::TransportKind;
+use panda_client::{Reason, TransportKind};
 use panda_protocol::{EntityId, Seq};
+
+use crate::chat::request::code_words;
 
 /// Where the client is with its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +32,17 @@ pub(in crate::chat) enum Phase {
 pub(in crate::chat) struct Connection {
     transport: TransportKind,
     pub(in crate::chat) phase: Phase,
+    /// Why there is no connection, while there is none and as far as it is known.
+    reason: Option<String>,
+    /// There was one.
+    has_lived: bool,
     /// Chats whose events wait, and up to where.
     lagging: BTreeMap<EntityId, Seq>,
 }
 
 impl Connection {
     pub(super) const fn new(transport: TransportKind) -> Self {
-        Self { transport, phase: Phase::Starting, lagging: BTreeMap::new() }
+        Self { transport, phase: Phase::Starting, reason: None, has_lived: false, lagging: BTreeMap::new() }
     }
 
     /// The way: QUIC or WebSocket.
@@ -45,6 +51,25 @@ impl Connection {
             TransportKind::Quic => "QUIC",
             TransportKind::WebSocket => "WebSocket",
         }
+    }
+
+    /// There is no connection, and why, as far as it is known.
+    pub(super) fn lost(&mut self, reason: Option<Reason>, code: Option<u16>) {
+        self.reason = match reason {
+            // Many networks let no UDP through.
+            Some(Reason { is_certificate: false, text })
+                if self.transport == TransportKind::Quic && !self.has_lived =>
+            {
+                Some(format!("{text}; --ws takes WebSocket"))
+            }
+            Some(reason) => Some(reason.text.to_string()),
+            None => code.map(code_words),
+        };
+    }
+
+    /// The way of the next attempt. Returns whether it is another one.
+    pub(super) fn takes(&mut self, transport: TransportKind) -> bool {
+        std::mem::replace(&mut self.transport, transport) != transport
     }
 
     /// Whether all is as it should be.
@@ -59,7 +84,10 @@ impl Connection {
             Phase::Connecting { attempt } => format!("connecting, attempt {attempt}…"),
             Phase::Connected if self.lagging.is_empty() => "connected".to_owned(),
             Phase::Connected => "connected, catching up…".to_owned(),
-            Phase::Waiting { until } => format!("not connected, next attempt in {} s", seconds_left(*until, now)),
+            Phase::Waiting { until } => {
+                let why = self.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+                format!("not connected, next attempt in {} s{why}", seconds_left(*until, now))
+            }
             Phase::LoggedOut => "logged out, logging in again…".to_owned(),
             Phase::Ended(why) => format!("ended: {why}"),
         }
@@ -86,6 +114,7 @@ impl Connection {
         if phase != Phase::Connected {
             self.lagging.clear();
         }
+        self.has_lived |= phase == Phase::Connected;
         self.phase = phase;
     }
 
@@ -128,6 +157,25 @@ mod tests {
         assert_eq!(connection.due(Duration::from_secs(4)), None);
         connection.enter(Phase::Connecting { attempt: 3 });
         assert_eq!(connection.words(SECOND), "connecting, attempt 3…");
+    }
+
+    #[test]
+    fn it_says_why_there_is_none_and_what_else_can_be_tried() {
+        let mut connection = Connection::new(TransportKind::Quic);
+        let reason = |text: &str| Some(Reason { is_certificate: false, text: text.into() });
+        let waiting = Phase::Waiting { until: 3 * SECOND };
+        connection.lost(reason("nobody answers there"), None);
+        connection.enter(waiting.clone());
+        let words = "not connected, next attempt in 2 s: nobody answers there; --ws takes WebSocket";
+        assert_eq!(connection.words(SECOND), words);
+        connection.lost(Some(Reason { is_certificate: true, text: "refused".into() }), None);
+        assert_eq!(connection.words(SECOND), "not connected, next attempt in 2 s: refused");
+        connection.enter(Phase::Connected);
+        connection.lost(reason("nobody answers there"), None);
+        connection.enter(waiting);
+        assert_eq!(connection.words(SECOND), "not connected, next attempt in 2 s: nobody answers there");
+        connection.lost(None, Some(panda_protocol::ErrorCode::Overloaded as u16));
+        assert!(connection.words(SECOND).ends_with(panda_protocol::ErrorCode::Overloaded.text()));
     }
 
     #[test]

@@ -15,7 +15,13 @@ impl State {
     /// Something happened.
     pub(in crate::chat) fn update(&mut self, update: Update, now: Duration) {
         match update {
-            Update::Connecting { attempt } => self.connection.enter(Phase::Connecting { attempt }),
+            Update::Connecting { attempt, transport } => {
+                if self.connection.takes(transport) {
+                    let why = "because QUIC's certificate is refused; --quic insists on QUIC";
+                    self.notice(format!("connecting by {} instead, {why}", self.connection.transport()));
+                }
+                self.connection.enter(Phase::Connecting { attempt });
+            }
             Update::Connected { inbox, .. } => {
                 self.incarnation = inbox.incarnation;
                 self.connection.enter(Phase::Connected);
@@ -24,7 +30,8 @@ impl State {
                 // Whatever changed meanwhile, this finds it.
                 self.ask(Request::Chats);
             }
-            Update::Disconnected { retry_in, .. } => {
+            Update::Disconnected { retry_in, code, reason } => {
+                self.connection.lost(reason, code);
                 let phase = retry_in.map_or(Phase::LoggedOut, |wait| Phase::Waiting { until: now + wait });
                 self.connection.enter(phase);
                 let words = match retry_in {
