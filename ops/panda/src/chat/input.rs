@@ -9,7 +9,7 @@ const HISTORY_MAX: u64 = panda_protocol::limits::PAGE_EVENTS_MAX as u64;
 pub(super) const HELP: &str = "\
 text                      says it in the open chat
 /chats                    lists your chats
-/open CHAT                opens one
+/open CHAT                opens one, by its name, a part of it, or its number
 /new NAME @user ...       makes a chat
 /dm @user                 opens the direct chat with somebody
 /add @user ...            adds members to the open chat

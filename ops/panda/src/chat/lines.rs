@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::harmless;
 use super::input::{HELP, Input};
-use super::state::{News, Sentence, State, role_name, sentence};
+use super::state::{News, Room, Sentence, State, role_name, sentence};
 use super::talk::Talk;
 
 /// Typed lines that wait to be looked at.
@@ -102,7 +102,7 @@ fn users(news: &News) -> Vec<UserId> {
         News::History { events, .. } => events.iter().flat_map(of_event).collect(),
         News::Typing { user, .. } => vec![*user],
         News::Members { members, .. } => members.iter().map(|(user, _)| *user).collect(),
-        News::Notice(_) | News::Shown(_) | News::Chats | News::Help => Vec::new(),
+        News::Notice(_) | News::Shown(_) | News::Chats | News::Several { .. } | News::Help => Vec::new(),
     }
 }
 
@@ -117,20 +117,29 @@ pub(super) fn told(news: &News, state: &State) -> Vec<String> {
             let member = |(user, role): &(UserId, _)| format!("  {} ({})", state.people.name(*user), role_name(*role));
             members.iter().map(member).chain(more.then(|| "  and more".to_owned())).collect()
         }
-        News::Chats => state
-            .rooms
-            .all()
-            .map(|room| {
-                let mark = if state.rooms.open_id() == Some(room.id) { '>' } else { ' ' };
-                let unread = match state.unread(room) {
-                    (0, _) => String::new(),
-                    (count, more) => format!(" ({count}{} unread)", if more { "+" } else { "" }),
-                };
-                format!("{mark} {}{unread}", room.name)
-            })
-            .collect(),
+        News::Chats => chats(state, |_| true),
+        News::Several { typed, chats: meant } => {
+            let head = format!("* several chats are like {typed}; /open NUMBER opens one:");
+            std::iter::once(head).chain(chats(state, |room| meant.contains(&room.id))).collect()
+        }
         News::Help => HELP.lines().map(str::to_owned).collect(),
     }
+}
+
+/// Some of the chats, each with its number in the list of all.
+fn chats(state: &State, is_shown: impl Fn(&Room) -> bool) -> Vec<String> {
+    let listed = state.rooms.by_activity();
+    let numbered = (1..).zip(listed).filter(|(_, room)| is_shown(room));
+    numbered
+        .map(|(number, room): (usize, &Room)| {
+            let mark = if state.rooms.open_id() == Some(room.id) { '>' } else { ' ' };
+            let unread = match state.unread(room) {
+                (0, _) => String::new(),
+                (count, more) => format!(" ({count}{} unread)", if more { "+" } else { "" }),
+            };
+            format!("{mark} {number:>2} {}{unread}", room.name)
+        })
+        .collect()
 }
 
 fn line_of(state: &State, room: &str, event: &Event) -> Option<String> {
@@ -184,9 +193,11 @@ mod tests {
         enter(&mut state, chat(1), "tea", vec![message(1, BEN, "a")], 1);
         enter(&mut state, chat(2), "coffee", vec![message(1, BEN, "a"), message(2, BEN, "b")], 0);
         news(&mut state);
-        let mut chats = told(&News::Chats, &state);
-        chats.sort();
-        assert_eq!(chats, ["  coffee (2 unread)", "> tea"]);
+        assert_eq!(told(&News::Chats, &state), ["   1 coffee (2 unread)", ">  2 tea"]);
+        state.typed(Input::Open("E".into()), NOW);
+        let several: Vec<String> = news(&mut state).iter().flat_map(|news| told(news, &state)).collect();
+        assert_eq!(several[1..], ["   1 coffee (2 unread)", ">  2 tea"]);
+        assert_eq!(several[0], "* several chats are like E; /open NUMBER opens one:");
         let members = News::Members { members: vec![(user(BEN), panda_protocol::event::Role::Admin)], more: true };
         assert_eq!(told(&members, &state), ["  ben (admin)", "  and more"]);
         let typing =

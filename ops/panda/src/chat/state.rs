@@ -17,6 +17,7 @@ mod updates;
 
 pub(super) use connection::Connection;
 pub(super) use people::People;
+use rooms::Found;
 pub(super) use rooms::{Room, Rooms};
 pub(super) use sentences::{Sentence, is_shown, role_name, sentence};
 pub(super) use timeline::Draft;
@@ -66,6 +67,11 @@ pub(super) enum News {
         events: Vec<Event>,
     },
     Chats,
+    /// Several chats are meant by what was typed.
+    Several {
+        typed: String,
+        chats: Vec<ChatId>,
+    },
     Help,
 }
 
@@ -92,6 +98,8 @@ pub(super) struct State {
     is_looking: bool,
     /// Where the others were told that the person types, and when.
     typing_told: Option<(ChatId, Duration)>,
+    /// Another chat than the open one was asked for and is not open, or not yet: what is said next may be for that one.
+    is_astray: bool,
     drafts: u64,
     deeds: VecDeque<Deed>,
     requests: VecDeque<Request>,
@@ -113,6 +121,7 @@ impl State {
             token: None,
             is_looking: true,
             typing_told: None,
+            is_astray: false,
             drafts: 0,
             deeds: VecDeque::new(),
             requests: VecDeque::new(),
@@ -174,6 +183,7 @@ impl State {
 
     /// Opens a chat.
     pub(super) fn open(&mut self, chat: ChatId, now: Duration) {
+        self.is_astray = false;
         self.rooms.open(chat);
         let events: Vec<Event> =
             self.rooms.open_room().into_iter().flat_map(|room| room.timeline.events().cloned()).collect();

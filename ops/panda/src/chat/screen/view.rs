@@ -97,7 +97,7 @@ impl View {
                 // They are on the screen.
                 News::Shown(_) | News::Event { .. } | News::Typing { .. } => {}
                 News::Members { .. } => self.cover("members", lines::told(&news, state)),
-                News::Chats => self.cover("chats", lines::told(&news, state)),
+                News::Chats | News::Several { .. } => self.cover("chats", lines::told(&news, state)),
                 News::Help => self.help(),
                 News::History { .. } => self.scroll_to_top(state),
             }

@@ -81,6 +81,8 @@ impl State {
         let is_new = self.rooms.enter(chat, &name, admission.head);
         let Some(room) = self.rooms.room_mut(chat) else { return };
         room.visible_from = admission.visible_from;
+        self.is_astray &= self.rooms.open_id() != Some(chat) || !is_new;
+        let Some(room) = self.rooms.room_mut(chat) else { return };
         let early = room.take_early();
         if is_new {
             let name = self.rooms.room(chat).map_or(name, |room| room.name.clone());

@@ -118,6 +118,15 @@ impl Room {
     }
 }
 
+/// Which chats somebody means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::chat) enum Found {
+    None,
+    One(ChatId),
+    /// In the order of the list; at least two.
+    Many(Vec<ChatId>),
+}
+
 /// All of them, and the one that is open.
 #[derive(Debug, Default)]
 pub(in crate::chat) struct Rooms {
@@ -231,17 +240,26 @@ impl Rooms {
         self.next = Some(id);
     }
 
-    /// The one of this name, whatever its case; a part of the name does if it is the only one.
-    pub(super) fn find(&self, name: &str) -> Option<ChatId> {
+    /// The ones that are meant by a name, whatever its case, by a number in the list, or by a part of the name: the
+    /// first of these that fits anything.
+    pub(super) fn find(&self, name: &str) -> Found {
         let wanted = name.to_lowercase();
-        let same = |room: &&Room| room.name.to_lowercase() == wanted;
-        if let Some(room) = self.all().find(same) {
-            return Some(room.id);
-        }
-        let mut parts = self.all().filter(|room| room.name.to_lowercase().contains(&wanted));
-        match (parts.next(), parts.next()) {
-            (Some(room), None) => Some(room.id),
-            _ => None,
+        let listed = self.by_activity();
+        let of = |fits: &dyn Fn(&str) -> bool| -> Vec<ChatId> {
+            listed.iter().filter(|room| fits(&room.name.to_lowercase())).map(|room| room.id).collect()
+        };
+        let same = of(&|name| name == wanted);
+        let numbered =
+            || wanted.parse::<usize>().ok()?.checked_sub(1).and_then(|at| listed.get(at)).map(|room| room.id);
+        let found = match (same.is_empty(), numbered()) {
+            (true, Some(room)) => vec![room],
+            (true, None) => of(&|name| name.contains(&wanted)),
+            (false, _) => same,
+        };
+        match found[..] {
+            [] => Found::None,
+            [room] => Found::One(room),
+            _ => Found::Many(found),
         }
     }
 }
@@ -274,14 +292,20 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_name_is_enough_if_it_is_the_only_one() {
+    fn a_name_a_number_or_a_part_of_a_name_finds_the_only_one_or_all_that_are_meant() {
         let mut rooms = Rooms::default();
         rooms.enter(chat(1), "Tea time", Seq(1));
         rooms.enter(chat(2), "Tennis", Seq(1));
-        assert_eq!(rooms.find("tea"), Some(chat(1)));
-        assert_eq!(rooms.find("TENNIS"), Some(chat(2)));
-        assert_eq!(rooms.find("te"), None);
-        assert_eq!(rooms.find("x"), None);
+        rooms.enter(chat(3), "1", Seq(1));
+        let listed: Vec<ChatId> = rooms.by_activity().iter().map(|room| room.id).collect();
+        assert_eq!(rooms.find("tea"), Found::One(chat(1)));
+        assert_eq!(rooms.find("TENNIS"), Found::One(chat(2)));
+        let both = listed.iter().copied().filter(|id| *id != chat(3)).collect();
+        assert_eq!(rooms.find("te"), Found::Many(both));
+        assert_eq!(rooms.find("x"), Found::None);
+        assert_eq!(rooms.find("2"), Found::One(listed[1]), "its number");
+        assert_eq!(rooms.find("1"), Found::One(chat(3)), "its name");
+        assert_eq!((rooms.find("0"), rooms.find("4")), (Found::None, Found::None));
     }
 
     #[test]

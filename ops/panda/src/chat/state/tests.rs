@@ -236,6 +236,36 @@ fn what_is_typed_keeps_its_order_and_a_refusal_says_why() {
 }
 
 #[test]
+fn what_is_said_behind_a_chat_that_was_not_found_goes_to_nobody_once() {
+    let mut state = ada();
+    enter(&mut state, chat(1), "tea", vec![message(1, ADA, "a")], 1);
+    enter(&mut state, chat(2), "team", vec![message(2, ADA, "a")], 2);
+    let say = |state: &mut State, text: &str| {
+        state.typed(Input::Say(text.into()), SECOND);
+        state.next_deed().is_some()
+    };
+    for name in ["nobody", "t"] {
+        state.typed(Input::Open(name.into()), SECOND);
+        assert!(!say(&mut state, "psst"), "{name}");
+        let last = notices(&mut state).pop();
+        assert_eq!(
+            last.as_deref(),
+            Some("not sent: the chat that you asked for is not open; what you say now goes to tea")
+        );
+        assert!(say(&mut state, "psst"));
+    }
+    state.typed(Input::Open("nobody".into()), SECOND);
+    state.typed(Input::Open("1".into()), SECOND);
+    assert!(say(&mut state, "hi") && state.rooms.open_id() == Some(chat(2)), "the newest is the first");
+    state.typed(Input::Direct("@ben".into()), SECOND);
+    assert!(!say(&mut state, "for ben"), "he is not there yet");
+    state.typed(Input::Direct("@ben".into()), SECOND);
+    state.done(Done::Made(chat(3)), SECOND);
+    enter(&mut state, chat(3), "@ben", vec![message(3, ADA, "a")], 3);
+    assert!(say(&mut state, "for ben") && state.rooms.open_id() == Some(chat(3)));
+}
+
+#[test]
 fn older_events_are_asked_for_once_and_not_beyond_the_beginning() {
     let mut state = ada();
     enter(&mut state, chat(1), "tea", vec![message(5, BEN, "e")], 5);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use panda_protocol::limits::TEXT_BYTES_MAX;
 use panda_protocol::{ChatId, Seq};
 
-use super::{News, State};
+use super::{Found, News, State};
 use crate::chat::input::Input;
 use crate::chat::request::{Act, Deed, Purpose, Request};
 
@@ -18,14 +18,27 @@ impl State {
             Input::Help => self.news.push_back(News::Help),
             Input::Chats => self.news.push_back(News::Chats),
             Input::Open(name) => match self.rooms.find(&name) {
-                Some(chat) => {
+                Found::One(chat) => {
                     self.open(chat, now);
                     self.tell_open();
                 }
-                None => self.notice(format!("there is no chat like {name}; /chats lists yours")),
+                Found::Many(chats) => {
+                    self.is_astray = true;
+                    self.news.push_back(News::Several { typed: name, chats });
+                }
+                Found::None => {
+                    self.is_astray = true;
+                    self.notice(format!("there is no chat like {name}; /chats lists yours"));
+                }
             },
-            Input::New { name, members } => self.ask_now(Request::Create { name, members }),
-            Input::Direct(peer) => self.ask_now(Request::Direct(peer)),
+            Input::New { name, members } => {
+                self.is_astray = true;
+                self.ask_now(Request::Create { name, members });
+            }
+            Input::Direct(peer) => {
+                self.is_astray = true;
+                self.ask_now(Request::Direct(peer));
+            }
             Input::Add(members) => self.act_in_open(Act::Add(members)),
             Input::Remove(members) => self.act_in_open(Act::Remove(members)),
             Input::Leave => self.act_in_open(Act::Leave),
@@ -59,6 +72,11 @@ impl State {
         let Some(chat) = self.rooms.open_id() else {
             return self.notice("no chat is open: /new makes one, /open opens one");
         };
+        if std::mem::take(&mut self.is_astray) {
+            let open = self.rooms.open_room().map_or("", |room| &room.name);
+            return self
+                .notice(format!("not sent: the chat that you asked for is not open; what you say now goes to {open}"));
+        }
         if text.len() > TEXT_BYTES_MAX {
             let kib = TEXT_BYTES_MAX / 1024;
             return self.notice(format!("not sent: a message has at most {kib} KiB; say it in parts"));
