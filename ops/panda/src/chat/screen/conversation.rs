@@ -154,6 +154,14 @@ impl<'a> Conversation<'a> {
         }
     }
 
+    /// Where an event, or what is behind it if it is not shown, is the first that is shown.
+    pub(super) fn from(&self, first: Seq, height: usize) -> Scroll {
+        let at_bottom = Scroll::At { key: Key::Event(first), below: 0 };
+        let Some((at, _)) = self.start(at_bottom) else { return Scroll::End };
+        let below = height.saturating_sub(self.block(at).len());
+        self.scrolled(at_bottom, -below.cast_signed(), height)
+    }
+
     /// The rows of one thing, with what separates it from the one before.
     fn block(&self, at: usize) -> Vec<Line<'static>> {
         let mut rows = Vec::new();

@@ -162,7 +162,11 @@ fn draw_conversation(frame: &mut Frame<'_>, area: Rect, state: &State, view: &mu
     let rows = match state.rooms.open_room() {
         None => welcome(area.width),
         Some(room) => {
-            let window = Conversation::new(state, room, clock, area.width).window(view.scroll, height);
+            let conversation = Conversation::new(state, room, clock, area.width);
+            if let Some(first) = view.look_at.take() {
+                view.scroll = conversation.from(first, height);
+            }
+            let window = conversation.window(view.scroll, height);
             view.is_at_top = window.is_at_top;
             window.rows
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
-use panda_protocol::ChatId;
+use panda_protocol::{ChatId, Seq};
 
 use super::Clock;
 use super::conversation::{Conversation, Scroll};
@@ -51,6 +51,8 @@ pub(super) struct View {
     /// The chat that the rest of this is about.
     chat: Option<ChatId>,
     pub(super) scroll: Scroll,
+    /// The event that the next drawing puts at the top, if what is behind it fills the screen.
+    pub(super) look_at: Option<Seq>,
     pub(super) overlay: Option<Overlay>,
     notice: Option<(String, Duration)>,
     pub(super) is_focused: bool,
@@ -67,6 +69,7 @@ impl View {
             unsent: HashMap::new(),
             chat: None,
             scroll: Scroll::End,
+            look_at: None,
             overlay: None,
             notice: None,
             is_focused: true,
@@ -99,7 +102,10 @@ impl View {
                 News::Members { .. } => self.cover("members", lines::told(&news, state)),
                 News::Chats | News::Several { .. } => self.cover("chats", lines::told(&news, state)),
                 News::Help => self.help(),
-                News::History { .. } => self.scroll_to_top(state),
+                News::History { room, events } => {
+                    let is_open = state.rooms.open_room().is_some_and(|open| open.name == room);
+                    self.look_at = events.first().map(|first| first.seq).filter(|_| is_open);
+                }
             }
         }
         let open = state.rooms.open_id();
@@ -114,6 +120,7 @@ impl View {
         }
         self.chat = open;
         self.scroll = Scroll::End;
+        self.look_at = None;
     }
 
     /// Another text, and this one kept for when its chat is opened again.
@@ -134,14 +141,6 @@ impl View {
     fn help(&mut self) {
         let lines = KEYS_HELP.lines().chain([""]).chain(crate::chat::input::HELP.lines());
         self.cover("help", lines.map(str::to_owned).collect());
-    }
-
-    fn scroll_to_top(&mut self, state: &State) {
-        let first = state.rooms.open_room().and_then(|room| room.timeline.ends());
-        if let Some((oldest, _)) = first {
-            let key = super::conversation::Key::Event(oldest);
-            self.scroll = Scroll::At { key, below: 0 };
-        }
     }
 
     /// After drawing: what is in sight is read, and above the first event there may be more.

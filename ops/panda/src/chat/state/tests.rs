@@ -81,7 +81,7 @@ pub(in crate::chat) fn enter(state: &mut State, chat: ChatId, name: &str, events
     page(state, chat, Purpose::Newest, events);
 }
 
-fn page(state: &mut State, chat: ChatId, purpose: Purpose, events: Vec<Event>) {
+pub(in crate::chat) fn page(state: &mut State, chat: ChatId, purpose: Purpose, events: Vec<Event>) {
     let ends = events.first().map(|event| event.seq).zip(events.last().map(|event| event.seq));
     let outcome = Ok(PageDone { ends, begins_at: Seq(1), events });
     state.done(Done::Page { chat, purpose, outcome }, SECOND);

@@ -1,9 +1,9 @@
 //! What keys do.
 
 use super::*;
-use crate::chat::request::{Act, Deed, Request};
+use crate::chat::request::{Act, Deed, Purpose, Request};
 use crate::chat::screen::conversation::Scroll;
-use crate::chat::state::tests::drain;
+use crate::chat::state::tests::{drain, page};
 
 const NONE: KeyModifiers = KeyModifiers::NONE;
 
@@ -134,6 +134,26 @@ fn scrolling_to_the_top_loads_what_is_older_and_down_again_ends_at_the_end() {
         press(&mut view, &mut state, KeyCode::PageDown, NONE);
     }
     assert_eq!(view.scroll, Scroll::End);
+}
+
+#[test]
+fn history_is_shown_from_its_first_event_on_and_goes_on_into_what_was_there() {
+    let (mut state, mut view) = (long_talk(), View::new());
+    let history = |state: &mut State, seqs: std::ops::RangeInclusive<u64>| {
+        let events: Vec<Event> = seqs.map(|seq| message(seq, BEN, &format!("line {seq}"))).collect();
+        page(state, chat(1), Purpose::History, events);
+    };
+    screen(&mut state, &mut view, 80, 24);
+    history(&mut state, 66..=100);
+    let shown = screen(&mut state, &mut view, 80, 24);
+    assert!(shown[1].ends_with("line 66") && shown[21].ends_with("line 86"), "{shown:#?}");
+    history(&mut state, 31..=100);
+    let shown = screen(&mut state, &mut view, 80, 24);
+    let at = |text: &str| shown.iter().position(|line| line.ends_with(text)).unwrap_or_else(|| panic!("{shown:#?}"));
+    assert_eq!((at("line 31"), at("line 49")), (3, 21), "{shown:#?}");
+    history(&mut state, 96..=100);
+    assert!(screen(&mut state, &mut view, 80, 24)[21].ends_with("line 100"));
+    assert_eq!(view.scroll, Scroll::End, "all of it is in sight");
 }
 
 #[test]
