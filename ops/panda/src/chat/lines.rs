@@ -19,27 +19,39 @@ const LINES_MAX: usize = 64;
 /// News that wait for names; beyond, identifiers are printed.
 const WAITING_MAX: usize = 10_000;
 
-/// Runs until the person quits or the session is over for good.
+/// Runs until the person quits or the session is over for good. It ends well if everything that was typed to be said
+/// is stored.
 ///
 /// # Errors
 /// Standard output takes nothing.
 pub(super) async fn run(mut talk: Talk) -> anyhow::Result<ExitCode> {
     let mut typed = typed_lines()?;
     let mut waiting = VecDeque::new();
+    // Until something that was typed is not said.
+    let mut is_well = true;
     let status = loop {
         talk.act();
         while let Some(news) = talk.state.next_news() {
-            waiting.push_back(news);
+            match news {
+                News::Failed(words) => {
+                    complain(&words)?;
+                    is_well = false;
+                }
+                news => waiting.push_back(news),
+            }
         }
         for line in printable(&mut waiting, &talk.state) {
             print(&line)?;
+        }
+        if talk.state.lacks_chat() {
+            talk.state.end(false);
         }
         if let Some(status) = talk.state.ended() {
             break status;
         }
         tokio::select! {
             happened = talk.step() => happened?,
-            line = typed.recv() => match line {
+            line = typed.recv(), if !talk.state.awaits_chat() => match line {
                 Some(line) => {
                     let now = talk.now();
                     talk.state.typed(Input::parse(&line), now);
@@ -49,9 +61,15 @@ pub(super) async fn run(mut talk: Talk) -> anyhow::Result<ExitCode> {
         }
     };
     if !talk.leave().await {
-        print("* not everything that you said was stored in time")?;
+        complain("not everything that you said was stored in time")?;
+        is_well = false;
     }
-    Ok(status)
+    Ok(if is_well { status } else { ExitCode::FAILURE })
+}
+
+/// Says on standard error what a script must not miss.
+fn complain(words: &str) -> std::io::Result<()> {
+    writeln!(std::io::stderr().lock(), "* {}", harmless::line(words))
 }
 
 /// Standard input blocks, so a thread of its own reads it. It ends with the process.
@@ -102,14 +120,16 @@ fn users(news: &News) -> Vec<UserId> {
         News::History { events, .. } => events.iter().flat_map(of_event).collect(),
         News::Typing { user, .. } => vec![*user],
         News::Members { members, .. } => members.iter().map(|(user, _)| *user).collect(),
-        News::Notice(_) | News::Shown(_) | News::Chats | News::Several { .. } | News::Help => Vec::new(),
+        News::Notice(_) | News::Failed(_) | News::Shown(_) | News::Chats | News::Several { .. } | News::Help => {
+            Vec::new()
+        }
     }
 }
 
 /// A piece of news as lines.
 pub(super) fn told(news: &News, state: &State) -> Vec<String> {
     match news {
-        News::Notice(words) | News::Shown(words) => vec![format!("* {words}")],
+        News::Notice(words) | News::Failed(words) | News::Shown(words) => vec![format!("* {words}")],
         News::Event { room, event } => line_of(state, room, event).into_iter().collect(),
         News::History { room, events } => events.iter().filter_map(|event| line_of(state, room, event)).collect(),
         News::Typing { room, user } => vec![format!("[{room}] {} is typing", state.people.name(*user))],

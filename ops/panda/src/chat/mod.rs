@@ -42,6 +42,9 @@ pub(crate) struct ChatArgs {
     /// Connects by QUIC and by nothing else; without it, WebSocket is taken where QUIC's certificate is refused.
     #[arg(long)]
     quic: bool,
+    /// The chat that is opened first: what is typed waits for it. Otherwise the newest one is.
+    #[arg(long, value_name = "NAME")]
+    chat: Option<String>,
     /// Prints line by line, as it does anyway where no terminal is at both ends.
     #[arg(long)]
     plain: bool,
@@ -63,7 +66,7 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<ExitCode> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the client's runtime")?;
     let is_plain = args.plain || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal();
     runtime.block_on(async {
-        let talk = Talk::begin(account, Way::of(args.ws, args.quic)).await?;
+        let talk = Talk::begin(account, Way::of(args.ws, args.quic), args.chat.clone()).await?;
         if is_plain { lines::run(talk).await } else { screen::run(talk).await }
     })
 }

@@ -9,6 +9,7 @@ mod connection;
 mod people;
 mod rooms;
 mod sentences;
+mod start;
 #[cfg(test)]
 pub(super) mod tests;
 mod timeline;
@@ -20,6 +21,7 @@ pub(super) use people::People;
 use rooms::Found;
 pub(super) use rooms::{Room, Rooms};
 pub(super) use sentences::{Sentence, is_shown, role_name, sentence};
+use start::Start;
 pub(super) use timeline::Draft;
 
 use std::collections::VecDeque;
@@ -44,6 +46,8 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum News {
     /// A sentence.
     Notice(String),
+    /// Why something that was to be said is not, or why there is nowhere to say it: a script must not miss it.
+    Failed(String),
     /// A sentence about what a full screen shows anyway.
     Shown(String),
     /// A live event of the chat of this name.
@@ -98,6 +102,7 @@ pub(super) struct State {
     is_looking: bool,
     /// Where the others were told that the person types, and when.
     typing_told: Option<(ChatId, Duration)>,
+    start: Start,
     /// Another chat than the open one was asked for and is not open, or not yet: what is said next may be for that one.
     is_astray: bool,
     drafts: u64,
@@ -108,8 +113,8 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Before anything happened.
-    pub(super) fn new(me: Me, transport: TransportKind) -> Self {
+    /// Before anything happened. The chat of the name `wanted` is opened first.
+    pub(super) fn new(me: Me, transport: TransportKind, wanted: Option<String>) -> Self {
         let mut people = People::default();
         people.know(me.user, me.name.clone());
         Self {
@@ -121,6 +126,7 @@ impl State {
             token: None,
             is_looking: true,
             typing_told: None,
+            start: Start::Waiting { wanted, is_listed: false },
             is_astray: false,
             drafts: 0,
             deeds: VecDeque::new(),
@@ -157,6 +163,11 @@ impl State {
 
     pub(super) fn notice(&mut self, sentence: impl Into<String>) {
         self.news.push_back(News::Notice(sentence.into()));
+    }
+
+    /// A line that is not said.
+    pub(super) fn fail(&mut self, sentence: impl Into<String>) {
+        self.news.push_back(News::Failed(sentence.into()));
     }
 
     fn ask(&mut self, request: Request) {

@@ -68,11 +68,11 @@ enum Happened {
 }
 
 impl Talk {
-    /// Begins to connect.
+    /// Begins to connect; `chat` is opened first.
     ///
     /// # Errors
     /// There is no way to connect.
-    pub(super) async fn begin(account: Account, way: Way) -> anyhow::Result<Self> {
+    pub(super) async fn begin(account: Account, way: Way, chat: Option<String>) -> anyhow::Result<Self> {
         let Account { server, credentials, user, name, token } = account;
         let asked = server.clone();
         let target = tokio::task::spawn_blocking(move || asked.target()).await.context("ask the server")??;
@@ -86,7 +86,7 @@ impl Talk {
         let doer = tokio::spawn(do_in_order(to_do, tell));
         let incarnation = Incarnation::default();
         Ok(Self {
-            state: State::new(Me { user, device, name }, transport),
+            state: State::new(Me { user, device, name }, transport, chat),
             desk: Desk { client, server, credentials, me: user, token: token.into(), incarnation },
             updates,
             work: JoinSet::new(),

@@ -96,7 +96,7 @@ impl View {
     pub(super) fn follow(&mut self, state: &mut State, now: Duration) {
         while let Some(news) = state.next_news() {
             match news {
-                News::Notice(words) => self.say(words, now),
+                News::Notice(words) | News::Failed(words) => self.say(words, now),
                 // They are on the screen.
                 News::Shown(_) | News::Event { .. } | News::Typing { .. } => {}
                 News::Members { .. } => self.cover("members", lines::told(&news, state)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use panda_protocol::frame::ChatEntry;
 use panda_protocol::{ChatId, Seq};
 
-use super::{News, PAGE_EVENTS, State};
+use super::{News, PAGE_EVENTS, Start, State};
 use crate::chat::request::{Done, Entered, PageDone, Purpose, Request};
 
 impl State {
@@ -36,6 +36,7 @@ impl State {
             }
             Done::Failed(why) => self.notice(why),
         }
+        self.begin(now);
     }
 
     fn chats(&mut self, chats: &[ChatEntry]) {
@@ -47,6 +48,7 @@ impl State {
                 room.read = room.read.max(entry.read);
             }
         }
+        self.listed();
     }
 
     /// A chat that the person made. It may be known already, from the inbox.
@@ -79,16 +81,21 @@ impl State {
             room.read = room.read.max(after);
         }
         let is_new = self.rooms.enter(chat, &name, admission.head);
+        if self.rooms.open_id().is_none() && matches!(self.start, Start::Over) {
+            self.rooms.open(chat);
+        }
         let Some(room) = self.rooms.room_mut(chat) else { return };
         room.visible_from = admission.visible_from;
+        let from = after.unwrap_or(admission.head);
         self.is_astray &= self.rooms.open_id() != Some(chat) || !is_new;
         let Some(room) = self.rooms.room_mut(chat) else { return };
+        room.is_settled |= from == Seq(0);
         let early = room.take_early();
         if is_new {
             let name = self.rooms.room(chat).map_or(name, |room| room.name.clone());
             self.news.push_back(News::Shown(format!("you are in {name}")));
         }
-        self.ask_newest(chat, after.unwrap_or(admission.head));
+        self.ask_newest(chat, from);
         for event in early {
             self.chat_event(chat, event, now);
         }
@@ -104,6 +111,7 @@ impl State {
     fn page(&mut self, chat: ChatId, purpose: Purpose, outcome: Result<PageDone, String>, now: Duration) {
         let Some(room) = self.rooms.room_mut(chat) else { return };
         room.timeline.is_loading = false;
+        room.is_settled = true;
         let page = match outcome {
             Ok(page) => page,
             Err(why) => return self.notice(format!("what was said before cannot be read: {why}")),
@@ -138,7 +146,7 @@ impl State {
                 if let Some(room) = room {
                     room.timeline.refused(number, why.clone());
                 }
-                self.notice(format!("not sent: {why}"));
+                self.fail(format!("not sent: {why}"));
             }
         }
     }

@@ -35,6 +35,8 @@ pub(in crate::chat) struct Room {
     typing: Vec<(UserId, Duration)>,
     /// The person is let in and gets the events.
     pub(super) is_entered: bool,
+    /// What came last in it is loaded, as far as that is possible.
+    pub(super) is_settled: bool,
     /// Events that came before the answer that lets the person in.
     early: Vec<Event>,
     /// A MarkRead is on its way.
@@ -55,6 +57,7 @@ impl Room {
             missed: None,
             typing: Vec::new(),
             is_entered: false,
+            is_settled: false,
             early: Vec::new(),
             is_marking: false,
             mark_at: Duration::ZERO,
@@ -144,7 +147,7 @@ impl Rooms {
         is_new
     }
 
-    /// The person is in a chat. The first one is opened. Returns whether it is new here.
+    /// The person is in a chat. It is opened if it was to be. Returns whether it is new here.
     pub(super) fn enter(&mut self, id: ChatId, name: &str, head: Seq) -> bool {
         let name = self.free_name(id, name);
         let room = self.rooms.entry(id).or_insert_with(|| Room::new(id));
@@ -155,10 +158,13 @@ impl Rooms {
         if self.next == Some(id) {
             self.next = None;
             self.open(id);
-        } else if self.open.is_none() {
-            self.open(id);
         }
         is_new
+    }
+
+    /// Whether what came last is yet to be known of one of them.
+    pub(super) fn awaits_any(&self) -> bool {
+        self.rooms.values().any(|room| !room.is_settled)
     }
 
     /// Two chats of one name are told apart by the ends of their identifiers.
@@ -275,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_chat_is_open_and_chats_of_one_name_are_told_apart() {
+    fn chats_are_entered_once_and_those_of_one_name_are_told_apart() {
         let mut rooms = Rooms::default();
         assert!(rooms.expect(chat(1)));
         assert!(!rooms.expect(chat(1)));
@@ -284,7 +290,7 @@ mod tests {
         assert!(!rooms.enter(chat(1), "tea", Seq(1)));
         assert!(rooms.enter(chat(2), "tea", Seq(1)));
         assert_ne!(rooms.room(chat(1)).unwrap().name, rooms.room(chat(2)).unwrap().name);
-        assert_eq!(rooms.open_id(), Some(chat(1)));
+        assert_eq!(rooms.open_id(), None, "nobody asked for it");
         rooms.open(chat(2));
         assert_eq!(rooms.open_id(), Some(chat(2)));
         assert_eq!(rooms.leave(chat(2)).unwrap()[..3], *"tea");

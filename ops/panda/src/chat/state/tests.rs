@@ -63,7 +63,7 @@ fn admission(head: u64) -> Admission {
 /// Ada's state, connected, with everybody's name.
 pub(in crate::chat) fn ada() -> State {
     let me = Me { user: user(ADA), device: DeviceId::from_random([ADA; 16]), name: "ada".into() };
-    let mut state = State::new(me, TransportKind::Quic);
+    let mut state = State::new(me, TransportKind::Quic, None);
     let inbox = InboxState { incarnation: Incarnation::default(), head: Seq(1), from: Seq(2), reset: false };
     state.update(Update::Connected { session: SessionId::from_random([1; 16]), user: user(ADA), inbox }, SECOND);
     state.people.told(user(BEN), Some("ben".into()));
@@ -97,7 +97,7 @@ pub(in crate::chat) fn news(state: &mut State) -> Vec<News> {
 }
 
 fn notices(state: &mut State) -> Vec<String> {
-    let words = |news| if let News::Notice(words) = news { Some(words) } else { None };
+    let words = |news| if let News::Notice(words) | News::Failed(words) = news { Some(words) } else { None };
     news(state).into_iter().filter_map(words).collect()
 }
 
@@ -213,7 +213,7 @@ fn somebody_who_typed_is_forgotten_after_a_message() {
 fn what_is_typed_keeps_its_order_and_a_refusal_says_why() {
     let mut state = ada();
     state.typed(Input::Say("to nobody".into()), SECOND);
-    assert_eq!(notices(&mut state), ["no chat is open: /new makes one, /open opens one"]);
+    assert_eq!(notices(&mut state), ["not sent: no chat is open: /new makes one, /open opens one"]);
     enter(&mut state, chat(1), "tea", vec![message(1, ADA, "a")], 1);
     state.typed(Input::Say("one".into()), SECOND);
     state.typed(Input::Add(vec!["@ben".into()]), SECOND);
@@ -233,6 +233,28 @@ fn what_is_typed_keeps_its_order_and_a_refusal_says_why() {
     state.typed(Input::Say("x".repeat(TEXT_BYTES_MAX + 1)), SECOND);
     assert_eq!(notices(&mut state), ["not sent: a message has at most 16 KiB; say it in parts"]);
     assert_eq!(state.next_deed(), None);
+}
+
+#[test]
+fn the_chat_that_was_asked_for_at_the_start_is_opened_and_what_is_typed_waits_for_it() {
+    let wanting = |name: &str| {
+        let mut state = ada();
+        state.start = super::Start::Waiting { wanted: Some(name.into()), is_listed: false };
+        let listed = |number| ChatEntry { chat: chat(number), joined: Seq(1), read: Seq(1) };
+        state.done(Done::Chats(vec![listed(1), listed(2)]), SECOND);
+        enter(&mut state, chat(1), "tea", vec![message(1, ADA, "a")], 1);
+        assert!(state.awaits_chat() && state.rooms.open_id().is_none());
+        enter(&mut state, chat(2), "team", vec![message(2, ADA, "a")], 2);
+        assert!(!state.awaits_chat());
+        state
+    };
+    let mut state = wanting("tea");
+    assert_eq!((state.rooms.open_id(), state.lacks_chat()), (Some(chat(1)), false));
+    assert!(news(&mut state).contains(&News::Shown("open: tea".into())));
+    for name in ["te", "coffee"] {
+        let state = wanting(name);
+        assert_eq!((state.rooms.open_id(), state.lacks_chat()), (None, true), "{name}");
+    }
 }
 
 #[test]

@@ -70,16 +70,16 @@ impl State {
 
     fn say(&mut self, text: String) {
         let Some(chat) = self.rooms.open_id() else {
-            return self.notice("no chat is open: /new makes one, /open opens one");
+            return self.fail("not sent: no chat is open: /new makes one, /open opens one");
         };
         if std::mem::take(&mut self.is_astray) {
             let open = self.rooms.open_room().map_or("", |room| &room.name);
             return self
-                .notice(format!("not sent: the chat that you asked for is not open; what you say now goes to {open}"));
+                .fail(format!("not sent: the chat that you asked for is not open; what you say now goes to {open}"));
         }
         if text.len() > TEXT_BYTES_MAX {
             let kib = TEXT_BYTES_MAX / 1024;
-            return self.notice(format!("not sent: a message has at most {kib} KiB; say it in parts"));
+            return self.fail(format!("not sent: a message has at most {kib} KiB; say it in parts"));
         }
         self.drafts += 1;
         let (number, text) = (self.drafts, panda_protocol::Text::from(text));

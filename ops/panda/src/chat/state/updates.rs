@@ -72,6 +72,7 @@ impl State {
             // What is still on its way is shown as such already.
             Update::Repeating { .. } => {}
         }
+        self.begin(now);
     }
 
     /// A live event.
