@@ -83,6 +83,15 @@ fn panda(arguments: &[&str]) -> Command {
 }
 
 #[test]
+fn a_server_that_is_not_there_is_told_before_a_password_is_asked_for() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut chat = panda(&["chat", "--server", &format!("http://{nobody}"), "--user", "ada"]);
+    let output = chat.env_remove("PANDA_PASSWORD").stdin(Stdio::null()).output().unwrap();
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert!(complaint.contains(&format!("find a Panda at http://{nobody}")), "{complaint}");
+}
+
+#[test]
 fn a_line_from_a_pipe_is_stored_in_the_chat_that_is_named_or_the_command_fails() {
     let data = tempfile::tempdir().unwrap();
     let server = Served::start(&data.path().join("data"));

@@ -77,7 +77,8 @@ impl Server {
     /// # Errors
     /// There is no Panda at this address.
     pub(super) fn target(&self) -> anyhow::Result<Target> {
-        let document = self.get("/.well-known/panda", None)?;
+        let document =
+            self.get("/.well-known/panda", None).with_context(|| format!("find a Panda at {}", self.base))?;
         Target::from_discovery(&self.base, &document).with_context(|| format!("understand {}", self.base))
     }
 

@@ -58,15 +58,17 @@ pub(crate) struct ChatArgs {
 /// # Errors
 /// What stands in the way, in a sentence.
 pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<ExitCode> {
-    let password = password::password(args.password_file.as_deref(), args.register)?;
     let server = Server::new(&args.server);
+    // Nobody types a password for a server that is not there.
+    let target = server.target()?;
+    let password = password::password(args.password_file.as_deref(), args.register)?;
     let credentials = Credentials { username: args.user.clone(), password };
     let account = Account::open(server, credentials, args.register)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the client's runtime")?;
     let is_plain = args.plain || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal();
     runtime.block_on(async {
-        let talk = Talk::begin(account, Way::of(args.ws, args.quic), args.chat.clone()).await?;
+        let talk = Talk::begin(account, target, Way::of(args.ws, args.quic), args.chat.clone())?;
         if is_plain { lines::run(talk).await } else { screen::run(talk).await }
     })
 }

@@ -72,10 +72,8 @@ impl Talk {
     ///
     /// # Errors
     /// There is no way to connect.
-    pub(super) async fn begin(account: Account, way: Way, chat: Option<String>) -> anyhow::Result<Self> {
+    pub(super) fn begin(account: Account, target: Target, way: Way, chat: Option<String>) -> anyhow::Result<Self> {
         let Account { server, credentials, user, name, token } = account;
-        let asked = server.clone();
-        let target = tokio::task::spawn_blocking(move || asked.target()).await.context("ask the server")??;
         let transport = way.first(&target);
         let device = DeviceId::from_random(rand::random());
         let mut config = ClientConfig::new(transport, device, Text::from(token.as_str()));
