@@ -60,23 +60,26 @@ impl Input {
         let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         let rest = rest.trim();
         match word {
+            "help" | "chats" | "leave" | "who" | "quit" if !rest.is_empty() => {
+                Self::Wrong(format!("/{word} takes nothing behind it"))
+            }
             "help" => Self::Help,
             "chats" => Self::Chats,
-            "open" if rest.is_empty() => Self::Wrong("/open needs the name of a chat; /chats lists them".into()),
+            "open" if rest.is_empty() => Self::Wrong("usage: /open CHAT; /chats lists them".into()),
             "open" => Self::Open(rest.to_owned()),
             "new" => new(rest),
             "dm" => match people(rest) {
                 Some(people) if people.len() == 1 => Self::Direct(people.into_iter().next().unwrap_or_default()),
-                _ => Self::Wrong("/dm needs one @user".into()),
+                _ => Self::Wrong("usage: /dm @user, with one user and nothing else".into()),
             },
-            "add" => people(rest).map_or_else(|| Self::Wrong("/add needs @users".into()), Self::Add),
-            "remove" => people(rest).map_or_else(|| Self::Wrong("/remove needs @users".into()), Self::Remove),
+            "add" => people(rest).map_or_else(|| Self::Wrong("usage: /add @user ...".into()), Self::Add),
+            "remove" => people(rest).map_or_else(|| Self::Wrong("usage: /remove @user ...".into()), Self::Remove),
             "leave" => Self::Leave,
             "who" => Self::Who,
             "history" if rest.is_empty() => Self::History(HISTORY_DEFAULT),
             "history" => match rest.parse() {
                 Ok(count @ 1..=HISTORY_MAX) => Self::History(count),
-                _ => Self::Wrong(format!("/history takes a number from 1 to {HISTORY_MAX}")),
+                _ => Self::Wrong(format!("usage: /history [N], from 1 to {HISTORY_MAX}")),
             },
             "quit" => Self::Quit,
             _ => Self::Wrong(format!("there is no /{word}; /help lists what there is")),
@@ -92,7 +95,7 @@ fn new(rest: &str) -> Input {
     };
     match members {
         Some(members) if !name.is_empty() => Input::New { name: name.to_owned(), members },
-        _ => Input::Wrong("/new needs a name and then @users".into()),
+        _ => Input::Wrong("usage: /new NAME @user ...".into()),
     }
 }
 
@@ -142,6 +145,10 @@ mod tests {
             "/history 0",
             "/history x",
             "/nope",
+            "/dm ben extra words",
+            "/dm @ben extra words",
+            "/leave tea",
+            "/quit now",
         ] {
             assert!(matches!(Input::parse(line), Input::Wrong(_)), "{line}");
         }

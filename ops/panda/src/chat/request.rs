@@ -133,6 +133,15 @@ pub(super) struct Entered {
 /// A refusal for a person.
 pub(super) fn words(error: &RequestError) -> String {
     match error {
+        // Their own texts speak of fields that a program reads.
+        RequestError::Refused { code, details: Some(details), .. }
+            if *code == ErrorCode::NothingToDo as u16 && details.seq > Seq(0) =>
+        {
+            format!("it is so already, since event {} of this chat", details.seq.0)
+        }
+        RequestError::Refused { code, retry_after_ms: wait @ 1.., .. } if *code == ErrorCode::RateLimited as u16 => {
+            format!("too many requests; again in {} s", wait.div_ceil(1000))
+        }
         RequestError::Refused { text, code, .. } if text.is_empty() => code_words(*code),
         RequestError::Refused { text, .. } => text.to_string(),
         RequestError::Ended => "the connection has ended; start panda chat again".to_owned(),
@@ -142,4 +151,24 @@ pub(super) fn words(error: &RequestError) -> String {
 /// What a code means, for a person.
 pub(super) fn code_words(code: u16) -> String {
     ErrorCode::from_u16(code).map_or_else(|| format!("the server says {code}"), |known| known.text().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use panda_protocol::Counter;
+    use panda_protocol::frame::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_the_server_knows() {
+        let refused = |code: ErrorCode, retry_after_ms, seq, text: &str| {
+            let details = Some(ErrorDetails { counter: Counter(0), seq: Seq(seq) });
+            words(&RequestError::Refused { code: code as u16, retry_after_ms, details, text: text.into() })
+        };
+        assert_eq!(refused(ErrorCode::NothingToDo, 0, 12, "x"), "it is so already, since event 12 of this chat");
+        assert_eq!(refused(ErrorCode::RateLimited, 1001, 0, "x"), "too many requests; again in 2 s");
+        assert_eq!(refused(ErrorCode::Forbidden, 0, 0, "not on Sundays"), "not on Sundays");
+        assert_eq!(refused(ErrorCode::Forbidden, 0, 0, ""), ErrorCode::Forbidden.text());
+    }
 }

@@ -37,7 +37,17 @@ impl Act {
         match (self, outcome) {
             (Self::Say { number, .. }, outcome) => Some(Done::Said { chat, number: *number, outcome }),
             (_, Ok(_)) => None,
-            (_, Err(why)) => Some(Done::Failed(why)),
+            (_, Err(why)) => Some(Done::Failed(format!("{} failed: {why}", self.command()))),
+        }
+    }
+
+    /// How a person types it.
+    const fn command(&self) -> &'static str {
+        match self {
+            Self::Say { .. } => "saying it",
+            Self::Add(_) => "/add",
+            Self::Remove(_) => "/remove",
+            Self::Leave => "/leave",
         }
     }
 }
@@ -78,4 +88,18 @@ async fn command(desk: &Desk, act: &Act) -> Result<CommandBody, String> {
         Act::Remove(names) => CommandBody::RemoveMembers { members: desk.find_all(names.clone()).await? },
         Act::Leave => CommandBody::RemoveMembers { members: vec![desk.me] },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::state::tests::chat;
+
+    #[test]
+    fn what_failed_is_named() {
+        let failed = |act: Act| act.done(chat(1), Err("you may not".to_owned()));
+        let Some(Done::Failed(why)) = failed(Act::Add(vec!["@ben".to_owned()])) else { panic!("nothing is told") };
+        assert_eq!(why, "/add failed: you may not");
+        assert!(matches!(failed(Act::Say { number: 1, text: "x".into() }), Some(Done::Said { outcome: Err(_), .. })));
+    }
 }
