@@ -42,7 +42,8 @@ pub(crate) struct ChatArgs {
     /// Connects by QUIC and by nothing else; without it, WebSocket is taken where QUIC's certificate is refused.
     #[arg(long)]
     quic: bool,
-    /// The chat that is opened first: what is typed waits for it. Otherwise the newest one is.
+    /// The chat that is opened first: what is typed waits for it. Otherwise the newest with something unread is, or the
+    /// newest.
     #[arg(long, value_name = "NAME")]
     chat: Option<String>,
     /// Prints line by line, as it does anyway where no terminal is at both ends.

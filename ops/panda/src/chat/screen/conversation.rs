@@ -121,6 +121,9 @@ impl<'a> Conversation<'a> {
         }
         let is_at_top = at == 0 && rows.len() <= height;
         rows.truncate(height);
+        if let Some(top) = rows.last_mut() {
+            self.name_speaker(at, top);
+        }
         rows.reverse();
         Window { rows, is_at_top }
     }
@@ -198,7 +201,10 @@ impl<'a> Conversation<'a> {
         } else if self.room.has_older() {
             "loading what is older…".to_owned()
         } else {
-            format!("the beginning of {}", self.room.name)
+            match self.room.visible_from {
+                Seq(0..=1) => format!("the beginning of {}", self.room.name),
+                Seq(_) => format!("you see {} from when you joined", self.room.name),
+            }
         }
     }
 
@@ -265,21 +271,36 @@ impl<'a> Conversation<'a> {
         let indent = TIME_COLUMNS + MARK_COLUMNS + names;
         for (number, text) in wrap(text, self.width.saturating_sub(indent)).into_iter().enumerate() {
             let text = Span::styled(text, text_style);
-            if number > 0 {
-                rows.push(Line::from(vec![Span::raw(" ".repeat(indent.into())), text]));
-                continue;
-            }
+            let (time, mark, name) = if number == 0 { (time, mark.clone(), name) } else { ("", Span::raw(""), "") };
             let name = cut(name, usize::from(names) - 1);
             let gap = usize::from(names) - 1 - columns(&name);
             let mark_gap = usize::from(MARK_COLUMNS) - columns(&mark.content);
             rows.push(Line::from(vec![
                 Span::styled(format!("{time:<0$}", usize::from(TIME_COLUMNS)), DIM),
-                mark.clone(),
+                mark,
                 Span::raw(" ".repeat(mark_gap + gap)),
                 Span::styled(name, style),
                 Span::raw(" "),
                 text,
             ]));
+        }
+    }
+
+    /// Says on the first row that is shown who speaks, where that stands on a row above it. On a narrow screen a name
+    /// has a row of its own, for which there is no room.
+    fn name_speaker(&self, at: usize, row: &mut Line<'static>) {
+        let speaker = match self.items[at] {
+            Item::Event(event) if matches!(event.body, EventBody::MessageSent { .. }) => event.actor,
+            Item::Event(_) => return,
+            Item::Draft(_) => self.state.me.user,
+        };
+        if let [_, _, gap, name, _, _] = &mut row.spans[..]
+            && name.content.is_empty()
+        {
+            let free = columns(&gap.content);
+            let words = cut(&self.state.people.name(speaker), usize::from(self.name_columns()).saturating_sub(1));
+            *gap = Span::raw(" ".repeat(free.saturating_sub(columns(&words))));
+            *name = Span::styled(words, name_style(speaker));
         }
     }
 

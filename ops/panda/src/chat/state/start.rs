@@ -37,8 +37,8 @@ impl State {
         matches!(self.start, Start::Failed)
     }
 
-    /// Opens the first chat as soon as all that were listed are known. Without a wish, one that begins while
-    /// nothing is open is opened.
+    /// Opens the first chat as soon as all that were listed are known: the one that was asked for, else the newest
+    /// in which something is unread, else the newest. Where there is none, the next one that begins is opened.
     pub(super) fn begin(&mut self, now: Duration) {
         let Start::Waiting { wanted, is_listed } = &mut self.start else { return };
         if self.rooms.open_id().is_some() {
@@ -52,7 +52,11 @@ impl State {
         self.start = Start::Over;
         let found = match &wanted {
             Some(name) => self.rooms.find(name),
-            None => self.rooms.by_activity().first().map_or(Found::None, |room| Found::One(room.id)),
+            None => {
+                let listed = self.rooms.by_activity();
+                let unread = listed.iter().find(|room| self.unread(room).0 > 0);
+                unread.or_else(|| listed.first()).map_or(Found::None, |room| Found::One(room.id))
+            }
         };
         match (found, wanted) {
             (Found::One(chat), _) => {

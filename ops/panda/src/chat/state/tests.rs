@@ -258,6 +258,22 @@ fn the_chat_that_was_asked_for_at_the_start_is_opened_and_what_is_typed_waits_fo
 }
 
 #[test]
+fn the_first_chat_at_the_start_is_one_with_something_unread_else_the_newest() {
+    let first = |read: u64| {
+        let mut state = ada();
+        let listed = |number, read| ChatEntry { chat: chat(number), joined: Seq(1), read: Seq(read) };
+        state.done(Done::Chats(vec![listed(1, 9), listed(2, read), listed(3, 1)]), SECOND);
+        for (number, seq, read) in [(1, 9, 9), (2, 5, read), (3, 1, 1)] {
+            assert_eq!(state.rooms.open_id(), None, "not all is known");
+            enter(&mut state, chat(number), "tea", vec![message(seq, BEN, "a")], read);
+        }
+        state.rooms.open_id()
+    };
+    assert_eq!(first(4), Some(chat(2)));
+    assert_eq!(first(5), Some(chat(1)));
+}
+
+#[test]
 fn what_is_said_behind_a_chat_that_was_not_found_goes_to_nobody_once() {
     let mut state = ada();
     enter(&mut state, chat(1), "tea", vec![message(1, ADA, "a")], 1);

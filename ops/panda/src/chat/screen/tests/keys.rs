@@ -1,7 +1,7 @@
 //! What keys do.
 
 use super::*;
-use crate::chat::request::{Act, Deed, Purpose, Request};
+use crate::chat::request::{Act, Deed, PageDone, Purpose, Request};
 use crate::chat::screen::conversation::Scroll;
 use crate::chat::state::tests::{drain, page};
 
@@ -134,6 +134,24 @@ fn scrolling_to_the_top_loads_what_is_older_and_down_again_ends_at_the_end() {
         press(&mut view, &mut state, KeyCode::PageDown, NONE);
     }
     assert_eq!(view.scroll, Scroll::End);
+}
+
+#[test]
+fn the_first_row_says_who_speaks_and_the_beginning_since_when_one_is_there() {
+    let (mut state, mut view) = (long_talk(), View::new());
+    let shown = screen(&mut state, &mut view, 80, 24);
+    assert!(shown[1].contains("ben line 80"), "{shown:#?}");
+    assert!(!shown[2].contains("ben"), "one breath, one name: {shown:#?}");
+    live(&mut state, chat(1), &message(101, BEN, &"long ".repeat(300)), NOW);
+    let shown = screen(&mut state, &mut view, 80, 24);
+    assert!(shown[1].contains("ben long") && !shown[2].contains("ben"), "{shown:#?}");
+    let outcome = Ok(PageDone { ends: None, begins_at: panda_protocol::Seq(51), events: Vec::new() });
+    state.done(Done::Page { chat: chat(1), purpose: Purpose::Older, outcome }, NOW);
+    for _ in 0..10 {
+        press(&mut view, &mut state, KeyCode::PageUp, NONE);
+    }
+    let shown = screen(&mut state, &mut view, 80, 24);
+    assert!(shown[1].contains("you see tea from when you joined"), "{shown:#?}");
 }
 
 #[test]
