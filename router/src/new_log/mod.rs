@@ -14,13 +14,13 @@
 //! it writes it again before it builds on it, as after any takeover; but it may not find it at first, and
 //! then not append what it owes. So the tail of each chat and inbox is read from all replicas here, and
 //! written again. After this, every whole command that a write left anywhere is known: the next event of its
-//! entity has a later time, whatever the clocks of the new brokers say. Of a command that is not whole, rows
-//! stay, and their times are not looked at.
+//! entity has a later time, whatever the clocks of the new brokers say. Of a command that is not whole, and of
+//! what follows no command, rows stay; their times are known, too.
 //!
 //! **Late writes** of a router that hung are not known. They carry append times of the old log, and lose
-//! against the events of the new one while those have later times. [`begin_shards`] sees to it for every event
-//! that is known; a late row, or one of a command that is not whole, may have a later time than all of these:
-//! the clocks of the new brokers must not be far behind those of the old ones.
+//! against the events of the new one while those have later times. [`begin_shards`] sees to it for every row that
+//! is known. A late one may have a later time than all of these, and not than the clocks showed when the routers
+//! were gone: so whoever opens an epoch has it wait for its own clock, too.
 //!
 //! Everything here may be cut short and done again from the start.
 
@@ -32,9 +32,9 @@ use std::time::Duration;
 
 use futures_util::{TryStreamExt as _, stream};
 use panda_protocol::link::Record;
-use panda_protocol::{EntityId, Position, ShardId, Time};
+use panda_protocol::{EntityId, Position, Seq, ShardId, Time};
 use panda_storage::event_store::BUCKET_EVENTS;
-use panda_storage::{CommandLog, Copies, EntityStore, ShardReader as _, StoreError};
+use panda_storage::{CommandLog, Copies, EntityStore, EventStore as _, ReadOrder, ShardReader as _, StoreError};
 use tokio::time::{Instant, sleep};
 
 use self::everywhere::Everywhere;
@@ -45,12 +45,17 @@ use crate::shard::load::{Wanted, load};
 
 /// Entities named at once.
 const ENTITIES_AT_ONCE: usize = 256;
+/// Events read at once, and bytes of them.
+const EVENTS_AT_ONCE: usize = 512;
+const BYTES_AT_ONCE: usize = 512 * 1024;
 /// Entities that are looked at side by side; as many shards.
 const SIDE_BY_SIDE: usize = 32;
 /// Before what is away is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often the log says how far it is, and what is away.
 const REMIND: Duration = Duration::from_secs(10);
+/// The clock of a log is waited for if it is behind by no more than this.
+const BEHIND_MAX: Duration = Duration::from_secs(600);
 /// What is waited for where each copy of what is stored must answer.
 const EVERY_COPY: &str = "every copy of the event store";
 /// Behind every position: what a load is to bring has no effects of its own.
@@ -65,7 +70,7 @@ pub struct MadeWhole {
     pub members: u64,
     /// Effects that were appended.
     pub effects: u64,
-    /// The time of the newest event.
+    /// The highest time of any event that some replica holds, whether it is of a whole command or not.
     pub newest: Time,
 }
 
@@ -94,7 +99,7 @@ pub async fn make_whole<S: EntityStore, L: CommandLog>(store: &S, log: &L) -> Re
 /// takes it at a time behind `newest`: so every event of this log is later than every one that is known.
 ///
 /// # Errors
-/// As [`make_whole`].
+/// [`StoreError::Misconfigured`] if that would take longer than ten minutes; else as [`make_whole`].
 pub async fn begin_shards<S: EntityStore, L: CommandLog>(store: &S, log: &L, newest: Time) -> Result<(), StoreError> {
     let shards = stream::iter((0..log.shards()).map(|shard| Ok(ShardId(shard))));
     shards.try_for_each_concurrent(SIDE_BY_SIDE, |shard| begin_shard(store, log, shard, newest)).await
@@ -112,17 +117,27 @@ async fn begin_shard<S: EntityStore, L: CommandLog>(
         let position = append(log, shard, &record).await;
         let appended = patiently("the command log", async || {
             let mut reader = log.read(shard, Some(position)).await?;
-            Ok(reader.next(1).await?.first().map(|record| record.time))
+            let read = reader.next(1).await?;
+            // A log that gives none has not said at which time it took the record.
+            read.first().map(|record| record.time).ok_or_else(|| StoreError::Unavailable("it gave no record".into()))
         });
-        let time = appended.await?.unwrap_or_default();
+        let time = appended.await?;
         let behind = Duration::from_micros(newest.0.saturating_sub(time.0));
         if time > newest {
             return Ok(());
         }
+        if behind > BEHIND_MAX {
+            return Err(StoreError::Misconfigured(format!(
+                "the clock of the command log's broker for shard {shard} is {} s behind the newest event that is stored, \
+                 or behind this machine's clock: an event of this log could lose against an older one. Set the clocks \
+                 right, and run this again",
+                behind.as_secs()
+            )));
+        }
         tracing::warn!(
             shard = shard.0,
             behind_ms = behind.as_millis(),
-            "the clock of the command log's broker is behind the newest event: waiting for it"
+            "the clock of the command log's broker is behind the newest event, or this machine's: waiting for it"
         );
         sleep(behind.clamp(RETRY, REMIND)).await;
     }
@@ -191,7 +206,8 @@ impl<'a, S: EntityStore, L: CommandLog> Making<'a, S, L> {
 
     async fn entity(&self, entity: EntityId) -> Result<(), StoreError> {
         let loaded = self.load(entity, RowId::Head).await?;
-        let newest = row(&loaded, &RowId::Head).map_or(Time(0), |head| head.time);
+        let (head, time) = row(&loaded, &RowId::Head).map_or((Seq(0), Time(0)), |head| (head.seq, head.time));
+        let newest = time.max(self.newest_behind(entity, head).await?);
         if let Some(chat) = entity.chat() {
             self.members(chat, &loaded).await?;
         }
@@ -200,6 +216,21 @@ impl<'a, S: EntityStore, L: CommandLog> Making<'a, S, L> {
             done.newest = done.newest.max(newest);
         });
         Ok(())
+    }
+
+    /// The highest time of what any replica holds behind an entity's head. Nobody builds on it, and it would win over
+    /// an event that comes to its place with an earlier time.
+    async fn newest_behind(&self, entity: EntityId, head: Seq) -> Result<Time, StoreError> {
+        let (mut next, mut newest) = (head.next(), Time(0));
+        loop {
+            let page = patiently(EVERY_COPY, async || {
+                self.store.read_events(entity, next, ReadOrder::Forward, EVENTS_AT_ONCE, BYTES_AT_ONCE).await
+            });
+            let page = page.await?;
+            let Some(last) = page.last() else { return Ok(newest) };
+            next = last.seq.next();
+            newest = page.iter().map(|row| row.time).fold(newest, Time::max);
+        }
     }
 
     /// Brings a row to its entity's head, as all replicas know it, and writes the tail again.

@@ -8,7 +8,7 @@ use panda_protocol::link::Record;
 use panda_protocol::{ChatId, EntityId, Seq, UserId};
 use panda_storage::{CommandLog, EntityStore, EventStore as _, ReadOrder, StoreError};
 
-use super::{EVERY_COPY, Making, append, patiently, row};
+use super::{BYTES_AT_ONCE, EVENTS_AT_ONCE, EVERY_COPY, Making, append, patiently, row};
 use crate::fold;
 use crate::rows::bytes::kind;
 use crate::rows::{InboxChat, MemberRow, Row, RowId, RowValue};
@@ -18,9 +18,6 @@ use crate::shard::Loaded;
 const MEMBERS_AT_ONCE: usize = 256;
 /// Members of one chat that are looked at side by side.
 const SIDE_BY_SIDE: usize = 8;
-/// Events read at once, and bytes of them.
-const EVENTS_AT_ONCE: usize = 512;
-const BYTES_AT_ONCE: usize = 512 * 1024;
 
 impl<S: EntityStore, L: CommandLog> Making<'_, S, L> {
     /// Compares what a chat says of everybody who is or was a member with what their inboxes say.

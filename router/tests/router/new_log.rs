@@ -5,7 +5,7 @@ use std::time::Duration;
 use panda_protocol::event::Role;
 use panda_protocol::{Position, Time};
 use panda_router::new_log::{MadeWhole, begin_shards, make_whole};
-use panda_storage::{Checkpoint, EventBatch, EventRow, EventStore as _, ReadOrder};
+use panda_storage::{Checkpoint, EventBatch, EventRow, EventStore as _, ReadOrder, StoreError};
 
 use super::*;
 
@@ -129,7 +129,8 @@ async fn what_one_replica_holds_is_everybodys_and_what_it_owes_is_appended() {
 
     let log = MemoryLog::of_epoch(SHARDS, 2, LATER);
     let made = make_whole(&store, &log).await.expect("nothing is away");
-    assert_eq!((made.effects, made.newest), (1, Time(last.time.0 + 1)));
+    // The half command's row stays, and what comes to its place must be later.
+    assert_eq!((made.effects, made.newest), (1, Time(last.time.0 + 2)));
     assert!(store.is_durable(chat.into(), whole));
     assert!(!store.is_durable(chat.into(), half));
     let (router, edge) = start_over(&log, &store, 2).await;
@@ -149,7 +150,14 @@ async fn a_log_begins_with_the_rules_in_force_and_behind_every_event() {
         assert_eq!(records.len(), 1);
         assert_eq!(Record::from_bytes(records[0].record.clone()), Ok(Record::Rules { version: 1 }));
     }
+    // Before its clock is known, nothing is known.
+    log.give_nothing_once();
+    begin_shards(&store, &log, Time(LATER)).await.expect("nothing is away");
+    assert!((0..SHARDS).all(|shard| log.records(ShardId(shard)).len() == 2));
     // Its clock goes on by one with each record: the fourth is the first behind this event.
     begin_shards(&store, &log, Time(LATER + 2)).await.expect("nothing is away");
     assert!((0..SHARDS).all(|shard| log.records(ShardId(shard)).len() == 4));
+    // That is not waited for.
+    let far = begin_shards(&store, &log, Time(LATER + 601_000_000)).await;
+    assert!(matches!(&far, Err(StoreError::Misconfigured(why)) if why.contains("600 s behind")), "{far:?}");
 }

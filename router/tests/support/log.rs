@@ -25,6 +25,8 @@ pub(crate) struct MemoryLog {
     loses_effects: Arc<AtomicBool>,
     /// It does not say any more where it ends.
     silent: Arc<AtomicBool>,
+    /// The next read gives no record.
+    gives_nothing: Arc<AtomicBool>,
     /// Deletions of records that nobody answers.
     releases_hang: Arc<AtomicBool>,
 }
@@ -42,6 +44,7 @@ impl MemoryLog {
             since,
             loses_effects: Arc::default(),
             silent: Arc::default(),
+            gives_nothing: Arc::default(),
             releases_hang: Arc::default(),
         }
     }
@@ -53,6 +56,11 @@ impl MemoryLog {
     /// From here on it does not say any more where it ends.
     pub(crate) fn silence(&self) {
         self.silent.store(true, Ordering::Relaxed);
+    }
+
+    /// As no log should, and one may that is asked too early.
+    pub(crate) fn give_nothing_once(&self) {
+        self.gives_nothing.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn hang_releases(&self) {
@@ -151,6 +159,9 @@ pub(crate) struct Reader {
 
 impl ShardReader for Reader {
     async fn next(&mut self, max: usize) -> Result<Vec<LogRecord>, StoreError> {
+        if self.log.gives_nothing.swap(false, Ordering::Relaxed) {
+            return Ok(Vec::new());
+        }
         let next = self.next;
         self.grown.wait_for(|length| *length > next).await.map_err(|_| StoreError::Closed)?;
         let records = self.log.shard(self.shard).records.lock().expect("not poisoned");
