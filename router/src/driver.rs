@@ -174,6 +174,7 @@ struct Driver<'a, L, S> {
     told: Instant,
     /// When the log was heard, for what is under way.
     heard: watch::Sender<Option<Instant>>,
+    persist: Persist<S>,
     /// The checkpoint that is being written.
     checkpoint: Position,
     /// What of the log is being deleted behind the last one.
@@ -182,6 +183,8 @@ struct Driver<'a, L, S> {
 
 impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
     fn new(core: Shard, parts: &'a mut Parts<L, S>, started: Instant) -> Self {
+        let (heard, hears) = watch::channel(Some(started));
+        let persist = Persist::new(&parts.store, Guard::new(parts.epoch.clone(), hears));
         Self {
             core,
             parts,
@@ -193,7 +196,8 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
             backlogged: false,
             started,
             told: started,
-            heard: watch::channel(Some(started)).0,
+            heard,
+            persist,
             checkpoint: Position::default(),
             releases: Releases::default(),
         }
@@ -269,14 +273,9 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
         micros(self.told, self.started)
     }
 
-    /// For what the core asks for now.
-    fn persist(&self) -> Persist<S> {
-        Persist::new(&self.parts.store, Guard::new(self.parts.epoch.clone(), self.heard.subscribe()))
-    }
-
     fn start(&mut self, output: Output) {
         let store = self.parts.store.clone();
-        let persist = self.persist();
+        let persist = self.persist.clone();
         let done: Done = match output {
             Output::Load { entity, wanted } => Box::pin(async move {
                 let loaded = persist.until_done(|store| {
@@ -354,7 +353,7 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
             return Ok(());
         }
         let Some(checkpoint) = self.core.take_checkpoint() else { return Ok(()) };
-        let kept = timeout_at(by, self.parts.store.write_checkpoint(self.parts.shard, checkpoint)).await;
+        let kept = timeout_at(by, self.persist.once(self.parts.shard, checkpoint)).await;
         match kept.unwrap_or_else(|_| Err(StoreError::Unavailable("it does not answer in time".into()))) {
             Err(error) if error.is_retryable() => {
                 tracing::warn!(%error, shard = self.parts.shard.0, "the last checkpoint could not be written");
@@ -370,7 +369,7 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
         let log = self.parts.log.clone();
         let shard = effect.target.shard(log.shards());
         let record = Record::Effect(effect.clone()).to_bytes();
-        let persist = self.persist();
+        let persist = self.persist.clone();
         self.work.push(Box::pin(async move {
             let mut wait = RETRY_MIN;
             loop {

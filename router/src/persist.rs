@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use panda_protocol::codec::Writer;
-use panda_protocol::{EntityId, Seq, Time};
-use panda_storage::{EventBatch, EventStore, StateRow, StoreError};
+use panda_protocol::{EntityId, Seq, ShardId, Time};
+use panda_storage::{Checkpoint, EventBatch, EventStore, SendWhile, StateRow, StoreError};
 use tokio::time::sleep;
 
 use crate::open_epoch::Guard;
@@ -23,13 +23,15 @@ pub(crate) const LOG: &str = "the command log";
 /// Knows whether an operation may still be sent.
 #[derive(Clone)]
 pub(crate) struct Persist<S> {
-    pub(crate) store: S,
+    store: S,
     guard: Guard,
 }
 
 impl<S: EventStore> Persist<S> {
+    /// What waits in the store is asked again when it is its turn.
     pub(crate) fn new(store: &S, guard: Guard) -> Self {
-        Self { store: store.clone(), guard }
+        let may = guard.clone();
+        Self { store: store.sending_while(SendWhile::new(move || may.is_sure())), guard }
     }
 
     /// Waits for the store to say whether the shard's epoch is open, if that is not known. Otherwise returns
@@ -39,6 +41,14 @@ impl<S: EventStore> Persist<S> {
     /// What the store returns and no repetition mends.
     pub(crate) async fn still_open(&self) -> Result<Result<(), u32>, StoreError> {
         self.guard.sure().await
+    }
+
+    /// Writes a checkpoint, if it may be sent now.
+    ///
+    /// # Errors
+    /// What the store returns.
+    pub(crate) async fn once(&self, shard: ShardId, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        self.store.write_checkpoint(shard, checkpoint).await
     }
 
     /// Repeats an operation until it is done. Returns the epoch that is open if it must not be done.

@@ -12,6 +12,7 @@ use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
 use panda_protocol::{EntityId, Incarnation, Position, Seq, ShardId, Time};
 
 use crate::error::StoreError;
+use crate::send_while::SendWhile;
 
 /// Events of one bucket of an entity: seq / `BUCKET_EVENTS`. One write never crosses its end.
 pub const BUCKET_EVENTS: u64 = 8192;
@@ -161,6 +162,12 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     fn reads_are_durable(&self) -> bool {
         false
     }
+
+    /// The same store, through which events, state rows and checkpoints are sent only while `may` says yes: it is
+    /// asked when a write has its place, behind whatever it waited for. A write for which it says no is refused as
+    /// [`StoreError::Unavailable`]; of one that is cut, some may have been sent. Replaces what was said before.
+    #[must_use]
+    fn sending_while(&self, may: SendWhile) -> Self;
 
     /// Stores events. When it returns `Ok`, they survive the loss of power (embedded) or of a
     /// minority of replicas (cluster); before that, none, some or all of them may be found by a read.

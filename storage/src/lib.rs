@@ -28,6 +28,7 @@ pub mod postgres;
 pub mod private;
 pub mod redis;
 pub mod scylla;
+pub mod send_while;
 pub mod user_store;
 
 pub use cache::Cache;
@@ -39,4 +40,5 @@ pub use event_store::{
     Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, SettledEffect, StateRow,
 };
 pub use ownership::{Ownership, OwnershipBoard, OwnershipWatch};
+pub use send_while::SendWhile;
 pub use user_store::{UserStore, UserStoreError};

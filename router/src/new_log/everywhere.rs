@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use panda_protocol::{EntityId, Incarnation, Seq, ShardId};
 use panda_storage::{
-    Checkpoint, Copies, EntityStore, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, StateRow,
-    StoreError,
+    Checkpoint, Copies, EntityStore, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, SendWhile,
+    StateRow, StoreError,
 };
 
 /// The store inside, except that a read of events misses nothing that any replica holds. A replica that is
@@ -19,6 +19,10 @@ impl<S: EntityStore> EventStore for Everywhere<S> {
 
     fn reads_are_durable(&self) -> bool {
         self.0.reads_are_durable()
+    }
+
+    fn sending_while(&self, may: SendWhile) -> Self {
+        Self(self.0.sending_while(may))
     }
 
     async fn write_events(&self, batch: EventBatch) -> Result<(), StoreError> {

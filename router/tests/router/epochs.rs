@@ -67,6 +67,35 @@ async fn a_router_that_was_cut_off_goes_on_in_an_epoch_that_is_open_still() {
     router.stop().await.expect("it stops cleanly");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_waits_in_the_store_until_its_epoch_is_over_is_not_sent() {
+    let (log, store) = (MemoryLog::new(1), MemoryStore::new(1, true, BUCKET_EVENTS));
+    store.open_epoch(1);
+    let (mut router, mut edge) = start_over(&log, &store, 1).await;
+    let ann = user(1);
+    let chat = edge.create(ann, vec![]).await;
+    store.hold_writes(true);
+    let highest = store.highest(chat.into());
+    let waiting = store.writes_waiting();
+    edge.command(chat.into(), ann, 2, &say("hello"));
+    let waits = async {
+        while store.writes_waiting() == waiting {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waits).await.expect("the write waits for its place");
+    // What is known of the epoch grows old.
+    store.hold_epoch(true);
+    log.silence();
+    tokio::time::sleep(SILENCE).await;
+    store.open_epoch(2);
+    store.hold_writes(false);
+    store.hold_epoch(false);
+    let error = ended(&mut router).await;
+    assert!(matches!(error, RouterError::GivenUp { why: GivenUp::EpochOver { open: 2 }, .. }), "{error:?}");
+    assert_eq!(store.highest(chat.into()), highest);
+}
+
 /// Who opened the epoch had looked at the group before this router came.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_router_that_nobody_saw_come_ends_although_its_log_answers() {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use panda_protocol::{EntityId, Incarnation, Seq, ShardId, Time};
 use panda_storage::{
     Checkpoint, Copies, ENTITIES_AT_ONCE_MAX, EntityStore, EpochStore, EventBatch, EventRow, EventStore, LogEpoch,
-    LogIdentity, OwedEffect, ReadOrder, RowKey, StateRow, StoreError,
+    LogIdentity, OwedEffect, ReadOrder, RowKey, SendWhile, StateRow, StoreError,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -100,25 +100,33 @@ struct Inner {
     /// How often somebody asked for it, and whether nobody is answered for now.
     epoch_reads: usize,
     epoch_held: watch::Sender<bool>,
+    /// Writes that wait for their place, and whether none gets one for now.
+    writes_waiting: usize,
+    writes_held: watch::Sender<bool>,
 }
 
 #[derive(Clone)]
-pub(crate) struct MemoryStore(Arc<Mutex<Inner>>);
+pub(crate) struct MemoryStore(Arc<Mutex<Inner>>, SendWhile);
 
 impl MemoryStore {
     pub(crate) fn new(seed: u64, calm: bool, bucket_events: u64) -> Self {
-        Self(Arc::new(Mutex::new(Inner {
-            replicas: Default::default(),
-            transit: Vec::new(),
-            acks: BTreeMap::new(),
-            next_write: 0,
-            random: StdRng::seed_from_u64(seed),
-            calm,
-            bucket_events,
-            epoch: None,
-            epoch_reads: 0,
-            epoch_held: watch::channel(false).0,
-        })))
+        Self(
+            Arc::new(Mutex::new(Inner {
+                replicas: Default::default(),
+                transit: Vec::new(),
+                acks: BTreeMap::new(),
+                next_write: 0,
+                random: StdRng::seed_from_u64(seed),
+                calm,
+                bucket_events,
+                epoch: None,
+                epoch_reads: 0,
+                epoch_held: watch::channel(false).0,
+                writes_waiting: 0,
+                writes_held: watch::channel(false).0,
+            })),
+            SendWhile::default(),
+        )
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -221,6 +229,15 @@ impl MemoryStore {
         self.inner().epoch = Some(LogEpoch { epoch, log });
     }
 
+    /// Whether writes wait for a place.
+    pub(crate) fn hold_writes(&self, hold: bool) {
+        self.inner().writes_held.send_replace(hold);
+    }
+
+    pub(crate) fn writes_waiting(&self) -> usize {
+        self.inner().writes_waiting
+    }
+
     /// Whether who asks for the epoch waits for the answer.
     pub(crate) fn hold_epoch(&self, hold: bool) {
         self.inner().epoch_held.send_replace(hold);
@@ -246,6 +263,15 @@ impl MemoryStore {
 
     async fn write(&self, change: Change) -> Result<(), StoreError> {
         Yield(false).await;
+        let mut held = {
+            let mut inner = self.inner();
+            inner.writes_waiting += 1;
+            inner.writes_held.subscribe()
+        };
+        let held = held.wait_for(|held| !held).await.map(drop);
+        self.inner().writes_waiting -= 1;
+        held.map_err(|_| StoreError::Closed)?;
+        self.1.check()?;
         let write = {
             let inner = &mut *self.inner();
             if inner.calm {
@@ -295,6 +321,10 @@ fn newer<T: Clone>(one: Option<&T>, other: Option<&T>, time: impl Fn(&T) -> Time
 impl EventStore for MemoryStore {
     fn incarnation(&self) -> Incarnation {
         Incarnation(*b"in tests")
+    }
+
+    fn sending_while(&self, may: SendWhile) -> Self {
+        Self(Arc::clone(&self.0), may)
     }
 
     async fn write_events(&self, batch: EventBatch) -> Result<(), StoreError> {

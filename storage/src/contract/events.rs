@@ -1,5 +1,8 @@
 //! The suite of [`EventStore`], for stores that are empty when they are made.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, Position, Seq, ShardId, Time, UserId};
@@ -9,6 +12,7 @@ use crate::event_store::{
     BUCKET_EVENTS, Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ROW_KEY_BYTES_MAX, ReadOrder, RowKey,
     SettledEffect, StateRow,
 };
+use crate::send_while::SendWhile;
 
 /// In the past: some stores refuse times far ahead of their clocks.
 const TIME: u64 = 1_700_000_000_000_000;
@@ -31,6 +35,33 @@ pub(crate) async fn all<S: EventStore>(make: impl AsyncFn() -> S) {
     a_checkpoint_only_rises(make().await).await;
     writes_of_many_tasks_are_all_there(make().await).await;
     a_read_sees_what_was_stored_before_it_began(make().await).await;
+    what_must_not_be_sent_is_refused_and_not_there(make().await).await;
+}
+
+async fn what_must_not_be_sent_is_refused_and_not_there(store: impl EventStore) {
+    let may = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&may);
+    let guarded = store.sending_while(SendWhile::new(move || asked.load(Ordering::Relaxed)));
+    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 7 }, rules: 1 };
+    let write = async || {
+        let events = guarded.write_events(batch(entity(1), vec![row(1, 1, "one")])).await;
+        let state = guarded.write_state(entity(1), vec![state_row()]).await;
+        [events, state, guarded.write_checkpoint(ShardId(3), checkpoint).await]
+    };
+    for refused in write().await {
+        assert!(refused.is_err_and(|error| error.is_retryable()));
+    }
+    assert_eq!(read(&store, entity(1), 1, ReadOrder::Forward).await, []);
+    assert_eq!(store.read_state(entity(1), vec![state_row().key]).await.unwrap(), [None]);
+    assert_eq!(store.checkpoint(ShardId(3)).await.unwrap(), None);
+    may.store(true, Ordering::Relaxed);
+    for done in write().await {
+        done.unwrap();
+    }
+    assert_eq!(seqs(&read(&guarded, entity(1), 1, ReadOrder::Forward).await), [1]);
+    // The other clone was never told.
+    may.store(false, Ordering::Relaxed);
+    store.write_events(batch(entity(1), vec![row(2, 2, "two")])).await.unwrap();
 }
 
 pub(crate) fn entity(byte: u8) -> EntityId {

@@ -22,6 +22,7 @@ use super::config::ScyllaConfig;
 use super::failure;
 use super::gate::Gate;
 use crate::error::StoreError;
+use crate::send_while::SendWhile;
 
 /// A node that is silent for so long is asked whether it lives, and left if it does not answer in as
 /// long again; the next request then goes to another.
@@ -79,15 +80,17 @@ impl Requests {
         Self { session, writes: gate(), reads: gate(), timeout: config.request_timeout }
     }
 
-    /// Runs one statement for each row of values, as one change of one partition: all or nothing.
+    /// Runs one statement for each row of values, as one change of one partition: all or nothing. Sends it only
+    /// if it may be sent once it has its place.
     pub(super) async fn write(
         &self,
         statement: &PreparedStatement,
         mut values: Vec<impl SerializeRow>,
+        may: &SendWhile,
     ) -> Result<(), StoreError> {
         let single = if values.len() == 1 { values.pop() } else { None };
         let write = async {
-            let _place = self.writes.enter().await?;
+            let _place = self.writes.enter_while(may).await?;
             let answer = match single {
                 Some(values) => self.session.execute_unpaged(statement, values).await,
                 None => {

@@ -8,6 +8,7 @@ use super::Inner;
 use super::{failure, schema};
 use crate::epoch_store::{EpochStore, LogEpoch, LogIdentity};
 use crate::error::StoreError;
+use crate::send_while::SendWhile;
 
 /// Its name in the table `meta`.
 const NAME: &str = "log epoch";
@@ -30,9 +31,10 @@ impl EpochStore for super::ScyllaEvents {
         let stored = self.log_epoch().await?;
         if stored.as_ref().map(|stored| stored.epoch) == after && after.is_none_or(|after| after < next.epoch) {
             match &stored {
-                None => requests.write(&statements.make_meta, vec![(NAME, text(&next))]).await?,
+                None => requests.write(&statements.make_meta, vec![(NAME, text(&next))], &SendWhile::default()).await?,
                 Some(stored) => {
-                    requests.write(&statements.change_meta, vec![(text(&next), NAME, text(stored))]).await?;
+                    let values = vec![(text(&next), NAME, text(stored))];
+                    requests.write(&statements.change_meta, values, &SendWhile::default()).await?;
                 }
             }
         } else if let Some(stored) = stored {

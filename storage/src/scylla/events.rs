@@ -8,6 +8,7 @@ use super::numbers::{NUMBER_MAX, from_table, time_from_table, to_table};
 use crate::entity_store::Copies;
 use crate::error::StoreError;
 use crate::event_store::{BUCKET_EVENTS, EventBatch, EventRow, ReadOrder};
+use crate::send_while::SendWhile;
 
 /// Rows that one request asks for at most.
 const PAGE_ROWS_MAX: usize = 512;
@@ -30,7 +31,7 @@ pub(super) struct EventRead {
 type Columns = (i64, i64, i64, i16, i16, i64, Vec<u8>);
 
 impl Inner {
-    pub(super) async fn write_events(&self, batch: EventBatch) -> Result<(), StoreError> {
+    pub(super) async fn write_events(&self, batch: EventBatch, may: &SendWhile) -> Result<(), StoreError> {
         batch.check()?;
         let Some(first) = batch.rows.first() else { return Ok(()) };
         let bucket = to_table(first.seq.0 / BUCKET_EVENTS)?;
@@ -48,7 +49,7 @@ impl Inner {
             ))
         });
         let values = values.collect::<Result<Vec<_>, StoreError>>()?;
-        self.requests.write(&self.statements.write_event, values).await
+        self.requests.write(&self.statements.write_event, values, may).await
     }
 
     pub(super) async fn read_events(&self, read: EventRead) -> Result<Vec<EventRow>, StoreError> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::StoreError;
+use crate::send_while::SendWhile;
 
 /// Lets so many through at once. Those who wait are served in order.
 pub(super) struct Gate {
@@ -30,6 +31,14 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// As [`Self::enter`], for what may not be sent any more when it has waited too long.
+    pub(super) async fn enter_while(&self, may: &SendWhile) -> Result<SemaphorePermit<'_>, StoreError> {
+        let place = self.enter().await?;
+        may.check().map(|()| place)
+    }
+}
+
 struct Waiting<'a>(&'a Gate);
 
 impl<'a> Waiting<'a> {
@@ -51,9 +60,28 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
     use futures_util::FutureExt as _;
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_must_not_be_sent_any_more_is_refused_when_its_place_is_free() {
+        let gate = Gate::new(1, 1);
+        let may = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&may);
+        let may_send = SendWhile::new(move || asked.load(Ordering::Relaxed));
+        let first = gate.enter_while(&may_send).await.unwrap();
+        let mut second = Box::pin(gate.enter_while(&may_send));
+        assert!(second.as_mut().now_or_never().is_none());
+        may.store(false, Ordering::Relaxed);
+        drop(first);
+        assert!(second.await.unwrap_err().is_retryable());
+        // Its place is free again.
+        assert!(gate.enter_while(&SendWhile::default()).now_or_never().is_some_and(|place| place.is_ok()));
+    }
 
     #[tokio::test]
     async fn one_more_than_may_wait_is_refused_and_a_free_place_serves_the_first() {

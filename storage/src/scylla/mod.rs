@@ -34,6 +34,7 @@ pub use self::config::{Replication, ScyllaConfig};
 use crate::entity_store::{Copies, EntityStore};
 use crate::error::StoreError;
 use crate::event_store::{Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, StateRow};
+use crate::send_while::SendWhile;
 use cluster::Requests;
 use coalesce::Coalescer;
 use events::EventRead;
@@ -45,6 +46,7 @@ use statements::Statements;
 #[derive(Clone)]
 pub struct ScyllaEvents {
     inner: Arc<Inner>,
+    may: SendWhile,
 }
 
 struct Inner {
@@ -71,7 +73,8 @@ impl ScyllaEvents {
         let statements = Statements::prepare(&session, &config.keyspace).await?;
         let requests = Requests::new(session, config);
         let (event_reads, state_scans) = (Coalescer::new(), Coalescer::new());
-        Ok(Self { inner: Arc::new(Inner { incarnation, requests, statements, event_reads, state_scans }) })
+        let inner = Inner { incarnation, requests, statements, event_reads, state_scans };
+        Ok(Self { inner: Arc::new(inner), may: SendWhile::default() })
     }
 
     /// Gives the store the incarnation of the one whose content it is to take over: for a store without
@@ -84,7 +87,8 @@ impl ScyllaEvents {
     pub async fn replace_incarnation(&self, incarnation: Incarnation) -> Result<(), StoreError> {
         let Inner { requests, statements, .. } = self.inner.as_ref();
         let (old, new) = (schema::incarnation_text(self.inner.incarnation), schema::incarnation_text(incarnation));
-        requests.write(&statements.change_meta, vec![(&new, schema::INCARNATION, &old)]).await?;
+        let values = vec![(&new, schema::INCARNATION, &old)];
+        requests.write(&statements.change_meta, values, &SendWhile::default()).await?;
         // An answer that was lost is no riddle to whoever reads next.
         if self.inner.stored_incarnation().await?.as_ref() == Some(&new) { Ok(()) } else { Err(replaced()) }
     }
@@ -107,8 +111,12 @@ impl EventStore for ScyllaEvents {
         self.inner.incarnation
     }
 
+    fn sending_while(&self, may: SendWhile) -> Self {
+        Self { inner: Arc::clone(&self.inner), may }
+    }
+
     async fn write_events(&self, batch: EventBatch) -> Result<(), StoreError> {
-        self.inner.write_events(batch).await
+        self.inner.write_events(batch, &self.may).await
     }
 
     async fn read_events(
@@ -126,7 +134,7 @@ impl EventStore for ScyllaEvents {
     }
 
     async fn write_state(&self, entity: EntityId, rows: Vec<StateRow>) -> Result<(), StoreError> {
-        self.inner.write_state(entity, rows).await
+        self.inner.write_state(entity, rows, &self.may).await
     }
 
     async fn sync_state(&self) -> Result<(), StoreError> {
@@ -170,7 +178,7 @@ impl EventStore for ScyllaEvents {
         let (epoch, offset) = (i64::from(checkpoint.position.epoch), to_table(checkpoint.position.offset)?);
         let values = (i32::from(shard.0), epoch, offset, i32::from(checkpoint.rules), offset);
         let Inner { requests, statements, .. } = self.inner.as_ref();
-        requests.write(&statements.write_checkpoint, vec![values]).await
+        requests.write(&statements.write_checkpoint, vec![values], &self.may).await
     }
 }
 

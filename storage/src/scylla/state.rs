@@ -19,6 +19,7 @@ use super::numbers::{from_table, time_from_table, to_table};
 use super::{Inner, failure};
 use crate::error::StoreError;
 use crate::event_store::{RowKey, StateRow};
+use crate::send_while::SendWhile;
 
 /// First byte of a value. Where two writes have the same time, the cluster keeps the larger bytes: a
 /// deletion wins.
@@ -61,18 +62,29 @@ fn slot(entity: EntityId, key: &[u8]) -> i16 {
 }
 
 impl Inner {
-    pub(super) async fn write_state(&self, entity: EntityId, rows: Vec<StateRow>) -> Result<(), StoreError> {
+    pub(super) async fn write_state(
+        &self,
+        entity: EntityId,
+        rows: Vec<StateRow>,
+        may: &SendWhile,
+    ) -> Result<(), StoreError> {
         StateRow::check(&rows)?;
         let mut slots: BTreeMap<i16, Vec<StateRow>> = BTreeMap::new();
         for row in rows {
             slots.entry(slot(entity, &row.key.key)).or_default().push(row);
         }
         let writes = slots.into_iter().flat_map(|(slot, rows)| cut(rows).into_iter().map(move |rows| (slot, rows)));
-        try_join_all(writes.map(|(slot, rows)| self.write_slot(entity, slot, rows))).await?;
+        try_join_all(writes.map(|(slot, rows)| self.write_slot(entity, slot, rows, may))).await?;
         Ok(())
     }
 
-    async fn write_slot(&self, entity: EntityId, slot: i16, rows: Vec<StateRow>) -> Result<(), StoreError> {
+    async fn write_slot(
+        &self,
+        entity: EntityId,
+        slot: i16,
+        rows: Vec<StateRow>,
+        may: &SendWhile,
+    ) -> Result<(), StoreError> {
         let values = rows.iter().map(|row| {
             let mut value = BytesMut::with_capacity(1 + row.value.as_ref().map_or(0, Bytes::len));
             value.put_u8(if row.value.is_some() { LIVE } else { DELETED });
@@ -81,7 +93,7 @@ impl Inner {
             Ok((&entity.as_bytes()[..], slot, kind, key, value.freeze(), to_table(row.time.0)?))
         });
         let values = values.collect::<Result<Vec<_>, StoreError>>()?;
-        self.requests.write(&self.statements.write_state, values).await
+        self.requests.write(&self.statements.write_state, values, may).await
     }
 
     pub(super) async fn read_state(

@@ -30,6 +30,7 @@ use super::disk::Folder;
 use super::folder::DataFolder;
 use crate::error::StoreError;
 use crate::event_store::{Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, StateRow};
+use crate::send_while::SendWhile;
 use index::{Index, Pair};
 use journal::{Journal, Operation};
 use reads::Readers;
@@ -61,6 +62,7 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct EmbeddedEvents {
     inner: Arc<Inner>,
+    may: SendWhile,
 }
 
 struct Inner {
@@ -146,7 +148,7 @@ impl EmbeddedEvents {
         let threads = vec![writer, filler];
         let inner =
             Inner { incarnation, epoch, owed, filling, last_error, readers: readers?, writes: Some(writes), threads };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), may: SendWhile::default() })
     }
 
     /// The epoch that the command log is to have: above every one before, and durable.
@@ -170,7 +172,11 @@ impl EmbeddedEvents {
     async fn write(&self, work: Work) -> Result<(), StoreError> {
         let (answer, answered) = oneshot::channel();
         let writes = self.inner.writes.as_ref().ok_or(StoreError::Closed)?;
-        writes.send(Request { work, answer }).await.map_err(|_| StoreError::Closed)?;
+        let place = writes.reserve().await.map_err(|_| StoreError::Closed)?;
+        if matches!(work, Work::Events(_) | Work::State(..) | Work::Checkpoint(..)) {
+            self.may.check()?;
+        }
+        place.send(Request { work, answer });
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -317,6 +323,10 @@ impl EventStore for EmbeddedEvents {
 
     fn reads_are_durable(&self) -> bool {
         true
+    }
+
+    fn sending_while(&self, may: SendWhile) -> Self {
+        Self { inner: Arc::clone(&self.inner), may }
     }
 
     async fn write_events(&self, batch: EventBatch) -> Result<(), StoreError> {
