@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use crate::admission::Gate;
+use crate::alarm::Alarms;
 use crate::config::{EdgeConfig, EdgeParts};
 use crate::metrics::EdgeMetrics;
 use crate::transport::socket;
@@ -35,6 +36,11 @@ pub enum EdgeError {
     /// A worker's thread ended with a panic.
     #[error("an edge worker ended with a panic")]
     Panic,
+    /// A worker ended, or accepts no connections any more.
+    #[error(
+        "a worker of the edge broke; this is a fault of this program: start it again, and report what its log says"
+    )]
+    Broken,
 }
 
 /// A running edge. Dropping it stops its workers at once.
@@ -44,6 +50,7 @@ pub struct Edge {
     metrics: EdgeMetrics,
     commands: Vec<mpsc::Sender<Command>>,
     ended: Vec<oneshot::Receiver<()>>,
+    alarms: Alarms,
 }
 
 /// Starts the workers; every address is bound when it returns.
@@ -62,7 +69,8 @@ pub fn start<L: CommandLog>(config: EdgeConfig, parts: EdgeParts<L>) -> Result<E
     let http = listeners[0].local_addr().map_err(EdgeError::Thread)?;
     let gate = Gate::new(config.admission.clone());
     let metrics = EdgeMetrics::new(gate.clone());
-    let mut edge = Edge { http, quic: None, metrics: metrics.clone(), commands: Vec::new(), ended: Vec::new() };
+    let alarms = Alarms::new();
+    let mut edge = Edge { http, quic: None, metrics: metrics.clone(), commands: Vec::new(), ended: Vec::new(), alarms };
     // The first worker serves QUIC, too.
     let mut quic = match (config.quic, config.quic_identity) {
         (Some(address), Some(identity)) => Some((address, identity)),
@@ -84,6 +92,7 @@ pub fn start<L: CommandLog>(config: EdgeConfig, parts: EdgeParts<L>) -> Result<E
             handed_over: parts.handed_over.clone(),
             tcp,
             quic: quic.take(),
+            alarm: edge.alarms.alarm(),
         };
         let (command, commands) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
@@ -152,6 +161,12 @@ impl Edge {
     /// The edge's figures.
     pub const fn metrics(&self) -> &EdgeMetrics {
         &self.metrics
+    }
+
+    /// Waits until a worker ends, or accepts no connections any more, although nobody stopped it. Cancel safe.
+    pub async fn failed(&mut self) -> EdgeError {
+        self.alarms.heard().await;
+        EdgeError::Broken
     }
 
     /// Takes no more connections, asks every session to leave within `drain`, says goodbye to the rest

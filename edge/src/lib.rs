@@ -4,6 +4,7 @@
 //! [`admission`] are what comes before a session exists. [`api_door`] is for a process that has none.
 
 pub mod admission;
+mod alarm;
 pub mod api_door;
 mod config;
 mod edge;

@@ -1,6 +1,6 @@
 //! Connections that edge workers hand over, and the threads that serve them.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -47,15 +47,27 @@ pub struct Connection<S> {
 /// The API's threads.
 pub struct ApiThreads {
     stop: watch::Sender<bool>,
-    stopped: oneshot::Receiver<()>,
+    /// Taken once its word came.
+    stopped: Option<oneshot::Receiver<()>>,
 }
 
 impl ApiThreads {
+    /// Waits until nobody serves connections any more although nobody stopped it. Never resolves once it did. Cancel
+    /// safe.
+    pub async fn failed(&mut self) {
+        let Some(stopped) = &mut self.stopped else { return pending().await };
+        // Its end is the word, whether it came in order or not.
+        drop(stopped.await);
+        self.stopped = None;
+    }
+
     /// Takes no more requests, lets those in progress end within `grace`, and waits for that.
     pub async fn stop(self, grace: Duration) {
         self.stop.send_replace(true);
         // Either it has stopped, or its time is over and what is left ends with the process.
-        drop(tokio::time::timeout(grace, self.stopped).await);
+        if let Some(stopped) = self.stopped {
+            drop(tokio::time::timeout(grace, stopped).await);
+        }
     }
 }
 
@@ -92,7 +104,7 @@ where
         // Nobody may wait for it any more.
         done.send(()).ok();
     })?;
-    Ok(ApiThreads { stop, stopped })
+    Ok(ApiThreads { stop, stopped: Some(stopped) })
 }
 
 /// Serves handed-over connections on the current runtime until `stopping` says so or nobody can hand

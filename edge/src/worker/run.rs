@@ -19,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::wheel::TURN_MS;
 use super::{Core, CoreParts};
 use crate::admission::{Gate, Handshake};
+use crate::alarm::Alarm;
 use crate::config::{SessionLimits, WorkerLink};
 use crate::edge::EdgeError;
 use crate::metrics::EdgeMetrics;
@@ -56,6 +57,7 @@ pub(crate) struct WorkerParts<L: CommandLog> {
     pub(crate) handed_over: mpsc::Sender<HandedOver>,
     pub(crate) tcp: std::net::TcpListener,
     pub(crate) quic: Option<(SocketAddr, Identity)>,
+    pub(crate) alarm: Alarm,
 }
 
 /// A worker whose sockets are registered with its thread's runtime.
@@ -108,8 +110,8 @@ impl<L: CommandLog> Bound<L> {
             metrics: parts.metrics,
             handed_over: parts.handed_over,
         });
-        let tcp = spawn_local(accept_tcp(Rc::clone(&accepting), tcp));
-        let quic_task = quic.clone().map(|quic| spawn_local(accept_quic(accepting, quic)));
+        let tcp = spawn_local(accept_tcp(Rc::clone(&accepting), tcp, parts.alarm.clone()));
+        let quic_task = quic.clone().map(|quic| spawn_local(accept_quic(accepting, quic, parts.alarm.clone())));
         let drain = serve_until_stop(&core, &up, &mut down, &mut commands, &stirred).await;
         tcp.abort();
         if let Some(quic) = &quic {
@@ -223,7 +225,7 @@ async fn stop<L: CommandLog>(
     send_up(core, up);
 }
 
-async fn accept_tcp<L: CommandLog>(accepting: Rc<Accepting<L>>, listener: TcpListener) {
+async fn accept_tcp<L: CommandLog>(accepting: Rc<Accepting<L>>, listener: TcpListener, _alarm: Alarm) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => match accepting.gate.admit(peer.ip(), Instant::now()) {
@@ -259,7 +261,7 @@ async fn open_tcp<L: CommandLog>(
     }
 }
 
-async fn accept_quic<L: CommandLog>(accepting: Rc<Accepting<L>>, listener: Rc<QuicListener>) {
+async fn accept_quic<L: CommandLog>(accepting: Rc<Accepting<L>>, listener: Rc<QuicListener>, _alarm: Alarm) {
     while let Some(incoming) = listener.accept(&accepting.gate).await {
         spawn_local(open_quic(Rc::clone(&accepting), incoming));
     }

@@ -16,12 +16,13 @@ use panda_link::{LinkClient, LinkLimits, Links};
 use panda_storage::{Cache, CommandLog, UserStore};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::lifecycle::now;
 
 /// How long requests may take to end at a stop.
-pub(crate) const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(1);
 /// Connections that may wait to be served.
 pub(crate) const HANDOVER_QUEUE: usize = 256;
 
@@ -41,6 +42,33 @@ pub(crate) struct ApiParts<L, U, C> {
     pub(crate) signer: Signer,
 }
 
+/// A running API.
+pub(crate) struct Api {
+    threads: ApiThreads,
+    /// Moves what the API and the routers say to each other. It ends with the last request's way to them.
+    driver: JoinHandle<()>,
+}
+
+impl Api {
+    /// Resolves when it serves nobody any more, or has no way to the routers: only a new start of the process helps.
+    /// Cancel safe.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            () = self.threads.failed() => {}
+            // How it ended says the panic hook.
+            _ = &mut self.driver => {}
+        }
+        anyhow::anyhow!(
+            "the HTTP API broke; this is a fault of this program: start it again, and report what its log says"
+        )
+    }
+
+    /// Takes no more requests, and lets those in progress end.
+    pub(crate) async fn stop(self) {
+        self.threads.stop(GRACE).await;
+    }
+}
+
 /// Serves what `handed_over` brings, on threads of its own.
 ///
 /// # Errors
@@ -51,9 +79,10 @@ pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
     parts: ApiParts<L, U, C>,
     registry: &mut Registry,
     handed_over: mpsc::Receiver<HandedOver>,
-) -> anyhow::Result<ApiThreads> {
+) -> anyhow::Result<Api> {
     let ApiParts { log, link, users, cache, keys, signer } = parts;
-    let parts = panda_api::Parts { users, cache, chats: client(link, log), keys, signer, clock: now };
+    let (chats, driver) = client(link, log);
+    let parts = panda_api::Parts { users, cache, chats, keys, signer, clock: now };
     let metrics = panda_api::Metrics::default();
     metrics.register(registry);
     let limits = &config.api;
@@ -66,8 +95,9 @@ pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
         discovery,
         ..ApiConfig::default()
     };
-    panda_api::start::<(U, C, LinkClient), _, _, _>(config, parts, metrics, handed_over, connection)
-        .context("start the HTTP API")
+    let threads = panda_api::start::<(U, C, LinkClient), _, _, _>(config, parts, metrics, handed_over, connection)
+        .context("start the HTTP API")?;
+    Ok(Api { threads, driver })
 }
 
 /// Refuses an address that somebody listens on.
@@ -134,12 +164,10 @@ fn connection(handed: HandedOver) -> std::io::Result<Connection<Socket>> {
     Ok(Connection { stream: socket, head, peer, tls, held: Box::new(place) })
 }
 
-fn client<L: CommandLog>(link: WorkerLink, log: L) -> LinkClient {
+fn client<L: CommandLog>(link: WorkerLink, log: L) -> (LinkClient, JoinHandle<()>) {
     let WorkerLink { link, lane, up, down } = link;
     let (client, driver) = LinkClient::new(Links::new(log, link, lane, LinkLimits::default()), up, down);
-    // It ends by itself when the last client of it is gone.
-    drop(tokio::spawn(driver.run()));
-    client
+    (client, tokio::spawn(driver.run()))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use panda_access::FleetSecret;
-use panda_api::{ApiThreads, Bootstrap, Discovery};
+use panda_api::{Bootstrap, Discovery};
 use panda_edge::transport::tls::Identity;
 use panda_edge::transport::websocket::WebSocketRules;
 use panda_edge::{Edge, EdgeConfig, EdgeParts, SessionLimits, WorkerLink};
@@ -16,7 +16,7 @@ use panda_storage::{Cache, CommandLog, UserStore};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
-use crate::api::{self, ApiParts};
+use crate::api::{self, Api, ApiParts};
 use crate::config::Config;
 use crate::lifecycle::now;
 
@@ -40,7 +40,7 @@ pub(crate) struct Behind<L, U, C> {
 /// Running sockets and API.
 pub(crate) struct Front {
     edge: Edge,
-    api: ApiThreads,
+    api: Api,
     /// The fingerprint of QUIC's certificate, if clients have to pin it.
     pin: Option<String>,
 }
@@ -133,13 +133,21 @@ impl Front {
         api::url(config, self.http_address())
     }
 
+    /// Resolves when a part broke that only a new start of the process mends. Cancel safe.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            error = self.edge.failed() => error.into(),
+            error = self.api.failed() => error,
+        }
+    }
+
     /// Lets sessions go within `drain`, then ends the API.
     ///
     /// # Errors
     /// A worker that did not end.
     pub(crate) async fn stop(self, drain: Duration) -> anyhow::Result<()> {
         let edge = self.edge.stop(drain).await.context("stop the edge");
-        self.api.stop(api::GRACE).await;
+        self.api.stop().await;
         edge
     }
 }

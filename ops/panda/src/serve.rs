@@ -122,7 +122,10 @@ impl Role for Server {
     }
 
     async fn failed(&mut self) -> anyhow::Error {
-        anyhow::Error::new(self.router.failed().await).context("the router failed")
+        tokio::select! {
+            error = self.router.failed() => anyhow::Error::new(error).context("the router failed"),
+            error = self.front.failed() => error,
+        }
     }
 
     async fn stop(self, drain: Duration) -> anyhow::Result<()> {

@@ -34,6 +34,7 @@ use super::config::KafkaLogConfig;
 use super::ending::Ending;
 use super::gate::Gate;
 use super::questions::{Answer, Bound, Questions};
+use super::thread::{self, Breaks};
 use crate::command_log::AppendError;
 use crate::error::StoreError;
 
@@ -146,20 +147,19 @@ impl Appends {
         config: &KafkaLogConfig,
         questions: Arc<Questions>,
         ending: Ending,
+        breaks: Breaks,
     ) -> Result<Self, StoreError> {
         let now = Instant::now();
         let gates: Arc<Gates> = Arc::new((0..config.shards).map(|_| Mutex::new(Gate::new(now))).collect());
         let producer = producer(config, &gates)?;
         let (config, producer) = (config.clone(), RwLock::new(Some(producer)));
         let inner = Arc::new(Inner { config, gates, producer, stop: AtomicBool::new(false) });
-        let thread = Arc::clone(&inner);
-        std::thread::Builder::new()
-            .name("kafka-append".into())
-            .spawn(move || {
-                thread.run(&questions);
-                drop(ending);
-            })
-            .map_err(|error| StoreError::Unavailable(format!("no thread for appends: {error}")))?;
+        let shared = Arc::clone(&inner);
+        let run = move || {
+            shared.run(&questions);
+            drop(ending);
+        };
+        thread::start("kafka-append", run, move |why| breaks.tell(why))?;
         Ok(Self { inner })
     }
 

@@ -48,6 +48,8 @@ pub use self::ownership::KafkaOwnership;
 use self::questions::{Bound, Questions};
 pub use self::readers::KafkaReader;
 use self::readers::Readers;
+use self::thread::Breaks;
+pub use self::thread::KafkaLogBreak;
 use self::topic::{Admin, Layout, check_brokers, drop_elsewhere, prepare};
 use crate::command_log::{AppendError, CommandLog};
 use crate::error::StoreError;
@@ -68,6 +70,7 @@ struct Inner {
     /// Deletes records. Nobody hears whether it forgot its brokers, so one that failed is replaced.
     admin: Mutex<Option<Arc<Admin>>>,
     endings: Arc<Endings>,
+    breaks: Breaks,
 }
 
 /// Sees the end of a log whose clones, readers and members are all dropped.
@@ -106,18 +109,23 @@ impl KafkaLog {
     }
 
     fn start(config: &KafkaLogConfig, epoch: u32, admin: Arc<Admin>) -> Result<Self, StoreError> {
-        let endings = Arc::new(Endings::new());
-        let questions = Arc::new(Questions::start(config)?);
-        let appends = Appends::start(config, Arc::clone(&questions), endings.thread())?;
-        let readers = Readers::start(config, endings.thread())?;
+        let (endings, breaks) = (Arc::new(Endings::new()), Breaks::new());
+        let questions = Arc::new(Questions::start(config, &breaks)?);
+        let appends = Appends::start(config, Arc::clone(&questions), endings.thread(), breaks.clone())?;
+        let readers = Readers::start(config, endings.thread(), breaks.clone())?;
         let (config, admin) = (config.clone(), Mutex::new(Some(admin)));
-        Ok(Self { inner: Arc::new(Inner { config, epoch, appends, readers, questions, admin, endings }) })
+        Ok(Self { inner: Arc::new(Inner { config, epoch, appends, readers, questions, admin, endings, breaks }) })
     }
 
     /// What waits for the end of this log, for the last moments of a process: a member that left in time
     /// spares the others the wait for its session's end.
     pub fn ended(&self) -> KafkaLogEnd {
         KafkaLogEnd { endings: Arc::clone(&self.inner.endings) }
+    }
+
+    /// What hears that this log lost a thread: then only a new start of the process helps.
+    pub fn broken(&self) -> KafkaLogBreak {
+        self.inner.breaks.hear()
     }
 
     /// What this log takes at a moment.

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::bootstrap::watch;
 use super::client::{Quiet, failure, reading};
 use super::config::KafkaLogConfig;
+use super::thread::{self, Breaks};
 use crate::error::StoreError;
 
 /// Questions that may be on their way at once.
@@ -64,7 +65,7 @@ struct State {
 
 impl Questions {
     /// Starts the threads.
-    pub(super) fn start(config: &KafkaLogConfig) -> Result<Self, StoreError> {
+    pub(super) fn start(config: &KafkaLogConfig, breaks: &Breaks) -> Result<Self, StoreError> {
         let mut settings = reading(config, "questions");
         watch(&mut settings);
         let client = settings
@@ -83,12 +84,9 @@ impl Questions {
         let shared = Arc::new(Shared { client, brokers, topic, timeout, state, asked });
         // Made before the threads, so that those that run end if one cannot be started.
         let questions = Self { shared, timeout };
-        for number in 0..THREADS {
-            let shared = Arc::clone(&questions.shared);
-            let thread = std::thread::Builder::new().name(format!("kafka-ask-{number}"));
-            thread
-                .spawn(move || shared.run())
-                .map_err(|error| StoreError::Unavailable(format!("no thread for questions to the brokers: {error}")))?;
+        for _ in 0..THREADS {
+            let (shared, breaks) = (Arc::clone(&questions.shared), breaks.clone());
+            thread::start("kafka-ask", move || shared.run(), move |why| breaks.tell(why))?;
         }
         Ok(questions)
     }

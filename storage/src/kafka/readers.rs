@@ -22,6 +22,7 @@ use super::bootstrap::watch;
 use super::client::{Quiet, failure, reading};
 use super::config::KafkaLogConfig;
 use super::ending::Ending;
+use super::thread::{self, Breaks};
 use super::topic::drop_elsewhere;
 use crate::command_log::{LogRecord, ShardReader};
 use crate::error::StoreError;
@@ -52,16 +53,14 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    pub(super) fn start(config: &KafkaLogConfig, ending: Ending) -> Result<Self, StoreError> {
+    pub(super) fn start(config: &KafkaLogConfig, ending: Ending, breaks: Breaks) -> Result<Self, StoreError> {
         let (orders, taken) = channel();
         let pool = Pool { config: config.clone(), consumers: Vec::new(), made: 0 };
-        std::thread::Builder::new()
-            .name("kafka-read".into())
-            .spawn(move || {
-                pool.run(&taken);
-                drop(ending);
-            })
-            .map_err(|error| StoreError::Unavailable(format!("no thread for readers: {error}")))?;
+        let run = move || {
+            pool.run(&taken);
+            drop(ending);
+        };
+        thread::start("kafka-read", run, move |why| breaks.tell(why))?;
         Ok(Self { orders })
     }
 

@@ -116,6 +116,24 @@ async fn piped(
     (hand_over, stop, serving)
 }
 
+#[tokio::test]
+async fn threads_that_serve_nobody_any_more_are_told_of() {
+    let (parts, _, _, _folder) = parts(&MemoryChats::default()).await;
+    let (hand_over, handed_over) = mpsc::channel(8);
+    let peer = "127.0.0.1:1".parse().unwrap();
+    let accept = move |stream| Ok(Connection { stream, head: Bytes::new(), peer, tls: false, held: Box::new(()) });
+    let config = ApiConfig { threads: 1, ..ApiConfig::default() };
+    let mut threads = start(config, parts, Metrics::default(), handed_over, accept).unwrap();
+    let (mut client, server) = tokio::io::duplex(64 * 1024);
+    hand_over.send(server).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert!(to_end(&mut client).await.starts_with(b"HTTP/1.1 200"));
+    assert!(futures_util::poll!(std::pin::pin!(threads.failed())).is_pending(), "they serve");
+    drop(hand_over);
+    threads.failed().await;
+    threads.stop(Duration::from_secs(1)).await;
+}
+
 async fn to_end(stream: &mut DuplexStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     drop(stream.read_to_end(&mut bytes).await);

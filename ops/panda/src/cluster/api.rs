@@ -6,21 +6,21 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use panda_api::{ApiThreads, Bootstrap, Discovery};
+use panda_api::{Bootstrap, Discovery};
 use panda_edge::api_door::{self, ApiDoor};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
 use super::services;
 use super::ways::Ways;
-use crate::api::{self, ApiParts};
+use crate::api::{self, Api, ApiParts};
 use crate::config::{Config, ConfigError};
 use crate::lifecycle::{Role, now};
 
 /// The HTTP API, and no sessions.
 pub(crate) struct ApiRole {
     door: ApiDoor,
-    api: ApiThreads,
+    api: Api,
     ways: Ways,
 }
 
@@ -40,7 +40,7 @@ impl Role for ApiRole {
         let cache = services::cache(config)?;
         let users = services::users(config).await?;
         let log = services::commands(config).await?;
-        let (ways, mut links) = Ways::open(config, &fleet, 1, log.state(), registry).await?;
+        let (ways, mut links) = Ways::open(config, &fleet, 1, &log, registry).await?;
         let link = links.pop().context("the API has no link")?;
         let Bootstrap { keys, signer, .. } = panda_api::bootstrap(&users, &fleet, &admin_key, now()).await?;
         let (handed_over, to_api) = mpsc::channel(api::HANDOVER_QUEUE);
@@ -75,6 +75,7 @@ impl Role for ApiRole {
     async fn failed(&mut self) -> anyhow::Error {
         tokio::select! {
             error = self.ways.failed() => error,
+            error = self.api.failed() => error,
             error = self.door.failed() => anyhow::Error::new(error).context("nobody accepts connections any more"),
         }
     }
@@ -82,7 +83,7 @@ impl Role for ApiRole {
     async fn stop(self, _: Duration) -> anyhow::Result<()> {
         let Self { mut door, api, ways } = self;
         door.close();
-        api.stop(api::GRACE).await;
+        api.stop().await;
         drop(door);
         ways.stop().await;
         Ok(())

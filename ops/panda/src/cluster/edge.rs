@@ -33,7 +33,7 @@ impl Role for EdgeRole {
         let cache = services::cache(config)?;
         let users = services::users(config).await?;
         let log = services::commands(config).await?;
-        let (ways, links) = Ways::open(config, &fleet, front::workers(config) + 1, log.state(), registry).await?;
+        let (ways, links) = Ways::open(config, &fleet, front::workers(config) + 1, &log, registry).await?;
         let behind = Behind { log, links, users, cache, fleet };
         let front = front::start(config, &config.data, behind, registry).await?;
         Ok(Self { front, ways })
@@ -61,7 +61,10 @@ impl Role for EdgeRole {
     /// What an edge needs may be away for a time, and that does not end it. A hub that broke would leave it
     /// without owners for ever.
     async fn failed(&mut self) -> anyhow::Error {
-        self.ways.failed().await
+        tokio::select! {
+            error = self.ways.failed() => error,
+            error = self.front.failed() => error,
+        }
     }
 
     async fn stop(self, drain: Duration) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use panda_router::listener::{LinkListener, ListenerLimits, Listening};
 use panda_router::shard::ShardLimits;
 use panda_router::{Router, RouterConfig};
-use panda_storage::kafka::KafkaLogEnd;
+use panda_storage::kafka::{KafkaLogBreak, KafkaLogEnd};
 use prometheus_client::registry::Registry;
 
 use super::services;
@@ -27,6 +27,7 @@ pub(crate) struct RouterRole {
     links: Listening,
     address: SocketAddr,
     log: KafkaLogEnd,
+    broken: KafkaLogBreak,
     backlog_ms: Arc<AtomicU64>,
 }
 
@@ -50,7 +51,7 @@ impl Role for RouterRole {
         let events = services::events(config).await?;
         let log = services::known_commands(config, &events).await?;
         let board = services::board(config).await?;
-        let end = log.ended();
+        let (end, broken) = (log.ended(), log.broken());
         let advertise = &config.router.advertise;
         let link_address = if advertise.is_empty() { address.to_string() } else { advertise.clone() };
         let router_config = RouterConfig {
@@ -62,7 +63,7 @@ impl Role for RouterRole {
         let router = panda_router::start(router_config, log, events, board).await.context("start the router")?;
         router.metrics().register(registry);
         let links = listener.listen(&router, fleet.link_keys(), ListenerLimits::default());
-        Ok(Self { router, links, address, log: end, backlog_ms: Arc::default() })
+        Ok(Self { router, links, address, log: end, broken, backlog_ms: Arc::default() })
     }
 
     fn sends(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
@@ -93,7 +94,10 @@ impl Role for RouterRole {
     }
 
     async fn failed(&mut self) -> anyhow::Error {
-        anyhow::Error::new(self.router.failed().await).context("the router failed")
+        tokio::select! {
+            error = self.router.failed() => anyhow::Error::new(error).context("the router failed"),
+            error = self.broken.told() => anyhow::Error::new(error).context("the router has no command log any more"),
+        }
     }
 
     async fn stop(self, _: Duration) -> anyhow::Result<()> {

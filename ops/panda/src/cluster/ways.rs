@@ -6,7 +6,7 @@ use panda_edge::WorkerLink;
 use panda_link::hub::{Hub, HubConfig, HubLane};
 use panda_protocol::link::LinkId;
 use panda_storage::OwnershipBoard as _;
-use panda_storage::kafka::{KafkaLogState, KafkaOwnership};
+use panda_storage::kafka::{KafkaLog, KafkaLogBreak, KafkaLogState, KafkaOwnership};
 use prometheus_client::registry::Registry;
 
 use super::services;
@@ -18,6 +18,7 @@ pub(super) struct Ways {
     /// What the hub watches ends with it.
     board: KafkaOwnership,
     log: KafkaLogState,
+    broken: KafkaLogBreak,
     shards: i64,
 }
 
@@ -30,7 +31,7 @@ impl Ways {
         config: &Config,
         fleet: &FleetSecret,
         count: usize,
-        log: KafkaLogState,
+        log: &KafkaLog,
         registry: &mut Registry,
     ) -> anyhow::Result<(Self, Vec<WorkerLink>)> {
         // What is wrong with a file is said before anything is waited for.
@@ -43,7 +44,7 @@ impl Ways {
         let (hub, lanes) = Hub::start(hub, board.watch()).context("start the hub of links")?;
         hub.metrics().register(registry);
         let links = lanes.into_iter().map(|HubLane { lane, up, down }| WorkerLink { link, lane, up, down }).collect();
-        Ok((Self { hub, board, log, shards: i64::from(shards) }, links))
+        Ok((Self { hub, board, log: log.state(), broken: log.broken(), shards: i64::from(shards) }, links))
     }
 
     /// Says why sends are refused now, if they are.
@@ -60,8 +61,11 @@ impl Ways {
 
     /// Resolves when only a new start helps. Cancel safe.
     pub(super) async fn failed(&mut self) -> anyhow::Error {
-        anyhow::Error::new(self.hub.failed().await)
-            .context("this process has no way to the routers any more; start it again")
+        let lost = "this process has no way to the routers any more; start it again";
+        tokio::select! {
+            error = self.hub.failed() => anyhow::Error::new(error).context(lost),
+            error = self.broken.told() => anyhow::Error::new(error).context(lost),
+        }
     }
 
     /// Closes all links; whoever has a way is to be stopped before.
