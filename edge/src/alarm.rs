@@ -1,4 +1,4 @@
-//! What an edge cannot be without, and who hears when it ends.
+//! What a process that accepts connections cannot be without, and who hears when it ends.
 
 use tokio::sync::mpsc;
 
@@ -9,6 +9,7 @@ pub(crate) struct Alarm {
 }
 
 /// Hears the alarms of all parts.
+#[derive(Debug)]
 pub(crate) struct Alarms {
     raise: mpsc::Sender<()>,
     raised: mpsc::Receiver<()>,

@@ -1,7 +1,6 @@
 //! The door of a process that serves the HTTP API and no sessions: one listening socket, with the gate and the TLS of an
 //! edge's worker. Every connection whose first request is whole is handed over.
 
-use std::future::pending;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use crate::admission::{AdmissionLimits, Gate};
+use crate::alarm::Alarms;
 use crate::edge::EdgeError;
 use crate::transport::handover::HandedOver;
 use crate::transport::socket;
@@ -29,8 +29,8 @@ pub struct ApiDoor {
     accepts: Option<oneshot::Sender<()>>,
     /// Ends its thread, whose reactor connections under TLS need.
     _alive: oneshot::Sender<()>,
-    /// Closed once the thread has ended; none once that was told.
-    ended: Option<oneshot::Receiver<()>>,
+    /// Heard when the thread ends.
+    alarms: Alarms,
 }
 
 /// Opens a door at `address`, where nobody else listens, on a thread of its own. `tls` is absent where HTTP is
@@ -66,7 +66,8 @@ pub fn open(
     };
     let (accepts, closed) = oneshot::channel::<()>();
     let (alive, dead) = oneshot::channel::<()>();
-    let (end, ended) = oneshot::channel::<()>();
+    let alarms = Alarms::new();
+    let alarm = alarms.alarm();
     std::thread::Builder::new()
         .name("api-door".to_owned())
         .spawn(move || {
@@ -79,10 +80,10 @@ pub fn open(
                 drop(listener);
                 drop(dead.await);
             });
-            drop(end);
+            drop(alarm);
         })
         .map_err(EdgeError::Thread)?;
-    Ok(ApiDoor { address, dropped, accepts: Some(accepts), _alive: alive, ended: Some(ended) })
+    Ok(ApiDoor { address, dropped, accepts: Some(accepts), _alive: alive, alarms })
 }
 
 impl ApiDoor {
@@ -108,11 +109,8 @@ impl ApiDoor {
     /// Waits until nobody accepts connections any more although nobody closed it. Never resolves once it did.
     /// Cancel safe.
     pub async fn failed(&mut self) -> EdgeError {
-        let Some(ended) = &mut self.ended else { return pending().await };
-        // It says nothing: its end is the word.
-        drop(ended.await);
-        self.ended = None;
-        EdgeError::Panic
+        self.alarms.heard().await;
+        EdgeError::Broken
     }
 }
 

@@ -36,9 +36,9 @@ pub enum EdgeError {
     /// A worker's thread ended with a panic.
     #[error("an edge worker ended with a panic")]
     Panic,
-    /// A worker ended, or accepts no connections any more.
+    /// What accepts or serves connections ended although nobody stopped it.
     #[error(
-        "a worker of the edge broke; this is a fault of this program: start it again, and report what its log says"
+        "a part that accepts connections broke; this is a fault of this program: start it again, and report what its log says"
     )]
     Broken,
 }

@@ -19,10 +19,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 pub(crate) use self::guard::Guard;
 use crate::persist::{RETRY_MIN, STORE, retry};
+use crate::shard::SILENCE_US;
 
 /// What was known of an epoch counts for so long: no epoch ends sooner after the log was heard, or after the store
 /// was asked and said that it is open.
-pub(crate) const EPOCH_LASTS: Duration = Duration::from_secs(2);
+pub(crate) const EPOCH_LASTS: Duration = Duration::from_micros(SILENCE_US);
 /// Between an answer and the next question.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The same, where the answer was too old when it came: the store has too much to do already.

@@ -54,9 +54,9 @@ impl Served {
             .collect()
     }
 
-    /// What becomes of `panda chat` with these flags and this input.
-    fn chat(&self, flags: &[&str], typed: &str) -> Output {
-        let mut chat = panda(&["chat", "--server", &self.url, "--user", "ada"])
+    /// What becomes of `panda chat` of this user with these flags and this input.
+    fn chat(&self, user: &str, flags: &[&str], typed: &str) -> Output {
+        let mut chat = panda(&["chat", "--server", &self.url, "--user", user])
             .args(flags)
             .env("PANDA_PASSWORD", PASSWORD)
             .stdin(Stdio::piped())
@@ -103,14 +103,16 @@ fn a_line_from_a_pipe_is_stored_in_the_chat_that_is_named_or_the_command_fails()
     let complaint = |output: &Output| String::from_utf8(output.stderr.clone()).unwrap();
 
     for flags in [&["--chat", "tea"][..], &["--chat", "tea", "--ws"]] {
-        let output = server.chat(flags, "hi\n");
+        let output = server.chat("ada", flags, "hi\n");
         assert!(output.status.success(), "{output:?}");
     }
-    let lost = server.chat(&["--chat", "nothing"], "lost\n");
+    let lost = server.chat("ada", &["--chat", "nothing"], "lost\n");
     assert!(!lost.status.success() && complaint(&lost).contains("there is no chat like nothing"), "{lost:?}");
-    let either = server.chat(&["--chat", "te"], "lost\n");
+    let either = server.chat("ada", &["--chat", "te"], "lost\n");
     assert!(!either.status.success() && complaint(&either).contains("several chats are like te"), "{either:?}");
-    let nowhere = server.chat(&[], "lost\n");
+    // Whoever has chats may have one open already when the line comes.
+    server.register("cyd");
+    let nowhere = server.chat("cyd", &[], "lost\n");
     assert!(!nowhere.status.success() && complaint(&nowhere).contains("no chat is open"), "{nowhere:?}");
     assert_eq!(made.map(|chat| server.messages(&chat, &ada)), [vec!["hi", "hi"], vec![]]);
 }

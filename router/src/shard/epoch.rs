@@ -18,7 +18,7 @@ use super::{GivenUp, Loaded, Output, Shard};
 const SESSION_TIMEOUT_US: u64 = 3_000_000;
 /// A router that did not hear from the log for so long, in microseconds, may be out of the group. The
 /// group may have heard from it earlier than the log has, by a heartbeat or two.
-const SILENCE_US: u64 = 2_000_000;
+pub(crate) const SILENCE_US: u64 = 2_000_000;
 /// The log is asked so often, in microseconds, so that the store need not be.
 const ASK_EVERY_US: u64 = 500_000;
 

@@ -39,6 +39,7 @@ use panda_protocol::link::{Down, LinkId, Record, Up};
 use panda_protocol::{EntityId, Generation, Incarnation, Time};
 use panda_storage::{Checkpoint, LogRecord};
 
+pub(crate) use self::epoch::SILENCE_US;
 pub use self::given_up::GivenUp;
 pub use self::input::{Input, Loaded};
 pub use self::limits::ShardLimits;

@@ -29,9 +29,7 @@ impl Gate {
         let _waiting = Waiting::begin(self)?;
         self.places.acquire().await.map_err(|_| StoreError::Closed)
     }
-}
 
-impl Gate {
     /// As [`Self::enter`], for what may not be sent any more when it has waited too long.
     pub(super) async fn enter_while(&self, may: &SendWhile) -> Result<SemaphorePermit<'_>, StoreError> {
         let place = self.enter().await?;
