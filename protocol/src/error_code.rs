@@ -73,6 +73,8 @@ error_codes! {
     Internal = 1103, "internal", "The server made a mistake and closed this connection; connect again.";
     /// Too many connections from one address.
     TooManyConnections = 1104, "too_many_connections", "Too many connections come from this address; close some or wait.";
+    /// What is stored of the user's inbox is damaged.
+    InboxDamaged = 1105, "inbox_damaged", "What is stored of your inbox is damaged: who runs this service has to mend it; connect again later.";
     /// The access token's time is over.
     TokenExpired = 1200, "token_expired", "The access token has expired; log in or refresh it.";
     /// The access token is not one of this deployment's.
@@ -105,10 +107,14 @@ error_codes! {
     TooManyInFlight = 2002, "too_many_in_flight", "Too many requests are waiting; wait for replies first.";
     /// The shard is behind and takes no sends.
     Backlogged = 2003, "backlogged", "The service is catching up and takes no new commands; repeat it later.";
+    /// What is stored of the chat or inbox is damaged, so it cannot be read; nothing happened.
+    Damaged = 2004, "damaged", "What is stored of this chat or inbox is damaged: who runs this service has to mend it; try again later.";
     /// Appended, but its outcome did not come.
     OutcomeUnknown = 2100, "outcome_unknown", "It may still happen; send it again with the same counter to learn.";
     /// This copy of the command made nothing, and nobody knows why: another may have.
     NotApplied = 2101, "not_applied", "Nothing came of this copy; send it again with the same counter to learn.";
+    /// Appended, and kept until what is stored of the chat or inbox, which is damaged, is mended.
+    Held = 2102, "held", "What is stored of this chat or inbox is damaged: who runs this service has to mend it; this waits until then and may still happen.";
     /// A field's value is not allowed.
     InvalidRequest = 2200, "invalid_request", "A value in this request is not allowed.";
     /// No such chat, or not one that the user may see.

@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 
 use crate::announcer::Term;
 use crate::begin::{Begun, begin};
+use crate::damage::{DamageLog, read_or_refused, readable};
 use crate::doors::{Doors, Outside};
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
@@ -163,6 +164,7 @@ struct Driver<'a, L, S> {
     /// Effects on their way to the log: one at a time, in order.
     effects: std::collections::VecDeque<Effect>,
     figures: ShardFigures,
+    damages: DamageLog,
     /// What this shard has added to the gauge that all shards share.
     resident: i64,
     given_up: Option<GivenUp>,
@@ -185,12 +187,14 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
     fn new(core: Shard, parts: &'a mut Parts<L, S>, started: Instant) -> Self {
         let (heard, hears) = watch::channel(Some(started));
         let persist = Persist::new(&parts.store, Guard::new(parts.epoch.clone(), hears));
+        let damages = DamageLog::new(parts.shard, parts.metrics.damaged.clone());
         Self {
             core,
             parts,
             work: FuturesUnordered::new(),
             effects: Default::default(),
             figures: ShardFigures::default(),
+            damages,
             resident: 0,
             given_up: None,
             backlogged: false,
@@ -246,6 +250,9 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
             self.note_time();
             self.append_effect();
         }
+        if let Input::Damaged { entity, read, why } = &input {
+            self.damages.note(*entity, read.is_none(), why);
+        }
         if matches!(input, Input::Checkpointed) {
             self.releases.begin(&self.parts.log, self.parts.shard, self.checkpoint);
         }
@@ -282,23 +289,20 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
                     let wanted = wanted.clone();
                     async move { load(&store, entity, wanted).await }
                 });
-                Ok(loaded.await?.map_or_else(Input::EpochOver, |loaded| Input::Loaded(entity, loaded)))
+                match loaded.await {
+                    Err(StoreError::Corrupt(why)) => Ok(Input::Damaged { entity, read: None, why }),
+                    loaded => Ok(loaded?.map_or_else(Input::EpochOver, |loaded| Input::Loaded(entity, loaded))),
+                }
             }),
             Output::Write(batches) => Box::pin(write(persist, batches)),
             Output::Flush { entity, rows, through, time } => Box::pin(flush(persist, entity, rows, through, time)),
             Output::ReadEvents { read, entity, from, order, limit } => Box::pin(async move {
-                match store.read_events(entity, from, order, limit, PAGE_BYTES).await {
-                    Ok(events) => Ok(Input::EventsRead(read, events)),
-                    Err(error) if error.is_retryable() => Ok(Input::ReadFailed(read)),
-                    Err(error) => Err(error),
-                }
+                let events = store.read_events(entity, from, order, limit, PAGE_BYTES).await;
+                read_or_refused(entity, read, events.map(|events| Input::EventsRead(read, events)))
             }),
             Output::ScanRows { read, entity, kind, after } => Box::pin(async move {
-                match store.scan_state(entity, kind, after, SCAN_ROWS).await {
-                    Ok(rows) => Ok(Input::RowsScanned(read, rows)),
-                    Err(error) if error.is_retryable() => Ok(Input::ReadFailed(read)),
-                    Err(error) => Err(error),
-                }
+                let rows = store.scan_state(entity, kind, after, SCAN_ROWS).await.and_then(readable);
+                read_or_refused(entity, read, rows.map(|rows| Input::RowsScanned(read, rows)))
             }),
             Output::AskEnd => {
                 let (log, shard) = (self.parts.log.clone(), self.parts.shard);

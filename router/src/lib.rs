@@ -7,6 +7,7 @@ mod announcer;
 mod attachments;
 mod begin;
 pub(crate) mod chat;
+mod damage;
 mod doors;
 mod driver;
 pub mod fold;

@@ -40,6 +40,8 @@ pub struct RouterMetrics {
     pub duplicates: Counter,
     /// Commands on which `apply` panicked: a human must look.
     pub panics: Counter,
+    /// Chats and inboxes of owned shards of which something stored cannot be read: a human must look.
+    pub damaged: Gauge,
     /// Writes of the event store.
     pub writes: Counter,
     /// Loads of rows.
@@ -74,6 +76,11 @@ impl RouterMetrics {
         registry.register("commands_rejected", "Commands refused", self.rejected.clone());
         registry.register("commands_duplicate", "Commands answered as the first time", self.duplicates.clone());
         registry.register("apply_panics", "Commands on which apply panicked", self.panics.clone());
+        registry.register(
+            "entities_damaged",
+            "Chats and inboxes of which something stored cannot be read",
+            self.damaged.clone(),
+        );
         registry.register("store_writes", "Writes of the event store", self.writes.clone());
         registry.register("row_loads", "Loads of state rows", self.loads.clone());
         registry.register(

@@ -10,6 +10,7 @@ use panda_protocol::event::peek_seq;
 use panda_protocol::frame::{Admission, Ended, EventFrame, Frame, Head, Signal};
 use panda_protocol::limits::PAGE_EVENTS_MAX;
 use panda_protocol::link::{Events, LinkEvent, ReadQuery, Rejection};
+use panda_protocol::session::server::Close;
 use panda_protocol::{DecodeError, EntityId, ErrorCode, Seq, UserId};
 use panda_storage::command_log::CommandLog;
 
@@ -374,7 +375,11 @@ impl<L: CommandLog> Core<L> {
         let Some(session) = self.subscriptions.one(key).map(|one| one.session) else { return };
         let Some(chat) = entity.chat() else {
             // A session is nothing without its inbox.
-            return self.end(session, ErrorCode::Internal.into());
+            let close = match code {
+                ErrorCode::Damaged => Close { code: ErrorCode::InboxDamaged, retry_after_ms },
+                _ => ErrorCode::Internal.into(),
+            };
+            return self.end(session, close);
         };
         if let Some(member) = self.member_mut(session)
             && member.chats.get(&chat) == Some(&key)

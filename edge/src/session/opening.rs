@@ -108,8 +108,11 @@ impl<L: CommandLog> Core<L> {
         let admission = match outcome {
             Ok(admission) => admission,
             Err(rejection) => {
-                let retry_after_ms = rejection.retry_after_ms;
-                return self.end(key, Close { code: ErrorCode::Overloaded, retry_after_ms });
+                let code = match rejection.code {
+                    ErrorCode::Damaged => ErrorCode::InboxDamaged,
+                    _ => ErrorCode::Overloaded,
+                };
+                return self.end(key, Close { code, retry_after_ms: rejection.retry_after_ms });
             }
         };
         let Some(welcome) = self.welcome(key, &admission) else { return };

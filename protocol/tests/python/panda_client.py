@@ -18,11 +18,13 @@ NO_DEVICE = text_of(bytes([DEVICE]) + bytes(15))
 
 CODES = {
     1000: "going", 1100: "overloaded", 1101: "heartbeat_timeout", 1102: "handshake_timeout", 1103: "internal",
-    1104: "too_many_connections", 1200: "token_expired", 1201: "token_invalid", 1202: "ticket_invalid",
+    1104: "too_many_connections", 1105: "inbox_damaged",
+    1200: "token_expired", 1201: "token_invalid", 1202: "ticket_invalid",
     1300: "replaced", 1301: "malformed", 1302: "frame_too_large", 1303: "version_unsupported",
     1304: "unexpected_frame", 1305: "text_message", 1306: "unknown_frame", 1307: "origin_refused", 1308: "revoked",
-    2000: "unavailable", 2001: "rate_limited", 2002: "too_many_in_flight", 2003: "backlogged",
-    2100: "outcome_unknown", 2101: "not_applied", 2200: "invalid_request", 2201: "not_found", 2202: "not_member", 2203: "forbidden",
+    2000: "unavailable", 2001: "rate_limited", 2002: "too_many_in_flight", 2003: "backlogged", 2004: "damaged",
+    2100: "outcome_unknown", 2101: "not_applied", 2102: "held",
+    2200: "invalid_request", 2201: "not_found", 2202: "not_member", 2203: "forbidden",
     2204: "limit_reached", 2205: "too_large", 2206: "too_many_subscriptions", 2300: "counter_reused",
     2301: "out_of_order", 2302: "nothing_to_do",
 }  # fmt: skip

@@ -120,6 +120,7 @@ fn downs() -> Vec<(&'static str, Down)> {
     let generation = Generation(70_000);
     let details = Some(ErrorDetails { counter: Counter(7), seq: Seq(42) });
     let out_of_order = Rejection { code: ErrorCode::OutOfOrder, retry_after_ms: 0, details };
+    let held = Rejection { code: ErrorCode::Held, retry_after_ms: 60_000, details: None };
     let later = Rejection { code: ErrorCode::Unavailable, retry_after_ms: 1_000, details: None };
     let events = vec![
         LinkEvent { seq: Seq(43), ends: None, event: Bytes::from_static(b"event") },
@@ -140,6 +141,7 @@ fn downs() -> Vec<(&'static str, Down)> {
         ("head", Down::Head { generation, entity, head: Seq(44), readmit: true }),
         ("applied", Down::Answer(Answer { token: 77, generation, outcome: Outcome::Applied(Seq(43)) })),
         ("rejected", Down::Answer(Answer { token: 77, generation, outcome: Outcome::Rejected(out_of_order) })),
+        ("held", Down::Answer(Answer { token: 77, generation, outcome: Outcome::Rejected(held) })),
         ("a part of a read", Down::Read(ReadReply { token: 300, last: true, body: Ok(Bytes::from_static(b"body")) })),
         ("a refused read", Down::Read(ReadReply { token: 300, last: true, body: Err(later) })),
         ("signal down", Down::Signal { chat: chat(), user: user(1), kind: SignalKind::TYPING, payload }),

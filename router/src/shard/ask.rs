@@ -141,8 +141,9 @@ impl Shard {
     }
 
     fn tell_found(&mut self, entity: EntityId, link: LinkId, token: u64, asking: Asking, found: Option<Found>) {
-        // Where `apply` panicked, another owner may still apply what this one refuses.
-        let decides = self.entities.get(&entity).is_none_or(|entity| !entity.poisoned);
+        // Where `apply` panicked, or what is stored is damaged, another owner may still apply what this one refuses.
+        let poisoned = self.entities.get(&entity).is_some_and(|entity| entity.poisoned);
+        let decides = !poisoned && !self.damages.contains(entity);
         let outcome = match found {
             Some(Found::Applied(seq)) => Outcome::Applied(seq),
             Some(Found::Nothing) if decides => Outcome::Rejected(Rejection::new(ErrorCode::NotApplied)),
@@ -169,7 +170,11 @@ impl Shard {
 
     /// Nobody can tell what became of a command. Never `unavailable`: it may have happened.
     pub(super) fn answer_unknown(&mut self, link: LinkId, token: u64) {
-        let outcome = Outcome::Rejected(Rejection::new(ErrorCode::OutcomeUnknown));
+        self.answer_rejected(link, token, Rejection::new(ErrorCode::OutcomeUnknown));
+    }
+
+    pub(super) fn answer_rejected(&mut self, link: LinkId, token: u64, rejection: Rejection) {
+        let outcome = Outcome::Rejected(rejection);
         let answer = Answer { token, generation: self.generation, outcome };
         self.outputs.push(Output::Send(link, Down::Answer(answer)));
     }

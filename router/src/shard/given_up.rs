@@ -20,6 +20,12 @@ pub enum GivenUp {
         /// The newest that this router knows.
         known: u16,
     },
+    /// So much of what is stored cannot be read that it is not some rows.
+    #[error("what is stored of more than {entities} of the shard's chats and inboxes is damaged")]
+    Damaged {
+        /// As many were refused before.
+        entities: usize,
+    },
     /// The next epoch of the log was opened while this router was not in its group.
     #[error("epoch {open} of the log was opened while this router did not hear from its log")]
     EpochOver {
@@ -41,6 +47,7 @@ impl GivenUp {
             Self::TakenOver { .. } => "wait: whoever took it runs it",
             Self::UnknownRecord | Self::UnknownRules { .. } => "upgrade it, and start it again",
             Self::EpochOver { .. } => "start it again",
+            Self::Damaged { .. } => "mend the event store as its log says, then start it again",
         }
     }
 }

@@ -47,8 +47,17 @@ pub enum Input {
     Checkpointed,
     /// Time went on; about ten times a second. Microseconds of any clock that does not go back.
     Tick(Time),
-    /// A read of the store failed for good: refuse what waits for it.
+    /// A read of the store failed: refuse what waits for it.
     ReadFailed(u64),
+    /// Something that is stored of an entity cannot be read.
+    Damaged {
+        /// The entity.
+        entity: EntityId,
+        /// The read that met it; none: a load.
+        read: Option<u64>,
+        /// What it is, for a person.
+        why: String,
+    },
 }
 
 /// What a load brought.

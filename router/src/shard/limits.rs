@@ -20,6 +20,8 @@ pub struct ShardLimits {
     pub rows_max: usize,
     /// Effects that the log has not confirmed; above it no further record is read.
     pub effects_max: usize,
+    /// Entities of which something stored cannot be read, in one term; with one more the shard is given up.
+    pub damaged_max: usize,
     /// Events of one partition of the event store, which no write may leave.
     pub bucket_events: u64,
 }
@@ -34,6 +36,7 @@ impl Default for ShardLimits {
             entities_max: 4_096,
             rows_max: 4_096,
             effects_max: 16_384,
+            damaged_max: 16_384,
             bucket_events: BUCKET_EVENTS,
         }
     }

@@ -67,7 +67,9 @@ pub async fn load<S: EventStore>(store: &S, entity: EntityId, wanted: Wanted) ->
         None => {
             let cell = store.read_state(entity, vec![flushed_key()]).await?.pop().flatten();
             let flushed = match cell.and_then(|cell| cell.value) {
-                Some(bytes) => panda_protocol::Reader::new(bytes).varint().map_err(|error| corrupt(entity, error))?,
+                Some(bytes) => panda_protocol::Reader::new(bytes)
+                    .varint()
+                    .map_err(|error| corrupt(format!("the flushed cell of {entity}"), error))?,
                 None => 0,
             };
             Tail { head: Seq(flushed), position: None, events: Vec::new() }
@@ -82,7 +84,7 @@ pub async fn load<S: EventStore>(store: &S, entity: EntityId, wanted: Wanted) ->
     let mut decoded: Vec<(Position, Event)> = Vec::new();
     loop {
         for row in &tail.events[decoded.len()..] {
-            let event = Event::from_bytes(&row.event).map_err(|error| corrupt(entity, error))?;
+            let event = readable(entity, row)?;
             touched.extend(fold::touches(&event));
             decoded.push((row.position, event));
         }
@@ -127,7 +129,7 @@ async fn read_rows<S: EventStore>(
     let stored = store.read_state(entity, ids.iter().map(RowId::key).collect()).await?;
     for (id, row) in ids.into_iter().zip(stored) {
         let row = match row.and_then(|row| row.value) {
-            Some(bytes) => Some(Row::from_bytes(bytes).map_err(|error| corrupt(entity, error))?),
+            Some(bytes) => Some(Row::from_bytes(bytes).map_err(|error| corrupt(format!("{id:?} of {entity}"), error))?),
             None => None,
         };
         into.rows.insert(id, row);
@@ -206,6 +208,8 @@ async fn read_owing<S: EventStore>(
             if row.position < from {
                 break 'pages;
             }
+            // Nothing that it owes may be passed over.
+            readable(entity, &row)?;
             owing.push((row.position, row.event));
         }
     }
@@ -251,6 +255,10 @@ pub(super) fn batches(entity: EntityId, rows: Vec<EventRow>, bucket_events: u64)
     writes
 }
 
-fn corrupt(entity: EntityId, error: panda_protocol::DecodeError) -> StoreError {
-    StoreError::Corrupt(format!("state of {entity}: {error}"))
+fn readable(entity: EntityId, row: &EventRow) -> Result<Event, StoreError> {
+    Event::from_bytes(&row.event).map_err(|error| corrupt(format!("event {} of {entity}", row.seq), error))
+}
+
+fn corrupt(what: String, error: panda_protocol::DecodeError) -> StoreError {
+    StoreError::Corrupt(format!("{what}: {error}"))
 }

@@ -17,6 +17,7 @@
 mod ahead;
 mod ask;
 mod checkpoint;
+mod damage;
 mod devices;
 mod entity;
 mod epoch;
@@ -47,6 +48,7 @@ pub use self::output::Output;
 
 use self::ahead::Ahead;
 use self::checkpoint::Checkpoints;
+use self::damage::Damages;
 use self::devices::Devices;
 use self::entity::{Entity, Pending};
 use self::interest::Interests;
@@ -90,6 +92,7 @@ pub struct Shard {
     interests: Interests,
     tails: resume::Tails,
     ahead: Ahead,
+    damages: Damages,
     devices: Devices,
     given_up: bool,
     queued: usize,
@@ -130,6 +133,7 @@ impl Shard {
             interests: Default::default(),
             tails: Default::default(),
             ahead: Ahead::default(),
+            damages: Damages::default(),
             devices: Default::default(),
             given_up: false,
             queued: 0,
@@ -164,6 +168,8 @@ impl Shard {
             Input::EventsRead(read, events) => self.events_read(read, events),
             Input::RowsScanned(read, rows) => self.rows_scanned(read, rows),
             Input::ReadFailed(read) => self.read_failed(read),
+            Input::Damaged { entity, read: None, .. } => self.damaged(entity),
+            Input::Damaged { read: Some(read), .. } => self.read_damaged(read),
             Input::End(position) => self.end(position),
             Input::EffectAppended => self.progress.confirm(),
             Input::EpochRead { open, asked } => self.epoch_read(open, asked),

@@ -10,6 +10,7 @@ use panda_storage::{EventRow, OwedEffect, SettledEffect};
 
 use super::entity::{Batch, Entity, Pending, Release, Stored};
 use super::load::Wanted;
+use super::reads::Decided;
 use super::{Loaded, Output, Shard};
 use crate::fold::{self, Decision};
 use crate::rows::{RowId, Rows};
@@ -24,10 +25,12 @@ impl Shard {
                 break;
             }
             let Some(next) = entity.queue.front() else { break };
+            let damaged = self.damages.contains(id);
             let ids = match next {
                 Pending::Record { record, .. } => fold::needs(record),
                 Pending::Question { question, .. } => question.needs(),
             };
+            let ids = if damaged { Vec::new() } else { ids };
             let missing = if entity.loaded { entity.missing(ids) } else { ids };
             if !missing.is_empty() {
                 entity.loading = true;
@@ -43,7 +46,7 @@ impl Shard {
             match pending {
                 Pending::Question { link, question } => {
                     entity.building.taken += 1;
-                    let decided = question.decide(entity, self.incarnation);
+                    let decided = if damaged { Decided::Damaged } else { question.decide(entity, self.incarnation) };
                     entity.building.releases.push(Release::Question { link, question, decided });
                 }
                 Pending::Record { record, rules, position, time, since, bytes } => {
@@ -74,6 +77,10 @@ impl Shard {
         position: Position,
         time: Time,
     ) -> Result<(), Box<Record>> {
+        if self.damages.contains(id) {
+            self.hold_back(id, &record, position);
+            return Ok(());
+        }
         let Some(entity) = self.entities.get_mut(&id) else { return Ok(()) };
         if entity.poisoned {
             self.refuse(id, &record, Rejection::new(ErrorCode::OutcomeUnknown));
@@ -105,7 +112,7 @@ impl Shard {
         Ok(())
     }
 
-    fn refuse(&mut self, id: EntityId, record: &Record, rejection: Rejection) {
+    pub(super) fn refuse(&mut self, id: EntityId, record: &Record, rejection: Rejection) {
         self.answer(id, record, Outcome::Rejected(rejection));
     }
 

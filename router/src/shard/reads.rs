@@ -38,6 +38,8 @@ pub(super) enum Decided {
     Info(Result<Bytes, Rejection>),
     /// It is looked up when the answer may leave.
     Later,
+    /// What is stored cannot be read.
+    Damaged,
 }
 
 /// Questions that wait for the log.
@@ -215,7 +217,7 @@ impl Shard {
         }
     }
 
-    fn refuse_question(&mut self, link: LinkId, question: &Question, rejection: Rejection) {
+    pub(super) fn refuse_question(&mut self, link: LinkId, question: &Question, rejection: Rejection) {
         let token = question.token();
         let down = match question {
             Question::Admit(_) => {
@@ -232,6 +234,7 @@ impl Shard {
     pub(super) fn answer_question(&mut self, id: EntityId, link: LinkId, question: Question, decided: Decided) {
         let token = question.token();
         match (question, decided) {
+            (question, Decided::Damaged) => self.refuse_damaged(link, &question),
             (Question::Ask(ask), _) => self.look_up(link, ask),
             (Question::Admit(_), Decided::Admission(outcome)) => {
                 let outcome = outcome.and_then(|admission| {
@@ -340,11 +343,15 @@ impl Shard {
     }
 
     pub(super) fn read_failed(&mut self, read: u64) {
+        self.end_reading(read, Rejection { retry_after_ms: 1_000, ..Rejection::new(ErrorCode::Unavailable) });
+    }
+
+    /// A read brought nothing.
+    pub(super) fn end_reading(&mut self, read: u64, rejection: Rejection) {
         if let Some(Reading { entity, link, token, what }) = self.reading.remove(&read) {
             if let ReadingWhat::Ask(asking) = what {
                 return self.asked_read(entity, link, token, asking, None);
             }
-            let rejection = Rejection { retry_after_ms: 1_000, ..Rejection::new(ErrorCode::Unavailable) };
             self.outputs.push(Output::Send(link, Down::Read(ReadReply { token, last: true, body: Err(rejection) })));
         }
     }

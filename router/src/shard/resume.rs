@@ -32,7 +32,8 @@ impl Shard {
         }
         self.interests.begin_resume(link);
         for entity in resume.entities {
-            if self.interests.listen(link, entity, self.limits.interests_max).is_none() {
+            let listens = self.interests.listen(link, entity, self.limits.interests_max).is_some();
+            if !listens || self.damages.contains(entity) {
                 // The edge delivers nothing of it before it is admitted, and is told then to wait.
                 self.tell_readmit(link, entity);
             }
@@ -80,7 +81,7 @@ impl Shard {
         self.interests.end_resume(link);
     }
 
-    fn tell_readmit(&mut self, link: LinkId, entity: EntityId) {
+    pub(super) fn tell_readmit(&mut self, link: LinkId, entity: EntityId) {
         // The head is not looked up: the edge admits its listeners anew, and learns it so.
         let down = Down::Head { generation: self.generation, entity, head: Seq(0), readmit: true };
         self.outputs.push(Output::Send(link, down));

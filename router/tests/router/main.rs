@@ -4,6 +4,7 @@ mod asks;
 #[path = "../../../protocol/link-io/tests/support/certificates.rs"]
 #[allow(dead_code, reason = "the tests of the links' own crate use the rest of it")]
 mod certificates;
+mod damage;
 mod epochs;
 mod links;
 mod moves;

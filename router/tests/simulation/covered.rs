@@ -36,6 +36,12 @@ pub(crate) struct Covered {
     pub(super) resumes: usize,
     /// Links that broke while their owner went on.
     pub(super) broken_links: usize,
+    /// Times that what is stored of an entity could not be read any more.
+    pub(super) damages: usize,
+    /// Commands that wait until it can.
+    pub(super) held: usize,
+    /// Reads and admissions that were refused because of it.
+    pub(super) unreadable: usize,
     /// Sessions that one owner admitted and another one served to the end.
     pub(super) kept: usize,
 }
@@ -62,6 +68,9 @@ impl Covered {
         self.epochs_over += other.epochs_over;
         self.resumes += other.resumes;
         self.broken_links += other.broken_links;
+        self.damages += other.damages;
+        self.held += other.held;
+        self.unreadable += other.unreadable;
         self.kept += other.kept;
     }
 
@@ -85,6 +94,9 @@ impl Covered {
             (self.epochs_over, "owners of an epoch that was over"),
             (self.resumes, "resumed interests"),
             (self.broken_links, "broken links"),
+            (self.damages, "damaged entities"),
+            (self.held, "commands for a damaged entity"),
+            (self.unreadable, "reads of a damaged entity"),
             (self.kept, "sessions that a move left alone"),
         ] {
             assert!(count >= 100, "{what} were met {count} times only");

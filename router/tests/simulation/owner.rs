@@ -7,11 +7,11 @@ use std::task::{Context, Poll, Waker};
 
 use panda_protocol::codec::Writer;
 use panda_protocol::link::{Down, Effect, LinkId};
-use panda_protocol::{Generation, Position, Time};
+use panda_protocol::{EntityId, Generation, Position, Time};
 use panda_router::rulebook::Rulebook;
 use panda_router::shard::load::{flushed_key, load};
 use panda_router::shard::{GivenUp, Input, Output, Shard, ShardLimits};
-use panda_storage::{EpochStore, EventBatch, EventStore, StateRow};
+use panda_storage::{EpochStore, EventBatch, EventStore, StateRow, StoreError};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -25,6 +25,13 @@ pub(crate) const BUCKET_EVENTS: u64 = 2;
 
 fn cuts_a_command(batches: &[EventBatch]) -> bool {
     batches.iter().filter_map(|batch| batch.rows.last()).any(|last| last.index + 1 < last.count)
+}
+
+fn read_or_damaged(entity: EntityId, read: u64, brought: Result<Input, StoreError>) -> Input {
+    match brought {
+        Err(StoreError::Corrupt(why)) => Input::Damaged { entity, read: Some(read), why },
+        brought => brought.expect("reads work"),
+    }
 }
 
 pub(crate) struct Owner {
@@ -124,6 +131,7 @@ impl Owner {
                     loop {
                         match load(&store, entity, wanted.clone()).await {
                             Ok(loaded) => return Input::Loaded(entity, loaded),
+                            Err(StoreError::Corrupt(why)) => return Input::Damaged { entity, read: None, why },
                             Err(error) => assert!(error.is_retryable(), "{error}"),
                         }
                     }
@@ -149,11 +157,11 @@ impl Owner {
                 })),
                 Output::ReadEvents { read, entity, from, order, limit } => self.tasks.push(Box::pin(async move {
                     let events = store.read_events(entity, from, order, limit, 1 << 20).await;
-                    Input::EventsRead(read, events.expect("reads work"))
+                    read_or_damaged(entity, read, events.map(|events| Input::EventsRead(read, events)))
                 })),
                 Output::ScanRows { read, entity, kind, after } => self.tasks.push(Box::pin(async move {
                     let rows = store.scan_state(entity, kind, after, 512).await;
-                    Input::RowsScanned(read, rows.expect("reads work"))
+                    read_or_damaged(entity, read, rows.map(|rows| Input::RowsScanned(read, rows)))
                 })),
             }
         }

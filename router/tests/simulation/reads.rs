@@ -98,16 +98,18 @@ impl Questions {
         self.told.push(Told { question, answer, ceiling });
     }
 
-    /// Checks what was told since the last call; returns how many reads and how many refusals there were.
-    pub(crate) fn check(&mut self, reference: &Reference) -> (usize, usize) {
-        let (mut reads, mut refusals) = (0, 0);
+    /// Checks what was told since the last call; returns how many reads and how many refusals there were, and how
+    /// many more because of a damage.
+    pub(crate) fn check(&mut self, reference: &Reference) -> (usize, usize, usize) {
+        let (mut reads, mut refusals, mut damaged) = (0, 0, 0);
         for told in self.told.drain(..) {
             reads += usize::from(matches!(told.answer, Answer::Body(_)));
-            refusals += usize::from(matches!(told.answer, Answer::Refused(_)));
+            refusals += usize::from(matches!(told.answer, Answer::Refused(code) if code != ErrorCode::Damaged));
+            damaged += usize::from(matches!(told.answer, Answer::Refused(ErrorCode::Damaged)));
             let history = History::of(reference, &told);
             history.check(&told);
         }
-        (reads, refusals)
+        (reads, refusals, damaged)
     }
 }
 
@@ -196,7 +198,7 @@ impl<'a> History<'a> {
             assert!(head >= floor, "{told:?} misses what was told before it was asked");
         }
         match (answer, &question.query) {
-            (Answer::Refused(ErrorCode::Unavailable), _) => {}
+            (Answer::Refused(ErrorCode::Unavailable | ErrorCode::Damaged), _) => {}
             (Answer::Refused(ErrorCode::NotFound), _) => {
                 let hidden = self.entity.inbox().is_some_and(|owner| owner != self.user);
                 assert!(hidden || floor == Seq(0), "{told:?} denies what is there");

@@ -179,6 +179,8 @@ impl World {
             71..=72 => self.tail(),
             73 if self.random.random_bool(0.2) => self.break_link(),
             73 if self.random.random_bool(0.3) => self.fall(),
+            74 if self.random.random_bool(0.15) => self.damage(),
+            75 if self.random.random_bool(0.3) => self.store.mend(),
             _ => self.with_owner(Owner::step_any),
         }
     }
@@ -250,6 +252,7 @@ impl World {
                 self.covered.epochs_over += 1;
             }
             GivenUp::UnknownRecord => panic!("every record of this log is known"),
+            GivenUp::Damaged { .. } => panic!("there are not so many entities"),
         }
     }
 
@@ -374,11 +377,19 @@ impl World {
         self.log = log;
     }
 
+    /// What is stored of a chat or an inbox cannot be read until it is mended.
+    fn damage(&mut self) {
+        let whose = user(self.random.random_range(0..USERS));
+        self.store.damage(if self.random.random_bool(0.5) { clients::group().into() } else { whose.into() });
+        self.covered.damages += 1;
+    }
+
     /// No more commands and crashes: one owner takes over and brings everything to an end.
     fn settle(&mut self) {
         while self.current() >= 3 {
             self.crash();
         }
+        self.store.mend();
         self.routers += 1;
         self.own(self.routers, RULES);
         for step in 0..200_000 {

@@ -2,7 +2,7 @@
 //! durable once two have it; a read asks two and takes what has the higher time. What is on its way
 //! goes on when the writer is gone, late or never.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -93,6 +93,8 @@ struct Inner {
     random: StdRng,
     /// Every write arrives everywhere at once.
     calm: bool,
+    /// What is stored of these cannot be read.
+    damaged: BTreeSet<EntityId>,
     /// Events of a partition, which no write may leave.
     bucket_events: u64,
     /// The epoch of the log that is in force.
@@ -118,6 +120,7 @@ impl MemoryStore {
                 next_write: 0,
                 random: StdRng::seed_from_u64(seed),
                 calm,
+                damaged: BTreeSet::new(),
                 bucket_events,
                 epoch: None,
                 epoch_reads: 0,
@@ -160,6 +163,23 @@ impl MemoryStore {
     /// Leaves a write on one replica, as a writer that died does.
     pub(crate) fn leave_on_one(&self, batch: EventBatch) {
         self.inner().replicas[0].take(&Change::Events(batch));
+    }
+
+    /// From here on nothing that is stored of an entity can be read.
+    pub(crate) fn damage(&self, entity: EntityId) {
+        self.inner().damaged.insert(entity);
+    }
+
+    /// Everything can be read.
+    pub(crate) fn mend(&self) {
+        self.inner().damaged.clear();
+    }
+
+    fn sound(&self, entity: EntityId) -> Result<(), StoreError> {
+        if self.inner().damaged.contains(&entity) {
+            return Err(StoreError::Corrupt("a row has the wrong form".into()));
+        }
+        Ok(())
     }
 
     /// Forgets everything of an entity, everywhere.
@@ -345,6 +365,7 @@ impl EventStore for MemoryStore {
         _bytes_max: usize,
     ) -> Result<Vec<EventRow>, StoreError> {
         Yield(false).await;
+        self.sound(entity)?;
         let read = |replica: &Replica| -> BTreeMap<Seq, EventRow> {
             let (low, high) = match order {
                 ReadOrder::Forward => (from, Seq(u64::MAX)),
@@ -374,6 +395,7 @@ impl EventStore for MemoryStore {
 
     async fn read_state(&self, entity: EntityId, keys: Vec<RowKey>) -> Result<Vec<Option<StateRow>>, StoreError> {
         Yield(false).await;
+        self.sound(entity)?;
         let (one, other) = self.quorum(|replica| {
             let get = |key: &RowKey| replica.state.get(&(entity, key.clone())).cloned();
             keys.iter().map(get).collect::<Vec<_>>()
@@ -390,6 +412,7 @@ impl EventStore for MemoryStore {
         limit: usize,
     ) -> Result<Vec<StateRow>, StoreError> {
         Yield(false).await;
+        self.sound(entity)?;
         let (mut one, other) = self.quorum(Replica::clone);
         one.merge(&other);
         let of_kind = one.state.into_iter().filter(|((of, key), _)| *of == entity && key.kind == kind);

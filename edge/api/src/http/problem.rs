@@ -37,8 +37,10 @@ impl Problem {
             ErrorCode::Unavailable
             | ErrorCode::Overloaded
             | ErrorCode::Backlogged
+            | ErrorCode::Damaged
             | ErrorCode::OutcomeUnknown
-            | ErrorCode::NotApplied => RETRY_AFTER_MS,
+            | ErrorCode::NotApplied
+            | ErrorCode::Held => RETRY_AFTER_MS,
             _ => 0,
         };
         Self { code, status: status_of(code), title: None, detail: None, field: None, retry_after_ms }
@@ -109,10 +111,13 @@ const fn status_of(code: ErrorCode) -> StatusCode {
         ErrorCode::RateLimited | ErrorCode::TooManyInFlight | ErrorCode::TooManyConnections => {
             StatusCode::TOO_MANY_REQUESTS
         }
-        ErrorCode::Unavailable | ErrorCode::Backlogged | ErrorCode::Overloaded | ErrorCode::Going => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
-        ErrorCode::OutcomeUnknown | ErrorCode::NotApplied => StatusCode::GATEWAY_TIMEOUT,
+        ErrorCode::Unavailable
+        | ErrorCode::Backlogged
+        | ErrorCode::Damaged
+        | ErrorCode::Overloaded
+        | ErrorCode::InboxDamaged
+        | ErrorCode::Going => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::OutcomeUnknown | ErrorCode::NotApplied | ErrorCode::Held => StatusCode::GATEWAY_TIMEOUT,
         ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     }
@@ -225,6 +230,8 @@ mod tests {
         assert_eq!(status_of(ErrorCode::Unavailable), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(status_of(ErrorCode::OutcomeUnknown), StatusCode::GATEWAY_TIMEOUT);
         assert_eq!(status_of(ErrorCode::NotApplied), StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(status_of(ErrorCode::Damaged), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status_of(ErrorCode::Held), StatusCode::GATEWAY_TIMEOUT);
         assert_eq!(status_of(ErrorCode::Taken), StatusCode::CONFLICT);
         assert_eq!(status_of(ErrorCode::BadCredentials), StatusCode::UNAUTHORIZED);
     }

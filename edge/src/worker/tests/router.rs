@@ -57,6 +57,8 @@ pub(super) struct Router {
     /// Bodies are dropped until the link is empty.
     overflow: HashMap<EntityId, (Seq, bool)>,
     pub(super) forgets: usize,
+    /// It cannot read what is stored of these.
+    pub(super) damaged: HashSet<EntityId>,
 }
 
 impl Router {
@@ -159,6 +161,9 @@ impl Router {
         let inbox = Right { visible_from: Seq(1), ended: None };
         let right = if admit.entity.chat().is_some() { chat.rights.get(&admit.user).copied() } else { Some(inbox) };
         let outcome = match right {
+            _ if self.damaged.contains(&admit.entity) => {
+                Err(Rejection { retry_after_ms: 60_000, ..Rejection::new(ErrorCode::Damaged) })
+            }
             Some(Right { visible_from, ended: None }) => {
                 let (start, from) = match admit.cursor {
                     None => (Start::Live, head.next()),

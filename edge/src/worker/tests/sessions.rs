@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use panda_protocol::frame::{Frame, Ping, Refresh, RequestId, Subscribe, SyncEntry, Unsubscribe};
 use panda_protocol::link::{Down, Read, ReadReply, Rejection, Up};
-use panda_protocol::{ChatId, Cursor, ErrorCode, Incarnation, Seq};
+use panda_protocol::session::server::Close;
+use panda_protocol::{ChatId, Cursor, ErrorCode, Generation, Incarnation, Seq};
 use tokio::time::Instant;
 
 use super::router::Router;
@@ -214,4 +215,37 @@ async fn what_a_full_transport_takes_is_a_sign_of_life_and_what_one_with_room_ta
     fixture.core.turn(&mut due);
     assert_eq!(fixture.core.ending(silent), Some(Ending::Bye(ErrorCode::HeartbeatTimeout.into())));
     assert_eq!(fixture.core.ending(slow), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_damaged_inbox_is_told_so_and_who_listens_to_a_damaged_chat_loses_that_alone() {
+    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let inbox_damaged = Some(Ending::Bye(Close { code: ErrorCode::InboxDamaged, retry_after_ms: 60_000 }));
+    let chat = ChatId::direct(user(1), user(2));
+    router.add(chat.into(), user(1), true);
+    let key = open(&mut fixture, &mut router, 1);
+    fixture.hear(
+        key,
+        Subscribe { request: RequestId(1), entry: SyncEntry { chat, cursor: None, proof: Default::default() } },
+    );
+    settle(&mut fixture, &mut router);
+    fixture.take_all(key);
+
+    let readmit = |entity| Down::Head { generation: Generation(1), entity, head: Seq(0), readmit: true };
+    router.damaged.insert(chat.into());
+    fixture.core.arrive(vec![readmit(chat.into())]);
+    settle(&mut fixture, &mut router);
+    let took = fixture.take_all(key);
+    let [Frame::Ended(ended)] = &took[..] else { panic!("{took:?} is not the end of one subscription") };
+    let expected = (chat.into(), ErrorCode::Damaged as u16, 60_000);
+    assert_eq!((ended.entity, ended.code, ended.retry_after_ms), expected);
+    assert_eq!(fixture.core.ending(key), None);
+
+    router.damaged.insert(user(1).into());
+    fixture.core.arrive(vec![readmit(user(1).into())]);
+    settle(&mut fixture, &mut router);
+    assert_eq!(fixture.core.ending(key), inbox_damaged);
+    let key = fixture.connect(user(1));
+    settle(&mut fixture, &mut router);
+    assert_eq!(fixture.core.ending(key), inbox_damaged);
 }

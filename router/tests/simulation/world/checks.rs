@@ -34,8 +34,9 @@ impl World {
         self.check_edges(&reference);
         self.check_live(&reference);
         self.check_inboxes(&reference);
-        let (reads, refusals) = self.questions.check(&reference);
+        let (reads, refusals, damaged) = self.questions.check(&reference);
         self.covered.reads += reads;
+        self.covered.unreadable += damaged;
         self.covered.refusals += refusals;
         self.covered.records += self.log.len() - self.epoch_at;
         self.covered.events = reference.events.len();
@@ -74,6 +75,8 @@ impl World {
                 self.covered.acks += 1;
                 match answer.outcome {
                     Outcome::Applied(seq) => assert_eq!(Some(seq), first, "an ack names the first seq"),
+                    // It was applied before, or an owner that can read what is stored decides it.
+                    Outcome::Rejected(why) if why.code == ErrorCode::Held => self.covered.held += 1,
                     Outcome::Rejected(why) if why.code == ErrorCode::OutcomeUnknown => {
                         let applied = matches!(reference.answers.get(&position), Some(Outcome::Applied(_)));
                         assert!(!applied, "what is in its window is known at {position}");

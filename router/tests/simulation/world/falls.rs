@@ -26,6 +26,7 @@ impl World {
         if self.owners.len() >= 2 || self.was_cut {
             return;
         }
+        self.store.mend();
         let first = self.new_owner();
         self.calm(first);
         (0..4).for_each(|_| self.admit_by(first));
