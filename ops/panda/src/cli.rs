@@ -41,12 +41,36 @@ pub(crate) enum Command {
 pub(crate) enum AdminCommand {
     /// Opens the next epoch of the command log, once the log in Kafka was lost or its topic was made anew. Every
     /// router must be stopped.
-    OpenEpoch(ConfigArgs),
+    OpenEpoch(OpenEpochArgs),
     /// Writes everything that the data folder of a stopped `panda serve` holds to a file, for a cluster to import.
     Export(ExportArgs),
     /// Fills an empty cluster with what `panda admin export` wrote. No edge, API or router may have run on it yet. After a
     /// kill, the same command goes on.
     Import(ImportArgs),
+}
+
+/// Flags of `panda admin open-epoch`.
+#[derive(Args, Debug)]
+pub(crate) struct OpenEpochArgs {
+    /// Where the configuration of the cluster is: of its routers.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// What to do about chats and inboxes that cannot be read.
+    #[command(flatten)]
+    pub(crate) damaged: DamagedArgs,
+}
+
+/// Flags of what makes an event store whole.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct DamagedArgs {
+    /// Opens the epoch although some chats or inboxes are damaged, and leaves them as they are.
+    ///
+    /// Everything else goes on; they are refused until their rows are mended. What that costs, for good: changes of
+    /// memberships that the lost log owed to or by them never reach the lists of chats that miss them, and messages to
+    /// them that were being stored, and that nobody was told are, may be there for one router and not for the next.
+    /// Without this flag no epoch is opened before all of them are mended.
+    #[arg(long)]
+    pub(crate) leave_damaged: bool,
 }
 
 /// Flags of `panda admin import`.
@@ -57,6 +81,9 @@ pub(crate) struct ImportArgs {
     pub(crate) config: ConfigArgs,
     /// The file to read.
     pub(crate) file: PathBuf,
+    /// What to do about chats and inboxes that cannot be read.
+    #[command(flatten)]
+    pub(crate) damaged: DamagedArgs,
 }
 
 /// Flags of `panda admin export`.

@@ -22,8 +22,12 @@
 //! is known. A late one may have a later time than all of these, and not than the clocks showed when the routers
 //! were gone: so whoever opens an epoch has it wait for its own clock, too.
 //!
+//! **What is damaged** keeps nothing else from being made whole: it is named at the end. Whoever opens an epoch
+//! without it accepts that what it owed is never made good, and that its owners may find different ends of it.
+//!
 //! Everything here may be cut short and done again from the start.
 
+mod damaged;
 mod everywhere;
 mod owed;
 
@@ -36,6 +40,8 @@ use panda_protocol::{EntityId, Position, Seq, ShardId, Time};
 use panda_storage::event_store::BUCKET_EVENTS;
 use panda_storage::{CommandLog, Copies, EntityStore, EventStore as _, ReadOrder, ShardReader as _, StoreError};
 use tokio::time::{Instant, sleep};
+
+pub use self::damaged::Damaged;
 
 use self::everywhere::Everywhere;
 use crate::fold::RULES_FIRST;
@@ -62,9 +68,9 @@ const EVERY_COPY: &str = "every copy of the event store";
 const NOWHERE: Position = Position { epoch: u32::MAX, offset: u64::MAX };
 
 /// What was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MadeWhole {
-    /// Chats and inboxes whose tail all replicas were asked for.
+    /// Chats and inboxes whose tail all replicas were asked for; those that are damaged do not count.
     pub entities: u64,
     /// Members and former members whose inbox was compared with their chat.
     pub members: u64,
@@ -72,14 +78,17 @@ pub struct MadeWhole {
     pub effects: u64,
     /// The highest time of any event that some replica holds, whether it is of a whole command or not.
     pub newest: Time,
+    /// What could not be made whole. Nobody may own a shard of the new log before a person said so.
+    pub damaged: Damaged,
 }
 
 /// Makes the store whole for a new log: what is owed is in it then, and all that any replica holds is
 /// known. Takes a few reads for each chat, inbox and membership there is; holds a few hundred of them in
-/// memory. What is away is waited for and named in the log.
+/// memory. What is away is waited for and named in the log. What is damaged is gone past, and named in what is
+/// returned.
 ///
 /// # Errors
-/// [`StoreError`] that no waiting mends.
+/// [`StoreError`] that no waiting mends and that is not about one chat or inbox.
 pub async fn make_whole<S: EntityStore, L: CommandLog>(store: &S, log: &L) -> Result<MadeWhole, StoreError> {
     let making = Making::new(store, log);
     let mut last: Option<EntityId> = None;
@@ -92,7 +101,7 @@ pub async fn make_whole<S: EntityStore, L: CommandLog>(store: &S, log: &L) -> Re
             .try_for_each_concurrent(SIDE_BY_SIDE, |entity| making.entity(entity))
             .await?;
     }
-    Ok(making.done.get())
+    Ok(making.end())
 }
 
 /// Begins every shard of the new log with a record that says which rules hold, and waits until the log
@@ -190,32 +199,56 @@ impl Away {
     }
 }
 
+/// As [`MadeWhole`] counts.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    entities: u64,
+    members: u64,
+    effects: u64,
+    newest: Time,
+}
+
 /// The work and how far it is.
 struct Making<'a, S, L> {
     store: Everywhere<S>,
     log: &'a L,
-    done: Cell<MadeWhole>,
+    done: Cell<Done>,
+    damaged: RefCell<Damaged>,
     told: RefCell<Instant>,
 }
 
 impl<'a, S: EntityStore, L: CommandLog> Making<'a, S, L> {
     fn new(store: &S, log: &'a L) -> Self {
-        let (store, done) = (Everywhere(store.clone()), Cell::default());
-        Self { store, log, done, told: RefCell::new(Instant::now()) }
+        let (store, damaged) = (Everywhere(store.clone()), RefCell::default());
+        Self { store, log, done: Cell::default(), damaged, told: RefCell::new(Instant::now()) }
+    }
+
+    fn end(self) -> MadeWhole {
+        let Done { entities, members, effects, newest } = self.done.get();
+        MadeWhole { entities, members, effects, newest, damaged: self.damaged.into_inner() }
     }
 
     async fn entity(&self, entity: EntityId) -> Result<(), StoreError> {
+        let newest = match self.or_damaged(entity, self.tail(entity).await)? {
+            Some(newest) => {
+                self.count(|done| done.entities += 1);
+                newest
+            }
+            None => self.newest_of_damaged(entity).await?,
+        };
+        self.count(|done| done.newest = done.newest.max(newest));
+        Ok(())
+    }
+
+    /// Returns the highest time of the entity's events.
+    async fn tail(&self, entity: EntityId) -> Result<Time, StoreError> {
         let loaded = self.load(entity, RowId::Head).await?;
         let (head, time) = row(&loaded, &RowId::Head).map_or((Seq(0), Time(0)), |head| (head.seq, head.time));
         let newest = time.max(self.newest_behind(entity, head).await?);
         if let Some(chat) = entity.chat() {
             self.members(chat, &loaded).await?;
         }
-        self.count(|done| {
-            done.entities += 1;
-            done.newest = done.newest.max(newest);
-        });
-        Ok(())
+        Ok(newest)
     }
 
     /// The highest time of what any replica holds behind an entity's head. Nobody builds on it, and it would win over
@@ -239,7 +272,7 @@ impl<'a, S: EntityStore, L: CommandLog> Making<'a, S, L> {
         patiently(EVERY_COPY, async || load(&self.store, entity, wanted.clone()).await).await
     }
 
-    fn count(&self, count: impl FnOnce(&mut MadeWhole)) {
+    fn count(&self, count: impl FnOnce(&mut Done)) {
         let mut done = self.done.get();
         count(&mut done);
         self.done.set(done);

@@ -6,7 +6,7 @@ use futures_util::{TryStreamExt as _, stream};
 use panda_protocol::event::Event;
 use panda_protocol::link::Record;
 use panda_protocol::{ChatId, EntityId, Seq, UserId};
-use panda_storage::{CommandLog, EntityStore, EventStore as _, ReadOrder, StoreError};
+use panda_storage::{CommandLog, EntityStore, EventStore as _, ReadOrder, StateRow, StoreError};
 
 use super::{BYTES_AT_ONCE, EVENTS_AT_ONCE, EVERY_COPY, Making, append, patiently, row};
 use crate::fold;
@@ -40,9 +40,9 @@ impl<S: EntityStore, L: CommandLog> Making<'_, S, L> {
             after = Some(last.key.key.clone());
             let mut members = Vec::with_capacity(page.len());
             for row in page {
-                let id = RowId::from_key(&row.key).map_err(|error| corrupt(chat.into(), error))?;
-                let value = row.value.map(Row::from_bytes).transpose().map_err(|error| corrupt(chat.into(), error))?;
-                if let (RowId::Member(user), Some(Row { value: RowValue::Member(member), .. })) = (id, value)
+                // One that cannot be read keeps nobody else from being compared.
+                let read = self.or_damaged(chat.into(), member_row(chat.into(), row))?;
+                if let Some((RowId::Member(user), Some(Row { value: RowValue::Member(member), .. }))) = read
                     && !moved.contains_key(&user)
                 {
                     members.push((user, member));
@@ -58,8 +58,19 @@ impl<S: EntityStore, L: CommandLog> Making<'_, S, L> {
             .await
     }
 
+    /// An inbox that is damaged keeps no other one from being compared, nor does a chat of which some event is.
     async fn member(&self, chat: ChatId, user: UserId, member: MemberRow) -> Result<(), StoreError> {
-        let newest = member.ended.unwrap_or(member.joined);
+        let missing = self.first_missing(chat, user, &member).await;
+        if let Some(missing) = self.or_damaged(user.into(), missing)? {
+            let appended = self.append_between(chat, user, missing, newest_of(&member)).await;
+            self.or_damaged(chat.into(), appended)?;
+        }
+        Ok(())
+    }
+
+    /// The first event of a chat that an inbox may not have taken; behind the newest one if there is none.
+    async fn first_missing(&self, chat: ChatId, user: UserId, member: &MemberRow) -> Result<Seq, StoreError> {
+        let newest = newest_of(member);
         let id = RowId::InboxChat(chat);
         let inbox = EntityId::from(user);
         // The stored row is enough for nearly all: it may lag, and never runs ahead.
@@ -71,12 +82,8 @@ impl<S: EntityStore, L: CommandLog> Making<'_, S, L> {
             entry = row(&loaded, &id).and_then(inbox_chat);
         }
         self.count(|done| done.members += 1);
-        match entry {
-            Some(entry) if entry.source >= newest => Ok(()),
-            Some(entry) => self.append_between(chat, user, entry.source.next(), newest).await,
-            // It never heard of the chat: of what came before the last joining it need not.
-            None => self.append_between(chat, user, member.joined, newest).await,
-        }
+        // Who never heard of the chat need not hear of what came before the last joining.
+        Ok(entry.map_or(member.joined, |entry| entry.source.next()))
     }
 
     /// Appends what events of a chat do to an inbox, in order.
@@ -109,6 +116,17 @@ impl<S: EntityStore, L: CommandLog> Making<'_, S, L> {
         }
         Ok(())
     }
+}
+
+/// The event that says last whether somebody is a member.
+fn newest_of(member: &MemberRow) -> Seq {
+    member.ended.unwrap_or(member.joined)
+}
+
+fn member_row(chat: EntityId, row: StateRow) -> Result<(RowId, Option<Row>), StoreError> {
+    let id = RowId::from_key(&row.key).map_err(|error| corrupt(chat, error))?;
+    let value = row.value.map(Row::from_bytes).transpose().map_err(|error| corrupt(chat, error))?;
+    Ok((id, value))
 }
 
 fn inbox_chat(row: &Row) -> Option<InboxChat> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use panda_protocol::event::Role;
 use panda_protocol::{Position, Time};
 use panda_router::new_log::{MadeWhole, begin_shards, make_whole};
-use panda_storage::{Checkpoint, EventBatch, EventRow, EventStore as _, ReadOrder, StoreError};
+use panda_router::rows::RowId;
+use panda_storage::{Checkpoint, EventBatch, EventRow, EventStore as _, ReadOrder, StateRow, StoreError};
 
 use super::*;
 
@@ -72,7 +73,7 @@ async fn what_was_in_the_lost_log_reaches_every_inbox_once_and_in_order() {
 
     let log = MemoryLog::of_epoch(SHARDS, 2, LATER);
     let newest = rows(&store, chat.into()).await.last().expect("it has events").time;
-    let expected = MadeWhole { entities: 4, members: 4, effects: 4, newest };
+    let expected = MadeWhole { entities: 4, members: 4, effects: 4, newest, damaged: Default::default() };
     assert_eq!(make_whole(&store, &log).await.expect("nothing is away"), expected);
     // Cut short there, and run again.
     assert_eq!(make_whole(&store, &log).await.expect("nothing is away"), expected);
@@ -160,4 +161,51 @@ async fn a_log_begins_with_the_rules_in_force_and_behind_every_event() {
     // That is not waited for.
     let far = begin_shards(&store, &log, Time(LATER + 601_000_000)).await;
     assert!(matches!(&far, Err(StoreError::Misconfigured(why)) if why.contains("600 s behind")), "{far:?}");
+}
+
+/// What is damaged is named, and keeps nothing else from being made whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_chats_and_inboxes_are_named_and_all_others_get_what_they_are_owed() {
+    let (lost, store) = (MemoryLog::new(SHARDS), store());
+    let (router, mut edge) = start_over(&lost, &store, 1).await;
+    let (ann, ben, cid, dan, eve) = (user(1), user(2), user(3), user(4), user(5));
+    let (first, second) = (edge.create(ann, vec![ben]).await, edge.create(cid, vec![dan]).await);
+    until("inboxes hear of the chats", async || {
+        let mut taken_by = Vec::new();
+        for of in [ann, ben, cid, dan] {
+            taken_by.push(taken(&store, of).await.len());
+        }
+        taken_by == [1; 4]
+    })
+    .await;
+    lost.lose_effects();
+    let add = |members| CommandBody::AddMembers { role: Role::Member, with_history: false, members };
+    let adds = [(first, ann, add(vec![eve])), (second, cid, add(vec![ann, ben, eve]))];
+    for (chat, by, add) in &adds {
+        let token = edge.command((*chat).into(), *by, 2, add);
+        assert!(matches!(edge.answer(token).await, Outcome::Applied(_)));
+    }
+    drop(edge);
+    router.stop().await.expect("it stops cleanly");
+    let named = |whole: &MadeWhole| whole.damaged.named().map(|(entity, _)| entity).collect::<Vec<_>>();
+
+    // All of one chat, and of an inbox to which the other one owes.
+    store.damage(first.into());
+    store.damage(ben.into());
+    let log = MemoryLog::of_epoch(SHARDS, 2, LATER);
+    let whole = make_whole(&store, &log).await.expect("nothing is away");
+    let mut expected = [EntityId::from(first), ben.into()];
+    expected.sort_unstable();
+    assert_eq!(named(&whole), expected);
+    assert_eq!((whole.effects, effects(&log)), (2, 2), "ann and eve join the second");
+
+    // One row of a member: the others are compared.
+    store.mend();
+    let damaged = StateRow { key: RowId::Member(cid).key(), value: Some(Default::default()), time: Time(LATER) };
+    store.write_state(second.into(), vec![damaged]).await.expect("it is in memory");
+    let log = MemoryLog::of_epoch(SHARDS, 2, LATER);
+    let whole = make_whole(&store, &log).await.expect("nothing is away");
+    assert_eq!(named(&whole), [EntityId::from(second)]);
+    assert!(whole.damaged.to_string().starts_with("1 chat or inbox is damaged: "), "{}", whole.damaged);
+    assert_eq!((whole.effects, effects(&log)), (4, 4), "ben, too, and eve the first one");
 }

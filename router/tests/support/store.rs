@@ -459,6 +459,7 @@ impl EntityStore for MemoryStore {
         _bytes_max: usize,
     ) -> Result<Vec<EventRow>, StoreError> {
         Yield(false).await;
+        self.sound(entity)?;
         let events = self.events_of(copies);
         Ok(match order {
             ReadOrder::Forward => {

@@ -4,6 +4,7 @@
 //! point: running it again goes on from what is there.
 
 mod archive;
+mod damaged;
 mod export;
 mod import;
 mod open_epoch;
@@ -24,8 +25,8 @@ use crate::logs;
 pub(crate) fn run(command: &AdminCommand) -> anyhow::Result<ExitCode> {
     match command {
         AdminCommand::OpenEpoch(args) => {
-            let config = load(args.config.as_deref(), &Overrides::default())?;
-            runtime()?.block_on(open_epoch::run(&config))?;
+            let config = load(args.config.config.as_deref(), &Overrides::default())?;
+            runtime()?.block_on(open_epoch::run(&config, args.damaged))?;
         }
         AdminCommand::Export(args) => {
             let overrides = Overrides { data: args.data.clone(), ..Overrides::default() };
@@ -34,7 +35,7 @@ pub(crate) fn run(command: &AdminCommand) -> anyhow::Result<ExitCode> {
         }
         AdminCommand::Import(args) => {
             let config = load(args.config.config.as_deref(), &Overrides::default())?;
-            runtime()?.block_on(import::run(&config, &args.file))?;
+            runtime()?.block_on(import::run(&config, &args.file, args.damaged))?;
         }
     }
     Ok(ExitCode::SUCCESS)

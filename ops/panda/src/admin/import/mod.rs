@@ -27,6 +27,8 @@ use panda_storage::scylla::ScyllaEvents;
 use panda_storage::{Checkpoint, EpochStore, EventStore, LogEpoch, LogIdentity, StoreError, UserStore};
 
 use super::archive::{ArchiveDigest, Counts, Header, Reading, Record};
+use super::damaged;
+use crate::cli::DamagedArgs;
 use crate::cluster::services::{self, patiently, when_there};
 use crate::config::Config;
 
@@ -47,9 +49,9 @@ struct Checked {
 ///
 /// # Errors
 /// The archive is not whole or not for this cluster, the cluster is not empty, an import of another archive has begun,
-/// or a service is not what the configuration says. One that is away is waited for.
+/// chats or inboxes are damaged and not to be left so, or a service is not what the configuration says. One that is away is waited for.
 #[expect(clippy::print_stdout, reason = "what was asked for")]
-pub(super) async fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
+pub(super) async fn run(config: &Config, file: &Path, given: DamagedArgs) -> anyhow::Result<()> {
     let fleet = config.shared_secret()?;
     let kafka = services::kafka(config)?;
     let checked = check(file, &fleet)?;
@@ -68,6 +70,7 @@ pub(super) async fn run(config: &Config, file: &Path) -> anyhow::Result<()> {
     write_checkpoints(&header, kafka.shards, &events).await?;
     let next = when_there("Kafka", async || NextEpoch::prepare(&kafka, &events).await).await?;
     let whole = make_whole(&events, next.log()).await?;
+    damaged::accept(&whole.damaged, given)?;
     begin_shards(&events, next.log(), whole.newest).await?;
     let opened = when_there("Kafka", async || next.open(&events).await).await?;
     println!("Imported {counts}.");
