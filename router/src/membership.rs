@@ -4,7 +4,6 @@
 //! first and the group is left then, so that the others take over what is whole.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -91,7 +90,7 @@ impl Held {
             let followed = tokio::select! {
                 biased;
                 Some((shard, end)) = self.ends.next() => self.ended(shard, end).await,
-                change = next_change(group, &self.readiness) => match change {
+                change = group.next() => match change {
                     Ok(change) => self.change(change).await,
                     Err(error) if error.is_retryable() => {
                         tracing::warn!(%error, "the group did not answer; asking again");
@@ -127,6 +126,15 @@ impl Held {
                     (holding.revoked, holding.again) = (true, false);
                     holding.tenure.end();
                 }
+                Ok(())
+            }
+            ShardChange::Joined => {
+                self.readiness.set_joined(true);
+                Ok(())
+            }
+            ShardChange::Left => {
+                tracing::warn!("this router is out of its group, and joins again");
+                self.readiness.set_joined(false);
                 Ok(())
             }
         }
@@ -181,17 +189,4 @@ fn outcome(shard: ShardId, end: Option<Result<Ended, StoreError>>) -> Result<(),
         Some(Err(error)) => Err(error.into()),
         None => Err(RouterError::Panic),
     }
-}
-
-/// The group's next change. Once it has none, what was assigned is all for now.
-async fn next_change<G: ShardGroup>(group: &mut G, readiness: &Readiness) -> Result<ShardChange, StoreError> {
-    let mut next = std::pin::pin!(group.next());
-    poll_fn(|context| {
-        let polled = next.as_mut().poll(context);
-        if polled.is_pending() {
-            readiness.settle();
-        }
-        polled
-    })
-    .await
 }

@@ -13,37 +13,30 @@ pub(crate) struct Readiness(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The group has said something.
-    answered: bool,
-    /// It has said all that it has to say for now.
-    settled: bool,
+    /// The group counts on this router, and has told it of all shards that are its own, if any.
+    joined: bool,
     /// The shards that are assigned, and whether each runs.
     assigned: BTreeMap<ShardId, bool>,
 }
 
 impl Readiness {
-    /// Whether the group has answered, and every shard that it assigned runs.
+    /// Whether the router is in its group, and every shard that it assigned runs.
     pub(crate) fn is_ready(&self) -> bool {
         let known = self.0.lock();
-        known.settled && known.assigned.values().all(|runs| *runs)
+        known.joined && known.assigned.values().all(|runs| *runs)
     }
 
     pub(crate) fn assign(&self, shard: ShardId) {
-        let mut known = self.0.lock();
-        (known.answered, known.settled) = (true, false);
-        known.assigned.entry(shard).or_insert(false);
+        self.0.lock().assigned.entry(shard).or_insert(false);
     }
 
     pub(crate) fn revoke(&self, shard: ShardId) {
-        let mut known = self.0.lock();
-        (known.answered, known.settled) = (true, false);
-        known.assigned.remove(&shard);
+        self.0.lock().assigned.remove(&shard);
     }
 
-    /// The group has nothing more to say for now; it counts once it has said something.
-    pub(crate) fn settle(&self) {
-        let mut known = self.0.lock();
-        known.settled = known.answered;
+    /// Whether the router is in its group.
+    pub(crate) fn set_joined(&self, joined: bool) {
+        self.0.lock().joined = joined;
     }
 
     /// The shard runs until what is returned is dropped; `gauge` counts those that do.
@@ -82,13 +75,12 @@ mod tests {
     #[test]
     fn a_router_is_ready_when_all_runs_that_the_group_has_assigned() {
         let (readiness, gauge) = (Readiness::default(), Gauge::default());
-        readiness.settle();
         assert!(!readiness.is_ready(), "the group has not answered");
         readiness.assign(ShardId(1));
         let first = readiness.run(ShardId(1), gauge.clone());
         assert!(!readiness.is_ready(), "the group may have more to say");
         readiness.assign(ShardId(2));
-        readiness.settle();
+        readiness.set_joined(true);
         assert!(!readiness.is_ready(), "the second does not run yet");
         let second = readiness.run(ShardId(2), gauge.clone());
         assert!(readiness.is_ready());
@@ -96,9 +88,22 @@ mod tests {
         drop(first);
         assert!(!readiness.is_ready(), "between two terms");
         readiness.revoke(ShardId(1));
-        readiness.settle();
         assert!(readiness.is_ready());
         drop(second);
         assert_eq!(gauge.get(), 0);
+    }
+
+    #[test]
+    fn a_router_without_shards_is_ready_in_its_group_and_not_outside() {
+        let readiness = Readiness::default();
+        readiness.set_joined(true);
+        assert!(readiness.is_ready(), "there are more routers than shards");
+        readiness.assign(ShardId(1));
+        drop(readiness.run(ShardId(1), Gauge::default()));
+        readiness.set_joined(false);
+        readiness.revoke(ShardId(1));
+        assert!(!readiness.is_ready(), "it lost its shards with its membership");
+        readiness.set_joined(true);
+        assert!(readiness.is_ready());
     }
 }

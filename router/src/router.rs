@@ -188,8 +188,8 @@ impl Router {
         self.id
     }
 
-    /// Whether the group has answered, and every shard that it assigned runs. A router to which the group
-    /// gives nothing is not ready.
+    /// Whether the group counts on this router, and every shard that it assigned runs: also if it assigned none,
+    /// because there are more routers than shards. A router that is out of its group is not ready.
     pub fn ready(&self) -> bool {
         self.readiness.is_ready()
     }

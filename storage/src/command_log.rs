@@ -84,6 +84,10 @@ pub enum ShardChange {
     Assigned(ShardId),
     /// It is no longer ours: stop after what is in flight.
     Revoked(ShardId),
+    /// The others count on this process, and it was told of every shard that is its own, if any.
+    Joined,
+    /// The others do not count on this process any more: all its shards are revoked.
+    Left,
 }
 
 /// Membership among those who share the shards. Dropping it leaves.

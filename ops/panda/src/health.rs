@@ -52,7 +52,7 @@ impl Health {
         if self.admits.load(Ordering::Acquire) {
             return Ok(());
         }
-        Err("starting or draining: no new session is admitted".to_owned())
+        Err("starting, draining, or not whole at the moment: no new session is admitted".to_owned())
     }
 
     fn sends(&self) -> Result<(), String> {

@@ -360,12 +360,18 @@ async fn a_shard_that_comes_back_while_it_is_finished_runs_again() {
     let mut cluster = Cluster::new();
     let node = cluster.node(1).await;
     assert!(!node.router.ready(), "the group has not answered");
+    cluster.log.count_on(1, true);
+    until(|| node.router.ready()).await;
     cluster.move_shard(ShardId(0), 1);
     until(|| node.router.ready()).await;
     for _ in 0..20 {
         cluster.log.revoke(1, ShardId(0));
         cluster.log.assign(1, ShardId(0));
     }
+    until(|| node.router.ready()).await;
+    cluster.log.count_on(1, false);
+    until(|| !node.router.ready()).await;
+    cluster.log.count_on(1, true);
     until(|| node.router.ready()).await;
     let shards = node.router.metrics().shards.clone();
     until(|| shards.get() == 1).await;

@@ -29,10 +29,16 @@ impl SharedLog {
 
     pub(crate) fn assign(&self, router: u64, shard: ShardId) {
         self.tell(router, ShardChange::Assigned(shard));
+        self.tell(router, ShardChange::Joined);
     }
 
     pub(crate) fn revoke(&self, router: u64, shard: ShardId) {
         self.tell(router, ShardChange::Revoked(shard));
+    }
+
+    /// Whether a router is in the group, with whatever shards.
+    pub(crate) fn count_on(&self, router: u64, joined: bool) {
+        self.tell(router, if joined { ShardChange::Joined } else { ShardChange::Left });
     }
 
     pub(crate) fn is_member(&self, router: u64) -> bool {

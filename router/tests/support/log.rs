@@ -106,7 +106,7 @@ impl CommandLog for MemoryLog {
     }
 
     fn join(&self, _router: u64) -> Group {
-        Group((0..self.shards()).map(ShardId).collect())
+        Group((0..self.shards()).map(ShardId).collect(), false)
     }
 
     async fn read(&self, shard: ShardId, from: Option<Position>) -> Result<Reader, StoreError> {
@@ -139,12 +139,13 @@ impl CommandLog for MemoryLog {
     }
 }
 
-pub(crate) struct Group(Vec<ShardId>);
+pub(crate) struct Group(Vec<ShardId>, bool);
 
 impl ShardGroup for Group {
     async fn next(&mut self) -> Result<ShardChange, StoreError> {
         match self.0.pop() {
             Some(shard) => Ok(ShardChange::Assigned(shard)),
+            None if !std::mem::replace(&mut self.1, true) => Ok(ShardChange::Joined),
             None => std::future::pending().await,
         }
     }

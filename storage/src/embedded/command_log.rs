@@ -148,7 +148,7 @@ impl CommandLog for EmbeddedLog {
     }
 
     fn join(&self, _router: u64) -> Self::Group {
-        EmbeddedGroup { next: 0, shards: self.shards() }
+        EmbeddedGroup { next: 0, shards: self.shards(), joined: false }
     }
 
     async fn read(&self, shard: ShardId, from: Option<Position>) -> Result<Self::Reader, StoreError> {
@@ -200,12 +200,18 @@ impl CommandLog for EmbeddedLog {
 pub struct EmbeddedGroup {
     next: u16,
     shards: u16,
+    /// That was told.
+    joined: bool,
 }
 
 impl ShardGroup for EmbeddedGroup {
     async fn next(&mut self) -> Result<ShardChange, StoreError> {
         if self.next == self.shards {
-            return pending().await;
+            if self.joined {
+                return pending().await;
+            }
+            self.joined = true;
+            return Ok(ShardChange::Joined);
         }
         let shard = ShardId(self.next);
         self.next += 1;

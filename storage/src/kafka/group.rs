@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A member whose thread does not listen for so long is out, and a rebalance waits for it no longer.
 const LISTENING: Duration = Duration::from_secs(30);
 
+/// How the client library's log calls it that a member did not hear the group for a session timeout.
+const SESSION_ENDED: &str = "SESSTMOUT";
+
 /// Membership; dropping it leaves the group, on a thread of its own.
 pub struct KafkaGroup {
     member: Arc<Member>,
@@ -103,7 +106,8 @@ impl Member {
     }
 }
 
-/// What the member was not told yet: at most two changes a shard, however often it moves.
+/// What the member was not told yet: at most two changes a shard, however often it moves, and the last of what
+/// became of its membership.
 #[derive(Default)]
 struct Changes {
     order: VecDeque<ShardChange>,
@@ -112,6 +116,10 @@ struct Changes {
 
 impl Changes {
     fn add(&mut self, change: ShardChange) {
+        let of_membership = |change: &ShardChange| matches!(change, ShardChange::Joined | ShardChange::Left);
+        if of_membership(&change) {
+            self.order.retain(|untold| !of_membership(untold));
+        }
         // Revoked behind an assignment that the member was not told of: it never had the shard.
         if let ShardChange::Revoked(shard) = change
             && let Some(index) = self.order.iter().position(|untold| *untold == ShardChange::Assigned(shard))
@@ -138,6 +146,10 @@ struct Rebalancing {
 
 impl ClientContext for Rebalancing {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        // Of a member without shards nothing else says it.
+        if fac == SESSION_ENDED {
+            self.member.tell(ShardChange::Left);
+        }
         log_line(level, fac, message);
     }
 
@@ -157,9 +169,16 @@ impl ConsumerContext for Rebalancing {
         if let Err(error) = changed {
             tracing::warn!(%error, "the client of the group did not follow a rebalance");
         }
+        if !assigned && consumer.assignment_lost() {
+            self.member.tell(ShardChange::Left);
+        }
         for shard in shards.elements() {
             let Ok(shard) = u16::try_from(shard.partition()).map(ShardId) else { continue };
             self.member.tell(if assigned { ShardChange::Assigned(shard) } else { ShardChange::Revoked(shard) });
+        }
+        // Each rebalance ends with what is assigned, which may be nothing.
+        if assigned {
+            self.member.tell(ShardChange::Joined);
         }
     }
 }
@@ -221,6 +240,12 @@ mod tests {
         changes.add(ShardChange::Revoked(one));
         assert_eq!(changes.order, [ShardChange::Assigned(other)]);
         assert_eq!(changes.take().unwrap().unwrap(), ShardChange::Assigned(other));
+        for _ in 0..3 {
+            changes.add(ShardChange::Left);
+            changes.add(ShardChange::Joined);
+        }
+        assert_eq!(changes.order, [ShardChange::Joined]);
+        assert_eq!(changes.take().unwrap().unwrap(), ShardChange::Joined);
         for _ in 0..3 {
             changes.add(ShardChange::Revoked(other));
             changes.add(ShardChange::Assigned(other));

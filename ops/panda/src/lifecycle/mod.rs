@@ -44,7 +44,7 @@ pub(crate) trait Role: Sized {
     /// Says why sends are refused now, if they are. It is asked from other threads.
     fn sends(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static;
 
-    /// Whether it is whole and admits whom it is for.
+    /// Whether it is whole and admits whom it is for; that may change while it runs.
     fn ready(&self) -> bool;
 
     /// Called a few times a second: for what only this thread may look at.
@@ -113,7 +113,7 @@ async fn live<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
         }
         tracing::info!("ready");
     };
-    let failed = until_told(&mut role, &mut signals, admit).await.err();
+    let failed = until_told(&mut role, &mut signals, admit, |ready| health.set_admits(ready)).await.err();
     match &failed {
         // Whoever asks meanwhile learns why; what is left is handed over as at any stop.
         Some(error) => health.set_failed(format!("{error:#}")),
@@ -142,12 +142,19 @@ async fn live<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs until a signal comes or the role fails. `admit` is called once it is ready.
+/// Runs until a signal comes or the role fails. `admit` is called once it is ready, `follow` whenever that changes
+/// from then on.
 ///
 /// # Errors
 /// What failed.
-async fn until_told<R: Role>(role: &mut R, signals: &mut Signals, admit: impl FnOnce(&R)) -> anyhow::Result<()> {
+async fn until_told<R: Role>(
+    role: &mut R,
+    signals: &mut Signals,
+    admit: impl FnOnce(&R),
+    follow: impl Fn(bool),
+) -> anyhow::Result<()> {
     let mut admit = Some(admit);
+    let mut was_ready = true;
     loop {
         let pause = if admit.is_some() { READY_CHECKED } else { SENDS_CHECKED };
         tokio::select! {
@@ -158,10 +165,12 @@ async fn until_told<R: Role>(role: &mut R, signals: &mut Signals, admit: impl Fn
             }
             () = tokio::time::sleep(pause) => role.look(),
         }
-        if role.ready()
-            && let Some(admit) = admit.take()
-        {
+        let ready = role.ready();
+        if let Some(admit) = admit.take_if(|_| ready) {
             admit(role);
+        } else if admit.is_none() && ready != was_ready {
+            was_ready = ready;
+            follow(ready);
         }
     }
 }
@@ -211,15 +220,81 @@ mod tests {
 
         async fn stop(self, _: Duration) -> anyhow::Result<()> {
             for question in ["/readyz", "/sendz"] {
-                let mut asked = TcpStream::connect(self.health.get().expect("it was introduced"))?;
-                write!(asked, "GET {question} HTTP/1.1\r\nHost: health\r\nConnection: close\r\n\r\n")?;
-                let mut answer = String::new();
-                asked.read_to_string(&mut answer)?;
+                let answer = ask(self.health.get().expect("it was introduced"), question)?;
                 assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
                 assert!(answer.ends_with("failed and ending: a part broke: no more room\n"), "{answer}");
             }
             Ok(())
         }
+    }
+
+    fn ask(health: SocketAddr, question: &str) -> anyhow::Result<String> {
+        let mut asked = TcpStream::connect(health)?;
+        write!(asked, "GET {question} HTTP/1.1\r\nHost: health\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        asked.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// A role that is ready, then not, then ready again, and fails once all of it was seen from outside.
+    #[derive(Default)]
+    struct Wavering {
+        health: Cell<Option<SocketAddr>>,
+        looks: Cell<usize>,
+        seen: Cell<Vec<bool>>,
+    }
+
+    impl Role for Wavering {
+        fn check(_: &Config) -> Result<(), ConfigError> {
+            Ok(())
+        }
+
+        async fn start(_: &Config, _: &mut Registry) -> anyhow::Result<Self> {
+            Ok(Self::default())
+        }
+
+        fn sends(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+            || Ok(())
+        }
+
+        fn ready(&self) -> bool {
+            self.looks.get() != 3
+        }
+
+        fn look(&self) {
+            self.looks.set(self.looks.get() + 1);
+            if let Some(health) = self.health.get() {
+                let answer = ask(health, "/readyz").expect("it answers");
+                let mut seen = self.seen.take();
+                seen.push(answer.starts_with("HTTP/1.1 200 "));
+                self.seen.set(seen);
+            }
+        }
+
+        fn introduce(&self, health: SocketAddr, _: &Config) -> std::io::Result<()> {
+            self.health.set(Some(health));
+            Ok(())
+        }
+
+        async fn failed(&mut self) -> anyhow::Error {
+            match self.looks.get() {
+                0..5 => std::future::pending().await,
+                _ => anyhow::anyhow!("seen: {:?}", self.seen.take()),
+            }
+        }
+
+        async fn stop(self, _: Duration) -> anyhow::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_role_that_is_not_ready_any_more_says_so_until_it_is() {
+        let mut config = Config::default();
+        config.health.address.set_port(0);
+        let failed = live::<Wavering>(&config).await.unwrap_err();
+        // Looked at before each time that it is asked for.
+        assert_eq!(format!("{failed:#}"), "seen: [true, true, false, true]");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -172,6 +172,37 @@ async fn a_log_whose_brokers_are_away_at_the_start_connects_when_they_are_back()
     tokio::time::timeout(GUARD, test).await.expect("it heals without a hand");
 }
 
+/// One that has no shards is not told by their loss.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_for_which_there_is_no_shard_knows_whether_it_is_in_its_group() {
+    let Some(server) = start().await else { return };
+    let test = async {
+        let log = KafkaLog::connect(&KafkaLogConfig { shards: 1, ..config(&server) }, EPOCH).await.unwrap();
+        let mut members = [log.join(1), log.join(2)];
+        let mut assigned = 0;
+        for member in &mut members {
+            loop {
+                match member.next().await.unwrap() {
+                    ShardChange::Assigned(_) => assigned += 1,
+                    ShardChange::Revoked(_) => assigned -= 1,
+                    ShardChange::Joined => break,
+                    ShardChange::Left => panic!("nobody was away"),
+                }
+            }
+        }
+        server.run("kill", BROKER).await;
+        for member in &mut members {
+            while member.next().await.unwrap() != ShardChange::Left {}
+        }
+        server.run("restart", BROKER).await;
+        for member in &mut members {
+            while member.next().await.unwrap() != ShardChange::Joined {}
+        }
+        assert!(assigned <= 1, "there is one shard");
+    };
+    tokio::time::timeout(GUARD, test).await.expect("it heals without a hand");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn members_that_do_not_hear_their_group_lose_their_shards_and_get_them_again() {
     let Some(server) = start().await else { return };
@@ -183,7 +214,8 @@ async fn members_that_do_not_hear_their_group_lose_their_shards_and_get_them_aga
             while owned.len() < usize::from(SHARDS) {
                 match member.next().await.unwrap() {
                     ShardChange::Assigned(shard) => assert!(owned.insert(shard)),
-                    ShardChange::Revoked(shard) => panic!("{shard} was revoked"),
+                    ShardChange::Joined => {}
+                    change => panic!("{change:?}, and nobody was away"),
                 }
             }
             if pause {
@@ -191,12 +223,16 @@ async fn members_that_do_not_hear_their_group_lose_their_shards_and_get_them_aga
             } else {
                 server.run("kill", BROKER).await;
             }
+            let mut left = false;
             while !owned.is_empty() {
                 match member.next().await.unwrap() {
                     ShardChange::Revoked(shard) => assert!(owned.remove(&shard)),
                     ShardChange::Assigned(shard) => panic!("{shard} was assigned by nobody"),
+                    ShardChange::Joined => assert!(!left),
+                    ShardChange::Left => left = true,
                 }
             }
+            assert!(left, "it is told that it is out");
             server.run(if pause { "resume" } else { "restart" }, BROKER).await;
         }
         while owned.len() < usize::from(SHARDS) {
