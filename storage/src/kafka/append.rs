@@ -271,7 +271,7 @@ fn ask_for(questions: &Questions, shard: usize, gate: &Mutex<Gate>, asked: &mut 
 
 fn producer(config: &KafkaLogConfig, gates: &Arc<Gates>) -> Result<Producer, StoreError> {
     let mut settings = settings(config, "append");
-    watch(&mut settings);
+    watch(&mut settings, config.shards);
     settings
         .set("enable.idempotence", "true")
         .set("acks", "all")

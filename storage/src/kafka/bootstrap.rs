@@ -18,10 +18,16 @@ use rdkafka::config::ClientConfig;
 
 /// How often a client looks at itself, in milliseconds.
 const LOOK_MS: u32 = 2_000;
+/// So much less often for each partition that it knows: it writes about a kilobyte of each, and all that is read of
+/// them is whether it knows a broker. At 1,024 that is every ten seconds.
+const LOOK_MS_A_PARTITION: u32 = 8;
+/// It looks at least so often: a client that forgot its brokers is of no use before.
+const LOOK_MS_MAX: u32 = 30_000;
 
-/// Has the client say how it is; whoever polls it hears it.
-pub(super) fn watch(settings: &mut ClientConfig) {
-    settings.set("statistics.interval.ms", LOOK_MS.to_string());
+/// Has the client say how it is; whoever polls it hears it. It is about to know so many partitions.
+pub(super) fn watch(settings: &mut ClientConfig, partitions: u16) {
+    let look_ms = LOOK_MS + LOOK_MS_A_PARTITION * u32::from(partitions);
+    settings.set("statistics.interval.ms", look_ms.min(LOOK_MS_MAX).to_string());
 }
 
 /// Whether a client has nobody left to ask. Clones share it: the client's context notes, its owner acts.
@@ -92,6 +98,16 @@ mod tests {
         // Nobody listens there; it is somebody to ask.
         consumer.context().alone.mend(consumer.client(), &["127.0.0.1:1".to_owned()]);
         until(&consumer, false);
+    }
+
+    #[test]
+    fn a_client_that_knows_many_partitions_says_seldom_how_it_is() {
+        let interval = |partitions| {
+            let mut settings = ClientConfig::new();
+            watch(&mut settings, partitions);
+            settings.get("statistics.interval.ms").and_then(|ms| ms.parse::<u32>().ok())
+        };
+        assert_eq!([0, 64, 1_024, 32_767].map(interval), [2_000, 2_512, 10_192, 30_000].map(Some));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::client::failure;
 use super::config::KafkaLogConfig;
 use super::identity;
 use super::questions::Bound;
-use super::topic::{self, Admin, Layout, check_brokers, drop_elsewhere, prepare};
+use super::topic::{self, Admin, Layout, check_brokers, prepare};
 use super::{Inner, KafkaLog};
 use crate::epoch_store::{EPOCH_READ_EVERY, EpochStore, LogEpoch, LogIdentity};
 use crate::error::StoreError;
@@ -45,18 +45,9 @@ impl KafkaLog {
     pub async fn open<S: EventStore + EpochStore>(config: &KafkaLogConfig, store: &S) -> Result<Self, StoreError> {
         config.check()?;
         let admin = topic::admin(config)?;
-        let epoch = async {
-            prepare(&admin, config, &Layout::commands(config)).await?;
-            check_brokers(&admin, config).await?;
-            in_force(&admin, config, store).await
-        };
-        let epoch = match epoch.await {
-            Ok(epoch) => epoch,
-            Err(error) => {
-                drop_elsewhere("admin", admin);
-                return Err(error);
-            }
-        };
+        prepare(&admin, config, &Layout::commands(config)).await?;
+        check_brokers(&admin, config).await?;
+        let epoch = in_force(&admin, config, store).await?;
         let log = Self::start(config, epoch, admin)?;
         let shards = stream::iter((0..config.shards).map(ShardId).map(Ok));
         shards.try_for_each_concurrent(SHARDS_AT_ONCE, |shard| check_shard(&log.inner, store, shard)).await?;
@@ -85,14 +76,9 @@ impl NextEpoch {
     pub async fn prepare<S: EventStore + EpochStore>(config: &KafkaLogConfig, store: &S) -> Result<Self, StoreError> {
         config.check()?;
         let admin = topic::admin(config)?;
-        let prepared = async {
-            prepare(&admin, config, &Layout::commands(config)).await?;
-            refuse_members(&admin, config).await?;
-            Ok((who(&admin, config).await?, store.log_epoch().await?))
-        };
-        let prepared = prepared.await;
-        drop_elsewhere("admin", admin);
-        let (log, after) = prepared?;
+        prepare(&admin, config, &Layout::commands(config)).await?;
+        refuse_members(&admin, config).await?;
+        let (log, after) = (who(&admin, config).await?, store.log_epoch().await?);
         if let Some(after) = &after
             && after.log == log
         {
@@ -128,9 +114,7 @@ impl NextEpoch {
     /// somebody else has opened another epoch meanwhile; then nothing was opened here. Else of the store.
     pub async fn open<S: EpochStore>(&self, store: &S) -> Result<LogEpoch, StoreError> {
         let admin = topic::admin(&self.config)?;
-        let opened = self.open_with(&admin, store).await;
-        drop_elsewhere("admin", admin);
-        opened
+        self.open_with(&admin, store).await
     }
 
     async fn open_with<S: EpochStore>(&self, admin: &Arc<Admin>, store: &S) -> Result<LogEpoch, StoreError> {
@@ -198,11 +182,11 @@ async fn refuse_members(admin: &Arc<Admin>, config: &KafkaLogConfig) -> Result<(
 async fn members(admin: &Arc<Admin>, config: &KafkaLogConfig) -> Result<usize, StoreError> {
     let (client, group, timeout) = (Arc::clone(admin), config.group.clone(), config.request_timeout);
     let asked = spawn_blocking(move || {
-        let groups = client.inner().fetch_group_list(Some(&group), timeout)?;
+        let groups = client.get()?.inner().fetch_group_list(Some(&group), timeout);
+        let groups = groups.map_err(|error| failure("asking for its group", &error))?;
         Ok(groups.groups().iter().map(|group| group.members().len()).sum::<usize>())
     });
-    let members = asked.await.map_err(|error| StoreError::Unavailable(format!("asking the brokers: {error}")))?;
-    members.map_err(|error| failure("asking for its group", &error))
+    asked.await.map_err(|error| StoreError::Unavailable(format!("asking the brokers: {error}")))?
 }
 
 async fn who(admin: &Arc<Admin>, config: &KafkaLogConfig) -> Result<LogIdentity, StoreError> {

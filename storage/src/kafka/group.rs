@@ -196,7 +196,7 @@ fn hold(consumer: &BaseConsumer<Rebalancing>, shards: &TopicPartitionList) -> Re
 
 fn listen(config: &KafkaLogConfig, router: u64, member: &Arc<Member>) -> Result<(), StoreError> {
     let mut settings = reading(config, &format!("router-{router:016x}"));
-    watch(&mut settings);
+    watch(&mut settings, config.shards);
     let hears = Rebalancing { member: Arc::clone(member), alone: Alone::default() };
     let consumer = settings
         .set("group.id", &config.group)

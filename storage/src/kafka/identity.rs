@@ -9,41 +9,43 @@ use std::ptr;
 use std::time::Duration;
 
 use rdkafka::bindings;
+use rdkafka::client::Client;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 
-use super::client::failure;
+use super::client::{Quiet, failure};
 use super::topic::Admin;
 use crate::epoch_store::LogIdentity;
 use crate::error::StoreError;
 
 /// Asks who the cluster is and which topic bears the name. Blocks, at most about twice `timeout`.
 pub(super) fn ask(admin: &Admin, topic: &str, timeout: Duration) -> Result<LogIdentity, StoreError> {
-    let cluster = admin.inner().fetch_cluster_id(timeout);
+    let client = admin.get()?.inner();
+    let cluster = client.fetch_cluster_id(timeout);
     let cluster = cluster.ok_or_else(|| StoreError::Unavailable("the brokers did not name their cluster".into()))?;
-    let topic = topic_id(admin, topic, timeout)
+    let topic = topic_id(client, topic, timeout)
         .map_err(|code| failure("asking for its topic's ID", &KafkaError::MetadataFetch(code.into())))?;
     Ok(LogIdentity { cluster, topic })
 }
 
-fn topic_id(admin: &Admin, topic: &str, timeout: Duration) -> Result<String, RDKafkaRespErr> {
+fn topic_id(client: &Client<Quiet>, topic: &str, timeout: Duration) -> Result<String, RDKafkaRespErr> {
     const AWAY: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR__TIMED_OUT;
     const WRONG: RDKafkaRespErr = RDKafkaRespErr::RD_KAFKA_RESP_ERR__INVALID_ARG;
-    let client = admin.inner().native_ptr();
+    let pointer = client.native_ptr();
     let name = CString::new(topic).map_err(|_| WRONG)?;
     let wait = c_int::try_from(timeout.as_millis()).map_err(|_| WRONG)?;
     let mut names: [*const c_char; 1] = [name.as_ptr()];
-    // SAFETY: `client` lives as long as `admin`. What is made here is destroyed here, once, behind its
+    // SAFETY: `pointer` is of `client`, which lives on. What is made here is destroyed here, once, behind its
     // last use; what the event owns (its result, the topics, their errors and IDs, the texts) is copied
     // before the event is destroyed. `names` holds one pointer, and its text outlives the call, which
     // copies it. A result that does not hold the topic is not looked into.
     unsafe {
-        let queue = bindings::rd_kafka_queue_new(client);
+        let queue = bindings::rd_kafka_queue_new(pointer);
         let topics = bindings::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
         let operation = bindings::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-        let options = bindings::rd_kafka_AdminOptions_new(client, operation);
+        let options = bindings::rd_kafka_AdminOptions_new(pointer, operation);
         bindings::rd_kafka_AdminOptions_set_request_timeout(options, wait, ptr::null_mut(), 0);
-        bindings::rd_kafka_DescribeTopics(client, topics, options, queue);
+        bindings::rd_kafka_DescribeTopics(pointer, topics, options, queue);
         bindings::rd_kafka_AdminOptions_destroy(options);
         bindings::rd_kafka_TopicCollection_destroy(topics);
         // The operation ends by itself at its own timeout, so that its event always comes.

@@ -13,6 +13,7 @@ mod append;
 mod bootstrap;
 mod client;
 mod config;
+mod elsewhere;
 mod ending;
 mod epoch;
 mod gate;
@@ -50,7 +51,7 @@ pub use self::readers::KafkaReader;
 use self::readers::Readers;
 use self::thread::Breaks;
 pub use self::thread::KafkaLogBreak;
-use self::topic::{Admin, Layout, check_brokers, drop_elsewhere, prepare};
+use self::topic::{Admin, Layout, check_brokers, prepare};
 use crate::command_log::{AppendError, CommandLog};
 use crate::error::StoreError;
 
@@ -97,14 +98,8 @@ impl KafkaLog {
     pub async fn connect(config: &KafkaLogConfig, epoch: u32) -> Result<Self, StoreError> {
         config.check()?;
         let admin = topic::admin(config)?;
-        let prepared = async {
-            prepare(&admin, config, &Layout::commands(config)).await?;
-            check_brokers(&admin, config).await
-        };
-        if let Err(error) = prepared.await {
-            drop_elsewhere("admin", admin);
-            return Err(error);
-        }
+        prepare(&admin, config, &Layout::commands(config)).await?;
+        check_brokers(&admin, config).await?;
         Self::start(config, epoch, admin)
     }
 
@@ -152,16 +147,8 @@ impl Inner {
     }
 
     /// Ends a client that failed, unless another one has taken its place already.
-    fn replace_admin(&self, failed: Arc<Admin>) {
-        let mut admin = self.admin.lock();
-        let replaced = admin.take_if(|current| Arc::ptr_eq(current, &failed));
-        drop_elsewhere("admin", (replaced, failed));
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        drop_elsewhere("admin", self.admin.get_mut().take());
+    fn replace_admin(&self, failed: &Arc<Admin>) {
+        drop(self.admin.lock().take_if(|current| Arc::ptr_eq(current, failed)));
     }
 }
 
@@ -232,10 +219,10 @@ impl CommandLog for KafkaLog {
         before.add_partition_offset(&config.topic, i32::from(shard.0), Offset::Offset(keep)).map_err(fail)?;
         let timeout = Some(config.request_timeout);
         let options = AdminOptions::new().request_timeout(timeout).operation_timeout(timeout);
-        let deleted = match admin.delete_records(&before, &options).await {
+        let deleted = match admin.get()?.delete_records(&before, &options).await {
             Ok(deleted) => deleted,
             Err(error) => {
-                self.inner.replace_admin(admin);
+                self.inner.replace_admin(&admin);
                 return Err(fail(error));
             }
         };

@@ -21,9 +21,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::bootstrap::{Alone, watch};
 use super::client::{Quiet, code, failure, reading, settings};
 use super::config::KafkaLogConfig;
+use super::elsewhere::drop_elsewhere;
 use super::ownership_record::{from_record, key, to_record};
 use super::thread;
-use super::topic::{Admin, Layout, admin, drop_elsewhere, prepare};
+use super::topic::{Layout, admin, prepare};
 use crate::embedded::{MemoryBoard, MemoryWatch};
 use crate::error::StoreError;
 use crate::ownership::{OWNER_ADDRESS_BYTES_MAX, Ownership, OwnershipBoard};
@@ -60,12 +61,11 @@ impl KafkaOwnership {
     pub async fn connect(config: &KafkaLogConfig) -> Result<Self, StoreError> {
         config.check()?;
         let admin = admin(config)?;
-        let prepared = prepare(&admin, config, &layout(config)).await;
-        drop_elsewhere::<Arc<Admin>>("admin", admin);
-        prepared?;
+        prepare(&admin, config, &layout(config)).await?;
+        drop(admin);
         let alone = Alone::default();
         let mut settings = settings(config, "announce");
-        watch(&mut settings);
+        watch(&mut settings, 1);
         let producer = settings
             .set("acks", "all")
             // Announcements of one shard stay in their order without a producer that can break.
@@ -196,7 +196,7 @@ fn layout(config: &KafkaLogConfig) -> Layout {
 fn consumer(config: &KafkaLogConfig) -> Result<BaseConsumer<Quiet>, StoreError> {
     let fail = |error: KafkaError| failure("a client for the board", &error);
     let mut settings = reading(config, "board");
-    watch(&mut settings);
+    watch(&mut settings, 1);
     let consumer = settings
         // Nobody joins it; the client wants a name.
         .set("group.id", format!("{}.board", config.group))

@@ -67,7 +67,7 @@ impl Questions {
     /// Starts the threads.
     pub(super) fn start(config: &KafkaLogConfig, breaks: &Breaks) -> Result<Self, StoreError> {
         let mut settings = reading(config, "questions");
-        watch(&mut settings);
+        watch(&mut settings, 0);
         let client = settings
             .create_with_context::<_, BaseConsumer<Quiet>>(Quiet::default())
             .map_err(|error| failure("a client for questions", &error))?;

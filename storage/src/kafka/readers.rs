@@ -21,9 +21,9 @@ use tokio::sync::{Notify, oneshot};
 use super::bootstrap::watch;
 use super::client::{Quiet, failure, reading};
 use super::config::KafkaLogConfig;
+use super::elsewhere::drop_elsewhere;
 use super::ending::Ending;
 use super::thread::{self, Breaks};
-use super::topic::drop_elsewhere;
 use crate::command_log::{LogRecord, ShardReader};
 use crate::error::StoreError;
 
@@ -258,7 +258,7 @@ impl Pool {
 
 fn consumer(config: &KafkaLogConfig) -> Result<Consumer, StoreError> {
     let mut settings = reading(config, "read");
-    watch(&mut settings);
+    watch(&mut settings, config.shards);
     settings
         // Nobody joins it; the client wants a name.
         .set("group.id", format!("{}.readers", config.group))

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::client::{BATCH_BYTES_MAX, Quiet, failure, settings};
 use super::config::{KafkaLogConfig, SESSION_TIMEOUT};
+use super::elsewhere::Elsewhere;
 use crate::error::StoreError;
 
 /// How often is looked whether a topic that was made is there.
@@ -19,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const CREATION: u32 = 10;
 
 /// Asks brokers about topics and changes them.
-pub(super) type Admin = AdminClient<Quiet>;
+pub(super) type Admin = Elsewhere<AdminClient<Quiet>>;
 
 /// What a setting of a topic must be.
 #[derive(Clone, Copy, Debug)]
@@ -73,19 +74,11 @@ impl Layout {
     }
 }
 
-/// A client for questions about topics. It is dropped off the async threads: see [`drop_elsewhere`].
+/// A client for questions about topics.
 pub(super) fn admin(config: &KafkaLogConfig) -> Result<Arc<Admin>, StoreError> {
-    let made = settings(config, "admin").create_with_context::<_, Admin>(Quiet::default());
-    made.map(Arc::new).map_err(|error| failure("a client for topics", &error))
-}
-
-/// Drops what may block while it ends.
-pub(super) fn drop_elsewhere<T: Send + 'static>(what: &'static str, ending: T) {
-    let thread = std::thread::Builder::new().name(format!("kafka-end-{what}"));
-    if let Err(error) = thread.spawn(move || drop(ending)) {
-        // What the thread was to drop was dropped here.
-        tracing::warn!(%error, "a client of the brokers ended on a busy thread");
-    }
+    let made = settings(config, "admin").create_with_context::<_, AdminClient<_>>(Quiet::default());
+    let made = made.map_err(|error| failure("a client for topics", &error))?;
+    Ok(Arc::new(Elsewhere::new("admin", made)))
 }
 
 /// Makes the topic if it is absent, and refuses one that is laid out otherwise.
@@ -109,7 +102,7 @@ pub(super) async fn prepare(admin: &Arc<Admin>, config: &KafkaLogConfig, layout:
     check_partitions(&seen, config, layout)?;
     let options = AdminOptions::new().request_timeout(Some(timeout));
     let topic = [ResourceSpecifier::Topic(&layout.topic)];
-    let found = admin.describe_configs(&topic, &options).await.and_then(|mut found| match found.pop() {
+    let found = admin.get()?.describe_configs(&topic, &options).await.and_then(|mut found| match found.pop() {
         Some(found) => found.map_err(KafkaError::AdminOp),
         None => Err(KafkaError::Canceled),
     });
@@ -137,7 +130,7 @@ const SHORTEST_SESSION: &str = "group.min.session.timeout.ms";
 /// How soon a broker lets a member be missed, in milliseconds; absent if it does not say.
 pub(super) async fn shortest_session(admin: &Admin, broker: i32, timeout: Duration) -> Result<Option<u64>, StoreError> {
     let options = AdminOptions::new().request_timeout(Some(timeout));
-    let asked = admin.describe_configs(&[ResourceSpecifier::Broker(broker)], &options).await;
+    let asked = admin.get()?.describe_configs(&[ResourceSpecifier::Broker(broker)], &options).await;
     let found = asked.and_then(|mut found| match found.pop() {
         Some(found) => found.map_err(KafkaError::AdminOp),
         None => Err(KafkaError::Canceled),
@@ -171,8 +164,8 @@ async fn ask_metadata(
     timeout: Duration,
 ) -> Result<Result<Metadata, KafkaError>, StoreError> {
     let (client, topic) = (Arc::clone(admin), topic.to_owned());
-    let asked = spawn_blocking(move || client.inner().fetch_metadata(Some(&topic), timeout)).await;
-    asked.map_err(|error| StoreError::Unavailable(format!("asking the brokers: {error}")))
+    let asked = spawn_blocking(move || Ok(client.get()?.inner().fetch_metadata(Some(&topic), timeout))).await;
+    asked.map_err(|error| StoreError::Unavailable(format!("asking the brokers: {error}")))?
 }
 
 async fn look(admin: &Arc<Admin>, layout: &Layout, timeout: Duration) -> Result<Seen, StoreError> {
@@ -206,7 +199,7 @@ async fn create(admin: &Admin, layout: &Layout, timeout: Duration) -> Result<(),
     let patience = timeout * CREATION;
     let options = AdminOptions::new().request_timeout(Some(patience)).operation_timeout(Some(patience));
     let doing = format!("making topic {}", layout.topic);
-    for made in admin.create_topics(&[topic], &options).await.map_err(|error| failure(&doing, &error))? {
+    for made in admin.get()?.create_topics(&[topic], &options).await.map_err(|error| failure(&doing, &error))? {
         match made {
             // Another process was faster.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}

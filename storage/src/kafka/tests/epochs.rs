@@ -24,7 +24,7 @@ async fn refusal(config: &KafkaLogConfig, store: &EmbeddedEvents) -> String {
 /// Removes a topic and waits until the brokers know it no more.
 async fn remove(server: &Server, topic: &str) {
     let admin = server.admin();
-    admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    admin.get().unwrap().delete_topics(&[topic], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     while identity::ask(&admin, topic, Duration::from_secs(3)).is_ok() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -50,7 +50,7 @@ async fn every_setting_that_could_lose_commands_is_refused_with_the_command_that
         let config = server.config();
         KafkaLog::connect(&config, EPOCH).await.unwrap();
         let change = AlterConfig::new(ResourceSpecifier::Topic(&config.topic)).set(key, value);
-        admin.alter_configs([&change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+        admin.get().unwrap().alter_configs([&change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
         let why = refusal(&config).await;
         assert!(why.contains("kafka-configs.sh") && why.contains(&format!("{key}={value}")), "{why}");
     }
@@ -78,7 +78,7 @@ async fn brokers_say_how_soon_they_notice_a_dead_router() {
     let asked = Arc::clone(&admin);
     let timeout = Duration::from_secs(3);
     let first = tokio::task::spawn_blocking(move || {
-        asked.inner().fetch_metadata(None, timeout).unwrap().brokers().first().unwrap().id()
+        asked.get().unwrap().inner().fetch_metadata(None, timeout).unwrap().brokers().first().unwrap().id()
     });
     let shortest = topic::shortest_session(&admin, first.await.unwrap(), timeout).await.unwrap();
     assert!(shortest.is_some_and(|shortest| shortest <= 3_000), "{shortest:?}");

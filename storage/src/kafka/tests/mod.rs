@@ -56,7 +56,7 @@ impl Server {
         let topics = self.topics.take();
         let names: Vec<_> = topics.iter().map(String::as_str).collect();
         // Some were never made.
-        self.admin().delete_topics(&names, &AdminOptions::new()).await.unwrap();
+        self.admin().get().unwrap().delete_topics(&names, &AdminOptions::new()).await.unwrap();
     }
 }
 
