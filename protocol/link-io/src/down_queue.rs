@@ -1,13 +1,13 @@
 //! What goes down a link, in order, and what happens when its other end is slow.
 //!
 //! Who sends never waits. While the channel is full, frames wait here; events beyond a limit are replaced by
-//! one `Head` an entity, and the listeners read what they missed. So a slow end costs a bounded amount of
-//! memory and holds nobody else up.
+//! one `Head` an entity, and the listeners read what they missed; reads whose bodies are beyond one are refused.
+//! So a slow end costs a bounded amount of memory and holds nobody else up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
-use panda_protocol::link::{Down, Events};
-use panda_protocol::{EntityId, Generation, Seq, ShardId};
+use panda_protocol::link::{Down, Events, ReadReply, Rejection};
+use panda_protocol::{EntityId, ErrorCode, Generation, Seq, ShardId};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -15,15 +15,20 @@ use tokio::sync::mpsc::error::TrySendError;
 pub const WAITING_EVENTS_MAX: usize = 8_192;
 /// Bytes of events that may wait for a link; beyond, they become heads too.
 pub const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of bodies of reads that may wait for a link, more than any one read has; beyond, reads are refused as
+/// `unavailable`.
+pub const WAITING_READ_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Who is refused a read asks again not before so many milliseconds.
+const READ_RETRY_AFTER_MS: u64 = 1_000;
 /// Frames that may wait before signals are dropped, and before of what only its latest word counts only that
 /// is kept.
 pub const WAITING_FRAMES_MAX: usize = 8_192;
 /// Frames in one message of the channel.
 const BATCH_FRAMES: usize = 1_024;
-/// Bytes of events after which no more frames join a message: what waits in a channel is bounded, too.
+/// Bytes of events and bodies after which no more frames join a message: what waits in a channel is bounded, too.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// One link's way down. Answers, admissions and parts of reads always find room: who asked limits them.
+/// One link's way down. Answers, admissions and refusals always find room: who asked limits them.
 #[derive(Debug)]
 pub struct DownQueue {
     down: mpsc::Sender<Vec<Down>>,
@@ -32,6 +37,10 @@ pub struct DownQueue {
     events: usize,
     /// Their bytes.
     bytes: usize,
+    /// Bytes of the bodies of reads among what waits.
+    read_bytes: usize,
+    /// Reads that were refused before all their parts came.
+    refused_reads: HashSet<u64>,
     /// What replaces events that were dropped; leaves behind what waits.
     heads: HashMap<EntityId, Overflow>,
     /// The latest of each shard: they leave once nothing else waits, and so speak of what has left.
@@ -56,6 +65,8 @@ impl DownQueue {
             waiting: VecDeque::new(),
             events: 0,
             bytes: 0,
+            read_bytes: 0,
+            refused_reads: HashSet::new(),
             heads: HashMap::new(),
             watermarks: HashMap::new(),
             backlogs: HashMap::new(),
@@ -76,6 +87,10 @@ impl DownQueue {
     /// Puts a frame behind what waits.
     pub fn push(&mut self, down: Down) {
         let crowded = self.waiting.len() >= WAITING_FRAMES_MAX;
+        let down = match down {
+            Down::Read(reply) => return self.push_read(reply),
+            down => down,
+        };
         match &down {
             Down::Signal { .. } if crowded => return,
             Down::Events(events) => {
@@ -113,6 +128,28 @@ impl DownQueue {
         self.waiting.push_back(down);
     }
 
+    /// A part of a read. One that finds no room ends its read, and those behind it are nobody's any more.
+    fn push_read(&mut self, mut reply: ReadReply) {
+        if self.refused_reads.contains(&reply.token) {
+            if reply.last {
+                self.refused_reads.remove(&reply.token);
+            }
+            return;
+        }
+        let bytes = reply.body.as_ref().map_or(0, bytes::Bytes::len);
+        if self.read_bytes > 0 && self.read_bytes + bytes > WAITING_READ_BYTES_MAX {
+            if !reply.last {
+                self.refused_reads.insert(reply.token);
+            }
+            let retry_after_ms = READ_RETRY_AFTER_MS;
+            let refusal = Rejection { retry_after_ms, ..Rejection::new(ErrorCode::Unavailable) };
+            (reply.last, reply.body) = (true, Err(refusal));
+        } else {
+            self.read_bytes += bytes;
+        }
+        self.waiting.push_back(Down::Read(reply));
+    }
+
     /// Hands over what the channel takes. Returns whether nothing waits any more.
     pub fn flush(&mut self) -> bool {
         while !self.is_empty() {
@@ -127,6 +164,7 @@ impl DownQueue {
                     self.backlogs.clear();
                     self.events = 0;
                     self.bytes = 0;
+                    self.read_bytes = 0;
                     return true;
                 }
             };
@@ -140,6 +178,10 @@ impl DownQueue {
                     self.events -= events.events.len();
                     self.bytes -= bytes;
                     batch_bytes += bytes;
+                }
+                if let Down::Read(ReadReply { body: Ok(body), .. }) = &down {
+                    self.read_bytes -= body.len();
+                    batch_bytes += body.len();
                 }
                 batch.push(down);
             }
@@ -273,6 +315,57 @@ mod tests {
             assert!(matches!(received(&mut down)[..], [Down::Events(_)]));
         }
         assert_eq!(queue.take_overflows(), 0);
+    }
+
+    fn part(token: u64, bytes: usize, last: bool) -> Down {
+        Down::Read(ReadReply { token, last, body: Ok(Bytes::from(vec![0; bytes])) })
+    }
+
+    fn refused(token: u64) -> Down {
+        let why = Rejection { retry_after_ms: READ_RETRY_AFTER_MS, ..Rejection::new(ErrorCode::Unavailable) };
+        Down::Read(ReadReply { token, last: true, body: Err(why) })
+    }
+
+    #[test]
+    fn a_read_whose_bodies_find_no_room_is_refused_once_and_others_go_on_when_there_is() {
+        let (mut queue, mut down) = linked();
+        const HALF: usize = WAITING_READ_BYTES_MAX / 2;
+        queue.push(part(1, HALF, false));
+        // Two reads at once, as several routers send them.
+        queue.push(part(2, HALF, false));
+        for last in [false, true] {
+            queue.push(part(1, 1, last));
+            queue.push(part(2, 0, last));
+        }
+        queue.push(part(3, 1, true));
+        queue.push(owner());
+        assert_eq!(queue.read_bytes, WAITING_READ_BYTES_MAX);
+        assert!(queue.flush(), "the channel has room");
+        let expected = [
+            part(1, HALF, false),
+            part(2, HALF, false),
+            refused(1),
+            part(2, 0, false),
+            part(2, 0, true),
+            refused(3),
+            owner(),
+        ];
+        assert_eq!(received(&mut down), expected);
+        assert_eq!((queue.read_bytes, queue.refused_reads.len()), (0, 0));
+        // One that is larger than anything may be goes alone.
+        queue.push(part(4, 2 * WAITING_READ_BYTES_MAX, true));
+        queue.push(part(5, 1, true));
+        assert!(queue.flush());
+        assert_eq!(received(&mut down)[1..], [refused(5)]);
+    }
+
+    #[test]
+    fn bodies_of_reads_count_for_what_waits_in_the_channel() {
+        let (down, mut received) = mpsc::channel(1);
+        let mut queue = DownQueue::new(down);
+        (0..4).for_each(|token| queue.push(part(token, BATCH_BYTES / 2, true)));
+        assert!(!queue.flush());
+        assert_eq!(received.try_recv().map(|batch| batch.len()), Ok(2));
     }
 
     #[test]

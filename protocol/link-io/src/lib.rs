@@ -12,7 +12,7 @@ mod opening;
 pub mod tls;
 
 pub use carry::{Incoming, OpenLink, Outgoing, Taker};
-pub use down_queue::{DownQueue, WAITING_BYTES_MAX, WAITING_EVENTS_MAX, WAITING_FRAMES_MAX};
+pub use down_queue::{DownQueue, WAITING_BYTES_MAX, WAITING_EVENTS_MAX, WAITING_FRAMES_MAX, WAITING_READ_BYTES_MAX};
 pub use opening::{accept, open};
 use panda_protocol::DecodeError;
 
