@@ -4,10 +4,11 @@ use panda_protocol::link::Record;
 use panda_protocol::{Position, ShardId};
 use panda_storage::{AppendError, Checkpoint, CommandLog, EpochStore, EventStore, StoreError};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::driver::Parts;
 use crate::fold::RULES_FIRST;
+use crate::moment::Moment;
 use crate::open_epoch::Guard;
 use crate::persist::{LOG, Persist, RETRY_MAX, RETRY_MIN, retry};
 use crate::shard::GivenUp;
@@ -19,7 +20,7 @@ pub(crate) struct Begun<R> {
     pub(crate) start: Checkpoint,
     pub(crate) reader: R,
     /// When the store was asked, and said that the epoch is open.
-    pub(crate) sure_at: Instant,
+    pub(crate) sure_at: Moment,
 }
 
 /// Takes the shard over, and finds from where it is to be read. Whatever is away is waited for. A process that
@@ -34,7 +35,7 @@ pub(crate) async fn begin<L: CommandLog, S: EventStore + EpochStore>(
     }
     let takeover = take_over(&parts.log, parts.shard, &Record::Takeover { router: parts.router, rules_max }).await;
     // The Takeover may have waited for long, and whoever opens an epoch sees in the group who came before.
-    let said = parts.epoch.since(Instant::now()).await?;
+    let said = parts.epoch.since(Moment::now()).await?;
     if said.open > parts.log.epoch() {
         return Ok(Err(GivenUp::EpochOver { open: said.open }));
     }

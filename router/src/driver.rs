@@ -19,6 +19,7 @@ use crate::damage::{DamageLog, read_or_refused, readable};
 use crate::doors::{Doors, Outside};
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
+use crate::moment::Moment;
 use crate::open_epoch::{Guard, OpenEpoch};
 use crate::persist::{LOG, Persist, RETRY_MAX, RETRY_MIN, flush, retry, write};
 use crate::readiness::Readiness;
@@ -153,8 +154,8 @@ pub(crate) async fn term<L: CommandLog, S: EventStore + EpochStore>(
 }
 
 /// As the core's clock has it.
-fn micros(at: Instant, started: Instant) -> Time {
-    Time(u64::try_from(at.saturating_duration_since(started).as_micros()).unwrap_or(u64::MAX))
+fn micros(at: Moment, started: Moment) -> Time {
+    Time(u64::try_from(at.since(started).as_micros()).unwrap_or(u64::MAX))
 }
 
 struct Driver<'a, L, S> {
@@ -171,11 +172,11 @@ struct Driver<'a, L, S> {
     /// Edges were told of a backlog, and not yet of its end.
     backlogged: bool,
     /// Of the core's clock.
-    started: Instant,
+    started: Moment,
     /// What the core was told of it last.
-    told: Instant,
+    told: Moment,
     /// When the log was heard, for what is under way.
-    heard: watch::Sender<Option<Instant>>,
+    heard: watch::Sender<Option<Moment>>,
     persist: Persist<S>,
     /// The checkpoint that is being written.
     checkpoint: Position,
@@ -184,7 +185,7 @@ struct Driver<'a, L, S> {
 }
 
 impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
-    fn new(core: Shard, parts: &'a mut Parts<L, S>, started: Instant) -> Self {
+    fn new(core: Shard, parts: &'a mut Parts<L, S>, started: Moment) -> Self {
         let (heard, hears) = watch::channel(Some(started));
         let persist = Persist::new(&parts.store, Guard::new(parts.epoch.clone(), hears));
         let damages = DamageLog::new(parts.shard, parts.metrics.damaged.clone());
@@ -269,11 +270,11 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
         self.core.flush_all();
     }
 
-    /// The process may have stood still since the core heard of the time.
+    /// The process or the machine may have stood still since the core heard of the time.
     fn note_time(&mut self) {
-        self.told = Instant::now();
+        self.told = Moment::now();
         self.core.set_now(self.now());
-        self.heard.send_replace(self.core.heard().map(|heard| self.started + Duration::from_micros(heard.0)));
+        self.heard.send_replace(self.core.heard().map(|heard| self.started.behind(Duration::from_micros(heard.0))));
     }
 
     fn now(&self) -> Time {
@@ -317,7 +318,7 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
                 })
             }
             Output::ReadEpoch => {
-                let (epoch, started, since) = (self.parts.epoch.clone(), self.started, Instant::now());
+                let (epoch, started, since) = (self.parts.epoch.clone(), self.started, Moment::now());
                 Box::pin(async move {
                     let said = epoch.since(since).await?;
                     Ok(Input::EpochRead { open: said.open, asked: micros(said.asked, started) })

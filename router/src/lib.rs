@@ -16,6 +16,7 @@ mod links;
 pub mod listener;
 mod membership;
 mod metrics;
+mod moment;
 pub mod new_log;
 mod open_epoch;
 mod persist;

@@ -15,9 +15,10 @@ use panda_storage::epoch_store::EPOCH_READ_EVERY;
 use panda_storage::{EpochStore, StoreError};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 
 pub(crate) use self::guard::Guard;
+use crate::moment::Moment;
 use crate::persist::{RETRY_MIN, STORE, retry};
 use crate::shard::SILENCE_US;
 
@@ -33,7 +34,7 @@ const SLOW_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Said {
     /// When it was asked.
-    pub(crate) asked: Instant,
+    pub(crate) asked: Moment,
     /// The epoch that was open; the own one for a store that was told of none, which is one process's.
     pub(crate) open: u32,
 }
@@ -46,7 +47,7 @@ type Known = Result<Option<Said>, StoreError>;
 pub(crate) struct OpenEpoch {
     own: u32,
     /// The time for which somebody wants an answer.
-    wanted: watch::Sender<Option<Instant>>,
+    wanted: watch::Sender<Option<Moment>>,
     known: watch::Receiver<Known>,
 }
 
@@ -69,15 +70,15 @@ impl OpenEpoch {
     ///
     /// # Errors
     /// What the store returned and no repetition mends. Cancel safe.
-    pub(crate) async fn since(&self, since: Instant) -> Result<Said, StoreError> {
+    pub(crate) async fn since(&self, since: Moment) -> Result<Said, StoreError> {
         self.wanted.send_if_modified(|wanted| {
-            let later = wanted.is_none_or(|wanted| wanted < since);
+            let later = wanted.is_none_or(|wanted| !wanted.is_from(since));
             if later {
-                *wanted = Some(since);
+                *wanted = Some(wanted.map_or(since, |wanted| wanted.latest(since)));
             }
             later
         });
-        self.wait_for(|said| said.asked >= since).await
+        self.wait_for(|said| said.asked.is_from(since)).await
     }
 
     /// What the store said last, if it did.
@@ -112,25 +113,25 @@ impl OpenEpoch {
 async fn ask<S: EpochStore>(
     store: &S,
     own: u32,
-    mut wants: watch::Receiver<Option<Instant>>,
+    mut wants: watch::Receiver<Option<Moment>>,
     tell: &watch::Sender<Known>,
     slow: &Counter,
 ) -> StoreError {
-    let mut last: Option<Instant> = None;
+    let mut last: Option<Moment> = None;
     let mut is_slow = false;
     loop {
         if let Some(last) = last {
             tokio::select! {
-                wanted = wants.wait_for(|wanted| *wanted > Some(last)) => if wanted.is_err() {
+                wanted = wants.wait_for(|wanted| wanted.is_some_and(|wanted| !last.is_from(wanted))) => if wanted.is_err() {
                     // Nobody is left.
                     return StoreError::Closed;
                 },
-                () = sleep_until(last + EPOCH_READ_EVERY) => {}
+                () = sleep_until(last.for_timers() + EPOCH_READ_EVERY) => {}
             }
         }
         let mut wait = RETRY_MIN;
         let said = loop {
-            let asked = Instant::now();
+            let asked = Moment::now();
             match store.log_epoch().await {
                 Ok(open) => break Said { asked, open: open.map_or(own, |open| open.epoch) },
                 Err(error) => match retry(STORE, error, wait).await {

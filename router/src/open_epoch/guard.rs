@@ -1,27 +1,28 @@
 //! Whether a shard's owner may store something now.
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::{EPOCH_LASTS, OpenEpoch};
 use panda_storage::StoreError;
+
+use crate::moment::Moment;
 
 /// Knows whether an epoch is open still: its log was heard, or the store said so, not long ago. Clones know the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
     epoch: OpenEpoch,
     /// When the log was heard, if that counts.
-    heard: watch::Receiver<Option<Instant>>,
+    heard: watch::Receiver<Option<Moment>>,
 }
 
 impl Guard {
-    pub(crate) const fn new(epoch: OpenEpoch, heard: watch::Receiver<Option<Instant>>) -> Self {
+    pub(crate) const fn new(epoch: OpenEpoch, heard: watch::Receiver<Option<Moment>>) -> Self {
         Self { epoch, heard }
     }
 
     /// Whether the epoch is known to be open now.
     pub(crate) fn is_sure(&self) -> bool {
-        let lasts = |at: Instant| at.elapsed() < EPOCH_LASTS;
+        let lasts = |at: Moment| at.elapsed() < EPOCH_LASTS;
         match self.epoch.last() {
             Ok(said) => {
                 said.is_none_or(|said| said.open <= self.epoch.own)
@@ -44,8 +45,7 @@ impl Guard {
                 return Ok(Ok(()));
             }
             // A question that is under way will do, if its answer comes in time.
-            let now = Instant::now();
-            self.epoch.since(now.checked_sub(EPOCH_LASTS / 2).unwrap_or(now)).await?;
+            self.epoch.since(Moment::now().before(EPOCH_LASTS / 2)).await?;
         }
     }
 }

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 use panda_storage::{LogEpoch, LogIdentity};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 
@@ -66,15 +66,15 @@ fn of(store: &Slow) -> (OpenEpoch, Counter) {
 async fn many_shards_share_one_question_and_none_gets_an_answer_to_an_earlier_one() {
     let store = Slow::new(300);
     let (epoch, _) = of(&store);
-    let first = epoch.since(Instant::now());
+    let first = epoch.since(Moment::now());
     let later = async {
         sleep(Duration::from_millis(100)).await;
-        let since = Instant::now();
+        let since = Moment::now();
         (since, join_all((0..100).map(|_| epoch.since(since))).await)
     };
     let (first, (since, later)) = tokio::join!(first, later);
-    assert!(first.unwrap().asked < since);
-    assert!(later.into_iter().all(|said| said.unwrap().asked >= since));
+    assert!(!first.unwrap().asked.is_from(since));
+    assert!(later.into_iter().all(|said| said.unwrap().asked.is_from(since)));
     assert_eq!(store.reads(), 2);
 }
 
@@ -94,6 +94,35 @@ async fn answers_that_come_too_late_are_asked_for_with_a_pause_and_nothing_is_be
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_known_before_the_machine_was_suspended_is_too_old_and_the_store_is_asked_again() {
+    const SUSPENDED: Duration = Duration::from_secs(3);
+    let store = Slow::new(1);
+    let (epoch, _) = of(&store);
+    let (heard, hears) = watch::channel(Some(Moment::now()));
+    let log = Guard::new(epoch.clone(), hears);
+    assert!(log.is_sure(), "the log was heard");
+    heard.send_replace(Some(Moment::now().before_a_suspension_of(SUSPENDED)));
+    assert!(!log.is_sure(), "the runtime's clock stood still");
+    assert_eq!(timeout(PATIENCE, log.sure()).await.expect("it is told").unwrap(), Ok(()));
+    assert_eq!(store.reads(), 1);
+
+    // The same of what the store said.
+    let asked = epoch.last().unwrap().expect("it was asked").asked.before_a_suspension_of(SUSPENDED);
+    let (tell, known) = watch::channel(Ok(Some(Said { asked, open: OWN })));
+    let (wanted, wants) = watch::channel(None);
+    let guard = Guard::new(OpenEpoch { own: OWN, wanted, known }, watch::channel(None).1);
+    assert!(!guard.is_sure());
+    let answer = async {
+        let mut wants = wants;
+        let wanted = wants.wait_for(Option::is_some).await.expect("the guard asks").expect("a moment");
+        assert!(!asked.is_from(wanted), "what is known does not do");
+        drop(tell.send_replace(Ok(Some(Said { asked: Moment::now(), open: OWN + 1 }))));
+    };
+    let (sure, ()) = tokio::join!(guard.sure(), answer);
+    assert_eq!(sure.unwrap(), Err(OWN + 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_answer_still_says_that_the_epoch_is_over() {
     let store = Slow::new(30_000);
     store.0.open.store(OWN + 1, Ordering::Relaxed);
@@ -106,7 +135,7 @@ async fn a_slow_answer_still_says_that_the_epoch_is_over() {
 async fn an_epoch_that_was_opened_unseen_is_noticed_although_nobody_asks() {
     let store = Slow::new(1);
     let (epoch, _) = of(&store);
-    epoch.since(Instant::now()).await.unwrap();
+    epoch.since(Moment::now()).await.unwrap();
     assert!(timeout(PATIENCE, epoch.over()).await.is_err(), "its own is open");
     store.0.open.store(OWN + 3, Ordering::Relaxed);
     let before = Instant::now();
@@ -120,7 +149,7 @@ async fn an_error_that_nothing_mends_is_everybodys() {
     store.0.open.store(0, Ordering::Relaxed);
     let (epoch, _) = of(&store);
     for _ in 0..2 {
-        let error = timeout(PATIENCE, epoch.since(Instant::now())).await.expect("it is told").unwrap_err();
+        let error = timeout(PATIENCE, epoch.since(Moment::now())).await.expect("it is told").unwrap_err();
         assert!(matches!(error, StoreError::Misconfigured(_)), "{error}");
     }
     assert!(matches!(timeout(PATIENCE, epoch.over()).await, Ok(Err(StoreError::Misconfigured(_)))));
@@ -130,7 +159,7 @@ async fn an_error_that_nothing_mends_is_everybodys() {
 async fn nobody_asks_once_the_last_shard_is_gone() {
     let store = Slow::new(1);
     let (epoch, _) = of(&store);
-    epoch.since(Instant::now()).await.unwrap();
+    epoch.since(Moment::now()).await.unwrap();
     drop(epoch);
     sleep(Duration::from_millis(20)).await;
     assert_eq!(Arc::strong_count(&store.0), 1);
