@@ -18,8 +18,8 @@ use rdkafka::config::ClientConfig;
 
 /// How often a client looks at itself, in milliseconds.
 const LOOK_MS: u32 = 2_000;
-/// So much less often for each partition that it knows: it writes about a kilobyte of each, and all that is read of
-/// them is whether it knows a broker. At 1,024 that is every ten seconds.
+/// So much less often for each partition that it knows: what it says grows with each, and all that is read of it is
+/// whether it knows a broker. At 1,024 that is every ten seconds.
 const LOOK_MS_A_PARTITION: u32 = 8;
 /// It looks at least so often: a client that forgot its brokers is of no use before.
 const LOOK_MS_MAX: u32 = 30_000;

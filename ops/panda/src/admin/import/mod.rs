@@ -49,7 +49,8 @@ struct Checked {
 ///
 /// # Errors
 /// The archive is not whole or not for this cluster, the cluster is not empty, an import of another archive has begun,
-/// chats or inboxes are damaged and not to be left so, or a service is not what the configuration says. One that is away is waited for.
+/// chats or inboxes are damaged and not to be left so, or a service is not what the configuration says. One that is away
+/// is waited for.
 #[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) async fn run(config: &Config, file: &Path, given: DamagedArgs) -> anyhow::Result<()> {
     let fleet = config.shared_secret()?;
