@@ -30,16 +30,24 @@ def check(edges, routers, apis):
         raise Refusal("an API without routers takes no messages: give --routers 1 or more")
 
 
+# What processes run is the release build, unless PANDA_BUILD says debug: the binaries that the tests were built with.
+BUILD = os.environ.get("PANDA_BUILD", "release")
+
+
 def build():
     """Builds the server; nothing happens if it is built. With the load tester, as in ops/run and ops/test: alone, it would
     have other features of its libraries and be built once more."""
+    if BUILD != "release":
+        if not binary().exists():
+            raise Refusal(f"PANDA_BUILD is {BUILD}, but there is no {binary()}: run 'ops/test binaries', or unset PANDA_BUILD")
+        return
     script = ". ops/toolchain && need_toolchain && cargo build --quiet --locked --release -p panda -p panda-loadtest"
     if subprocess.run(["bash", "-c", script], cwd=ROOT).returncode != 0:
         raise Refusal("panda could not be built; what stands above says why")
 
 
 def binary():
-    return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "release" / "panda"
+    return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / BUILD / "panda"
 
 
 class Process(Part):

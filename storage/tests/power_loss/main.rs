@@ -2,7 +2,7 @@
 //! several lives one after another, and what was acknowledged must be there. So it must if any call of
 //! the disk fails (`faults`).
 //!
-//! `PANDA_SIM_SEED=n` runs one history, `PANDA_SIM_SEEDS=n` so many.
+//! `PANDA_SIM_SEED=n` runs one history, `PANDA_HISTORIES=n` so many: 3,000 take an hour.
 #![expect(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
 mod disk;
@@ -59,7 +59,7 @@ fn seeds() -> Range<u64> {
     let variable = |name| Some(std::env::var(name).ok()?.parse().expect("a number"));
     match variable("PANDA_SIM_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..variable("PANDA_SIM_SEEDS").unwrap_or(2 * LONG_EVERY),
+        None => 0..variable("PANDA_HISTORIES").unwrap_or(2 * LONG_EVERY),
     }
 }
 

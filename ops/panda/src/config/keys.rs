@@ -10,13 +10,15 @@ use super::Config;
 pub(super) const VARIABLE_PREFIX: &str = "PANDA_";
 /// Variables that are no keys: the configuration's own path, the terminal client's password, and the
 /// variables of the tests.
-pub(super) const OTHER_VARIABLES: [&str; 10] = [
+pub(super) const OTHER_VARIABLES: [&str; 12] = [
     "PANDA_CONFIG",
     "PANDA_PASSWORD",
     "PANDA_CLUSTERS",
+    "PANDA_BUILD",
     "PANDA_VECTORS",
     "PANDA_SIM_SEED",
     "PANDA_SIM_SEEDS",
+    "PANDA_HISTORIES",
     "PANDA_TEST_KAFKA",
     "PANDA_TEST_CASSANDRA",
     "PANDA_TEST_POSTGRES",
