@@ -142,7 +142,7 @@ class Front(Process):
         return {
             "http": {"address": f"{self.host}:{self.http}"},
             # On one machine everybody comes from one address.
-            "edge": {"connections_per_address_max": 1_000_000},
+            "edge": {"connections_per_address_max": 1_000_000, "http_connections_per_address_max": 1_000_000},
             "api": {"admin_key": self.cluster.folder / "admin.key"},
             "users": {"url": f"postgres://panda@{self.host}:{self.cluster.port('postgres')}/panda"},
             "cache": {"url": f"redis://{self.host}:{self.cluster.port('redis')}"},

@@ -1,4 +1,5 @@
-//! What lets a client in: access tokens, resume tickets, membership proofs, and the secrets behind them.
+//! What lets a client in: access tokens, resume tickets, membership proofs, and the secrets behind them; and whose
+//! attempts are counted together.
 //!
 //! Edges only verify tokens; the HTTP API signs them. Tickets and proofs are sealed and opened by
 //! edges with keys derived from one [`FleetSecret`], so an edge admits a client that another edge
@@ -7,12 +8,14 @@
 #![warn(missing_docs)]
 
 mod fleet_secret;
+mod neighbourhood;
 mod proof;
 mod seal;
 mod ticket;
 mod token;
 
 pub use fleet_secret::{DerivedKeys, FleetSecret, FleetSecretError, Purpose};
+pub use neighbourhood::Neighbourhood;
 pub use proof::{PROOF_LEN, ProofSealer};
 pub use seal::SealError;
 pub use ticket::{TICKET_LEN, Ticket, TicketError, TicketSealer};

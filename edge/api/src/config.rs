@@ -46,9 +46,11 @@ pub struct ApiConfig {
     pub write_timeout: Duration,
     /// How long an access token is valid. Default 24 h.
     pub token_ttl: Duration,
-    /// Logins and registrations of one address. Default 600 a minute.
+    /// Logins and registrations of one IPv4 address or IPv6 /64. Default 600 a minute.
     pub logins_per_address: RateLimit,
-    /// Logins under one name. Default 60 a minute.
+    /// Logins under one name from one address or /64, so that who guesses keeps nobody else out. Default 60 a minute.
+    pub logins_per_name_and_address: RateLimit,
+    /// Logins under one name from everywhere. Default 1,200 a minute.
     pub logins_per_name: RateLimit,
     /// Changes and reads of chats by one user. Default 1,200 a minute.
     pub requests_per_user: RateLimit,
@@ -69,7 +71,8 @@ impl Default for ApiConfig {
             write_timeout: Duration::from_secs(15),
             token_ttl: Duration::from_secs(24 * 3_600),
             logins_per_address: per_minute(600),
-            logins_per_name: per_minute(60),
+            logins_per_name_and_address: per_minute(60),
+            logins_per_name: per_minute(1_200),
             requests_per_user: per_minute(1_200),
             discovery: Discovery::default(),
         }

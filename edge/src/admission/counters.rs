@@ -16,6 +16,8 @@ pub enum Counted {
     RefusedSessions,
     /// Refused: too many connections of its address.
     RefusedAddress,
+    /// Refused: too many HTTP connections of its address.
+    RefusedHttp,
     /// Given to the HTTP API.
     HandedOver,
     /// Did not authenticate in time.
@@ -26,11 +28,12 @@ pub enum Counted {
 
 impl Counted {
     /// Every kind, with the label that metrics use.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Admitted, "admitted"),
         (Self::RefusedHandshakes, "refused_handshakes"),
         (Self::RefusedSessions, "refused_sessions"),
         (Self::RefusedAddress, "refused_address"),
+        (Self::RefusedHttp, "refused_http"),
         (Self::HandedOver, "handed_over"),
         (Self::TimedOut, "timed_out"),
         (Self::Abandoned, "abandoned"),
@@ -58,6 +61,7 @@ impl AdmissionCounters {
             Refusal::Handshakes => Counted::RefusedHandshakes,
             Refusal::Sessions => Counted::RefusedSessions,
             Refusal::Address => Counted::RefusedAddress,
+            Refusal::Http => Counted::RefusedHttp,
         });
     }
 }

@@ -27,6 +27,8 @@ pub struct AdmissionLimits {
     pub sessions_max: usize,
     /// Connections from one IPv4 address or one IPv6 /64, HTTP included. Default 20,000.
     pub connections_per_address_max: usize,
+    /// Of them, connections of the HTTP API, so that nobody takes all that it serves. Default 512.
+    pub http_connections_per_address_max: usize,
     /// From accept to a valid Hello: TLS, request head and authentication together. Default 10 s.
     pub handshake_timeout: Duration,
 }
@@ -37,6 +39,7 @@ impl Default for AdmissionLimits {
             handshakes_max: 4_096,
             sessions_max: 1_000_000,
             connections_per_address_max: 20_000,
+            http_connections_per_address_max: 512,
             handshake_timeout: Duration::from_secs(10),
         }
     }
@@ -54,6 +57,9 @@ pub enum Refusal {
     /// Too many connections from this address.
     #[error("too many connections come from this address")]
     Address,
+    /// Too many HTTP connections from this address.
+    #[error("too many HTTP connections come from this address")]
+    Http,
 }
 
 impl Refusal {
@@ -61,7 +67,7 @@ impl Refusal {
     pub const fn code(self) -> ErrorCode {
         match self {
             Self::Handshakes | Self::Sessions => ErrorCode::Overloaded,
-            Self::Address => ErrorCode::TooManyConnections,
+            Self::Address | Self::Http => ErrorCode::TooManyConnections,
         }
     }
 
@@ -70,7 +76,7 @@ impl Refusal {
         match self {
             Self::Handshakes => 2,
             Self::Sessions => 10,
-            Self::Address => 30,
+            Self::Address | Self::Http => 30,
         }
     }
 }
@@ -96,7 +102,7 @@ impl Gate {
         let shared = Shared {
             handshakes: AtomicUsize::new(0),
             sessions: AtomicUsize::new(0),
-            addresses: Addresses::new(limits.connections_per_address_max),
+            addresses: Addresses::new(limits.connections_per_address_max, limits.http_connections_per_address_max),
             counters: AdmissionCounters::default(),
             limits,
         };
@@ -181,11 +187,20 @@ impl Handshake {
         Ok(self.into_place(Holds::Session))
     }
 
-    /// The connection is the HTTP API's: it keeps only its address's place.
-    pub fn handed_over(mut self) -> Place {
+    /// The connection is the HTTP API's: it keeps only its address's places.
+    ///
+    /// # Errors
+    /// The handshake, counted as [`Refusal::Http`], if the address has too many of them; whoever tells the peer
+    /// so holds it meanwhile.
+    pub fn handed_over(mut self) -> Result<Place, Self> {
         self.finished = true;
-        self.place.shared.counters.count(Counted::HandedOver);
-        self.into_place(Holds::Address)
+        let shared = &self.place.shared;
+        if !shared.addresses.enter_http(self.place.address) {
+            shared.counters.refused(Refusal::Http);
+            return Err(self);
+        }
+        shared.counters.count(Counted::HandedOver);
+        Ok(self.into_place(Holds::Http))
     }
 
     /// Counts that the peer did not finish in time; dropping without it counts as given up.
@@ -216,7 +231,7 @@ enum Holds {
     Nothing,
     Handshake,
     Session,
-    Address,
+    Http,
 }
 
 /// A connection's place in the counts, given back when it is dropped.
@@ -231,7 +246,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         match self.holds {
             Holds::Nothing => return,
-            Holds::Address => {}
+            Holds::Http => self.shared.addresses.leave_http(self.address),
             Holds::Handshake => {
                 self.shared.handshakes.fetch_sub(1, Ordering::Relaxed);
             }

@@ -64,11 +64,27 @@ fn connections_of_an_address_are_limited_by_ipv6_network() {
     let held = [gate.admit(v6(1, 1), now()).unwrap(), gate.admit(v6(1, 2), now()).unwrap()];
     assert_eq!(gate.admit(v6(1, 3), now()).unwrap_err(), Refusal::Address);
     assert!(gate.admit(v6(2, 3), now()).is_ok(), "another network has its own count");
-    let places = held.map(|handshake| handshake.handed_over());
+    let places = held.map(|handshake| handshake.handed_over().unwrap());
     assert_eq!(gate.admit(v6(1, 3), now()).unwrap_err(), Refusal::Address, "HTTP connections count too");
     drop(places);
     assert!(gate.admit(v6(1, 3), now()).is_ok());
     assert_eq!(gate.handshakes(), 0);
+}
+
+#[test]
+fn http_connections_of_an_address_are_fewer_than_its_connections() {
+    let limits = AdmissionLimits { http_connections_per_address_max: 1, ..AdmissionLimits::default() };
+    let gate = gate(limits);
+    let first = gate.admit(v4(1), now()).unwrap().handed_over().unwrap();
+    let refused = gate.admit(v4(1), now()).unwrap().handed_over().unwrap_err();
+    assert_eq!(gate.handshakes(), 1, "it has its place while it is told");
+    drop(refused);
+    assert_eq!((gate.handshakes(), gate.counters().value(Counted::RefusedHttp)), (0, 1));
+    assert_eq!(gate.counters().value(Counted::Abandoned), 0, "the gate gave it up, not the peer");
+    let _session = gate.admit(v4(1), now()).unwrap().authenticated().unwrap();
+    let _another = gate.admit(v4(2), now()).unwrap().handed_over().unwrap();
+    drop(first);
+    assert!(gate.admit(v4(1), now()).unwrap().handed_over().is_ok());
 }
 
 #[test]
@@ -82,7 +98,7 @@ fn an_ipv4_address_counts_the_same_in_ipv6_clothes() {
 #[test]
 fn refusals_say_what_a_client_does_next() {
     use panda_protocol::error_code::Recovery;
-    for refusal in [Refusal::Handshakes, Refusal::Sessions, Refusal::Address] {
+    for refusal in [Refusal::Handshakes, Refusal::Sessions, Refusal::Address, Refusal::Http] {
         assert_eq!(Recovery::of(refusal.code() as u16), Recovery::BackOff);
         assert!(refusal.retry_after_s() > 0);
     }

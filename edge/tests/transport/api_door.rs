@@ -74,6 +74,19 @@ async fn a_crowd_of_one_address_is_refused_and_what_the_api_has_no_room_for_is_c
 }
 
 #[tokio::test]
+async fn who_has_as_many_http_connections_as_one_address_may_is_told_and_the_next_one_is_let_in_when_one_is_gone() {
+    let (door, mut handed) =
+        door(AdmissionLimits { http_connections_per_address_max: 1, ..AdmissionLimits::default() }, 8);
+    let head = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let _one = ask(door.address(), head).await;
+    let came = within(handed.recv()).await.unwrap();
+    assert!(says(ask(door.address(), head).await).await.starts_with("HTTP/1.1 429 "));
+    drop(came);
+    let _two = ask(door.address(), head).await;
+    within(handed.recv()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_closed_door_lets_nobody_in_and_those_inside_go_on_under_tls() {
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity::development(folder.path()).unwrap();

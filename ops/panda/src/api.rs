@@ -119,6 +119,7 @@ pub(crate) fn admission(config: &Config) -> AdmissionLimits {
         handshakes_max: edge.handshakes_max,
         sessions_max: edge.sessions_max,
         connections_per_address_max: edge.connections_per_address_max,
+        http_connections_per_address_max: edge.http_connections_per_address_max,
         handshake_timeout: Duration::from_millis(edge.handshake_timeout_ms),
     }
 }

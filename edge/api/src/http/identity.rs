@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
+use panda_access::Neighbourhood;
 use panda_protocol::{ErrorCode, UserId};
 use panda_storage::UserStore as _;
 use panda_storage::user_store::{Email, NewUser, User, Username};
@@ -89,6 +90,8 @@ pub(crate) async fn login<B: Backend>(
     if asked.password.len() > PASSWORD_BYTES_MAX {
         return Err(refused());
     }
+    let guess = format!("login {} {:x}", username.key(), neighbourhood(peer));
+    take(&api, guess.as_bytes(), api.config.logins_per_name_and_address).await?;
     take(&api, format!("login {}", username.key()).as_bytes(), api.config.logins_per_name).await?;
     let credential = api.parts.users.credential(username).await?;
     let (user, password) = credential.map_or((None, None), |found| (Some(found.user), found.password));
@@ -106,8 +109,11 @@ fn hashed<B: Backend, T>(api: &Api<B>, outcome: Result<T, crate::identity::HashE
 }
 
 async fn take_address<B: Backend>(api: &Api<B>, peer: Peer) -> Answer<()> {
-    let address = peer.address.ip().to_canonical();
-    take(api, format!("address {address}").as_bytes(), api.config.logins_per_address).await
+    take(api, format!("address {:x}", neighbourhood(peer)).as_bytes(), api.config.logins_per_address).await
+}
+
+fn neighbourhood(peer: Peer) -> u64 {
+    Neighbourhood::of(peer.address.ip()).to_bits()
 }
 
 pub(crate) fn parse_email(email: Option<&str>) -> Answer<Option<Email>> {

@@ -190,7 +190,8 @@ async fn requests_without_a_valid_token_are_401_with_the_reason() {
 
 #[tokio::test]
 async fn guesses_under_one_name_are_limited_and_told_how_long() {
-    let server = Server::with(|config| config.logins_per_name.count = 2, None).await;
+    let server = Server::with(|config| config.logins_per_name_and_address.count = 2, None).await;
+    server.seen_from("2001:db8:0:1::1");
     for _ in 0..2 {
         assert_eq!(login(&server, "ada", "guess guess").await.status, 401);
     }
@@ -198,13 +199,30 @@ async fn guesses_under_one_name_are_limited_and_told_how_long() {
     assert_eq!(refused.refusal(), (429, "rate_limited".into()));
     assert_eq!(refused.header("retry-after"), Some("60"));
     assert_eq!(login(&server, "bob", "guess guess").await.status, 401);
+    // Whoever guesses keeps nobody out who is elsewhere.
+    server.seen_from("2001:db8:0:2::1");
+    assert_eq!(login(&server, "ada", "guess guess").await.status, 401);
+}
+
+#[tokio::test]
+async fn guesses_under_one_name_from_many_addresses_are_limited() {
+    let server = Server::with(|config| config.logins_per_name.count = 2, None).await;
+    for (host, status) in [(1, 401), (2, 401), (3, 429)] {
+        server.seen_from(&format!("192.0.2.{host}"));
+        assert_eq!(login(&server, "ada", "guess guess").await.status, status, "{host}");
+    }
 }
 
 #[tokio::test]
 async fn logins_of_one_address_are_limited() {
     let server = Server::with(|config| config.logins_per_address.count = 1, None).await;
+    server.seen_from("2001:db8:0:1::1");
     assert_eq!(login(&server, "ada", "guess guess").await.status, 401);
+    // One household has a whole /64 of them.
+    server.seen_from("2001:db8:0:1::2");
     assert_eq!(login(&server, "bob", "guess guess").await.refusal(), (429, "rate_limited".into()));
+    server.seen_from("2001:db8:0:2::1");
+    assert_eq!(login(&server, "bob", "guess guess").await.status, 401);
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ impl Answer {
     /// The gate let nobody in.
     pub(super) fn refusal(refusal: Refusal) -> Self {
         let status = match refusal {
-            Refusal::Address => "429 Too Many Requests",
+            Refusal::Address | Refusal::Http => "429 Too Many Requests",
             Refusal::Handshakes | Refusal::Sessions => "503 Service Unavailable",
         };
         let headers = format!("Retry-After: {}\r\n", refusal.retry_after_s());

@@ -70,9 +70,15 @@ pub async fn accept(stream: TcpStream, peer: SocketAddr, handshake: Handshake, r
     without_delay(&stream);
     match timeout_at(handshake.deadline(), open(stream, rules, handshake.deadline())).await {
         Ok(Ok(Opened::WebSocket(socket))) => Accepted::WebSocket(socket, handshake),
-        Ok(Ok(Opened::Http(socket, head))) => {
-            Accepted::Http(HandedOver { socket, head, peer, place: handshake.handed_over() })
-        }
+        Ok(Ok(Opened::Http(socket, head))) => match handshake.handed_over() {
+            Ok(place) => Accepted::Http(HandedOver { socket, head, peer, place }),
+            Err(handshake) => {
+                let until = handshake.deadline().min(Instant::now() + LINGER);
+                let told = say(socket, &Answer::refusal(Refusal::Http), until).await;
+                tracing::debug!(%peer, ?told, "a connection of the HTTP API was turned away");
+                Accepted::Ended
+            }
+        },
         Ok(Ok(Opened::Refused)) => Accepted::Ended,
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "a connection broke off before its first request");

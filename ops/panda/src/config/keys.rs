@@ -32,7 +32,7 @@ const SUBSCRIPTIONS_MAX: i64 = 10_000;
 const _: () = assert!(panda_protocol::limits::SUBSCRIPTIONS_MAX == 10_000);
 
 /// The least and most of every whole number.
-const RANGES: [(&str, i64, i64); 21] = [
+const RANGES: [(&str, i64, i64); 22] = [
     ("api.connections_max", 1, 1_000_000),
     ("api.hash_queue_max", 1, 65_536),
     ("api.hash_threads", 1, 64),
@@ -46,6 +46,7 @@ const RANGES: [(&str, i64, i64); 21] = [
     ("edge.handshake_timeout_ms", 100, 600_000),
     ("edge.handshakes_max", 1, 100_000_000),
     ("edge.heartbeat_ms", 1_000, 600_000),
+    ("edge.http_connections_per_address_max", 1, 1_000_000),
     // Two of the largest frames.
     ("edge.outbox_bytes_max", 131_072, 1_073_741_824),
     ("edge.sessions_max", 1, 100_000_000),

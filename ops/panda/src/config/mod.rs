@@ -213,6 +213,8 @@ pub(crate) struct EdgeLimits {
     pub(crate) handshakes_max: usize,
     /// Connections from one IPv4 address or IPv6 /64.
     pub(crate) connections_per_address_max: usize,
+    /// Of them, connections of the HTTP API; more where a proxy stands before it.
+    pub(crate) http_connections_per_address_max: usize,
     /// From accept to a valid Hello, in milliseconds.
     pub(crate) handshake_timeout_ms: u64,
     /// Each side sends something at least this often, in milliseconds.
@@ -234,6 +236,7 @@ impl Default for EdgeLimits {
             sessions_max: 1_000_000,
             handshakes_max: 4_096,
             connections_per_address_max: 20_000,
+            http_connections_per_address_max: 512,
             handshake_timeout_ms: 10_000,
             heartbeat_ms: 45_000,
             outbox_bytes_max: 256 * 1024,

@@ -5,7 +5,7 @@ mod client;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use panda_access::FleetSecret;
@@ -31,6 +31,7 @@ pub(crate) const NOW: Time = Time(1_800_000_000_000_000);
 /// An API that ends with the test.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    peer: Arc<Mutex<Option<SocketAddr>>>,
     pub(crate) chats: MemoryChats,
     pub(crate) admin_key: String,
     pub(crate) identity: Bootstrap,
@@ -99,9 +100,12 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (hand_over, handed_over) = mpsc::channel(64);
+        let peer = Arc::new(Mutex::new(peer));
+        let believed = Arc::clone(&peer);
         tokio::spawn(async move {
             while let Ok((stream, from)) = listener.accept().await {
-                tokio::spawn(hand(stream, peer.unwrap_or(from), hand_over.clone()));
+                let peer = believed.lock().unwrap().unwrap_or(from);
+                tokio::spawn(hand(stream, peer, hand_over.clone()));
             }
         });
         let (stop, stopping) = watch::channel(false);
@@ -115,7 +119,12 @@ impl Server {
             })
         };
         let serving = tokio::spawn(serve(config, parts, Metrics::default(), handed_over, accept, stopping));
-        Self { address, chats, admin_key, identity, stop, serving, _folder: folder }
+        Self { address, peer, chats, admin_key, identity, stop, serving, _folder: folder }
+    }
+
+    /// From now on `address` is believed to be every client's.
+    pub(crate) fn seen_from(&self, address: &str) {
+        *self.peer.lock().unwrap() = Some(SocketAddr::new(address.parse().unwrap(), 1));
     }
 
     pub(crate) fn get(&self, path: &str) -> Request {
