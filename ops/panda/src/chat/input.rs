@@ -44,6 +44,11 @@ pub(super) enum Input {
 }
 
 impl Input {
+    /// Whether it is the same whatever chat is open.
+    pub(super) const fn is_anywhere(&self) -> bool {
+        matches!(self, Self::Nothing | Self::Help | Self::Quit | Self::Wrong(_))
+    }
+
     pub(super) fn parse(line: &str) -> Self {
         let line = line.trim_end_matches(['\r', '\n']);
         if line.trim().is_empty() {

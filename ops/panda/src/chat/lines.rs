@@ -27,9 +27,15 @@ const WAITING_MAX: usize = 10_000;
 pub(super) async fn run(mut talk: Talk) -> anyhow::Result<ExitCode> {
     let mut typed = typed_lines()?;
     let mut waiting = VecDeque::new();
+    // Typed, and not done before it is known where.
+    let mut held: Option<Input> = None;
     // Until something that was typed is not said.
     let mut is_well = true;
     let status = loop {
+        if let Some(input) = held.take_if(|input| input.is_anywhere() || !talk.state.awaits_chat()) {
+            let now = talk.now();
+            talk.state.typed(input, now);
+        }
         talk.act();
         while let Some(news) = talk.state.next_news() {
             match news {
@@ -51,17 +57,14 @@ pub(super) async fn run(mut talk: Talk) -> anyhow::Result<ExitCode> {
         }
         tokio::select! {
             happened = talk.step() => happened?,
-            line = typed.recv(), if !talk.state.awaits_chat() => match line {
-                Some(line) => {
-                    let now = talk.now();
-                    talk.state.typed(Input::parse(&line), now);
-                }
+            line = typed.recv(), if held.is_none() => match line {
+                Some(line) => held = Some(Input::parse(&line)),
                 None => talk.state.end(true),
             },
         }
     };
-    if !talk.leave().await {
-        complain("not everything that you said was stored in time")?;
+    for words in talk.leave().await {
+        complain(&words)?;
         is_well = false;
     }
     Ok(if is_well { status } else { ExitCode::FAILURE })

@@ -26,22 +26,29 @@ pub(super) fn password(file: Option<&Path>, is_new: bool) -> anyhow::Result<Stri
         bail!("there is no terminal to ask for a password: name it with --password-file or PANDA_PASSWORD");
     }
     if !is_new {
-        return ask("password: ");
+        return hidden(|| ask("password: "));
     }
-    let password = ask("new password: ")?;
-    if ask("the same again: ")? != password {
+    let (password, again) = hidden(|| Ok((ask("new password: ")?, ask("the same again: ")?)))?;
+    if password != again {
         bail!("the two passwords differ; nothing was registered");
     }
     Ok(password)
 }
 
+/// Hides what is typed from before the first question until behind the last answer: whoever is fast types meanwhile.
+fn hidden<T>(questions: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    enable_raw_mode().context("hide what is typed")?;
+    let answers = questions();
+    disable_raw_mode().context("show again what is typed")?;
+    answers
+}
+
 #[expect(clippy::print_stderr, reason = "a question to whoever sits at the terminal")]
 fn ask(question: &str) -> anyhow::Result<String> {
     eprint!("{question}");
-    enable_raw_mode().context("hide what is typed")?;
     let typed = read_hidden();
-    disable_raw_mode().context("show again what is typed")?;
-    eprintln!();
+    // A raw terminal goes down only.
+    eprint!("\r\n");
     typed
 }
 

@@ -54,6 +54,13 @@ pub(super) enum Request {
     Refresh,
 }
 
+impl Request {
+    /// Whether others see what comes of it, so that it is not given up when the person leaves.
+    pub(super) const fn makes_chat(&self) -> bool {
+        matches!(self, Self::Create { .. } | Self::Direct(_))
+    }
+}
+
 /// What a page is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {

@@ -62,13 +62,13 @@ pub(super) async fn run(talk: Talk) -> anyhow::Result<ExitCode> {
     let taken = Taken::take().context("take the terminal; --plain does without")?;
     let (talk, outcome) = fill(talk, taken).await;
     let last = talk.state.connection.words(talk.now());
-    let is_stored = talk.leave().await;
+    let unmade = talk.leave().await;
     let status = outcome?;
     if status != ExitCode::SUCCESS {
         super::lines::print(&format!("* {last}"))?;
     }
-    if !is_stored {
-        super::lines::print("* not everything that you said was stored")?;
+    for words in unmade {
+        super::lines::print(&format!("* {words}"))?;
     }
     Ok(status)
 }

@@ -105,6 +105,8 @@ pub(super) struct State {
     start: Start,
     /// Another chat than the open one was asked for and is not open, or not yet: what is said next may be for that one.
     is_astray: bool,
+    /// A chat is being made, to be opened.
+    is_making: bool,
     drafts: u64,
     deeds: VecDeque<Deed>,
     requests: VecDeque<Request>,
@@ -128,6 +130,7 @@ impl State {
             typing_told: None,
             start: Start::Waiting { wanted, is_listed: false },
             is_astray: false,
+            is_making: false,
             drafts: 0,
             deeds: VecDeque::new(),
             requests: VecDeque::new(),
@@ -195,6 +198,7 @@ impl State {
     /// Opens a chat.
     pub(super) fn open(&mut self, chat: ChatId, now: Duration) {
         self.is_astray = false;
+        self.is_making = false;
         self.rooms.open(chat);
         let events: Vec<Event> =
             self.rooms.open_room().into_iter().flat_map(|room| room.timeline.events().cloned()).collect();

@@ -53,8 +53,10 @@ pub(super) struct Talk {
     pub(super) state: State,
     desk: Desk,
     updates: Updates,
-    /// Requests that are out.
+    /// Requests that are out and make no chat.
     work: JoinSet<Done>,
+    /// Chats that are being made.
+    making: JoinSet<Done>,
     deeds: mpsc::Sender<(Desk, Deed)>,
     told: mpsc::Receiver<Done>,
     doer: JoinHandle<()>,
@@ -88,6 +90,7 @@ impl Talk {
             desk: Desk { client, server, credentials, me: user, token: token.into(), incarnation },
             updates,
             work: JoinSet::new(),
+            making: JoinSet::new(),
             deeds,
             told,
             doer,
@@ -109,6 +112,7 @@ impl Talk {
         let happened = tokio::select! {
             update = self.updates.next() => Happened::Update(update),
             Some(done) = self.work.join_next() => Happened::Done(done.context("a request broke")?),
+            Some(done) = self.making.join_next() => Happened::Done(done.context("a request broke")?),
             Some(done) = self.told.recv() => Happened::Done(done),
             () = async { tokio::time::sleep_until(due.unwrap_or(self.began)).await }, if due.is_some() => Happened::Due,
         };
@@ -138,32 +142,47 @@ impl Talk {
                 }
             }
         }
-        while self.work.len() < REQUESTS_MAX
+        while self.work.len() + self.making.len() < REQUESTS_MAX
             && let Some(request) = self.state.next_request()
         {
-            self.work.spawn(self.desk.clone().perform(request));
+            let set = if request.makes_chat() { &mut self.making } else { &mut self.work };
+            set.spawn(self.desk.clone().perform(request));
         }
     }
 
-    /// Lets what was said be stored, and says goodbye. Returns whether all of it was stored.
-    pub(super) async fn leave(self) -> bool {
-        let Self { desk, mut updates, deeds, mut told, mut doer, .. } = self;
+    /// Lets what was said be stored and chats be made, and says goodbye. Returns sentences about what was not.
+    pub(super) async fn leave(self) -> Vec<String> {
+        let Self { mut state, desk, mut updates, deeds, mut told, mut doer, mut making, .. } = self;
         drop(deeds);
+        while let Some(request) = state.next_request() {
+            if request.makes_chat() {
+                making.spawn(desk.clone().perform(request));
+            }
+        }
+        let mut unmade = Vec::new();
         let stored = async {
-            let (mut all, mut is_over) = (true, false);
-            loop {
+            let (mut all, mut is_over, mut is_done) = (true, false, false);
+            while !is_done || !making.is_empty() {
                 // Untaken updates and answers would keep further answers away.
                 tokio::select! {
                     biased;
                     Some(done) = told.recv() => all &= !matches!(done, Done::Said { outcome: Err(_), .. }),
-                    ended = &mut doer => return all && ended.is_ok(),
+                    ended = &mut doer, if !is_done => (all, is_done) = (all && ended.is_ok(), true),
+                    Some(made) = making.join_next() => match made {
+                        Ok(Done::Failed(why)) => unmade.push(why),
+                        made => all &= made.is_ok(),
+                    },
                     update = updates.next(), if !is_over => is_over = update.is_none(),
                 }
             }
+            all
         };
         let all = tokio::time::timeout(LAST_WORDS, stored).await.unwrap_or(false);
         desk.client.close().await;
-        all
+        if !all {
+            unmade.push("not everything that you said or made was stored in time".to_owned());
+        }
+        unmade
     }
 }
 

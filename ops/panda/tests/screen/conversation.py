@@ -174,7 +174,7 @@ def a_lost_connection_is_shown_and_the_terminal_given_back(ada, ben):
     ada.sees("…          ada to nobody yet")
     ada.process.send_signal(signal.SIGTERM)
     ada.ends()
-    assert b"not everything that you said was stored" in ada.raw
+    assert b"not everything that you said or made was stored" in ada.raw
     ben.quits()
 
 

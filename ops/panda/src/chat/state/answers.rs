@@ -16,6 +16,7 @@ impl State {
             Done::Entered(entered) => self.entered(*entered, now),
             Done::NotEntered { chat, why } => {
                 self.rooms.forget_expected(chat);
+                self.is_making = false;
                 self.notice(format!("a chat cannot be opened: {why}"));
             }
             Done::Chats(chats) => self.chats(&chats),
@@ -34,7 +35,11 @@ impl State {
                 self.token = Some(token);
                 self.ask_now(Request::Refresh);
             }
-            Done::Failed(why) => self.notice(why),
+            Done::Failed(why) => {
+                // Of whichever request: what is typed then is refused as long as the chat is not open.
+                self.is_making = false;
+                self.notice(why);
+            }
         }
         self.begin(now);
     }
@@ -88,6 +93,7 @@ impl State {
         room.visible_from = admission.visible_from;
         let from = after.unwrap_or(admission.head);
         self.is_astray &= self.rooms.open_id() != Some(chat) || !is_new;
+        self.is_making &= self.rooms.open_id() != Some(chat);
         let Some(room) = self.rooms.room_mut(chat) else { return };
         room.is_settled |= from == Seq(0);
         let early = room.take_early();

@@ -27,9 +27,10 @@ impl State {
         }
     }
 
-    /// Whether what is typed has to wait for the chat that was asked for at the start.
+    /// Whether it is not known yet in which chat it is that something is typed: the first one is not open, or one
+    /// that the person makes.
     pub(in crate::chat) const fn awaits_chat(&self) -> bool {
-        matches!(self.start, Start::Waiting { wanted: Some(_), .. })
+        matches!(self.start, Start::Waiting { .. }) || self.is_making
     }
 
     /// Whether the chat that was asked for at the start is not there.

@@ -304,6 +304,23 @@ fn what_is_said_behind_a_chat_that_was_not_found_goes_to_nobody_once() {
 }
 
 #[test]
+fn what_is_typed_in_lines_waits_for_a_chat_that_is_made_until_it_is_open_or_is_not_made() {
+    let mut state = ada();
+    enter(&mut state, chat(1), "tea", vec![message(1, ADA, "a")], 1);
+    assert!(!state.awaits_chat());
+    let making = Input::New { name: "cake".into(), members: Vec::new() };
+    state.typed(making.clone(), SECOND);
+    assert!(state.awaits_chat());
+    state.done(Done::Made(chat(3)), SECOND);
+    assert!(state.awaits_chat(), "it is made and not open yet");
+    enter(&mut state, chat(3), "cake", vec![message(1, ADA, "a")], 1);
+    assert!(!state.awaits_chat() && state.rooms.open_id() == Some(chat(3)));
+    state.typed(making, SECOND);
+    state.done(Done::Failed("too many chats".into()), SECOND);
+    assert!(!state.awaits_chat());
+}
+
+#[test]
 fn older_events_are_asked_for_once_and_not_beyond_the_beginning() {
     let mut state = ada();
     enter(&mut state, chat(1), "tea", vec![message(5, BEN, "e")], 5);

@@ -32,11 +32,11 @@ impl State {
                 }
             },
             Input::New { name, members } => {
-                self.is_astray = true;
+                (self.is_astray, self.is_making) = (true, true);
                 self.ask_now(Request::Create { name, members });
             }
             Input::Direct(peer) => {
-                self.is_astray = true;
+                (self.is_astray, self.is_making) = (true, true);
                 self.ask_now(Request::Direct(peer));
             }
             Input::Add(members) => self.act_in_open(Act::Add(members)),
