@@ -9,9 +9,13 @@ pub enum StoreError {
     /// There is no room left; nothing is lost, and the same call may work once there is.
     #[error("the store has no room left: {0}")]
     Full(String),
-    /// What is stored is not what was written: a person must look.
+    /// A value that is stored is not what was written: a person must look. Who asks for another one may go on.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
+    /// The store as a whole cannot be used: a file of it is not what was written, or it does not understand a request.
+    /// That says nothing about the value that was asked for; a person must look.
+    #[error("the store cannot be used: {0}")]
+    Unusable(String),
     /// The call breaks a limit of the store: nothing was stored, and no repetition helps.
     #[error("beyond a limit of the store: {0}")]
     Limit(String),

@@ -128,9 +128,9 @@ impl Requests {
                     .execute_single_page(statement, &values, page)
                     .await
                     .map_err(|error| failure::request(&error))?;
-                let rows = answer.into_rows_result().map_err(failure::form)?;
-                for row in rows.rows::<R>().map_err(failure::form)? {
-                    taken.push(take(row.map_err(failure::form)?)?);
+                let rows = answer.into_rows_result().map_err(failure::tables)?;
+                for row in rows.rows::<R>().map_err(failure::tables)? {
+                    taken.push(take(row.map_err(failure::value)?)?);
                 }
                 match next.into_paging_control_flow() {
                     ControlFlow::Break(()) => return Ok(taken),

@@ -40,8 +40,8 @@ impl Inner {
             let behind = last.as_ref().and_then(|last| page.iter().position(|key| key == last)).map_or(0, |at| at + 1);
             for (entity, bucket) in page.into_iter().skip(behind) {
                 if bucket == first && found.len() < limit {
-                    let bytes: [u8; ID_LEN] = entity.as_slice().try_into().map_err(failure::form)?;
-                    found.push(EntityId::from_bytes(bytes).map_err(failure::form)?);
+                    let bytes: [u8; ID_LEN] = entity.as_slice().try_into().map_err(failure::value)?;
+                    found.push(EntityId::from_bytes(bytes).map_err(failure::value)?);
                 }
                 last = Some((entity, bucket));
             }
@@ -62,7 +62,7 @@ impl Inner {
         let token = match from {
             Some((entity, bucket)) => {
                 let token = self.statements.bucket_exists.calculate_token(&(&entity[..], *bucket));
-                token.map_err(failure::form)?.ok_or_else(|| failure::form("a partition has no token"))?.value()
+                token.map_err(failure::tables)?.ok_or_else(|| failure::tables("a partition has no token"))?.value()
             }
             None => i64::MIN,
         };

@@ -57,7 +57,7 @@ fn parse(text: &str) -> Result<LogEpoch, StoreError> {
         }
         _ => None,
     };
-    found.ok_or_else(|| failure::form(format!("{text:?} is no epoch of a log")))
+    found.ok_or_else(|| failure::tables(format!("{text:?} is no epoch of a log")))
 }
 
 #[cfg(test)]

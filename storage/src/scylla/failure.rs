@@ -11,7 +11,7 @@ pub(super) fn request(error: &ExecutionError) -> StoreError {
     match error {
         ExecutionError::LastAttemptError(error) => attempt(error),
         ExecutionError::PrepareError(error) => prepare(error),
-        ExecutionError::BadQuery(error) => form(error),
+        ExecutionError::BadQuery(error) => tables(error),
         error => unavailable(error),
     }
 }
@@ -35,14 +35,19 @@ fn attempt(error: &RequestAttemptError) -> StoreError {
         | RequestAttemptError::SerializationError(_)
         | RequestAttemptError::CqlRequestSerialization(_)
         | RequestAttemptError::CqlResultParseError(_)
-        | RequestAttemptError::RepreparedIdChanged { .. } => form(error),
+        | RequestAttemptError::RepreparedIdChanged { .. } => tables(error),
         error => unavailable(error),
     }
 }
 
-/// The tables are not what this program expects, or what they hold is not.
-pub(super) fn form(error: impl Display) -> StoreError {
-    StoreError::Corrupt(format!("the event store's tables: {error}"))
+/// The tables are not what this program expects: every row of them is meant, not the one that was asked for.
+pub(super) fn tables(error: impl Display) -> StoreError {
+    StoreError::Unusable(format!("the event store's tables: {error}"))
+}
+
+/// A value in a row is none that was ever written.
+pub(super) fn value(error: impl Display) -> StoreError {
+    StoreError::Corrupt(format!("a row of the event store: {error}"))
 }
 
 pub(super) fn unavailable(error: impl Display) -> StoreError {
@@ -64,9 +69,22 @@ mod tests {
         let write_type = WriteType::UnloggedBatch;
         assert!(error(DbError::WriteTimeout { consistency, received: 1, required: 2, write_type }).is_retryable());
         assert!(error(DbError::Overloaded).is_retryable());
-        assert!(matches!(error(DbError::Invalid), StoreError::Corrupt(_)));
-        assert!(matches!(error(DbError::SyntaxError), StoreError::Corrupt(_)));
         assert!(matches!(error(DbError::Unauthorized), StoreError::Misconfigured(_)));
         assert!(request(&ExecutionError::EmptyPlan).is_retryable());
+    }
+
+    #[test]
+    fn what_the_cluster_does_not_understand_says_nothing_about_a_row() {
+        for error in [DbError::Invalid, DbError::SyntaxError, DbError::ConfigError, DbError::ProtocolError] {
+            let error = request(&RequestAttemptError::DbError(error, String::new()).into());
+            assert!(matches!(error, StoreError::Unusable(_)), "{error}");
+        }
+        let prepared_anew = RequestAttemptError::RepreparedIdChanged {
+            statement: "SELECT".into(),
+            expected_id: vec![1],
+            reprepared_id: vec![2],
+        };
+        assert!(matches!(request(&prepared_anew.into()), StoreError::Unusable(_)));
+        assert!(matches!(value("it"), StoreError::Corrupt(_)));
     }
 }

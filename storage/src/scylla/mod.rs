@@ -64,7 +64,7 @@ impl ScyllaEvents {
     /// # Errors
     /// [`StoreError::Newer`] if a newer version migrated the tables: nothing was touched.
     /// [`StoreError::Misconfigured`] if the keyspace is replicated otherwise than configured, or the
-    /// configuration cannot be right. [`StoreError::Corrupt`] if the tables are not those of Panda.
+    /// configuration cannot be right. [`StoreError::Unusable`] if the tables are not those of Panda.
     /// [`StoreError::Unavailable`] if the cluster is away.
     pub async fn open(config: &ScyllaConfig) -> Result<Self, StoreError> {
         config.check()?;

@@ -16,7 +16,7 @@ pub(super) fn to_table(number: u64) -> Result<i64, StoreError> {
 /// A number that the tables hold.
 pub(super) fn from_table<T: TryFrom<i64>>(number: impl Into<i64>) -> Result<T, StoreError> {
     let number = number.into();
-    T::try_from(number).map_err(|_| failure::form(format!("the number {number} cannot be")))
+    T::try_from(number).map_err(|_| failure::value(format!("the number {number} cannot be")))
 }
 
 /// A write timestamp, which is the time of the event that caused the write.

@@ -68,7 +68,7 @@ impl Schema<'_> {
             match self.attempt().await {
                 Ok(Some(incarnation)) => return Ok(incarnation),
                 Ok(None) => {}
-                Err(error @ StoreError::Corrupt(_)) if refusals < REFUSALS_MAX => {
+                Err(error @ StoreError::Unusable(_)) if refusals < REFUSALS_MAX => {
                     refusals += 1;
                     *why = error.to_string();
                 }
@@ -191,7 +191,7 @@ impl Schema<'_> {
 
     async fn version(&self) -> Result<usize, StoreError> {
         let Some(version) = self.meta(VERSION).await? else { return Ok(0) };
-        version.parse().map_err(|_| failure::form(format!("{version:?} is no version")))
+        version.parse().map_err(|_| failure::tables(format!("{version:?} is no version")))
     }
 
     async fn incarnation(&self) -> Result<Option<Incarnation>, StoreError> {
@@ -213,7 +213,7 @@ impl Schema<'_> {
     async fn conditional(&self, statement: &str, values: &[&str]) -> Result<Row, StoreError> {
         let statement = statement.replace("{}", &format!("{}.meta", self.config.keyspace));
         let answer = self.run(&statement, values).await?.into_iter().next();
-        answer.ok_or_else(|| failure::form("a conditional write has no answer"))
+        answer.ok_or_else(|| failure::tables("a conditional write has no answer"))
     }
 
     async fn run(
@@ -225,8 +225,8 @@ impl Schema<'_> {
         if !answer.is_rows() {
             return Ok(Vec::new());
         }
-        let rows = answer.into_rows_result().map_err(failure::form)?;
-        rows.rows::<Row>().map_err(failure::form)?.collect::<Result<_, _>>().map_err(failure::form)
+        let rows = answer.into_rows_result().map_err(failure::tables)?;
+        rows.rows::<Row>().map_err(failure::tables)?.collect::<Result<_, _>>().map_err(failure::tables)
     }
 }
 
@@ -237,14 +237,14 @@ pub(super) fn incarnation_text(Incarnation(bytes): Incarnation) -> String {
 
 fn parse_incarnation(text: &str) -> Result<Incarnation, StoreError> {
     let number = u64::from_str_radix(text, 16).ok().filter(|_| text.len() == 16);
-    let number = number.ok_or_else(|| failure::form(format!("{text:?} is no incarnation")))?;
+    let number = number.ok_or_else(|| failure::tables(format!("{text:?} is no incarnation")))?;
     Ok(Incarnation(number.to_be_bytes()))
 }
 
 /// Whether a condition held: the first column, whatever else a cluster answers.
 fn applied(answer: &Row) -> Result<bool, StoreError> {
     let applied = answer.columns.first().and_then(|column| column.as_ref()?.as_boolean());
-    applied.ok_or_else(|| failure::form("a conditional write has another answer"))
+    applied.ok_or_else(|| failure::tables("a conditional write has another answer"))
 }
 
 /// The statements of a migration, without comments.

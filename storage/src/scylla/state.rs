@@ -202,7 +202,7 @@ fn row((kind, key, value, time): Columns) -> Result<StateRow, StoreError> {
     let value = match value[..] {
         [LIVE, ..] => Some(Bytes::from(value).slice(1..)),
         [DELETED] => None,
-        _ => return Err(failure::form("a state row has the wrong form")),
+        _ => return Err(failure::value("it has the wrong form")),
     };
     Ok(StateRow { key, value, time: time_from_table(time)? })
 }

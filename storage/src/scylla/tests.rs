@@ -222,7 +222,7 @@ async fn tables_that_are_not_pandas_are_reported_and_not_retried() {
     ScyllaEvents::open(&config).await.unwrap();
     server.run(&format!("ALTER TABLE {}.events DROP log_offset", config.keyspace)).await;
     let error = ScyllaEvents::open(&config).await.err().unwrap();
-    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+    assert!(matches!(error, StoreError::Unusable(_)), "{error}");
     server.end().await;
 }
 

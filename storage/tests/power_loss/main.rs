@@ -185,5 +185,5 @@ async fn a_damaged_journal_is_refused() {
     }
     drop(store);
     disk.damage("/var/panda/data/events/journal-0000000000000001");
-    assert!(matches!(open(&disk, Options::default()), Err(StoreError::Corrupt(_))));
+    assert!(matches!(open(&disk, Options::default()), Err(StoreError::Unusable(_))));
 }

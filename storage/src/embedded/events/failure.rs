@@ -9,7 +9,7 @@ pub(super) fn io(error: &io::Error) -> StoreError {
     let text = error.to_string();
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => StoreError::Full(text),
-        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => StoreError::Corrupt(text),
+        ErrorKind::InvalidData | ErrorKind::UnexpectedEof => unusable(text),
         _ => StoreError::Unavailable(text),
     }
 }
@@ -17,7 +17,7 @@ pub(super) fn io(error: &io::Error) -> StoreError {
 pub(super) fn index(error: &redb::Error) -> StoreError {
     match error {
         redb::Error::Io(error) => io(error),
-        redb::Error::Corrupted(text) => corrupt(format!("the index: {text}")),
+        redb::Error::Corrupted(text) => unusable(format!("the index: {text}")),
         error => StoreError::Unavailable(format!("the index: {error}")),
     }
 }
@@ -27,7 +27,7 @@ pub(super) fn at_start(path: &Path, error: StoreError) -> StoreError {
     let path = path.display();
     match error {
         StoreError::Full(text) => StoreError::Full(format!("{path}: {text}; make room, or name another folder")),
-        StoreError::Corrupt(text) => StoreError::Corrupt(format!(
+        StoreError::Corrupt(text) | StoreError::Unusable(text) => unusable(format!(
             "{path}: {text}; restore all of the folder from a copy, or name another, and look whether the disk is sound"
         )),
         StoreError::Unavailable(text) => StoreError::Unavailable(format!(
@@ -37,6 +37,23 @@ pub(super) fn at_start(path: &Path, error: StoreError) -> StoreError {
     }
 }
 
-pub(super) fn corrupt(text: String) -> StoreError {
-    StoreError::Corrupt(text)
+/// A file is not what was written.
+pub(super) fn unusable(text: String) -> StoreError {
+    StoreError::Unusable(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_says_nothing_about_the_row_that_was_asked_for() {
+        for kind in [ErrorKind::InvalidData, ErrorKind::UnexpectedEof] {
+            assert!(matches!(io(&kind.into()), StoreError::Unusable(_)));
+        }
+        assert!(matches!(index(&redb::Error::Corrupted("a page".into())), StoreError::Unusable(_)));
+        assert!(index(&redb::Error::Io(ErrorKind::Interrupted.into())).is_retryable());
+        let at_start = at_start(Path::new("data"), StoreError::Corrupt("a row".into()));
+        assert!(matches!(at_start, StoreError::Unusable(_)), "nobody can leave it as it is");
+    }
 }

@@ -48,7 +48,7 @@ impl Index {
     pub(super) fn applied(&self) -> Result<u64, StoreError> {
         let value = self.snapshot()?.value(keys::APPLIED)?;
         let value =
-            value.ok_or_else(|| failure::corrupt("the index does not say which journal files are in it".into()))?;
+            value.ok_or_else(|| failure::unusable("the index does not say which journal files are in it".into()))?;
         keys::read_meta(value).map(u64::from_be_bytes)
     }
 
@@ -151,7 +151,7 @@ impl Tree {
     fn open(folder: &Folder) -> Result<Self, StoreError> {
         let file = folder.open(NAME).map_err(|error| failure::io(&error))?;
         if file.is_empty().map_err(|error| failure::io(&error))? {
-            return Err(failure::corrupt("the index is empty".into()));
+            return Err(failure::unusable("the index is empty".into()));
         }
         Self::on(file, SyncSite::IndexOpened)
     }
@@ -217,7 +217,7 @@ impl Trouble {
     fn guarded<T>(&self, job: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, StoreError> {
         let result = match catch_unwind(AssertUnwindSafe(job)) {
             Ok(result) => result.map_err(|error| failure::index(&error)),
-            Err(_) => Err(failure::corrupt("the index has a form that was never written".into())),
+            Err(_) => Err(failure::unusable("the index has a form that was never written".into())),
         };
         if result.as_ref().is_err_and(StoreError::is_retryable) {
             self.0.store(true, Ordering::Release);

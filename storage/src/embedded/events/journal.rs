@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use super::failure::{self, corrupt};
+use super::failure::{self, unusable};
 use crate::embedded::disk::{DiskFile, Folder, SyncSite};
 use crate::error::StoreError;
 
@@ -88,13 +88,13 @@ pub(super) fn recover(folder: &Folder, applied: u64) -> Result<Recovered, StoreE
     for (index, number) in numbers.iter().copied().enumerate() {
         let is_last = index + 1 == numbers.len();
         if number != applied + 1 + index as u64 {
-            return Err(corrupt(format!("journal file {} is missing", applied + 1 + index as u64)));
+            return Err(unusable(format!("journal file {} is missing", applied + 1 + index as u64)));
         }
         match Segment::read(folder, number)? {
             Some(segment) => segments.push(segment),
             // The power went while it was made: nothing in it was acknowledged.
             None if is_last => break,
-            None => return Err(corrupt(format!("the beginning of journal file {number} is damaged"))),
+            None => return Err(unusable(format!("the beginning of journal file {number} is damaged"))),
         }
     }
     let ends: Vec<_> = segments.iter().skip(1).map(|next| Some(next.base)).chain([None]).collect();
@@ -287,7 +287,7 @@ impl Segment {
     fn read(folder: &Folder, number: u64) -> Result<Option<Self>, StoreError> {
         let file = folder.open(&name(number)).map_err(|error| failure::io(&error))?;
         let len = file.len().map_err(|error| failure::io(&error))?;
-        let len = usize::try_from(len).map_err(|_| corrupt(format!("journal file {number} is too long")))?;
+        let len = usize::try_from(len).map_err(|_| unusable(format!("journal file {number} is too long")))?;
         let mut bytes = vec![0; len];
         file.read_at(0, &mut bytes).map_err(|error| failure::io(&error))?;
         let bytes = Bytes::from(bytes);
@@ -299,7 +299,7 @@ impl Segment {
         if !bytes.starts_with(HEADER_MAGIC) || crc32fast::hash(&bytes[..HEADER_LEN - 4]) != header.get_u32() {
             // A frame that knows of a sync tells that the header was durable once.
             return match (Self { file, number, salt, base, bytes }).was_synced_behind(0) {
-                true => Err(corrupt(format!("the beginning of journal file {number} is damaged"))),
+                true => Err(unusable(format!("the beginning of journal file {number} is damaged"))),
                 false => Ok(None),
             };
         }
@@ -319,7 +319,7 @@ impl Segment {
         while end.is_none_or(|end| (offset as u64) < end) {
             let Some((known, frame)) = self.frame_at(offset) else {
                 if end.is_some() || self.was_synced_behind(offset) {
-                    return Err(corrupt(format!("journal file {} is damaged at byte {offset}", self.number)));
+                    return Err(unusable(format!("journal file {} is damaged at byte {offset}", self.number)));
                 }
                 break;
             };
@@ -329,7 +329,7 @@ impl Segment {
             read_operations(frame, operations)?;
         }
         if end.is_some_and(|end| end != offset as u64) {
-            return Err(corrupt(format!("journal file {} ends at byte {offset}, in a frame", self.number)));
+            return Err(unusable(format!("journal file {} ends at byte {offset}, in a frame", self.number)));
         }
         Ok(Replayed { len: offset, synced: usize::try_from(synced).map_or(0, |synced| synced.min(offset)) })
     }
@@ -361,7 +361,7 @@ impl Segment {
 }
 
 fn read_operations(mut frame: Bytes, operations: &mut Vec<Operation>) -> Result<(), StoreError> {
-    let malformed = || corrupt("a commit in the journal has the wrong form".into());
+    let malformed = || unusable("a commit in the journal has the wrong form".into());
     while frame.has_remaining() {
         let tag = frame.try_get_u8().map_err(|_| malformed())?;
         let key_len = usize::from(frame.try_get_u16().map_err(|_| malformed())?);

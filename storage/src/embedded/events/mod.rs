@@ -82,7 +82,7 @@ impl EmbeddedEvents {
     /// and durable.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`], [`StoreError::Newer`], [`StoreError::Full`], or
+    /// [`StoreError::Unusable`], [`StoreError::Newer`], [`StoreError::Full`], or
     /// [`StoreError::Unavailable`], with a sentence that says what to do.
     pub fn open(folder: &DataFolder) -> Result<Self, StoreError> {
         Self::open_with(folder, Options::default())
@@ -102,7 +102,7 @@ impl EmbeddedEvents {
         let applied = index.applied()?;
         let recovered = journal::recover(&folder, applied)?;
         if applied > 0 && recovered.is_empty() {
-            return Err(failure::corrupt(format!("journal file {} is missing", applied + 1)));
+            return Err(failure::unusable(format!("journal file {} is missing", applied + 1)));
         }
         journal::remove_through(&folder, applied).map_err(|error| failure::io(&error))?;
         let tables = Tables::new(index);
@@ -220,7 +220,7 @@ fn identity(tables: &Tables) -> Result<(Incarnation, u32, Vec<Operation>), Store
         }
     };
     let last = tables.value(keys::EPOCH)?.map(keys::read_meta).transpose()?.map_or(0, u32::from_be_bytes);
-    let epoch = last.checked_add(1).ok_or_else(|| failure::corrupt("there are no epochs left".into()))?;
+    let epoch = last.checked_add(1).ok_or_else(|| failure::unusable("there are no epochs left".into()))?;
     let value = Some(Bytes::copy_from_slice(&epoch.to_be_bytes()));
     first.push(Operation { key: Bytes::from_static(keys::EPOCH), value });
     Ok((Incarnation(incarnation), epoch, first))
