@@ -113,8 +113,9 @@ error_codes! {
     OutcomeUnknown = 2100, "outcome_unknown", "It may still happen; send it again with the same counter to learn.";
     /// This copy of the command made nothing, and nobody knows why: another may have.
     NotApplied = 2101, "not_applied", "Nothing came of this copy; send it again with the same counter to learn.";
-    /// Appended, and kept until what is stored of the chat or inbox, which is damaged, is mended.
-    Held = 2102, "held", "What is stored of this chat or inbox is damaged: who runs this service has to mend it; this waits until then and may still happen.";
+    /// Appended, and not decided: what is stored of the chat or inbox is damaged. It may be once that is mended, where the
+    /// log is kept for so long.
+    Held = 2102, "held", "What is stored of this chat or inbox is damaged: who runs this service has to mend it; this may still happen then.";
     /// A field's value is not allowed.
     InvalidRequest = 2200, "invalid_request", "A value in this request is not allowed.";
     /// No such chat, or not one that the user may see.

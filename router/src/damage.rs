@@ -1,12 +1,11 @@
 //! What of the event store cannot be read: what that ends, and a line and a count for whoever runs the router.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use panda_protocol::{EntityId, ShardId};
-use panda_storage::{StateRow, StoreError};
+use panda_storage::StoreError;
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::rows::{Row, RowId};
 use crate::shard::Input;
 
 /// Entities that a term tells of; what comes then is neither told nor counted.
@@ -16,21 +15,22 @@ const TOLD_MAX: usize = 16_384;
 #[derive(Debug)]
 pub(crate) struct DamageLog {
     shard: ShardId,
-    told: HashSet<EntityId>,
+    /// Each with whether nothing of it goes on.
+    told: HashMap<EntityId, bool>,
     gauge: Gauge,
 }
 
 impl DamageLog {
     pub(crate) fn new(shard: ShardId, gauge: Gauge) -> Self {
-        Self { shard, told: HashSet::new(), gauge }
+        Self { shard, told: HashMap::new(), gauge }
     }
 
-    /// Something of an entity cannot be read; `whole`: so nothing of it goes on. Tells it once an entity.
+    /// Something of an entity cannot be read; `whole`: so nothing of it goes on. Tells it once an entity, and once
+    /// more where that was told only in part before.
     pub(crate) fn note(&mut self, entity: EntityId, whole: bool, why: &str) {
-        if self.told.len() >= TOLD_MAX || !self.told.insert(entity) {
+        if !self.is_news(entity, whole) {
             return;
         }
-        self.gauge.inc();
         let shard = self.shard.0;
         if whole {
             tracing::error!(
@@ -38,8 +38,8 @@ impl DamageLog {
                 %entity,
                 why,
                 "what is stored of this chat or inbox is damaged: it alone is refused, and what comes for it waits in \
-                 the command log, which is kept from there on. Mend its rows in the event store, then start this \
-                 router again"
+                 the command log, as far as that outlives this process. Run 'panda admin rebuild' for it, then start \
+                 this router again"
             );
         } else {
             tracing::error!(
@@ -47,9 +47,21 @@ impl DamageLog {
                 %entity,
                 why,
                 "something that is stored of this chat or inbox is damaged: who reads it is refused, all else of it \
-                 goes on. Mend it in the event store"
+                 goes on. Run 'panda admin rebuild' for it. It counts as damaged until this shard's term ends"
             );
         }
+    }
+
+    fn is_news(&mut self, entity: EntityId, whole: bool) -> bool {
+        if let Some(told) = self.told.get_mut(&entity) {
+            return whole && !std::mem::replace(told, whole);
+        }
+        if self.told.len() >= TOLD_MAX {
+            return false;
+        }
+        self.told.insert(entity, whole);
+        self.gauge.inc();
+        true
     }
 }
 
@@ -59,30 +71,51 @@ impl Drop for DamageLog {
     }
 }
 
-/// What a read for somebody who waits brought: it is not tried again, and ends nothing else.
+/// Sets what cannot be read of one entity apart from what ends more: it is not tried again.
 ///
 /// # Errors
 /// What the store returned and concerns more than this entity.
+pub(crate) fn or_damage<T>(brought: Result<T, StoreError>) -> Result<Result<T, String>, StoreError> {
+    match brought {
+        Ok(brought) => Ok(Ok(brought)),
+        Err(StoreError::Corrupt(why)) => Ok(Err(why)),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a read for somebody who waits brought: it is not tried again, and ends nothing else.
+///
+/// # Errors
+/// As [`or_damage`].
 pub(crate) fn read_or_refused(
     entity: EntityId,
     read: u64,
     brought: Result<Input, StoreError>,
 ) -> Result<Input, StoreError> {
-    match brought {
-        Err(StoreError::Corrupt(why)) => Ok(Input::Damaged { entity, read: Some(read), why }),
+    match or_damage(brought) {
+        Ok(Ok(brought)) => Ok(brought),
+        Ok(Err(why)) => Ok(Input::Damaged { entity, read: Some(read), why }),
         Err(error) if error.is_retryable() => Ok(Input::ReadFailed(read)),
-        brought => brought,
+        Err(error) => Err(error),
     }
 }
 
-/// Rows of a listing, unless one of them cannot be read: a listing leaves nothing out.
-///
-/// # Errors
-/// [`StoreError::Corrupt`].
-pub(crate) fn readable(rows: Vec<StateRow>) -> Result<Vec<StateRow>, StoreError> {
-    for StateRow { key, value, .. } in &rows {
-        let row = RowId::from_key(key).and_then(|_| value.clone().map(Row::from_bytes).transpose());
-        row.map_err(|error| StoreError::Corrupt(format!("a row {key:?}: {error}")))?;
+#[cfg(test)]
+mod tests {
+    use panda_protocol::UserId;
+
+    use super::*;
+
+    #[test]
+    fn what_ends_all_of_an_entity_is_told_although_a_part_was() {
+        let gauge = Gauge::default();
+        let mut log = DamageLog::new(ShardId(0), gauge.clone());
+        let [one, other] = [1, 2].map(|byte| EntityId::from(UserId::from_random([byte; 16])));
+        let news = [(one, false), (one, false), (one, true), (one, true), (one, false), (other, true), (other, false)]
+            .map(|(entity, whole)| log.is_news(entity, whole));
+        assert_eq!(news, [true, false, true, false, false, true, false]);
+        assert_eq!(gauge.get(), 2);
+        drop(log);
+        assert_eq!(gauge.get(), 0);
     }
-    Ok(rows)
 }

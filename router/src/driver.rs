@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -10,23 +11,23 @@ use futures_util::stream::FuturesUnordered;
 use panda_protocol::link::{Down, Effect, Record};
 use panda_protocol::{Generation, Position, ShardId, Time};
 use panda_storage::{CommandLog, EpochStore, EventStore, ShardReader, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 
 use crate::announcer::Term;
 use crate::begin::{Begun, begin};
-use crate::damage::{DamageLog, read_or_refused, readable};
+use crate::damage::{DamageLog, read_or_refused};
 use crate::doors::{Doors, Outside};
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
 use crate::moment::Moment;
 use crate::open_epoch::{Guard, OpenEpoch};
-use crate::persist::{LOG, Persist, RETRY_MAX, RETRY_MIN, flush, retry, write};
+use crate::persist::{LOG, Persist, RETRY_MAX, RETRY_MIN, bring, flush, retry, write};
 use crate::readiness::Readiness;
 use crate::replies::SCAN_ROWS;
 use crate::retention::Releases;
 use crate::rulebook::Rulebook;
-use crate::shard::load::load;
+use crate::shard::load::read_scan;
 use crate::shard::{GivenUp, Input, Output, Shard, ShardFigures, ShardLimits};
 use crate::tail::touched;
 use crate::tenure::Tenure;
@@ -52,6 +53,8 @@ pub(crate) struct Parts<L, S> {
     pub(crate) backlog: Backlog,
     pub(crate) readiness: Readiness,
     pub(crate) limits: ShardLimits,
+    /// A load holds one while it reads; all shards of the router share them.
+    pub(crate) load_places: Arc<Semaphore>,
     /// Once it is over, what is in flight is finished.
     pub(crate) tenure: Tenure,
     /// And may take so long.
@@ -285,16 +288,9 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
         let store = self.parts.store.clone();
         let persist = self.persist.clone();
         let done: Done = match output {
-            Output::Load { entity, wanted } => Box::pin(async move {
-                let loaded = persist.until_done(|store| {
-                    let wanted = wanted.clone();
-                    async move { load(&store, entity, wanted).await }
-                });
-                match loaded.await {
-                    Err(StoreError::Corrupt(why)) => Ok(Input::Damaged { entity, read: None, why }),
-                    loaded => Ok(loaded?.map_or_else(Input::EpochOver, |loaded| Input::Loaded(entity, loaded))),
-                }
-            }),
+            Output::Load { entity, wanted } => {
+                Box::pin(bring(persist, Arc::clone(&self.parts.load_places), entity, wanted))
+            }
             Output::Write(batches) => Box::pin(write(persist, batches)),
             Output::Flush { entity, rows, through, time } => Box::pin(flush(persist, entity, rows, through, time)),
             Output::ReadEvents { read, entity, from, order, limit } => Box::pin(async move {
@@ -302,7 +298,7 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
                 read_or_refused(entity, read, events.map(|events| Input::EventsRead(read, events)))
             }),
             Output::ScanRows { read, entity, kind, after } => Box::pin(async move {
-                let rows = store.scan_state(entity, kind, after, SCAN_ROWS).await.and_then(readable);
+                let rows = store.scan_state(entity, kind, after, SCAN_ROWS).await.and_then(read_scan);
                 read_or_refused(entity, read, rows.map(|rows| Input::RowsScanned(read, rows)))
             }),
             Output::AskEnd => {

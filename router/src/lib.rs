@@ -1,7 +1,8 @@
 //! Routers: chats and inboxes as pure folds, and the shards that run them over a log and a store.
 //!
 //! Start at [`fold`] for what a command does, at [`shard`] for how a shard runs commands, and at
-//! [`start`] for how shards are driven, and at [`new_log`] for what is done when their log is lost.
+//! [`start`] for how shards are driven, at [`new_log`] for what is done when their log is lost, and at [`rebuild`] for
+//! how rows are mended.
 
 mod announcer;
 mod attachments;
@@ -21,6 +22,7 @@ pub mod new_log;
 mod open_epoch;
 mod persist;
 mod readiness;
+pub mod rebuild;
 pub(crate) mod replies;
 mod retention;
 mod router;

@@ -3,16 +3,18 @@
 //! The core begins an operation only in an epoch that is open. One that lasts may be of a process that was
 //! paused meanwhile: what it has not sent yet must not be sent then.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use panda_protocol::codec::Writer;
 use panda_protocol::{EntityId, Seq, ShardId, Time};
 use panda_storage::{Checkpoint, EventBatch, EventStore, SendWhile, StateRow, StoreError};
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use crate::damage::or_damage;
 use crate::open_epoch::Guard;
 use crate::shard::Input;
-use crate::shard::load::flushed_key;
+use crate::shard::load::{Wanted, flushed_cell, load};
 
 pub(crate) const RETRY_MIN: Duration = Duration::from_millis(20);
 pub(crate) const RETRY_MAX: Duration = Duration::from_secs(1);
@@ -72,6 +74,27 @@ impl<S: EventStore> Persist<S> {
     }
 }
 
+/// Loads rows, holding one of `places` while it reads.
+pub(crate) async fn bring<S: EventStore>(
+    persist: Persist<S>,
+    places: Arc<Semaphore>,
+    entity: EntityId,
+    wanted: Wanted,
+) -> Result<Input, StoreError> {
+    let loaded = persist.until_done(|store| {
+        let (wanted, places) = (wanted.clone(), Arc::clone(&places));
+        async move {
+            let _place = places.acquire().await.map_err(|_| StoreError::Closed)?;
+            or_damage(load(&store, entity, wanted).await)
+        }
+    });
+    Ok(match loaded.await? {
+        Ok(Ok(loaded)) => Input::Loaded(entity, loaded),
+        Ok(Err(why)) => Input::Damaged { entity, read: None, why },
+        Err(open) => Input::EpochOver(open),
+    })
+}
+
 /// Stores events, as often as it takes: what was applied is never taken back.
 pub(crate) async fn write<S: EventStore>(persist: Persist<S>, batches: Vec<EventBatch>) -> Result<Input, StoreError> {
     let entity = batches.first().map(|batch| batch.entity).ok_or(StoreError::Closed)?;
@@ -95,11 +118,8 @@ pub(crate) async fn flush<S: EventStore>(
     through: Seq,
     time: Time,
 ) -> Result<Input, StoreError> {
-    let mut value = Writer::with_capacity(8);
-    value.value(&through);
-    let cell = StateRow { key: flushed_key(), value: Some(value.freeze()), time };
     // The cell is written behind the rows that it speaks of.
-    for rows in [rows, vec![cell]] {
+    for rows in [rows, vec![flushed_cell(through, time)]] {
         let written = persist.until_done(|store| {
             let rows = rows.clone();
             async move { store.write_state(entity, rows).await }

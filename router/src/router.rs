@@ -1,12 +1,13 @@
 //! One router of those that share the shards: its threads, its links, its start and its stop.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use panda_protocol::ShardId;
 use panda_protocol::link::{Down, Effect, LinkId, Record, Up};
 use panda_storage::ownership::OWNER_ADDRESS_BYTES_MAX;
 use panda_storage::{CommandLog, EpochStore, EventStore, OwnershipBoard, StoreError};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::announcer::Announcer;
 use crate::attachments::Attachments;
@@ -20,6 +21,8 @@ use crate::thread::Thread;
 
 /// Links and shards that a thread may have to be told of.
 const CONTROL_QUEUE: usize = 64;
+/// As [`RouterConfig::loads_max`] is unless somebody says otherwise.
+const LOADS_MAX: usize = 128;
 /// Between two tries to append an effect that is owed.
 const OWED_RETRY: Duration = Duration::from_millis(20);
 
@@ -32,6 +35,9 @@ pub struct RouterConfig {
     pub threads: usize,
     /// Limits of each shard.
     pub limits: ShardLimits,
+    /// Chats and inboxes whose rows are loaded side by side, of all shards together; at least 1. Each holds a page of
+    /// half a MiB while it looks through what was stored before.
+    pub loads_max: usize,
     /// Host and port under which edges reach this router's links, at most [`OWNER_ADDRESS_BYTES_MAX`] bytes.
     /// None: nothing is announced, and whoever is to find the router is in this process.
     pub link_address: Option<String>,
@@ -41,10 +47,16 @@ pub struct RouterConfig {
 }
 
 impl RouterConfig {
-    /// One thread, default limits, unannounced; a shard may take a second to finish.
+    /// One thread, default limits, 128 loads at once, unannounced; a shard may take a second to finish.
     pub fn new(router: u64) -> Self {
-        let finish_max = Duration::from_secs(1);
-        Self { router, threads: 1, limits: ShardLimits::default(), link_address: None, finish_max }
+        Self {
+            router,
+            threads: 1,
+            limits: ShardLimits::default(),
+            loads_max: LOADS_MAX,
+            link_address: None,
+            finish_max: Duration::from_secs(1),
+        }
     }
 }
 
@@ -120,6 +132,7 @@ pub async fn start<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard>
         metrics: metrics.clone(),
         backlog: Backlog::new(log.shards()),
         readiness: readiness.clone(),
+        load_places: Arc::new(Semaphore::new(config.loads_max.max(1))),
         halt,
         config: config.clone(),
     };

@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use panda_protocol::ShardId;
 use panda_protocol::link::{Down, LinkId};
 use panda_storage::{CommandLog, EpochStore, EventStore, OwnershipBoard, StoreError};
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::announcer::Announcer;
@@ -43,6 +44,7 @@ pub(crate) struct Thread<L, S, B> {
     pub(crate) metrics: RouterMetrics,
     pub(crate) backlog: Backlog,
     pub(crate) readiness: Readiness,
+    pub(crate) load_places: Arc<Semaphore>,
     /// Once it is closed, the thread ends whatever it is at.
     pub(crate) halt: watch::Receiver<()>,
 }
@@ -95,6 +97,7 @@ impl<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard> Thread<L, S, 
             backlog: self.backlog.clone(),
             readiness: self.readiness.clone(),
             limits: self.config.limits,
+            load_places: Arc::clone(&self.load_places),
             tenure,
             finish_max: self.config.finish_max,
         }

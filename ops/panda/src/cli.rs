@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use panda_protocol::EntityId;
 
 use crate::config::Overrides;
 
@@ -47,6 +48,9 @@ pub(crate) enum AdminCommand {
     /// Fills an empty cluster with what `panda admin export` wrote. No edge, API or router may have run on it yet. After a
     /// kill, the same command goes on.
     Import(ImportArgs),
+    /// Makes the rows of a damaged chat or inbox anew from its events: nobody has to know which are damaged or lost. Routers
+    /// may run; the one that refuses it takes it once it was started again.
+    Rebuild(RebuildArgs),
 }
 
 /// Flags of `panda admin open-epoch`.
@@ -97,6 +101,19 @@ pub(crate) struct ExportArgs {
     pub(crate) data: Option<PathBuf>,
     /// The file to write; there must be none of this name.
     pub(crate) file: PathBuf,
+}
+
+/// Flags of `panda admin rebuild`.
+#[derive(Args, Debug)]
+pub(crate) struct RebuildArgs {
+    /// Where the configuration is: of the cluster's routers, or of `panda serve`.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The data folder of a stopped `panda serve`, where it is not one of a cluster's chats or inboxes.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// The chat or the user whose inbox it is, as the router's log names it.
+    pub(crate) entity: EntityId,
 }
 
 /// Where the configuration is.

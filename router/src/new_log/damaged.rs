@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use panda_protocol::{EntityId, Seq, Time};
-use panda_storage::{CommandLog, EntityStore, StoreError};
+use panda_storage::{CommandLog, EntityStore, EventStore as _, ReadOrder, StoreError};
 
-use super::Making;
+use super::{BYTES_AT_ONCE, EVENTS_AT_ONCE, EVERY_COPY, Making, patiently};
+use crate::rows::RowId;
 
 /// Entities that are named; more are only counted, and told in the log.
 const NAMED_MAX: usize = 10_000;
@@ -76,9 +77,21 @@ impl<S: EntityStore, L: CommandLog> Making<'_, S, L> {
         }
     }
 
-    /// The highest time of the events of a damaged entity, as far as their rows can be read.
+    /// The highest time of the events of a damaged entity, as far as their rows can be read: what its head says, and
+    /// what is before and behind a row that cannot be.
     pub(super) async fn newest_of_damaged(&self, entity: EntityId) -> Result<Time, StoreError> {
-        let newest = self.newest_behind(entity, Seq(0)).await;
-        Ok(self.or_damaged(entity, newest)?.unwrap_or_default())
+        let head = patiently("the event store", async || self.store.read_state(entity, vec![RowId::Head.key()]).await);
+        let head = self.or_damaged(entity, head.await)?.and_then(|mut rows| rows.pop().flatten());
+        let mut newest = head.map_or(Time(0), |head| head.time);
+        let all = self.newest_behind(entity, Seq(0), &mut newest).await;
+        if self.or_damaged(entity, all)?.is_none() {
+            let last = patiently(EVERY_COPY, async || {
+                let (last, order) = (Seq(u64::MAX), ReadOrder::Backward);
+                self.store.read_events(entity, last, order, EVENTS_AT_ONCE, BYTES_AT_ONCE).await
+            });
+            let last = self.or_damaged(entity, last.await)?.unwrap_or_default();
+            newest = last.iter().map(|row| row.time).fold(newest, Time::max);
+        }
+        Ok(newest)
     }
 }

@@ -244,25 +244,26 @@ impl<'a, S: EntityStore, L: CommandLog> Making<'a, S, L> {
     async fn tail(&self, entity: EntityId) -> Result<Time, StoreError> {
         let loaded = self.load(entity, RowId::Head).await?;
         let (head, time) = row(&loaded, &RowId::Head).map_or((Seq(0), Time(0)), |head| (head.seq, head.time));
-        let newest = time.max(self.newest_behind(entity, head).await?);
+        let mut newest = time;
+        self.newest_behind(entity, head, &mut newest).await?;
         if let Some(chat) = entity.chat() {
             self.members(chat, &loaded).await?;
         }
         Ok(newest)
     }
 
-    /// The highest time of what any replica holds behind an entity's head. Nobody builds on it, and it would win over
-    /// an event that comes to its place with an earlier time.
-    async fn newest_behind(&self, entity: EntityId, head: Seq) -> Result<Time, StoreError> {
-        let (mut next, mut newest) = (head.next(), Time(0));
+    /// Raises `newest` to the highest time of what any replica holds behind an entity's head, as far as it comes. Nobody
+    /// builds on that, and it would win over an event that comes to its place with an earlier time.
+    async fn newest_behind(&self, entity: EntityId, head: Seq, newest: &mut Time) -> Result<(), StoreError> {
+        let mut next = head.next();
         loop {
             let page = patiently(EVERY_COPY, async || {
                 self.store.read_events(entity, next, ReadOrder::Forward, EVENTS_AT_ONCE, BYTES_AT_ONCE).await
             });
             let page = page.await?;
-            let Some(last) = page.last() else { return Ok(newest) };
+            let Some(last) = page.last() else { return Ok(()) };
             next = last.seq.next();
-            newest = page.iter().map(|row| row.time).fold(newest, Time::max);
+            *newest = page.iter().map(|row| row.time).fold(*newest, Time::max);
         }
     }
 

@@ -4,8 +4,8 @@
 //! owner's term. A **question** is refused as `damaged`. A **record** may have been applied already, by an
 //! owner before, and then owe effects that nobody can read now; or it waits to be applied. So it is neither
 //! decided nor passed over: a command is answered with `held`, and the first record of each damaged entity
-//! holds the shard's checkpoint. Whoever owns the shard next begins there, and takes all of them if the
-//! entity can be read then. This owner does not try again: it went on behind records that it did not take.
+//! holds the shard's checkpoint. Whoever owns the shard of this log next begins there, and takes all of them
+//! if the entity can be read then. This owner does not try again: it went on behind records that it did not take.
 //!
 //! What is kept of an entity is its name, however many of its records come. Its listeners are admitted
 //! anew, which is refused: nobody who was told a watermark behind those records believes to have all of it.
@@ -34,8 +34,8 @@ impl Damages {
         self.0.contains_key(&entity)
     }
 
-    /// Whether the entity is damaged, and no record of it was held before; one is from here on.
-    fn holds_first(&mut self, entity: EntityId) -> bool {
+    /// A record of a damaged entity is held from here on. Returns whether none was before.
+    fn begin_holding(&mut self, entity: EntityId) -> bool {
         self.0.get_mut(&entity).is_some_and(|holds| !std::mem::replace(holds, true))
     }
 }
@@ -59,7 +59,7 @@ impl Shard {
 
     /// A record of a damaged entity: it is left to an owner that can read what is stored.
     pub(super) fn hold_back(&mut self, id: EntityId, record: &Record, position: Position) {
-        if self.damages.holds_first(id) {
+        if self.damages.begin_holding(id) {
             self.progress.hold(position);
         }
         self.refuse(id, record, refusal(ErrorCode::Held));

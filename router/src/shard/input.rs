@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use panda_protocol::link::{LinkId, Up};
 use panda_protocol::{EntityId, Position, Time};
-use panda_storage::{EventRow, LogRecord, StateRow};
+use panda_storage::{EventRow, LogRecord};
 
 use crate::rows::{Row, RowId};
 
@@ -27,7 +27,7 @@ pub enum Input {
     /// The events that [`super::Output::ReadEvents`] asked for.
     EventsRead(u64, Vec<EventRow>),
     /// The rows that [`super::Output::ScanRows`] asked for.
-    RowsScanned(u64, Vec<StateRow>),
+    RowsScanned(u64, Vec<(RowId, Row)>),
     /// The log's end, asked for by [`super::Output::AskEnd`].
     End(Position),
     /// The oldest effect of [`super::Output::AppendEffect`] that was not confirmed is in the log.
@@ -71,6 +71,6 @@ pub struct Loaded {
     /// A later load: events of another owner, from the base up to the newest of these rows.
     pub events: Vec<EventRow>,
     /// Stored events whose commands are skipped, and whose effects may not have been appended: each
-    /// with the position that made it.
+    /// with the position that made it. Those without effects are not among them.
     pub owing: Vec<(Position, Bytes)>,
 }

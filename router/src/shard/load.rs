@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
+use panda_protocol::codec::{DecodeError, Reader, Writer};
 use panda_protocol::event::Event;
 use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
-use panda_protocol::{EntityId, Position, Seq};
-use panda_storage::{EventBatch, EventRow, EventStore, ReadOrder, RowKey, StoreError};
+use panda_protocol::{EntityId, Position, Seq, Time};
+use panda_storage::{EventBatch, EventRow, EventStore, ReadOrder, RowKey, StateRow, StoreError};
 
 use super::Loaded;
 use crate::fold;
@@ -20,8 +22,8 @@ const TAIL_EVENTS: usize = 128;
 
 /// The rows of a load while events move them.
 #[derive(Default)]
-struct Loading {
-    rows: HashMap<RowId, Option<Row>>,
+pub(crate) struct Loading {
+    pub(crate) rows: HashMap<RowId, Option<Row>>,
 }
 
 impl Rows for Loading {
@@ -35,7 +37,19 @@ impl Rows for Loading {
 
 /// The key of the flushed cell.
 pub fn flushed_key() -> RowKey {
-    RowKey { kind: kind::FLUSHED, key: bytes::Bytes::new() }
+    RowKey { kind: kind::FLUSHED, key: Bytes::new() }
+}
+
+/// The flushed cell that says so of every row through an event, which has this time.
+pub fn flushed_cell(through: Seq, time: Time) -> StateRow {
+    let mut value = Writer::with_capacity(8);
+    value.value(&through);
+    StateRow { key: flushed_key(), value: Some(value.freeze()), time }
+}
+
+/// Reads what [`flushed_cell`] made.
+pub(crate) fn read_flushed(value: Bytes) -> Result<Seq, DecodeError> {
+    Reader::new(value).value()
 }
 
 /// What a load is to bring.
@@ -59,32 +73,44 @@ pub struct Wanted {
 /// events up to it, too: the row must not be used before them.
 ///
 /// # Errors
-/// What the store returns; [`StoreError::Corrupt`] for rows or events that cannot be read.
+/// What the store returns; [`StoreError::Corrupt`] for rows or events that cannot be read, or that do not go together:
+/// whoever went on from a head that is missing or too old would number events anew that are stored.
 pub async fn load<S: EventStore>(store: &S, entity: EntityId, wanted: Wanted) -> Result<Loaded, StoreError> {
     let first = wanted.base.is_none();
     let mut tail = match wanted.base {
-        Some((seq, position)) => Tail { head: seq, position: Some(position), events: Vec::new() },
+        Some((seq, position)) => Tail { position: Some(position), ..Tail::behind(seq) },
         None => {
             let cell = store.read_state(entity, vec![flushed_key()]).await?.pop().flatten();
             let flushed = match cell.and_then(|cell| cell.value) {
-                Some(bytes) => panda_protocol::Reader::new(bytes)
-                    .varint()
-                    .map_err(|error| corrupt(format!("the flushed cell of {entity}"), error))?,
-                None => 0,
+                Some(value) => {
+                    read_flushed(value).map_err(|error| corrupt(format!("the flushed cell of {entity}"), error))?
+                }
+                None => Seq(0),
             };
-            Tail { head: Seq(flushed), position: None, events: Vec::new() }
+            Tail::behind(flushed)
         }
     };
     let mut loading = Loading::default();
-    read_rows(store, entity, wanted.ids, &mut loading).await?;
+    let mut ids = wanted.ids;
+    if first && !ids.contains(&RowId::Head) {
+        ids.push(RowId::Head);
+    }
+    read_rows(store, entity, ids, &mut loading).await?;
     if first {
-        tail.extend(store, entity).await?;
+        // Every event changes the head, and the flushed cell is written behind the rows that it speaks of.
+        let (head, _, _) = loading.head_stamp();
+        if head < tail.head {
+            let through = tail.head;
+            let why = format!("the head of {entity} is at event {head}, and its rows are stored through {through}");
+            return Err(StoreError::Corrupt(why));
+        }
+        tail.extend(store, entity, usize::MAX).await?;
     }
     let mut touched: HashSet<RowId> = HashSet::new();
     let mut decoded: Vec<(Position, Event)> = Vec::new();
     loop {
         for row in &tail.events[decoded.len()..] {
-            let event = readable(entity, row)?;
+            let event = decode(entity, row)?;
             touched.extend(fold::touches(&event));
             decoded.push((row.position, event));
         }
@@ -94,7 +120,7 @@ pub async fn load<S: EventStore>(store: &S, entity: EntityId, wanted: Wanted) ->
         if newest <= tail.head {
             break;
         }
-        if !tail.extend(store, entity).await? {
+        if !tail.extend(store, entity, usize::MAX).await? {
             return Err(StoreError::Corrupt(format!("{entity} has a row of event {newest} and no such event")));
         }
     }
@@ -138,23 +164,46 @@ async fn read_rows<S: EventStore>(
 }
 
 /// The events behind a head, as far as they are whole commands.
-struct Tail {
-    head: Seq,
+pub(crate) struct Tail {
+    pub(crate) head: Seq,
     /// Of the head's event, if it is known.
     position: Option<Position>,
-    events: Vec<EventRow>,
+    pub(crate) events: Vec<EventRow>,
 }
 
 impl Tail {
-    /// Reads on. Returns whether there was more.
-    async fn extend<S: EventStore>(&mut self, store: &S, entity: EntityId) -> Result<bool, StoreError> {
+    /// Nothing was read behind this head.
+    pub(crate) const fn behind(head: Seq) -> Self {
+        Self { head, position: None, events: Vec::new() }
+    }
+
+    /// Forgets all but what a new owner writes again.
+    pub(crate) fn keep_last(&mut self) {
+        self.events.drain(..self.events.len().saturating_sub(TAIL_EVENTS));
+    }
+
+    /// Reads on until there are so many more events, or all; more than one command has. Returns whether there was
+    /// more.
+    ///
+    /// # Errors
+    /// What the store returns; [`StoreError::Corrupt`] if the head's own event is not there.
+    pub(crate) async fn extend<S: EventStore>(
+        &mut self,
+        store: &S,
+        entity: EntityId,
+        enough: usize,
+    ) -> Result<bool, StoreError> {
         if self.position.is_none() && self.head > Seq(0) {
-            let head = store.read_events(entity, self.head, ReadOrder::Forward, 1, LOAD_BYTES).await?;
-            self.position = head.first().filter(|row| row.seq == self.head).map(|row| row.position);
+            let stored = store.read_events(entity, self.head, ReadOrder::Forward, 1, LOAD_BYTES).await?;
+            let Some(head) = stored.first().filter(|row| row.seq == self.head) else {
+                let why = format!("the rows of {entity} are stored through event {}, and that is not there", self.head);
+                return Err(StoreError::Corrupt(why));
+            };
+            self.position = Some(head.position);
         }
         let mut found: Vec<EventRow> = Vec::new();
         let mut next = self.head.next();
-        'pages: loop {
+        'pages: while found.len() < enough {
             let page = store.read_events(entity, next, ReadOrder::Forward, LOAD_EVENTS, LOAD_BYTES).await?;
             if page.is_empty() {
                 break;
@@ -191,13 +240,14 @@ impl Tail {
     }
 }
 
-/// The stored events up to `head` that records from `from` on made, rising.
+/// The stored events up to `head` that records from `from` on made and that owe something to other entities, rising.
+/// All others are let go page by page: a checkpoint that is held has any number of them behind it.
 async fn read_owing<S: EventStore>(
     store: &S,
     entity: EntityId,
     head: Seq,
     from: Position,
-) -> Result<Vec<(Position, bytes::Bytes)>, StoreError> {
+) -> Result<Vec<(Position, Bytes)>, StoreError> {
     let mut owing = Vec::new();
     let mut next = head;
     'pages: while next > Seq(0) {
@@ -208,19 +258,36 @@ async fn read_owing<S: EventStore>(
             if row.position < from {
                 break 'pages;
             }
-            // Nothing that it owes may be passed over.
-            readable(entity, &row)?;
-            owing.push((row.position, row.event));
+            // One that cannot be read may owe something, too.
+            let event = decode(entity, &row)?;
+            if !fold::effects(entity, &event, &row.event).is_empty() {
+                owing.push((row.position, row.event));
+            }
         }
     }
     owing.reverse();
     Ok(owing)
 }
 
+/// The rows that a scan gave, unless one of them cannot be read: a listing leaves nothing out.
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
+pub fn read_scan(rows: Vec<StateRow>) -> Result<Vec<(RowId, Row)>, StoreError> {
+    let read = |StateRow { key, value, .. }: StateRow| {
+        let id = RowId::from_key(&key).ok().filter(|id| id.key() == key);
+        let id = id.ok_or_else(|| StoreError::Corrupt(format!("{key:?} names no row")))?;
+        // Scans give live rows: one without a value is none that can be read.
+        let row = Row::from_bytes(value.unwrap_or_default()).map_err(|error| corrupt(format!("{id:?}"), error))?;
+        Ok((id, row))
+    };
+    rows.into_iter().map(read).collect()
+}
+
 /// Writes the rows that were found once more: at most the last 128 are not everywhere yet, because
 /// an owner has one write of that size in flight. They are those that were read, not read again:
 /// another read may find fewer.
-async fn write_tail<S: EventStore>(
+pub(crate) async fn write_tail<S: EventStore>(
     store: &S,
     entity: EntityId,
     found: &[EventRow],
@@ -255,10 +322,11 @@ pub(super) fn batches(entity: EntityId, rows: Vec<EventRow>, bucket_events: u64)
     writes
 }
 
-fn readable(entity: EntityId, row: &EventRow) -> Result<Event, StoreError> {
+/// The event of a row.
+pub(crate) fn decode(entity: EntityId, row: &EventRow) -> Result<Event, StoreError> {
     Event::from_bytes(&row.event).map_err(|error| corrupt(format!("event {} of {entity}", row.seq), error))
 }
 
-fn corrupt(what: String, error: panda_protocol::DecodeError) -> StoreError {
+fn corrupt(what: String, error: DecodeError) -> StoreError {
     StoreError::Corrupt(format!("{what}: {error}"))
 }

@@ -12,7 +12,7 @@ use panda_protocol::frame::{Admission, Direction};
 use panda_protocol::limits::PAGE_ROWS_MAX;
 use panda_protocol::link::{Admit, Admitted, Down, LinkId, Read, ReadQuery, ReadReply, Rejection};
 use panda_protocol::{EntityId, ErrorCode, Incarnation, Position, Seq};
-use panda_storage::{EventRow, ReadOrder, StateRow};
+use panda_storage::{EventRow, ReadOrder};
 
 use super::ask::{Ask, Asking};
 use super::entity::{Entity, Pending};
@@ -83,13 +83,9 @@ pub(super) struct Listing {
 
 impl Listing {
     /// Takes what a scan gave. Returns behind which key to scan on, if that is needed.
-    fn take(&mut self, rows: Vec<StateRow>) -> Option<Bytes> {
-        let last = rows.last().filter(|_| rows.len() >= replies::SCAN_ROWS).map(|row| row.key.key.clone());
-        for row in rows {
-            if let (Ok(id), Some(Ok(value))) = (RowId::from_key(&row.key), row.value.map(Row::from_bytes)) {
-                self.found.insert(row.key.key, (id, value));
-            }
-        }
+    fn take(&mut self, rows: Vec<(RowId, Row)>) -> Option<Bytes> {
+        let last = rows.last().filter(|_| rows.len() >= replies::SCAN_ROWS).map(|(id, _)| id.key().key);
+        self.found.extend(rows.into_iter().map(|(id, row)| (id.key().key, (id, row))));
         let within = match &last {
             Some(last) => {
                 let behind = self.unstored.split_off(last);
@@ -357,7 +353,7 @@ impl Shard {
     }
 
     /// Stored rows, overlaid with those that were released and not stored when the listing began.
-    pub(super) fn rows_scanned(&mut self, read: u64, rows: Vec<StateRow>) {
+    pub(super) fn rows_scanned(&mut self, read: u64, rows: Vec<(RowId, Row)>) {
         let Some(mut reading) = self.reading.remove(&read) else { return };
         let ReadingWhat::Listing(listing) = &mut reading.what else { return };
         if let Some(after) = listing.take(rows) {

@@ -2,48 +2,63 @@
 
 use std::time::Duration;
 
-use panda_protocol::codec::Writer as Fields;
-use panda_protocol::{Position, Time};
+use bytes::Bytes;
+use panda_protocol::Time;
+use panda_router::rebuild::rebuild;
 use panda_router::rows::RowId;
-use panda_router::shard::load::{Wanted, flushed_key, load};
-use panda_storage::embedded::{DataFolder, EmbeddedEvents};
-use panda_storage::{EpochStore, EventBatch, EventRow, EventStore, StateRow, StoreError};
+use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog};
+use panda_storage::{EpochStore, EventStore, ShardReader as _, StateRow, StoreError};
 
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A state row that cannot be read any more, and how it was.
-struct Damage {
-    entity: EntityId,
-    was: StateRow,
+async fn head_of<S: EventStore>(store: &S, entity: EntityId) -> StateRow {
+    let rows = store.read_state(entity, vec![RowId::Head.key()]).await.expect("it can be read");
+    rows.into_iter().next().flatten().expect("it was stored")
 }
 
-impl Damage {
-    /// Damages the head of an entity, which was stored.
-    async fn head_of<S: EventStore>(store: &S, entity: EntityId) -> Self {
-        let was = store.read_state(entity, vec![RowId::Head.key()]).await.expect("it can be read");
-        let was = was.into_iter().next().flatten().expect("it was stored");
-        let (value, time) = (Some(Default::default()), Time(was.time.0 + 1));
-        let damaged = StateRow { value, time, ..was.clone() };
-        store.write_state(entity, vec![damaged]).await.expect("it can be written");
-        Self { entity, was }
-    }
-
-    async fn mend<S: EventStore>(self, store: &S) {
-        let mended = StateRow { time: Time(self.was.time.0 + 2), ..self.was };
-        store.write_state(self.entity, vec![mended]).await.expect("it can be written");
-    }
+/// The head of an entity, which was stored, cannot be read any more.
+async fn damage_head<S: EventStore>(store: &S, entity: EntityId) {
+    let was = head_of(store, entity).await;
+    let damaged = StateRow { value: Some(Default::default()), time: Time(was.time.0 + 1), ..was };
+    store.write_state(entity, vec![damaged]).await.expect("it can be written");
 }
 
-async fn start_any<S: EventStore + EpochStore>(log: &MemoryLog, store: &S, id: u64) -> (panda_router::Router, Edge) {
-    let config = RouterConfig::new(id);
-    let router = start(config, log.clone(), store.clone(), MemoryBoard::default()).await.expect("it starts");
-    while !router.ready() {
-        tokio::task::yield_now().await;
+async fn mend<S: EventStore>(store: &S, entity: EntityId) {
+    let later = Time(head_of(store, entity).await.time.0 + 2);
+    let rebuilt = rebuild(store, entity, Some(later)).await.expect("its events can be read");
+    assert_ne!(rebuilt.mended, 0);
+}
+
+/// Does what one process does; nothing of it is left when it returns.
+fn process<T>(run: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("it starts");
+    runtime.block_on(run)
+}
+
+async fn start_any<L: CommandLog, S: EventStore + EpochStore>(
+    log: &L,
+    store: &S,
+    id: u64,
+) -> (panda_router::Router, Edge<L>) {
+    start_with(RouterConfig::new(id), log, store).await
+}
+
+impl<L: CommandLog> Edge<L> {
+    /// As [`Edge::answer`], where copies of before are answered, too.
+    async fn own_answer(&mut self, token: u64) -> Outcome {
+        let answered = async {
+            loop {
+                if let Down::Answer(answer) = self.next().await
+                    && answer.token == token
+                {
+                    return answer.outcome;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, answered).await.expect("it is answered")
     }
-    let edge = attach(&router, log).await;
-    (router, edge)
 }
 
 fn code(outcome: &Outcome) -> Option<ErrorCode> {
@@ -54,7 +69,7 @@ fn code(outcome: &Outcome) -> Option<ErrorCode> {
 }
 
 /// The chats that a user's inbox knows.
-async fn chats(edge: &mut Edge, of: UserId) -> Result<usize, ErrorCode> {
+async fn chats<L: CommandLog>(edge: &mut Edge<L>, of: UserId) -> Result<usize, ErrorCode> {
     let query = ReadQuery::Chats { after: None, limit: 10 };
     let Down::Read(reply) = edge.ask(Up::Read(Read { token: 9, user: of, entity: of.into(), query })).await else {
         panic!("a listing was asked for")
@@ -63,81 +78,95 @@ async fn chats(edge: &mut Edge, of: UserId) -> Result<usize, ErrorCode> {
     reply.body.map(|body| usize::from(body[2])).map_err(|why| why.code)
 }
 
-async fn a_damaged_chat_and_a_damaged_inbox<S: EventStore + EpochStore>(store: &S) {
-    let log = MemoryLog::new(1);
+/// Three processes, each with the log and the store that `begin` gives: a chat and an inbox are made, are damaged, and
+/// are mended. `log_stays`: the next process finds what waits in it.
+fn a_damaged_chat_and_a_damaged_inbox<L: CommandLog, S: EventStore + EpochStore>(
+    begin: impl Fn() -> (L, S),
+    log_stays: bool,
+) {
     let (ann, ben, cid) = (user(1), user(2), user(3));
-    let (router, mut edge) = start_any(&log, store, 1).await;
-    let chat = EntityId::from(edge.create(ann, vec![ben]).await);
-    let sound = EntityId::from(edge.create(ben, vec![]).await);
-    while chats(&mut edge, ben).await != Ok(2) {}
-    drop(edge);
-    router.stop().await.expect("it stops cleanly");
-    let begins_at = store.checkpoint(ShardId(0)).await.expect("it can be read").expect("there is one").position;
-
-    let damages = [Damage::head_of(store, chat).await, Damage::head_of(store, ben.into()).await];
-    let (mut router, mut edge) = start_any(&log, store, 2).await;
-    let refused = edge.admit(ann, chat).await.expect_err("it cannot be read");
-    assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::Damaged, 60_000));
-    let said = edge.command(chat, ann, 2, &say("is anybody here?"));
-    assert_eq!(code(&edge.answer(said).await), Some(ErrorCode::Held));
-    assert_eq!(chats(&mut edge, ben).await, Err(ErrorCode::Damaged));
-    // All others go on; what they owe to the damaged inbox waits for it in the log.
-    let other = edge.create(cid, vec![ben]).await;
-    let token = edge.command(sound, ben, 2, &say("here I am"));
-    assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(3)));
-    while chats(&mut edge, cid).await != Ok(1) {}
-    assert_eq!(router.metrics().damaged.get(), 2);
-    let ended = tokio::time::timeout(Duration::from_millis(1_500), router.failed()).await;
-    assert!(ended.is_err(), "it goes on: {ended:?}");
-    // Longer than between two checkpoints.
-    let held = store.checkpoint(ShardId(0)).await.expect("it can be read").expect("there is one").position;
-    let first = log.records(ShardId(0)).into_iter().find(|entry| {
-        let record = Record::from_bytes(entry.record.clone()).expect("a record");
-        entry.position >= begins_at && record.entity() == Some(chat)
+    let [chat, sound] = process(async {
+        let (log, store) = begin();
+        let (router, mut edge) = start_any(&log, &store, 1).await;
+        let chat = EntityId::from(edge.create(ann, vec![ben]).await);
+        let sound = EntityId::from(edge.create(ben, vec![]).await);
+        while chats(&mut edge, ben).await != Ok(2) {}
+        drop(edge);
+        router.stop().await.expect("it stops cleanly");
+        damage_head(&store, chat).await;
+        damage_head(&store, ben.into()).await;
+        [chat, sound]
     });
-    assert!(held <= first.expect("it was appended").position, "the next owner begins there");
-    let metrics = router.metrics().clone();
-    drop(edge);
-    router.stop().await.expect("it stops cleanly");
-    assert_eq!(metrics.damaged.get(), 0);
-
-    for damage in damages {
-        damage.mend(store).await;
-    }
-    let (router, mut edge) = start_any(&log, store, 3).await;
-    // What waited is done; who sends it again learns of it.
-    assert_eq!(edge.admit(ben, chat).await, Ok(Seq(4)));
-    let said = edge.command(chat, ann, 2, &say("is anybody here?"));
-    let answered = async {
-        loop {
-            // The first copy is answered, too.
-            if let Down::Answer(answer) = edge.next().await
-                && answer.token == said
-            {
-                return answer.outcome;
-            }
-        }
-    };
-    assert_eq!(tokio::time::timeout(PATIENCE, answered).await.expect("it is answered"), Outcome::Applied(Seq(4)));
-    let joined = async { while chats(&mut edge, ben).await != Ok(3) {} };
-    tokio::time::timeout(PATIENCE, joined).await.expect("no effect was passed over");
-    assert_eq!(edge.admit(ben, other.into()).await, Ok(Seq(3)));
-    assert_eq!(router.metrics().damaged.get(), 0);
-    drop(edge);
-    router.stop().await.expect("it stops cleanly");
+    let other = process(async {
+        let (log, store) = begin();
+        let checkpoint = async || store.checkpoint(ShardId(0)).await.expect("it can be read").expect("it is there");
+        let begins_at = checkpoint().await.position;
+        let (mut router, mut edge) = start_any(&log, &store, 2).await;
+        let refused = edge.admit(ann, chat).await.expect_err("it cannot be read");
+        assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::Damaged, 60_000));
+        let said = edge.command(chat, ann, 2, &say("is anybody here?"));
+        assert_eq!(code(&edge.answer(said).await), Some(ErrorCode::Held));
+        assert_eq!(chats(&mut edge, ben).await, Err(ErrorCode::Damaged));
+        // All others go on; what they owe to the damaged inbox waits for it.
+        let other = edge.create(cid, vec![ben]).await;
+        let token = edge.command(sound, ben, 2, &say("here I am"));
+        assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(3)));
+        while chats(&mut edge, cid).await != Ok(1) {}
+        assert_eq!(router.metrics().damaged.get(), 2);
+        let ended = tokio::time::timeout(Duration::from_millis(1_500), router.failed()).await;
+        assert!(ended.is_err(), "it goes on: {ended:?}");
+        // Longer than between two checkpoints.
+        let held = checkpoint().await.position;
+        let mut reader = log.read(ShardId(0), None).await.expect("it can be read");
+        let records = reader.next(usize::MAX).await.expect("there are some");
+        let first = records.into_iter().find(|entry| {
+            let record = Record::from_bytes(entry.record.clone()).expect("a record");
+            entry.position >= begins_at && record.entity() == Some(chat)
+        });
+        assert!(held <= first.expect("it was appended").position, "the next owner begins there");
+        let metrics = router.metrics().clone();
+        drop(edge);
+        router.stop().await.expect("it stops cleanly");
+        assert_eq!(metrics.damaged.get(), 0);
+        other
+    });
+    process(async {
+        let (log, store) = begin();
+        mend(&store, chat).await;
+        mend(&store, ben.into()).await;
+        let (router, mut edge) = start_any(&log, &store, 3).await;
+        // What waited is done, if it did; who sends it again learns of it.
+        let head = if log_stays { Seq(4) } else { Seq(3) };
+        assert_eq!(edge.admit(ben, chat).await, Ok(head));
+        let said = edge.command(chat, ann, 2, &say("is anybody here?"));
+        assert_eq!(edge.own_answer(said).await, Outcome::Applied(Seq(4)));
+        let joined = async { while chats(&mut edge, ben).await != Ok(3) {} };
+        tokio::time::timeout(PATIENCE, joined).await.expect("no effect was passed over");
+        assert_eq!(edge.admit(ben, other.into()).await, Ok(Seq(3)));
+        assert_eq!(router.metrics().damaged.get(), 0);
+        drop(edge);
+        router.stop().await.expect("it stops cleanly");
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_row_ends_no_router_and_loses_nothing() {
-    a_damaged_chat_and_a_damaged_inbox(&MemoryStore::new(1, true, BUCKET_EVENTS)).await;
+#[test]
+fn a_damaged_row_ends_no_router_and_loses_nothing() {
+    let (log, store) = (MemoryLog::new(1), MemoryStore::new(1, true, BUCKET_EVENTS));
+    a_damaged_chat_and_a_damaged_inbox(|| (log.clone(), store.clone()), true);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_row_of_the_embedded_store_ends_no_router_and_loses_nothing() {
+/// In one process the log is memory: a command that was held is gone with it, and what is owed is not.
+#[test]
+fn a_damaged_row_of_the_embedded_store_ends_no_process_and_loses_nothing_that_was_acked() {
+    static SECONDS: AtomicU64 = AtomicU64::new(1);
     let place = tempfile::tempdir().expect("a folder");
     let folder = DataFolder::open(place.path()).expect("it opens");
-    let store = EmbeddedEvents::open(&folder).expect("it opens");
-    a_damaged_chat_and_a_damaged_inbox(&store).await;
+    let begin = || {
+        let store = EmbeddedEvents::open(&folder).expect("it opens");
+        let clock = || Time(SECONDS.fetch_add(1, Ordering::Relaxed) * 1_000_000);
+        (EmbeddedLog::new(1, store.epoch(), clock), store)
+    };
+    a_damaged_chat_and_a_damaged_inbox(begin, false);
 }
 
 /// A listing that leaves out what it cannot read would say that somebody is no member.
@@ -165,21 +194,59 @@ async fn a_listing_with_a_damaged_row_is_refused_and_the_chat_goes_on() {
     router.stop().await.expect("it stops cleanly");
 }
 
-/// An event that was stored before the flushed cell, and of which nobody knows what it owes.
-#[tokio::test]
-async fn a_skipped_event_that_cannot_be_read_is_not_passed_over() {
-    let store = MemoryStore::new(1, true, BUCKET_EVENTS);
-    let chat = EntityId::from(ChatId::direct(user(1), user(2)));
-    let position = Position { epoch: 1, offset: 7 };
-    let row = EventRow { seq: Seq(1), position, index: 0, count: 1, time: Time(5), event: Default::default() };
-    let batch = EventBatch { entity: chat, rows: vec![row], owes: Vec::new(), settles: Vec::new() };
-    store.write_events(batch).await.expect("it is in memory");
-    let mut through = Fields::with_capacity(8);
-    through.value(&Seq(1));
-    let cell = StateRow { key: flushed_key(), value: Some(through.freeze()), time: Time(5) };
-    store.write_state(chat, vec![cell]).await.expect("it is in memory");
-    let wanted = |owing_from| Wanted { ids: vec![RowId::Head], base: None, owing_from, bucket_events: BUCKET_EVENTS };
-    load(&store, chat, wanted(Position { offset: 8, ..position })).await.expect("nobody asks what it owes");
-    let refused = load(&store, chat, wanted(position)).await;
-    assert!(matches!(&refused, Err(StoreError::Corrupt(why)) if why.starts_with("event 1 of")), "{refused:?}");
+/// Its next event would be numbered as one that is stored, and written over it.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_inbox_whose_head_is_lost_or_too_old_nothing_is_written_over() {
+    let (log, store) = (MemoryLog::new(1), MemoryStore::new(1, true, BUCKET_EVENTS));
+    let (ann, inbox) = (user(1), EntityId::from(user(1)));
+    let set = |key: &'static str| CommandBody::SetSetting { key: key.into(), value: Bytes::from_static(b"v") };
+    let mut heads = Vec::new();
+    for (counter, key) in [(1, "one"), (2, "two")] {
+        let (router, mut edge) = start_any(&log, &store, counter).await;
+        let token = edge.command(inbox, ann, counter, &set(key));
+        assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(counter)));
+        drop(edge);
+        router.stop().await.expect("it stops cleanly");
+        heads.push(head_of(&store, inbox).await);
+    }
+    let [old, sound] = &heads[..] else { panic!("there are two") };
+    let events = store.all().events;
+    for (round, value) in [(1, None), (2, old.value.clone())] {
+        let row = StateRow { value, time: Time(sound.time.0 + round), ..sound.clone() };
+        store.write_state(inbox, vec![row]).await.expect("it is in memory");
+        let (router, mut edge) = start_any(&log, &store, 2 + round).await;
+        let token = edge.command(inbox, ann, 3, &set("three"));
+        assert_eq!(code(&edge.own_answer(token).await), Some(ErrorCode::Held));
+        drop(edge);
+        router.stop().await.expect("it stops cleanly");
+        assert_eq!(store.all().events, events);
+    }
+    let row = StateRow { time: Time(sound.time.0 + 3), ..sound.clone() };
+    store.write_state(inbox, vec![row]).await.expect("it is in memory");
+    let (router, mut edge) = start_any(&log, &store, 5).await;
+    assert_eq!(edge.admit(ann, inbox).await, Ok(Seq(3)), "what waited is done once");
+    drop(edge);
+    router.stop().await.expect("it stops cleanly");
+}
+
+/// It says so of every row, and a person who starts routers again would change nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_used_is_no_damage_of_an_entity_and_ends_the_router() {
+    let (ann, inbox) = (user(1), EntityId::from(user(1)));
+    for loaded in [false, true] {
+        let (log, store) = (MemoryLog::new(1), MemoryStore::new(1, true, BUCKET_EVENTS));
+        let (mut router, mut edge) = start_any(&log, &store, 1).await;
+        if loaded {
+            let set = CommandBody::SetSetting { key: "theme".into(), value: Bytes::from_static(b"dark") };
+            let token = edge.command(inbox, ann, 1, &set);
+            assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(1)));
+        }
+        store.alter();
+        // Of what is loaded, a page reads events.
+        let query = ReadQuery::Page { direction: Direction::Backward, from: Seq(1), limit: 1 };
+        edge.up.send(Up::Read(Read { token: 9, user: ann, entity: inbox, query })).await.expect("the router lives");
+        let ended = tokio::time::timeout(PATIENCE, router.failed()).await.expect("it ends");
+        assert!(matches!(ended, RouterError::Store(StoreError::Unusable(_))), "{ended:?}");
+        assert_eq!(router.metrics().damaged.get(), 0);
+    }
 }

@@ -7,8 +7,10 @@ mod certificates;
 mod damage;
 mod epochs;
 mod links;
+mod loads;
 mod moves;
 mod new_log;
+mod rebuild;
 mod resume;
 #[allow(dead_code, reason = "the simulation uses the rest of it")]
 #[path = "../support/mod.rs"]
@@ -27,9 +29,9 @@ use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Seq, ShardI
 use panda_router::fold::RULES_CURRENT;
 use panda_router::shard::GivenUp;
 use panda_router::{RouterConfig, RouterError, start};
-use panda_storage::CommandLog;
 use panda_storage::embedded::MemoryBoard;
 use panda_storage::event_store::BUCKET_EVENTS;
+use panda_storage::{CommandLog, EpochStore, EventStore};
 use tokio::sync::mpsc;
 
 use support::log::MemoryLog;
@@ -45,15 +47,15 @@ fn device(number: u8) -> DeviceId {
     DeviceId::from_random([number; 16])
 }
 
-struct Edge {
-    log: MemoryLog,
+struct Edge<L = MemoryLog> {
+    log: L,
     up: mpsc::Sender<Up>,
     down: mpsc::Receiver<Vec<Down>>,
     waiting: Vec<Down>,
     token: u64,
 }
 
-impl Edge {
+impl<L: CommandLog> Edge<L> {
     /// The next frame that is no news of a shard.
     async fn next(&mut self) -> Down {
         loop {
@@ -130,7 +132,14 @@ fn say(text: &'static str) -> CommandBody {
 }
 
 async fn start_over(log: &MemoryLog, store: &MemoryStore, router: u64) -> (panda_router::Router, Edge) {
-    let config = RouterConfig { threads: 2, ..RouterConfig::new(router) };
+    start_with(RouterConfig { threads: 2, ..RouterConfig::new(router) }, log, store).await
+}
+
+async fn start_with<L: CommandLog, S: EventStore + EpochStore>(
+    config: RouterConfig,
+    log: &L,
+    store: &S,
+) -> (panda_router::Router, Edge<L>) {
     let router = start(config, log.clone(), store.clone(), MemoryBoard::default()).await.expect("it starts");
     while !router.ready() {
         tokio::task::yield_now().await;
@@ -139,7 +148,7 @@ async fn start_over(log: &MemoryLog, store: &MemoryStore, router: u64) -> (panda
     (router, edge)
 }
 
-async fn attach(router: &panda_router::Router, log: &MemoryLog) -> Edge {
+async fn attach<L: CommandLog>(router: &panda_router::Router, log: &L) -> Edge<L> {
     let (up, ups) = mpsc::channel(64);
     let (downs, down) = mpsc::channel(64);
     router.attach(LINK, ups, downs).await;

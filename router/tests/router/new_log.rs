@@ -209,3 +209,31 @@ async fn damaged_chats_and_inboxes_are_named_and_all_others_get_what_they_are_ow
     assert!(whole.damaged.to_string().starts_with("1 chat or inbox is damaged: "), "{}", whole.damaged);
     assert_eq!((whole.effects, effects(&log)), (4, 4), "ben, too, and eve the first one");
 }
+
+/// Of a damaged chat, too, whatever some replica holds must lose against what comes to its place.
+#[tokio::test]
+async fn the_newest_event_of_a_damaged_chat_is_known_as_far_as_its_rows_can_be_read() {
+    let store = store();
+    let chat = EntityId::from(ChatId::direct(user(1), user(2)));
+    for seq in 1..=1_200 {
+        let position = Position { epoch: 1, offset: seq };
+        // None of them is an event.
+        let event = Default::default();
+        let row = EventRow { seq: Seq(seq), position, index: 0, count: 1, time: Time(seq), event };
+        let batch = EventBatch { entity: chat, rows: vec![row], owes: Vec::new(), settles: Vec::new() };
+        store.write_events(batch).await.expect("it is in memory");
+    }
+    let newest = async || {
+        let whole = make_whole(&store, &MemoryLog::of_epoch(SHARDS, 2, LATER)).await.expect("nothing is away");
+        assert_eq!(whole.damaged.named().count(), 1);
+        whole.newest
+    };
+    assert_eq!(newest().await, Time(1_200));
+    store.damage_event(chat, Seq(600));
+    assert_eq!(newest().await, Time(1_200), "behind a row that cannot be read");
+    store.damage_event(chat, Seq(1_100));
+    assert_eq!(newest().await, Time(512), "before it");
+    let head = StateRow { key: RowId::Head.key(), value: Some(Default::default()), time: Time(1_150) };
+    store.write_state(chat, vec![head]).await.expect("it is in memory");
+    assert_eq!(newest().await, Time(1_150), "as its head was written");
+}

@@ -5,13 +5,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use panda_protocol::codec::Writer;
 use panda_protocol::link::{Down, Effect, LinkId};
 use panda_protocol::{EntityId, Generation, Position, Time};
 use panda_router::rulebook::Rulebook;
-use panda_router::shard::load::{flushed_key, load};
+use panda_router::shard::load::{flushed_cell, load, read_scan};
 use panda_router::shard::{GivenUp, Input, Output, Shard, ShardLimits};
-use panda_storage::{EpochStore, EventBatch, EventStore, StateRow, StoreError};
+use panda_storage::{EpochStore, EventBatch, EventStore, StoreError};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -147,10 +146,7 @@ impl Owner {
                     }));
                 }
                 Output::Flush { entity, rows, through, time } => self.tasks.push(Box::pin(async move {
-                    let mut value = Writer::with_capacity(8);
-                    value.value(&through);
-                    let cell = StateRow { key: flushed_key(), value: Some(value.freeze()), time };
-                    for rows in [rows, vec![cell]] {
+                    for rows in [rows, vec![flushed_cell(through, time)]] {
                         while store.write_state(entity, rows.clone()).await.is_err() {}
                     }
                     Input::Flushed(entity)
@@ -160,7 +156,7 @@ impl Owner {
                     read_or_damaged(entity, read, events.map(|events| Input::EventsRead(read, events)))
                 })),
                 Output::ScanRows { read, entity, kind, after } => self.tasks.push(Box::pin(async move {
-                    let rows = store.scan_state(entity, kind, after, 512).await;
+                    let rows = store.scan_state(entity, kind, after, 512).await.and_then(read_scan);
                     read_or_damaged(entity, read, rows.map(|rows| Input::RowsScanned(read, rows)))
                 })),
             }

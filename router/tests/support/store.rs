@@ -95,6 +95,10 @@ struct Inner {
     calm: bool,
     /// What is stored of these cannot be read.
     damaged: BTreeSet<EntityId>,
+    /// Rows of events that are not even in the form of rows.
+    damaged_events: BTreeSet<(EntityId, Seq)>,
+    /// Its tables are not what they were.
+    altered: bool,
     /// Events of a partition, which no write may leave.
     bucket_events: u64,
     /// The epoch of the log that is in force.
@@ -105,6 +109,10 @@ struct Inner {
     /// Writes that wait for their place, and whether none gets one for now.
     writes_waiting: usize,
     writes_held: watch::Sender<bool>,
+    /// Reads of rows that wait for an answer, how many did at most, and whether none gets one for now.
+    reads_waiting: usize,
+    reads_waiting_max: usize,
+    reads_held: watch::Sender<bool>,
 }
 
 #[derive(Clone)]
@@ -121,12 +129,17 @@ impl MemoryStore {
                 random: StdRng::seed_from_u64(seed),
                 calm,
                 damaged: BTreeSet::new(),
+                damaged_events: BTreeSet::new(),
+                altered: false,
                 bucket_events,
                 epoch: None,
                 epoch_reads: 0,
                 epoch_held: watch::channel(false).0,
                 writes_waiting: 0,
                 writes_held: watch::channel(false).0,
+                reads_waiting: 0,
+                reads_waiting_max: 0,
+                reads_held: watch::channel(false).0,
             })),
             SendWhile::default(),
         )
@@ -170,16 +183,42 @@ impl MemoryStore {
         self.inner().damaged.insert(entity);
     }
 
+    /// From here on no read can pass over this event.
+    pub(crate) fn damage_event(&self, entity: EntityId, seq: Seq) {
+        self.inner().damaged_events.insert((entity, seq));
+    }
+
+    fn sound_events(&self, entity: EntityId, rows: Vec<EventRow>) -> Result<Vec<EventRow>, StoreError> {
+        let inner = self.inner();
+        match rows.iter().find(|row| inner.damaged_events.contains(&(entity, row.seq))) {
+            Some(_) => Err(StoreError::Corrupt("a row has the wrong form".into())),
+            None => Ok(rows),
+        }
+    }
+
     /// Everything can be read.
     pub(crate) fn mend(&self) {
         self.inner().damaged.clear();
     }
 
+    /// From here on no request for events or rows is understood.
+    pub(crate) fn alter(&self) {
+        self.inner().altered = true;
+    }
+
     fn sound(&self, entity: EntityId) -> Result<(), StoreError> {
+        if self.inner().altered {
+            return Err(StoreError::Unusable("its tables are not what they were".into()));
+        }
         if self.inner().damaged.contains(&entity) {
             return Err(StoreError::Corrupt("a row has the wrong form".into()));
         }
         Ok(())
+    }
+
+    /// Changes what is stored everywhere, as no writer does.
+    pub(crate) fn change(&self, change: impl Fn(&mut Replica)) {
+        self.inner().replicas.iter_mut().for_each(change);
     }
 
     /// Forgets everything of an entity, everywhere.
@@ -256,6 +295,15 @@ impl MemoryStore {
 
     pub(crate) fn writes_waiting(&self) -> usize {
         self.inner().writes_waiting
+    }
+
+    /// Whether who reads rows waits for the answer.
+    pub(crate) fn hold_reads(&self, hold: bool) {
+        self.inner().reads_held.send_replace(hold);
+    }
+
+    pub(crate) fn reads_waiting_max(&self) -> usize {
+        self.inner().reads_waiting_max
     }
 
     /// Whether who asks for the epoch waits for the answer.
@@ -382,7 +430,7 @@ impl EventStore for MemoryStore {
             seqs.reverse();
         }
         let row = |seq: &Seq| newer(one.get(seq), other.get(seq), |row| row.time);
-        Ok(seqs.iter().take(limit).filter_map(row).collect())
+        self.sound_events(entity, seqs.iter().take(limit).filter_map(row).collect())
     }
 
     async fn write_state(&self, entity: EntityId, rows: Vec<StateRow>) -> Result<(), StoreError> {
@@ -395,6 +443,15 @@ impl EventStore for MemoryStore {
 
     async fn read_state(&self, entity: EntityId, keys: Vec<RowKey>) -> Result<Vec<Option<StateRow>>, StoreError> {
         Yield(false).await;
+        let mut held = {
+            let mut inner = self.inner();
+            inner.reads_waiting += 1;
+            inner.reads_waiting_max = inner.reads_waiting_max.max(inner.reads_waiting);
+            inner.reads_held.subscribe()
+        };
+        let held = held.wait_for(|held| !held).await.map(drop);
+        self.inner().reads_waiting -= 1;
+        held.map_err(|_| StoreError::Closed)?;
         self.sound(entity)?;
         let (one, other) = self.quorum(|replica| {
             let get = |key: &RowKey| replica.state.get(&(entity, key.clone())).cloned();
@@ -461,7 +518,7 @@ impl EntityStore for MemoryStore {
         Yield(false).await;
         self.sound(entity)?;
         let events = self.events_of(copies);
-        Ok(match order {
+        let rows = match order {
             ReadOrder::Forward => {
                 let rows = events.range((entity, from)..=(entity, Seq(u64::MAX)));
                 rows.map(|(_, row)| row.clone()).take(limit).collect()
@@ -470,7 +527,8 @@ impl EntityStore for MemoryStore {
                 let rows = events.range((entity, Seq(0))..=(entity, from)).rev();
                 rows.map(|(_, row)| row.clone()).take(limit).collect()
             }
-        })
+        };
+        self.sound_events(entity, rows)
     }
 }
 

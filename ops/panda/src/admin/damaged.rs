@@ -15,8 +15,8 @@ pub(super) fn accept(damaged: &Damaged, given: DamagedArgs) -> anyhow::Result<()
     }
     if !given.leave_damaged {
         bail!(
-            "{damaged}. No epoch was opened: mend them in the event store and run this again, or leave them as they are \
-             with --leave-damaged, whose help says what that costs"
+            "{damaged}. No epoch was opened: mend them with 'panda admin rebuild' and run this again, or leave them as \
+             they are with --leave-damaged, whose help says what that costs"
         );
     }
     tracing::warn!("{damaged}. The epoch is opened without them");

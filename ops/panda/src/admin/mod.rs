@@ -8,6 +8,7 @@ mod damaged;
 mod export;
 mod import;
 mod open_epoch;
+mod rebuild;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,6 +18,9 @@ use anyhow::Context as _;
 use crate::cli::AdminCommand;
 use crate::config::{self, Config, Overrides};
 use crate::logs;
+
+/// What the log calls the store, while it is away.
+const EVENT_STORE: &str = "the event store";
 
 /// Runs a command to its end.
 ///
@@ -36,6 +40,11 @@ pub(crate) fn run(command: &AdminCommand) -> anyhow::Result<ExitCode> {
         AdminCommand::Import(args) => {
             let config = load(args.config.config.as_deref(), &Overrides::default())?;
             runtime()?.block_on(import::run(&config, &args.file, args.damaged))?;
+        }
+        AdminCommand::Rebuild(args) => {
+            let overrides = Overrides { data: args.data.clone(), ..Overrides::default() };
+            let config = load(args.config.config.as_deref(), &overrides)?;
+            runtime()?.block_on(rebuild::run(&config, args.data.is_some(), args.entity))?;
         }
     }
     Ok(ExitCode::SUCCESS)

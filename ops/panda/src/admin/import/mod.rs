@@ -27,15 +27,13 @@ use panda_storage::scylla::ScyllaEvents;
 use panda_storage::{Checkpoint, EpochStore, EventStore, LogEpoch, LogIdentity, StoreError, UserStore};
 
 use super::archive::{ArchiveDigest, Counts, Header, Reading, Record};
-use super::damaged;
+use super::{EVENT_STORE, damaged};
 use crate::cli::DamagedArgs;
 use crate::cluster::services::{self, patiently, when_there};
 use crate::config::Config;
 
 /// Shards whose checkpoints are read or written at once.
 const SHARDS_AT_ONCE: usize = 64;
-/// What the log calls the store, while it is away.
-const EVENT_STORE: &str = "the event store";
 
 /// An archive that was read to its end.
 struct Checked {
