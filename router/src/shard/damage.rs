@@ -87,4 +87,4 @@ const fn refusal(code: ErrorCode) -> Rejection {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -150,3 +150,6 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

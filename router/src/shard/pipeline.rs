@@ -102,9 +102,9 @@ impl Shard {
             Ok(Err(Decision::EffectTaken)) => {}
             Err(_) => {
                 entity.poisoned = true;
-                // Whoever begins behind this command would take the next ones of the chat, and this owner
-                // does not.
-                self.progress.hold(position);
+                // Whoever begins behind this command would take the next ones of the chat, and this owner does
+                // not. Whoever takes it has to find those who listen here behind no watermark of a later one.
+                self.progress.leave_undecided(position);
                 self.figures.panics += 1;
                 self.refuse(id, &record, Rejection::new(ErrorCode::OutcomeUnknown));
             }

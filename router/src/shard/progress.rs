@@ -45,6 +45,8 @@ pub(super) struct Progress {
     effects: VecDeque<Position>,
     /// Effects of records that were not taken yet: another owner stored what they made.
     ahead: HashMap<Position, u32>,
+    /// The lowest record that was left undecided.
+    undecided: Option<Position>,
 }
 
 impl Progress {
@@ -57,6 +59,7 @@ impl Progress {
             slots_max: SLOTS_MIN,
             effects: VecDeque::new(),
             ahead: HashMap::new(),
+            undecided: None,
         }
     }
 
@@ -91,8 +94,15 @@ impl Progress {
         self.advance();
     }
 
+    /// This owner does not decide the record, and another one may, while whoever listens goes on here: no
+    /// owner is to begin behind it, and nobody is to believe that all before a later one was sent.
+    pub(super) fn leave_undecided(&mut self, position: Position) {
+        self.hold(position);
+        self.undecided = Some(self.undecided.map_or(position, |lowest| lowest.min(position)));
+    }
+
     /// This owner cannot tell what the record makes, and another one might: no owner is to begin behind
-    /// it.
+    /// it. Nobody who listens goes on here.
     pub(super) fn hold(&mut self, position: Position) {
         if let Some(slot) = self.slot_mut(position) {
             slot.held = true;
@@ -128,9 +138,11 @@ impl Progress {
         self.taken
     }
 
-    /// Every record before it is decided, and what it made is durable and handed to the links.
+    /// Every record before it is decided, and what it made is durable and handed to the links; those that
+    /// are held aside.
     pub(super) fn released(&self) -> Position {
-        self.slots.get(self.released).map_or(self.taken, |slot| slot.position)
+        let released = self.slots.get(self.released).map_or(self.taken, |slot| slot.position);
+        self.undecided.map_or(released, |lowest| lowest.min(released))
     }
 
     /// As [`Self::released`], and the log has the effects, too: a start from here loses nothing.

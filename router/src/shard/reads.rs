@@ -229,7 +229,11 @@ impl Shard {
     /// Everything that the decision is built on is durable: answer.
     pub(super) fn answer_question(&mut self, id: EntityId, link: LinkId, question: Question, decided: Decided) {
         let token = question.token();
+        // Those who listened when the damage was met were told; who was admitted before and is told only now
+        // would listen on, and nobody would tell of what is held.
+        let untold = matches!(question, Question::Admit(_)) && self.damages.contains(id);
         match (question, decided) {
+            (question, _) if untold => self.refuse_damaged(link, &question),
             (question, Decided::Damaged) => self.refuse_damaged(link, &question),
             (Question::Ask(ask), _) => self.look_up(link, ask),
             (Question::Admit(_), Decided::Admission(outcome)) => {

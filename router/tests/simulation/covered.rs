@@ -20,6 +20,8 @@ pub(crate) struct Covered {
     pub(super) under_second: usize,
     /// Commands on which the rules panicked.
     pub(super) panics: usize,
+    /// And on which the release of a later owner did not break.
+    pub(super) mended: usize,
     /// Owners that took their shard again.
     pub(super) again: usize,
     /// Reads that were answered.
@@ -60,6 +62,7 @@ impl Covered {
         self.outdated += other.outdated;
         self.under_second += other.under_second;
         self.panics += other.panics;
+        self.mended += other.mended;
         self.again += other.again;
         self.reads += other.reads;
         self.refusals += other.refusals;
@@ -86,6 +89,7 @@ impl Covered {
             (self.outdated, "owners of older rules"),
             (self.under_second, "events under the second rules"),
             (self.panics, "panics of the rules"),
+            (self.mended, "panics of rules that were mended"),
             (self.again, "owners that took their shard again"),
             (self.reads, "reads"),
             (self.refusals, "refusals of reads"),

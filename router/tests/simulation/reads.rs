@@ -56,6 +56,11 @@ impl Questions {
         self.asked.insert(token, Question { entity, user, query, floor });
     }
 
+    /// What was asked about, or was to be changed.
+    pub(crate) fn entity_of(&self, token: u64) -> EntityId {
+        self.asked.get(&token).map_or_else(|| self.commands[&token], |question| question.entity)
+    }
+
     fn saw(&mut self, entity: EntityId, seq: Seq) {
         let seen = self.seen.entry(entity).or_default();
         *seen = seq.max(*seen);

@@ -10,12 +10,13 @@ use panda_protocol::link::{Outcome, Record, Rejection};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Position, Seq, UserId};
 use panda_router::fold::{self, Decision, RULES_FIRST};
 use panda_router::rows::{Row, RowId};
+use panda_router::rulebook::Apply;
 use panda_storage::LogRecord;
 
-use super::rules;
+use super::rules::{self, Release};
 
-#[derive(Default)]
 pub(crate) struct Reference {
+    apply: Apply,
     pub(crate) rows: HashMap<EntityId, HashMap<RowId, Row>>,
     pub(crate) events: BTreeMap<(EntityId, Seq), (Position, Bytes)>,
     pub(crate) answers: HashMap<Position, Outcome>,
@@ -26,14 +27,28 @@ pub(crate) struct Reference {
     /// Where the rules panicked: nothing more of it is taken until a term begins behind that command,
     /// which is in the next epoch.
     poisoned: HashSet<EntityId>,
+    /// Where owners whose release was not mended took nothing more, from the first command on which it breaks.
+    broken: HashMap<EntityId, Position>,
     pub(crate) panics: usize,
     pub(crate) under_second: usize,
 }
 
 impl Reference {
-    /// `cut`: of an epoch that ended in the middle of its log, how far it was read in each entity.
-    pub(crate) fn run(log: &[LogRecord], cut: Option<&HashMap<EntityId, Position>>) -> Self {
-        let mut reference = Self { rules: RULES_FIRST, ..Self::default() };
+    /// `release`: of an owner that decides in the end all that others left. `cut`: of an epoch that ended in the middle of its log, how far it was read in each entity.
+    pub(crate) fn run(log: &[LogRecord], release: Release, cut: Option<&HashMap<EntityId, Position>>) -> Self {
+        let mut reference = Self {
+            apply: release.rulebook().apply,
+            rows: HashMap::new(),
+            events: BTreeMap::new(),
+            answers: HashMap::new(),
+            firsts: HashMap::new(),
+            rules: RULES_FIRST,
+            epoch: 0,
+            poisoned: HashSet::new(),
+            broken: HashMap::new(),
+            panics: 0,
+            under_second: 0,
+        };
         let last = log.last().map_or(0, |record| record.position.epoch);
         for entry in log {
             let record = Record::from_bytes(entry.record.clone()).expect("a record");
@@ -62,7 +77,7 @@ impl Reference {
             self.answers.insert(entry.position, unknown);
             return;
         }
-        let decide = || rules::apply(self.rules, &*rows, &record, entry.position, entry.time);
+        let decide = || (self.apply)(self.rules, &*rows, &record, entry.position, entry.time);
         let Ok(decided) = catch_unwind(AssertUnwindSafe(decide)) else {
             self.panics += 1;
             self.poisoned.insert(entity);
@@ -74,6 +89,9 @@ impl Reference {
                 self.under_second += usize::from(self.rules > RULES_FIRST);
                 self.answers.insert(entry.position, Outcome::Applied(events[0].seq));
                 for event in events {
+                    if rules::breaks(self.rules, &event) {
+                        self.broken.entry(entity).or_insert(entry.position);
+                    }
                     fold::advance(rows, entity, &event, entry.position);
                     let key = (entity, event.actor, event.device, event.counter, event.digest);
                     self.firsts.entry(key).or_insert(event.seq);
@@ -84,6 +102,11 @@ impl Reference {
             Err(Decision::Rejected(why)) => drop(self.answers.insert(entry.position, Outcome::Rejected(why))),
             Err(Decision::AlreadyApplied | Decision::EffectTaken) => {}
         }
+    }
+
+    /// Whether an owner may have left the record undecided that another one applied.
+    pub(crate) fn may_be_left(&self, entity: EntityId, position: Position) -> bool {
+        self.broken.get(&entity).is_some_and(|first| *first <= position)
     }
 
     /// The seq that the command of a record made first, wherever it was applied.

@@ -1,4 +1,5 @@
-//! Two releases of the rules. Version 2 marks what is said, and takes a text on which version 1 breaks.
+//! Releases of the rules. Version 2 marks what is said, and takes a text on which version 1 breaks; the last
+//! release has version 1 mended, too.
 
 use std::panic::panic_any;
 
@@ -17,11 +18,33 @@ const MARK: &str = " (2)";
 /// The panic of version 1; nobody prints it.
 pub(crate) struct Broken;
 
-/// An older release, and the present one.
-pub(crate) fn release(newest: u16) -> Rulebook {
-    match newest {
-        1 => Rulebook { newest, apply: apply_as_older_release },
-        _ => Rulebook { newest, apply },
+/// What a router runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// It knows version 1 only.
+    Older,
+    /// It knows both.
+    Present,
+    /// And does not break on anything.
+    Mended,
+}
+
+impl Release {
+    /// The newest rules that it knows.
+    pub(crate) const fn newest(self) -> u16 {
+        match self {
+            Self::Older => 1,
+            Self::Present | Self::Mended => 2,
+        }
+    }
+
+    pub(crate) fn rulebook(self) -> Rulebook {
+        let apply = match self {
+            Self::Older => apply_as_older_release,
+            Self::Present => apply,
+            Self::Mended => apply_mended,
+        };
+        Rulebook { newest: self.newest(), apply }
     }
 }
 
@@ -36,7 +59,15 @@ fn apply_as_older_release(
     apply(1, rows, record, position, time)
 }
 
-pub(crate) fn apply(
+fn apply(rules: u16, rows: &dyn Rows, record: &Record, position: Position, time: Time) -> Result<Vec<Event>, Decision> {
+    let events = apply_mended(rules, rows, record, position, time)?;
+    if events.iter().any(|event| breaks(rules, event)) {
+        panic_any(Broken);
+    }
+    Ok(events)
+}
+
+fn apply_mended(
     rules: u16,
     rows: &dyn Rows,
     record: &Record,
@@ -45,12 +76,14 @@ pub(crate) fn apply(
 ) -> Result<Vec<Event>, Decision> {
     let mut events = fold::apply(rules, rows, record, position, time)?;
     for event in &mut events {
-        let EventBody::MessageSent { text, .. } = &mut event.body else { continue };
-        match rules {
-            1 if text.as_str() == BREAKING => panic_any(Broken),
-            1 => {}
-            _ => *text = Text::from(format!("{}{MARK}", text.as_str()).as_str()),
+        if let (EventBody::MessageSent { text, .. }, true) = (&mut event.body, rules > 1) {
+            *text = Text::from(format!("{}{MARK}", text.as_str()).as_str());
         }
     }
     Ok(events)
+}
+
+/// Whether releases that are not mended break on the command that makes this event.
+pub(crate) fn breaks(rules: u16, event: &Event) -> bool {
+    rules == 1 && matches!(&event.body, EventBody::MessageSent { text, .. } if text.as_str() == BREAKING)
 }

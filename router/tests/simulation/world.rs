@@ -5,7 +5,7 @@ mod clients;
 mod falls;
 mod resume;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use panda_protocol::event::Event;
 use panda_protocol::link::{CommandRecord, Record};
@@ -21,7 +21,7 @@ use super::edge::Edge;
 use super::history;
 use super::owner::{BUCKET_EVENTS, Owner};
 use super::reads::Questions;
-use super::rules;
+use super::rules::Release;
 use super::support::store::MemoryStore;
 
 pub(crate) const USERS: u8 = 4;
@@ -51,8 +51,12 @@ pub(crate) struct World {
     assigned: Vec<u64>,
     /// The version that holds at the log's end.
     rules: u16,
-    /// Whether clients send what version 1 breaks on; it silences a chat for the rest of an epoch.
+    /// Whether clients send what version 1 breaks on; it silences a chat until the release is mended, or for the
+    /// rest of an epoch.
     breaks: bool,
+    /// Whether the release gets mended, and whether it is: what is begun from then on.
+    mends: bool,
+    mended: bool,
     tokens: HashMap<u64, Position>,
     next_token: u64,
     /// The highest counter that a sender used, and the one that it believes to be applied last.
@@ -60,6 +64,8 @@ pub(crate) struct World {
     sent: Vec<(CommandRecord, u64)>,
     now: u64,
     log_time: u64,
+    /// Of which entity something was damaged in which term.
+    damaged: HashSet<(EntityId, Generation)>,
     covered: Covered,
 }
 
@@ -70,8 +76,11 @@ pub(crate) fn user(number: u8) -> UserId {
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
+        let breaks = random.random_bool(0.35);
         Self {
-            breaks: random.random_bool(0.3),
+            breaks,
+            mends: breaks && random.random_bool(0.6),
+            mended: false,
             random,
             store: MemoryStore::new(seed ^ 0x5eed, false, BUCKET_EVENTS),
             log: Vec::new(),
@@ -92,6 +101,7 @@ impl World {
             sent: Vec::new(),
             now: 0,
             log_time: 1_000,
+            damaged: HashSet::new(),
             covered: Covered::default(),
         }
     }
@@ -155,6 +165,7 @@ impl World {
 
     fn step(&mut self) {
         self.unpause();
+        self.mended |= self.mends && self.random.random_bool(0.0005);
         match self.random.random_range(0..100) {
             0..=9 => self.client(),
             10..=12 => self.resend(),
@@ -215,16 +226,21 @@ impl World {
             return;
         }
         let now = Time(self.now - owner.started);
+        let (term, panics) = (owner.core.generation(), owner.core.figures().panics);
         owner.core.set_now(now);
         if let Some(input) = owner.late.pop() {
             owner.core.handle(input);
         }
         act(owner, &mut self.random);
+        if self.mends {
+            self.covered.mended += usize::try_from(owner.core.figures().panics - panics).expect("few");
+        }
         let end = self.end_of_log();
         let downs = self.owners[index].act(&self.store, end, now);
         self.covered.crossings += std::mem::take(&mut self.owners[index].crossings);
         for (link, down) in downs {
             self.check_durable(&down);
+            self.check_damaged(term, &down);
             self.questions.take(&down, &self.store);
             self.edges[usize::try_from(link.0).expect("small")].take(down);
         }
@@ -274,19 +290,32 @@ impl World {
             return;
         }
         self.routers += 1;
-        // Now and then a router of an older release; it gives up where it meets newer rules.
-        let newest = if self.random.random_bool(0.2) { RULES_FIRST } else { RULES };
-        self.own(self.routers, newest);
+        // Now and then a router of an older release; it gives up where it meets newer rules. Nobody goes back to one
+        // that breaks.
+        let older = self.random.random_bool(0.2) && !self.mended;
+        let release = if older { Release::Older } else { self.release() };
+        self.own(self.routers, release);
     }
 
-    fn own(&mut self, router: u64, newest: u16) -> Generation {
+    /// What is begun now, unless it is older.
+    fn release(&self) -> Release {
+        if self.mended { Release::Mended } else { Release::Present }
+    }
+
+    /// What decides in the end.
+    fn last_release(&self) -> Release {
+        if self.mends { Release::Mended } else { Release::Present }
+    }
+
+    fn own(&mut self, router: u64, release: Release) -> Generation {
         self.covered.takeovers += 1;
-        let position = self.append(&Record::Takeover { router, rules_max: newest });
-        let mut owner = Owner::new(router, position, self.epoch_at, rules::release(newest), &self.store);
+        let position = self.append(&Record::Takeover { router, rules_max: release.newest() });
+        let mut owner = Owner::new(router, position, self.epoch_at, release.rulebook(), &self.store);
         owner.started = self.now;
         self.covered.checkpoints += usize::from(owner.next > self.epoch_at);
         let term = owner.core.generation();
         self.owners.push(owner);
+        self.damaged.extend(self.store.damaged().into_iter().map(|entity| (entity, term)));
         term
     }
 
@@ -296,7 +325,7 @@ impl World {
             && let Some(router) = self.assigned.pop()
         {
             self.covered.again += 1;
-            self.own(router, RULES);
+            self.own(router, self.release());
         }
     }
 
@@ -380,7 +409,9 @@ impl World {
     /// What is stored of a chat or an inbox cannot be read until it is mended.
     fn damage(&mut self) {
         let whose = user(self.random.random_range(0..USERS));
-        self.store.damage(if self.random.random_bool(0.5) { clients::group().into() } else { whose.into() });
+        let entity = if self.random.random_bool(0.5) { clients::group().into() } else { whose.into() };
+        self.store.damage(entity);
+        self.damaged.extend(self.owners.iter().map(|owner| (entity, owner.core.generation())));
         self.covered.damages += 1;
     }
 
@@ -391,12 +422,17 @@ impl World {
         }
         self.store.mend();
         self.routers += 1;
-        self.own(self.routers, RULES);
+        self.own(self.routers, self.release());
         for step in 0..200_000 {
             self.unpause();
             if step == 600 {
                 let epoch = self.epoch;
                 self.owners.retain(|owner| owner.epoch == epoch);
+                if self.mends && !self.mended {
+                    self.mended = true;
+                    self.routers += 1;
+                    self.own(self.routers, Release::Mended);
+                }
             }
             // A calm while at first, in which sessions listen and members come and go.
             if step < 600 && step % 20 == 0 {

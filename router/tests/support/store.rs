@@ -196,6 +196,11 @@ impl MemoryStore {
         }
     }
 
+    /// Of which nothing can be read now.
+    pub(crate) fn damaged(&self) -> BTreeSet<EntityId> {
+        self.inner().damaged.clone()
+    }
+
     /// Everything can be read.
     pub(crate) fn mend(&self) {
         self.inner().damaged.clear();

@@ -13,15 +13,15 @@ use crate::fold::RULES_FIRST;
 use crate::rows::{InboxHead, Row, RowId, RowValue};
 use crate::rulebook::Rulebook;
 
-const LINK: LinkId = LinkId(1);
+pub(in crate::shard) const LINK: LinkId = LinkId(1);
 /// Behind the first records, so that there is something to begin at.
 const START: Position = at(5);
 
-const fn at(offset: u64) -> Position {
+pub(in crate::shard) const fn at(offset: u64) -> Position {
     Position { epoch: 1, offset }
 }
 
-fn user(number: u8) -> UserId {
+pub(in crate::shard) fn user(number: u8) -> UserId {
     UserId::from_random([number; 16])
 }
 
@@ -29,14 +29,14 @@ fn inbox(number: u8) -> EntityId {
     user(number).into()
 }
 
-fn shard() -> Shard {
+pub(in crate::shard) fn shard() -> Shard {
     let start = Checkpoint { position: START, rules: RULES_FIRST };
     let limits = ShardLimits { damaged_max: 2, ..ShardLimits::default() };
     Shard::new(1, Generation::of(START), Incarnation([7; 8]), start, limits, Rulebook::default())
 }
 
 /// A command of an inbox, with its offset as its token.
-fn command(shard: &mut Shard, offset: u64, number: u8, counter: u64) {
+pub(in crate::shard) fn command(shard: &mut Shard, offset: u64, number: u8, counter: u64) {
     let body = CommandBody::SetSetting { key: format!("{counter}").as_str().into(), value: Bytes::from_static(b"v") };
     let mut command = Writer::with_capacity(16);
     body.encode(&mut command);
@@ -53,7 +53,7 @@ fn command(shard: &mut Shard, offset: u64, number: u8, counter: u64) {
     shard.handle(Input::Records(vec![entry]));
 }
 
-fn damage(shard: &mut Shard, number: u8) {
+pub(in crate::shard) fn damage(shard: &mut Shard, number: u8) {
     shard.handle(Input::Damaged { entity: inbox(number), read: None, why: "a test".into() });
 }
 
@@ -67,8 +67,15 @@ fn admit(shard: &mut Shard, token: u64, number: u8) {
     shard.handle(Input::Up(LINK, Up::Admit(Admit { token, user, entity, cursor: None, member_at: None })));
 }
 
+/// A link that was told all before the start states its interest in an inbox.
+pub(in crate::shard) fn resume(shard: &mut Shard, link: LinkId, number: u8) {
+    let (generation, watermark, entities) = (shard.generation(), Some(START), vec![inbox(number)]);
+    let resume = Resume { shard: ShardId(0), generation, watermark, last: true, entities };
+    shard.handle(Input::Up(link, Up::Resume(resume)));
+}
+
 /// Loads what is asked for and says where the log ends; returns what else there is to do.
-fn go_on(shard: &mut Shard, end: u64) -> Vec<Output> {
+pub(in crate::shard) fn go_on(shard: &mut Shard, end: u64) -> Vec<Output> {
     let mut rest = Vec::new();
     loop {
         let outputs = shard.take_outputs();
@@ -184,12 +191,7 @@ fn questions_about_a_damaged_entity_are_refused_and_the_next_owner_may_be_asked(
 #[test]
 fn listeners_of_a_damaged_entity_are_told_before_a_watermark_passes_what_is_held() {
     let shard = &mut shard();
-    let resume = |generation| {
-        let watermark = Some(START);
-        Up::Resume(Resume { shard: ShardId(0), generation, watermark, last: true, entities: vec![inbox(1)] })
-    };
-    let generation = shard.generation();
-    shard.handle(Input::Up(LINK, resume(generation)));
+    resume(shard, LINK, 1);
     assert!(!readmitted(&go_on(shard, START.offset), 1));
     command(shard, 6, 1, 1);
     assert!(matches!(shard.take_outputs()[..], [Output::Load { .. }]));
@@ -197,20 +199,26 @@ fn listeners_of_a_damaged_entity_are_told_before_a_watermark_passes_what_is_held
     let outputs = shard.take_outputs();
     assert!(matches!(outputs[0], Output::Send(LINK, Down::Head { readmit: true, .. })), "{outputs:?}");
     // A link that states its interest later was not there to be told.
-    shard.handle(Input::Up(LinkId(2), resume(generation)));
+    resume(shard, LinkId(2), 1);
     assert!(readmitted(&go_on(shard, START.offset), 1));
 }
 
-#[test]
-fn a_row_that_is_damaged_leaves_alone_what_was_applied_before_it_was_needed() {
-    let shard = &mut shard();
-    command(shard, 6, 1, 1);
+/// A shard with a write of inbox 1 in flight.
+fn shard_that_writes() -> Shard {
+    let mut shard = shard();
+    command(&mut shard, 6, 1, 1);
     let load = shard.take_outputs();
     let [Output::Load { wanted, .. }] = &load[..] else { panic!("{load:?} is no load") };
     let rows = wanted.ids.iter().map(|id| (id.clone(), None)).collect();
     shard.handle(Input::Loaded(inbox(1), Loaded { rows, ..Loaded::default() }));
     let write = shard.take_outputs();
     assert!(matches!(write[..], [Output::Write(_)]), "{write:?}");
+    shard
+}
+
+#[test]
+fn a_row_that_is_damaged_leaves_alone_what_was_applied_before_it_was_needed() {
+    let shard = &mut shard_that_writes();
     // It needs the row of another setting.
     command(shard, 7, 1, 2);
     assert!(matches!(shard.take_outputs()[..], [Output::Load { .. }]));
@@ -219,6 +227,21 @@ fn a_row_that_is_damaged_leaves_alone_what_was_applied_before_it_was_needed() {
     shard.handle(Input::Written(inbox(1)));
     assert_eq!(told(&go_on(shard, 8)), [(6, None), (7, Some(ErrorCode::Held))]);
     assert_eq!(checkpoint(shard, 0..6), Some(at(7)));
+}
+
+/// Who was admitted only now was not told with those who listened.
+#[test]
+fn an_admission_that_a_damage_overtook_is_refused() {
+    let shard = &mut shard_that_writes();
+    admit(shard, 100, 1);
+    assert!(go_on(shard, 7).is_empty(), "it waits for the write");
+    command(shard, 7, 1, 2);
+    assert!(matches!(shard.take_outputs()[..], [Output::Load { .. }]));
+    damage(shard, 1);
+    shard.handle(Input::Written(inbox(1)));
+    let expected = [(6, None), (100, Some(ErrorCode::Damaged)), (7, Some(ErrorCode::Held))];
+    assert_eq!(told(&go_on(shard, 8)), expected);
+    assert!(!shard.interests.listens(LINK, inbox(1)));
 }
 
 #[test]

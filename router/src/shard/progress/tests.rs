@@ -19,11 +19,13 @@ struct Model {
     /// Unconfirmed effects, the oldest first.
     effects: VecDeque<u64>,
     held: Vec<u64>,
+    undecided: Vec<u64>,
 }
 
 impl Model {
     fn released(&self) -> u64 {
-        self.records.iter().find(|(_, released)| !**released).map_or(self.taken, |(offset, _)| *offset)
+        let unreleased = self.records.iter().find(|(_, released)| !**released).map(|(offset, _)| *offset);
+        unreleased.into_iter().chain(self.undecided.iter().copied()).min().unwrap_or(self.taken)
     }
 
     fn durable(&self) -> u64 {
@@ -49,6 +51,8 @@ enum Step {
     Confirm,
     /// As Release.
     Hold(usize),
+    /// As Release.
+    LeaveUndecided(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -58,7 +62,11 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..12_usize).prop_map(Step::Release),
         2 => (-20..6_i64).prop_map(Step::Owe),
         3 => Just(Step::Confirm),
-        1 => prop_oneof![29 => Just(Step::Confirm), 1 => (0..12_usize).prop_map(Step::Hold)],
+        1 => prop_oneof![
+            28 => Just(Step::Confirm),
+            1 => (0..12_usize).prop_map(Step::Hold),
+            1 => (0..12_usize).prop_map(Step::LeaveUndecided),
+        ],
     ]
 }
 
@@ -91,11 +99,16 @@ proptest! {
                     model.effects.push_back(offset);
                     progress.owe(at(offset));
                 }
-                Step::Hold(place) => {
+                Step::Hold(place) | Step::LeaveUndecided(place) => {
                     let mut unreleased = model.records.iter().filter(|(_, released)| !**released);
                     if let Some((offset, _)) = unreleased.nth(place) {
                         model.held.push(*offset);
-                        progress.hold(at(*offset));
+                        if matches!(step, Step::Hold(_)) {
+                            progress.hold(at(*offset));
+                        } else {
+                            model.undecided.push(*offset);
+                            progress.leave_undecided(at(*offset));
+                        }
                     }
                 }
                 Step::Confirm => {

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use panda_protocol::ErrorCode;
 use panda_protocol::event::Event;
-use panda_protocol::link::{Down, Outcome, Record};
+use panda_protocol::link::{Admitted, Answer, Down, Outcome, ReadReply, Record};
+use panda_protocol::{ErrorCode, Generation};
 use panda_router::rows::{RowId, RowValue};
 use panda_router::shard::load::flushed_key;
 
@@ -23,13 +23,27 @@ impl World {
         }
     }
 
+    /// Nothing is refused as damaged but what was, while this owner had the shard.
+    pub(super) fn check_damaged(&self, term: Generation, down: &Down) {
+        let (Down::Answer(Answer { token, outcome: Outcome::Rejected(why), .. })
+        | Down::Admitted(Admitted { token, outcome: Err(why), .. })
+        | Down::Read(ReadReply { token, body: Err(why), .. })) = down
+        else {
+            return;
+        };
+        if matches!(why.code, ErrorCode::Held | ErrorCode::Damaged) {
+            let entity = self.questions.entity_of(*token);
+            assert!(self.damaged.contains(&(entity, term)), "{entity} is sound, and {down:?} says that it is not");
+        }
+    }
+
     pub(super) fn check(&mut self) {
         let history = history::of(&self.store.all().events);
         let mut cut = HashMap::new();
         for ((entity, _), row) in history.iter().filter(|(_, row)| row.position.epoch < self.epoch) {
             cut.insert(*entity, row.position);
         }
-        let reference = Reference::run(&self.log, self.was_cut.then_some(&cut));
+        let reference = Reference::run(&self.log, self.last_release(), self.was_cut.then_some(&cut));
         self.check_store(&reference);
         self.check_edges(&reference);
         self.check_live(&reference);
@@ -79,7 +93,8 @@ impl World {
                     Outcome::Rejected(why) if why.code == ErrorCode::Held => self.covered.held += 1,
                     Outcome::Rejected(why) if why.code == ErrorCode::OutcomeUnknown => {
                         let applied = matches!(reference.answers.get(&position), Some(Outcome::Applied(_)));
-                        assert!(!applied, "what is in its window is known at {position}");
+                        let left = reference.may_be_left(command.entity, position);
+                        assert!(!applied || left, "what is in its window is known at {position}");
                     }
                     rejected => match reference.answers.get(&position) {
                         Some(expected) => assert_eq!(&rejected, expected, "at {position}"),

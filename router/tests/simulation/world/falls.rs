@@ -13,8 +13,9 @@ use panda_router::shard::Input;
 use rand::Rng;
 
 use super::super::reference::Reference;
+use super::super::rules::BREAKING;
 use super::clients::group;
-use super::{EDGES, RULES, USERS, World, user};
+use super::{EDGES, USERS, World, user};
 
 /// Between two watermarks, and less than between two checkpoints, in microseconds.
 const WATERMARK_US: u64 = 250_000;
@@ -39,22 +40,31 @@ impl World {
         }
         (0..self.random.random_range(1..5)).for_each(|_| self.say());
         self.work(first, 60);
-        self.owners.retain(|owner| owner.core.generation() != first);
-        self.covered.crashes += 1;
+        self.end_of(first);
+        self.mended = self.mends;
+        if self.mends && self.random.random_bool(0.5) {
+            // Nobody hears of one that does some of what the first one left.
+            let second = self.new_owner();
+            self.work(second, 400);
+            self.tick_of(second);
+            self.work(second, 100);
+            self.end_of(second);
+        }
         let next = self.new_owner();
         for edge in 0..EDGES {
             self.work(next, 40);
             self.hear(next, edge);
         }
         self.calm(next);
-        self.check_live(&Reference::run(&self.log, None));
+        self.check_live(&Reference::run(&self.log, self.last_release(), None));
     }
 
     /// Somebody says something from a new device: it is in order, whatever came before.
     fn say(&mut self) {
         let (actor, device) = (user(self.random.random_range(0..USERS)), DeviceId::from_random(self.random.random()));
-        let body =
-            CommandBody::Send { format: MessageFormat::Text, text: format!("{}", self.next_token).as_str().into() };
+        let breaks = self.mends && !self.mended && self.random.random_bool(0.3);
+        let text = if breaks { BREAKING.into() } else { format!("{}", self.next_token) };
+        let body = CommandBody::Send { format: MessageFormat::Text, text: text.as_str().into() };
         let mut command = Writer::with_capacity(64);
         body.encode(&mut command);
         self.command(CommandRecord {
@@ -70,7 +80,12 @@ impl World {
 
     fn new_owner(&mut self) -> Generation {
         self.routers += 1;
-        self.own(self.routers, RULES)
+        self.own(self.routers, self.release())
+    }
+
+    fn end_of(&mut self, term: Generation) {
+        self.owners.retain(|owner| owner.core.generation() != term);
+        self.covered.crashes += 1;
     }
 
     fn tick_of(&mut self, term: Generation) {
