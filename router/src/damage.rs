@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use panda_protocol::{EntityId, ShardId};
-use panda_storage::StoreError;
+use panda_protocol::event::Event;
+use panda_protocol::{EntityId, Seq, ShardId};
+use panda_storage::{EventRow, ReadOrder, StoreError};
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::shard::Input;
@@ -98,6 +99,32 @@ pub(crate) fn read_or_refused(
         Err(error) if error.is_retryable() => Ok(Input::ReadFailed(read)),
         Err(error) => Err(error),
     }
+}
+
+/// Stored events from `from` on, unless one of them is missing or cannot be read: what is sent has no gap, and an
+/// edge ends the session to which it cannot send what it got.
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
+pub(crate) fn whole(from: Seq, order: ReadOrder, rows: Vec<EventRow>) -> Result<Vec<EventRow>, StoreError> {
+    let mut next = from;
+    for EventRow { seq, event, .. } in &rows {
+        if *seq != next {
+            break;
+        }
+        let event = Event::from_bytes(event).map_err(|error| StoreError::Corrupt(format!("event {seq}: {error}")))?;
+        if event.seq != next {
+            return Err(StoreError::Corrupt(format!("event {seq} says that it is {}", event.seq)));
+        }
+        next = match order {
+            ReadOrder::Forward => next.next(),
+            ReadOrder::Backward => Seq(next.0.saturating_sub(1)),
+        };
+    }
+    if next.0.abs_diff(from.0) != rows.len() as u64 || rows.is_empty() {
+        return Err(StoreError::Corrupt(format!("event {next} is missing")));
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, tim
 
 use crate::announcer::Term;
 use crate::begin::{Begun, begin};
-use crate::damage::{DamageLog, read_or_refused};
+use crate::damage::{DamageLog, read_or_refused, whole};
 use crate::doors::{Doors, Outside};
 use crate::links::Links;
 use crate::metrics::{Backlog, RouterMetrics};
@@ -295,6 +295,7 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
             Output::Flush { entity, rows, through, time } => Box::pin(flush(persist, entity, rows, through, time)),
             Output::ReadEvents { read, entity, from, order, limit } => Box::pin(async move {
                 let events = store.read_events(entity, from, order, limit, PAGE_BYTES).await;
+                let events = events.and_then(|rows| whole(from, order, rows));
                 read_or_refused(entity, read, events.map(|events| Input::EventsRead(read, events)))
             }),
             Output::ScanRows { read, entity, kind, after } => Box::pin(async move {

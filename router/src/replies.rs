@@ -48,7 +48,7 @@ pub(crate) fn admission(
 pub(crate) struct PageRight {
     direction: Direction,
     from: Seq,
-    pub(crate) limit: usize,
+    limit: usize,
     begins_at: Seq,
     /// The last event that may be in it.
     ends_at: Seq,
@@ -88,13 +88,21 @@ pub(crate) fn page_right(
 }
 
 impl PageRight {
-    /// Where reading starts; nothing is read if there can be no event in the page.
-    pub(crate) fn start(&self) -> Option<(Seq, ReadOrder)> {
+    /// Where reading starts, and how many events are read at most: all of them may be seen, and are stored.
+    /// Nothing is read if there can be no event in the page.
+    pub(crate) fn start(&self) -> Option<(Seq, ReadOrder, usize)> {
         let (from, order) = match self.direction {
             Direction::Forward => (self.from.max(self.begins_at), ReadOrder::Forward),
             Direction::Backward => (self.from.min(self.ends_at), ReadOrder::Backward),
         };
-        (from >= self.begins_at && from <= self.ends_at && from > Seq(0)).then_some((from, order))
+        if from < self.begins_at || from > self.ends_at || from == Seq(0) {
+            return None;
+        }
+        let behind = match order {
+            ReadOrder::Forward => self.ends_at.0 - from.0,
+            ReadOrder::Backward => from.0 - self.begins_at.0,
+        };
+        Some((from, order, usize::try_from(behind.saturating_add(1)).map_or(self.limit, |there| there.min(self.limit))))
     }
 }
 

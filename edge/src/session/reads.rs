@@ -44,7 +44,10 @@ pub(crate) struct PageRead {
     left: u64,
     /// Events of this slice that came.
     came: u64,
+    /// The last of them.
     last: Seq,
+    /// Behind which there is none in the page's direction.
+    end: Seq,
 }
 
 /// A session's reads.
@@ -64,14 +67,15 @@ impl PageRead {
             left = *limit - SLICE_EVENTS;
             *limit = SLICE_EVENTS;
         }
-        Self { request, kind, lane, entity, query, left, came: 0, last: Seq(0) }
+        Self { request, kind, lane, entity, query, left, came: 0, last: Seq(0), end: Seq(0) }
     }
 
     /// Counts what a part of a slice brought.
     fn count(&mut self, body: &Bytes) -> Result<(), DecodeError> {
-        if self.left > 0 {
-            let events = chunk(body)?.events;
+        if let ReadQuery::Page { direction, .. } = self.query {
+            let PageChunk { events, begins_at, head, .. } = chunk(body)?;
             self.came += events.len() as u64;
+            self.end = if direction == Direction::Forward { head } else { begins_at };
             if let Some(last) = events.last() {
                 self.last = peek_seq(last)?;
             }
@@ -79,19 +83,22 @@ impl PageRead {
         Ok(())
     }
 
-    /// The slice behind this one, if this one was full and more is wanted.
+    /// The slice behind this one, if more is wanted and there is more. Who reads may give fewer events than were
+    /// asked for, if they are long.
     fn behind(&self) -> Option<Self> {
         let ReadQuery::Page { direction, limit, .. } = self.query else { return None };
-        if self.left == 0 || self.came < limit {
+        let left = self.left + limit.saturating_sub(self.came);
+        let from = match direction {
+            Direction::Forward if self.last < self.end => self.last.next(),
+            Direction::Backward if self.last > self.end => Seq(self.last.0 - 1),
+            _ => return None,
+        };
+        if left == 0 || self.came == 0 {
             return None;
         }
-        let from = match direction {
-            Direction::Forward => self.last.next(),
-            Direction::Backward => Seq(self.last.0.checked_sub(1).filter(|from| *from > 0)?),
-        };
-        let limit = self.left.min(SLICE_EVENTS);
+        let limit = left.min(SLICE_EVENTS);
         let query = ReadQuery::Page { direction, from, limit };
-        Some(Self { query, left: self.left - limit, came: 0, ..self.clone() })
+        Some(Self { query, left: left - limit, came: 0, ..self.clone() })
     }
 
     /// The reply's frame. What ends a slice but not the page is not marked as the last.

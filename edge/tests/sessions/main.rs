@@ -1,6 +1,7 @@
 //! Sessions over real sockets, with the real router and the durable store behind the edge.
 #![expect(clippy::unwrap_used, reason = "what cannot be had fails the test that needs it")]
 
+mod damage;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -10,6 +11,7 @@ use panda_client::{RequestError, TransportKind, Update};
 use panda_edge::SessionLimits;
 use panda_protocol::event::EventBody;
 use panda_protocol::frame::{CommandBody, Direction, SignalKind};
+use panda_protocol::limits::TEXT_BYTES_MAX;
 use panda_protocol::{DeviceId, EntityId, ErrorCode, Seq, Text};
 use support::{PATIENCE, Server, user};
 
@@ -83,6 +85,27 @@ async fn a_page_and_a_late_listener_get_everything() {
         next > head
     })
     .await;
+    server.stop().await;
+}
+
+/// Longer than what the router reads at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_the_longest_texts_ends_at_its_limit_or_at_an_end_of_the_chat() {
+    let server = Server::start(SessionLimits { commands_per_second: 1_000_000, ..Default::default() }).await;
+    let ada = server.join(user(), TransportKind::WebSocket).await;
+    let (chat, _) = ada.client.create_group("notes".into(), Vec::new()).await.unwrap();
+    for _ in 0..70 {
+        ada.client.send(chat, Text::from("x".repeat(TEXT_BYTES_MAX))).await.unwrap();
+    }
+    for (direction, from, limit, found) in [
+        (Direction::Backward, 72, 256, 72),
+        (Direction::Backward, 72, 64, 64),
+        (Direction::Forward, 3, 256, 70),
+        (Direction::Forward, 3, 33, 33),
+    ] {
+        let page = ada.client.page(chat.into(), direction, Seq(from), limit).await.unwrap();
+        assert_eq!(page.events.len(), found, "{direction:?} from {from}, at most {limit}");
+    }
     server.stop().await;
 }
 

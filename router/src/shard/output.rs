@@ -31,7 +31,7 @@ pub enum Output {
         /// That event's time.
         time: Time,
     },
-    /// Read events.
+    /// Read events that were released, which the store has: a gap is a damage.
     ReadEvents {
         /// Repeated in the answer.
         read: u64,

@@ -281,7 +281,7 @@ impl Shard {
 
     /// From the ring if it reaches that far, otherwise from the store.
     fn page(&mut self, id: EntityId, link: LinkId, token: u64, right: PageRight) {
-        let Some((from, order)) = right.start() else {
+        let Some((from, order, limit)) = right.start() else {
             self.reply(link, token, replies::page_chunks(&right, self.incarnation, Vec::new()));
             return;
         };
@@ -292,13 +292,12 @@ impl Shard {
             let events = ring
                 .iter()
                 .skip_while(|stored| stored.seq < from)
-                .take(right.limit)
+                .take(limit)
                 .map(|stored| (stored.seq, stored.bytes.clone()));
             let chunks = replies::page_chunks(&right, self.incarnation, events.collect());
             self.reply(link, token, chunks);
             return;
         }
-        let limit = right.limit;
         let read = self.start_reading(Reading { entity: id, link, token, what: ReadingWhat::Page(right) });
         self.outputs.push(Output::ReadEvents { read, entity: id, from, order, limit });
     }

@@ -7,7 +7,7 @@ use panda_protocol::Time;
 use panda_router::rebuild::rebuild;
 use panda_router::rows::RowId;
 use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog};
-use panda_storage::{EpochStore, EventStore, ShardReader as _, StateRow, StoreError};
+use panda_storage::{EpochStore, EventBatch, EventRow, EventStore, ShardReader as _, StateRow, StoreError};
 
 use super::*;
 
@@ -189,6 +189,68 @@ async fn a_listing_with_a_damaged_row_is_refused_and_the_chat_goes_on() {
     assert_eq!(reply.body.expect_err("ben's row cannot be read").code, ErrorCode::Damaged);
     let token = edge.command(chat, ann, 2, &say("here I am"));
     assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(4)));
+    assert_eq!(router.metrics().damaged.get(), 1);
+    drop(edge);
+    router.stop().await.expect("it stops cleanly");
+}
+
+/// What an edge would get it could not send, and it would end whole sessions for it or wait without end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_an_event_that_is_damaged_or_missing_is_refused_and_the_chat_goes_on() {
+    let (log, store) = (MemoryLog::new(1), MemoryStore::new(1, true, BUCKET_EVENTS));
+    let ann = user(1);
+    let (router, mut edge) = start_over(&log, &store, 1).await;
+    let chat = EntityId::from(edge.create(ann, vec![user(2)]).await);
+    for counter in 2..5 {
+        let token = edge.command(chat, ann, counter, &say("hello"));
+        assert!(matches!(edge.answer(token).await, Outcome::Applied(_)));
+    }
+    drop(edge);
+    router.stop().await.expect("it stops cleanly");
+
+    let (router, mut edge) = start_over(&log, &store, 2).await;
+    assert_eq!(edge.admit(ann, chat).await, Ok(Seq(6)));
+    let page = |direction, from, limit| ReadQuery::Page { direction, from: Seq(from), limit };
+    let sound = [
+        page(Direction::Forward, 1, 4),
+        page(Direction::Backward, 4, 256),
+        page(Direction::Backward, 7, 1),
+        page(Direction::Forward, 7, 1),
+    ];
+    let hurt = [
+        ReadQuery::CatchUp { from: Seq(4), limit: 256 },
+        ReadQuery::CatchUp { from: Seq(5), limit: 1 },
+        page(Direction::Backward, 9, 2),
+        page(Direction::Forward, 1, 256),
+    ];
+    let row = store.all().events[&(chat, Seq(5))].clone();
+    let of_another = store.all().events[&(chat, Seq(4))].event.clone();
+    let mut cut = row.event.clone();
+    cut.truncate(20);
+    for (time, event) in [(1, Some(Default::default())), (2, Some(cut)), (3, Some(of_another)), (4, None)] {
+        match event {
+            Some(event) => {
+                let rows = vec![EventRow { time: Time(row.time.0 + time), event, ..row.clone() }];
+                let batch = EventBatch { entity: chat, rows, owes: Vec::new(), settles: Vec::new() };
+                store.write_events(batch).await.expect("it is in memory");
+            }
+            None => store.lose_event(chat, Seq(5)),
+        }
+        for (query, refused) in
+            sound.iter().map(|query| (query, None)).chain(hurt.iter().map(|query| (query, Some(ErrorCode::Damaged))))
+        {
+            let read = Read { token: 9, user: ann, entity: chat, query: query.clone() };
+            let Down::Read(reply) = edge.ask(Up::Read(read)).await else { panic!("a page was asked for") };
+            assert_eq!(reply.body.err().map(|why| why.code), refused, "{query:?}");
+        }
+    }
+    // The last one there was.
+    store.lose_event(chat, Seq(6));
+    let read = Read { token: 9, user: ann, entity: chat, query: ReadQuery::CatchUp { from: Seq(6), limit: 256 } };
+    let Down::Read(reply) = edge.ask(Up::Read(read)).await else { panic!("a page was asked for") };
+    assert_eq!(reply.body.expect_err("it is missing").code, ErrorCode::Damaged);
+    let token = edge.command(chat, ann, 5, &say("here I am"));
+    assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(7)));
     assert_eq!(router.metrics().damaged.get(), 1);
     drop(edge);
     router.stop().await.expect("it stops cleanly");

@@ -234,6 +234,11 @@ impl MemoryStore {
         }
     }
 
+    /// Loses an event, everywhere.
+    pub(crate) fn lose_event(&self, entity: EntityId, seq: Seq) {
+        self.inner().replicas.iter_mut().for_each(|replica| drop(replica.events.remove(&(entity, seq))));
+    }
+
     /// Whether so many replicas hold an event that every read finds it.
     pub(crate) fn is_durable(&self, entity: EntityId, seq: Seq) -> bool {
         let inner = self.inner();
