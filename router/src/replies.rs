@@ -9,7 +9,7 @@ use panda_protocol::link::Rejection;
 use panda_protocol::{Cursor, EntityId, ErrorCode, Incarnation, Seq, UserId};
 use panda_storage::ReadOrder;
 
-use crate::chat::live_member;
+use crate::chat::known_to;
 use crate::rows::{Row, RowId, RowValue, Rows};
 
 /// Rows read from the store at once for a listing.
@@ -28,8 +28,10 @@ pub(crate) fn admission(
         Some(owner) if owner == user => (Role::Reader, Seq(1)),
         Some(_) => return Err(Rejection::new(ErrorCode::NotFound)),
         None => {
-            rows.chat_head().ok_or(Rejection::new(ErrorCode::NotFound))?;
-            let member = live_member(rows, user).ok_or(Rejection::new(ErrorCode::NotMember))?;
+            let (_, member) = known_to(rows, user).map_err(Rejection::new)?;
+            if member.ended.is_some() {
+                return Err(Rejection::new(ErrorCode::NotMember));
+            }
             (member.role, member.visible_from)
         }
     };
@@ -71,8 +73,7 @@ pub(crate) fn page_right(
         Some(owner) if owner == user => (Seq(1), head),
         Some(_) => return Err(Rejection::new(ErrorCode::NotFound)),
         None => {
-            rows.chat_head().ok_or(Rejection::new(ErrorCode::NotFound))?;
-            let member = rows.member(user).ok_or(Rejection::new(ErrorCode::NotMember))?;
+            let (_, member) = known_to(rows, user).map_err(Rejection::new)?;
             match member.ended {
                 None => (member.visible_from, head),
                 Some(ended) if catch_up => (member.visible_from, ended),

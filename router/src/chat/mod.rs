@@ -36,9 +36,10 @@ impl<'a> Deciding<'a> {
         });
     }
 
-    /// The chat, if it exists.
+    /// The chat, for who is or was a member.
     fn head(&self) -> Result<&'a ChatHead, Decision> {
-        self.rows.chat_head().ok_or_else(|| ErrorCode::NotFound.into())
+        let (head, _) = known_to(self.rows, self.command.actor)?;
+        Ok(head)
     }
 
     /// A group: commands that change who is in it are refused to direct chats.
@@ -52,6 +53,12 @@ impl<'a> Deciding<'a> {
         let member = live_member(self.rows, self.command.actor).ok_or(ErrorCode::NotMember)?;
         if member.role < least { Err(ErrorCode::Forbidden.into()) } else { Ok(member.role) }
     }
+}
+
+/// The chat and what it knows of a user. For who never was a member it does not exist: the identifier of a direct
+/// chat follows from its two users, and nobody else is to learn whether they have one.
+pub(crate) fn known_to(rows: &dyn Rows, user: UserId) -> Result<(&ChatHead, &MemberRow), ErrorCode> {
+    rows.chat_head().zip(rows.member(user)).ok_or(ErrorCode::NotFound)
 }
 
 /// A member whose membership has not ended.

@@ -16,12 +16,26 @@ fn name(name: &str) -> CommandBody {
 fn members_speak_and_readers_and_strangers_do_not() {
     let mut log = Log::with_group();
     assert_eq!(log.command(2, group(), &say("hi")).expect("a member")[0].seq, Seq(5));
-    assert_eq!(code(log.command(9, group(), &say("hi"))), ErrorCode::NotMember);
     assert_eq!(code(log.command(2, group(), &say(""))), ErrorCode::InvalidRequest);
     log.command(1, group(), &role(2, Role::Reader)).expect("the owner may");
     assert_eq!(code(log.command(2, group(), &say("hi"))), ErrorCode::Forbidden);
+}
+
+#[test]
+fn for_who_never_was_a_member_a_chat_does_not_exist() {
+    let mut log = Log::with_group();
+    let direct = ChatId::direct(user(1), user(2)).into();
+    log.command(1, direct, &CommandBody::CreateDirect { peer: user(2) }).expect("anybody may");
     let nowhere = ChatId::direct(user(7), user(8)).into();
-    assert_eq!(code(log.command(7, nowhere, &say("hi"))), ErrorCode::NotFound);
+    for chat in [nowhere, direct, group()] {
+        for body in [say("hi"), say(""), add(Role::Member, &[9]), remove(&[9]), role(2, Role::Reader), name("x")] {
+            assert_eq!(code(log.command(9, chat, &body)), ErrorCode::NotFound, "{body:?} to {chat}");
+        }
+    }
+    log.command(1, group(), &remove(&[2])).expect("the owner may");
+    for body in [say("hi"), add(Role::Member, &[9]), remove(&[3]), role(3, Role::Reader), name("x")] {
+        assert_eq!(code(log.command(2, group(), &body)), ErrorCode::NotMember, "{body:?}");
+    }
 }
 
 #[test]

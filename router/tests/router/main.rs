@@ -165,7 +165,7 @@ async fn commands_become_events_and_answers_and_pages_and_a_restart_remembers_th
     let (ann, ben) = (user(1), user(2));
     let chat = edge.create(ann, vec![ben]).await;
     assert_eq!(edge.admit(ben, chat.into()).await, Ok(Seq(3)));
-    assert_eq!(edge.admit(user(3), chat.into()).await.expect_err("a stranger").code, ErrorCode::NotMember);
+    assert_eq!(edge.admit(user(3), chat.into()).await.expect_err("a stranger").code, ErrorCode::NotFound);
 
     let token = edge.command(chat.into(), ann, 2, &say("hello"));
     let Down::Events(events) = edge.next().await else { panic!("the event comes before the answer") };
@@ -199,6 +199,44 @@ async fn commands_become_events_and_answers_and_pages_and_a_restart_remembers_th
     assert_eq!(reply.body.expect("ben may read"), before);
     let token = edge.command(chat.into(), ann, 2, &say("hello"));
     assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(4)));
+    drop(edge);
+    router.stop().await.expect("it stops cleanly");
+}
+
+/// The identifier of a direct chat follows from its two users: what a third one is told must not depend on whether
+/// there is one.
+#[tokio::test(flavor = "multi_thread")]
+async fn for_who_never_was_a_member_a_chat_does_not_exist_and_who_was_one_is_told() {
+    let (log, store) = (MemoryLog::new(1), MemoryStore::new(1, true, BUCKET_EVENTS));
+    let (router, mut edge) = start_over(&log, &store, 1).await;
+    let (ann, ben, eve) = (user(1), user(2), user(3));
+    let (direct, nowhere) = (EntityId::from(ChatId::direct(ann, ben)), EntityId::from(ChatId::direct(ann, eve)));
+    let token = edge.command(direct, ann, 1, &CommandBody::CreateDirect { peer: ben });
+    assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(1)));
+    let group = EntityId::from(edge.create(ann, vec![ben]).await);
+    let token = edge.command(group, ann, 2, &CommandBody::RemoveMembers { members: vec![ben] });
+    assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(4)));
+    let queries = [
+        ReadQuery::Page { direction: Direction::Forward, from: Seq(1), limit: 1 },
+        ReadQuery::Page { direction: Direction::Forward, from: Seq(1), limit: 0 },
+        ReadQuery::Members { after: None, limit: 1 },
+        ReadQuery::Info,
+        ReadQuery::CatchUp { from: Seq(1), limit: 1 },
+    ];
+    for (user, chat, code) in [
+        (eve, direct, ErrorCode::NotFound),
+        (ben, nowhere, ErrorCode::NotFound),
+        (eve, group, ErrorCode::NotFound),
+        (ben, group, ErrorCode::NotMember),
+    ] {
+        assert_eq!(edge.admit(user, chat).await.expect_err("no member").code, code);
+        // One who was removed catches up to the removal.
+        for query in queries.iter().take(if user == ben && chat == group { 4 } else { 5 }) {
+            let read = Read { token: 9, user, entity: chat, query: query.clone() };
+            let Down::Read(reply) = edge.ask(Up::Read(read)).await else { panic!("it was asked for") };
+            assert_eq!(reply.body.expect_err("no member").code, code, "{query:?} of {chat}");
+        }
+    }
     drop(edge);
     router.stop().await.expect("it stops cleanly");
 }

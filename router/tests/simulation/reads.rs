@@ -195,6 +195,11 @@ impl<'a> History<'a> {
         }
     }
 
+    /// Whether the user saw the entity at any moment up to `at`.
+    fn was_seen(&self, at: Seq) -> bool {
+        (1..=at.0).any(|at| self.sees_from(Seq(at)).is_some())
+    }
+
     fn check(&self, told: &Told) {
         let Told { question, answer, ceiling } = told;
         let floor = question.floor;
@@ -205,12 +210,12 @@ impl<'a> History<'a> {
         match (answer, &question.query) {
             (Answer::Refused(ErrorCode::Unavailable | ErrorCode::Damaged), _) => {}
             (Answer::Refused(ErrorCode::NotFound), _) => {
-                let hidden = self.entity.inbox().is_some_and(|owner| owner != self.user);
-                assert!(hidden || floor == Seq(0), "{told:?} denies what is there");
+                assert!(!self.was_seen(floor), "{told:?} denies what is there");
             }
             (Answer::Refused(ErrorCode::NotMember), _) => {
                 let never_in = (floor.0..=ceiling.0).all(|at| self.sees_from(Seq(at)).is_some());
                 assert!(!never_in, "{told:?} refuses who was a member all the time");
+                assert!(self.was_seen(*ceiling), "{told:?} tells a stranger that the chat is there");
             }
             (Answer::Admitted(admission), None) => {
                 assert_eq!(self.sees_from(admission.head), Some(admission.visible_from), "{told:?}");

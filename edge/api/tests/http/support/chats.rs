@@ -98,7 +98,8 @@ impl Chats for MemoryChats {
             return Err(Rejection::new(code));
         }
         let Some(id) = entity.chat() else { return Ok(vec![chats_page(&state, user, &query)]) };
-        let chat = state.chats.get(&id).ok_or(Rejection::new(ErrorCode::NotFound))?;
+        let known = state.chats.get(&id).filter(|chat| chat.knows(user));
+        let chat = known.ok_or(Rejection::new(ErrorCode::NotFound))?;
         let (role, _) = *chat.members.get(&user).ok_or(Rejection::new(ErrorCode::NotMember))?;
         match query {
             ReadQuery::Info => Ok(vec![chat.info(role, chat.visible_from(user))]),
@@ -148,6 +149,7 @@ fn decide(
         }
         (CommandBody::CreateGroup { .. } | CommandBody::CreateDirect { .. }, Some(_)) => Err(nothing_to_do(Seq(1))),
         (_, None) => Err(Rejection::new(ErrorCode::NotFound)),
+        (_, Some(chat)) if !chat.knows(actor) => Err(Rejection::new(ErrorCode::NotFound)),
         (_, Some(chat)) if !chat.members.contains_key(&actor) => Err(Rejection::new(ErrorCode::NotMember)),
         (CommandBody::Send { format, text }, Some(_)) => {
             Ok(vec![(None, EventBody::MessageSent { format: *format, text: text.clone() })])
@@ -184,6 +186,11 @@ impl Chat {
             (Some(target), EventBody::MemberRemoved) => drop(self.members.remove(&target)),
             _ => {}
         }
+    }
+
+    /// Whether the user is or was a member.
+    fn knows(&self, user: UserId) -> bool {
+        self.events.iter().any(|event| event.target == Some(user))
     }
 
     /// The first event that a member may see.
