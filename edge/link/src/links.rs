@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use panda_protocol::frame::{Admission, SignalKind};
 use panda_protocol::link::{
-    Admit, CommandOrigin, CommandRecord, Down, Events, LinkId, Outcome, Read, ReadQuery, Record, Rejection, Up,
+    Admit, CommandOrigin, CommandRecord, Down, Events, LinkId, Opens, Outcome, Read, ReadQuery, Record, Rejection, Up,
 };
 use panda_protocol::{
     ChatId, Counter, Cursor, DeviceId, EntityId, ErrorCode, Generation, Position, Seq, SessionId, ShardId, UserId,
@@ -246,11 +246,33 @@ impl<L: CommandLog, C> Links<L, C> {
         member_at: Option<Seq>,
         context: C,
     ) -> Result<(), (Rejection, C)> {
+        let admit = Admit { token: self.waiting.next_token(), user, entity, cursor, member_at, opens: None };
+        self.ask_admission(now_ms, admit, context)
+    }
+
+    /// Asks for the admission to a user's own inbox that opens a session of a device. The outcome comes
+    /// as [`Arrived::Admission`]; a session that is not opened then is to be detached.
+    ///
+    /// # Errors
+    /// `unavailable`, with a wait, if there is no room; `context` comes back.
+    pub fn open(
+        &mut self,
+        now_ms: u64,
+        user: UserId,
+        cursor: Option<Cursor>,
+        (device, session): (DeviceId, SessionId),
+        context: C,
+    ) -> Result<(), (Rejection, C)> {
+        let (token, entity) = (self.waiting.next_token(), user.into());
+        let opens = Some(Opens { device, session, again: false });
+        self.ask_admission(now_ms, Admit { token, user, entity, cursor, member_at: None, opens }, context)
+    }
+
+    fn ask_admission(&mut self, now_ms: u64, admit: Admit, context: C) -> Result<(), (Rejection, C)> {
         if !self.has_room() {
             return Err((self.later(ErrorCode::Unavailable), context));
         }
-        let admit = Admit { token: self.waiting.next_token(), user, entity, cursor, member_at };
-        let waiting = Waiting { entity, asked: Asked::Admission(admit.clone()), context };
+        let waiting = Waiting { entity: admit.entity, asked: Asked::Admission(admit.clone()), context };
         self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
         self.up.push_back(Up::Admit(admit));
         Ok(())
@@ -296,7 +318,8 @@ impl<L: CommandLog, C> Links<L, C> {
         self.up.push_back(Up::Forget { entity });
     }
 
-    /// Says that a session of a device is live. Each follows an admission of the user's inbox.
+    /// Says to an owner that does not know of it that a session is live. Each follows an admission of the
+    /// user's inbox.
     pub fn attach(&mut self, user: UserId, device: DeviceId, session: SessionId) {
         self.up.push_back(Up::Attach { user, device, session });
     }
@@ -464,7 +487,12 @@ impl<L: CommandLog, C> Links<L, C> {
                     up.push_back(Up::Ask { token, entity, position: *position });
                 }
                 Asked::Command { position: None, ask } => *ask = true,
-                Asked::Admission(admit) => up.push_back(Up::Admit(admit.clone())),
+                Asked::Admission(admit) => {
+                    if let Some(opens) = &mut admit.opens {
+                        opens.again = true;
+                    }
+                    up.push_back(Up::Admit(admit.clone()));
+                }
                 Asked::Read { begun: true, .. } => begun_tokens.push(token),
                 Asked::Read { read, begun: false } => up.push_back(Up::Read(read.clone())),
             }

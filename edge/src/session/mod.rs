@@ -99,8 +99,15 @@ pub(crate) struct Member {
 /// What a session wants back with an answer of the routers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Waiting {
-    /// The inbox's admission, which opens the session.
-    Open { session: SessionKey, inbox: SubscriptionKey, entity: EntityId, right_ends_ms: u64 },
+    /// The inbox's admission, which opens the session; its owner knows it as `id` of `device`.
+    Open {
+        session: SessionKey,
+        inbox: SubscriptionKey,
+        entity: EntityId,
+        device: DeviceId,
+        id: SessionId,
+        right_ends_ms: u64,
+    },
     /// A command's outcome.
     Command { session: SessionKey, request: RequestId },
     /// A chat's admission for a Subscribe.

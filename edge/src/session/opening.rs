@@ -40,10 +40,11 @@ impl<L: CommandLog> Core<L> {
         let now_ms = self.now_ms();
         let left_ms = (right.expires_unix_s * 1_000).saturating_sub(self.unix_ms());
         let inbox = self.subscriptions.add(key, right.user.into());
+        let (device, id) = (hello.device, SessionId::from_random(rand::random()));
         let member = Member {
             user: right.user,
-            device: hello.device,
-            id: SessionId::from_random(rand::random()),
+            device,
+            id,
             expires_unix_s: right.expires_unix_s,
             rate: Bucket::new(self.limits.commands_per_second, now_ms),
             signals: Bucket::new(SIGNALS_PER_SECOND, now_ms),
@@ -63,9 +64,9 @@ impl<L: CommandLog> Core<L> {
             session.member = Some(Box::new(member));
         }
         let right_ends_ms = now_ms.saturating_add(left_ms);
-        let waiting = Waiting::Open { session: key, inbox, entity: right.user.into(), right_ends_ms };
+        let waiting = Waiting::Open { session: key, inbox, entity: right.user.into(), device, id, right_ends_ms };
         self.subscriptions.asked(right.user.into());
-        let asked = self.links.admit(now_ms, right.user, right.user.into(), hello.inbox, None, waiting);
+        let asked = self.links.open(now_ms, right.user, hello.inbox, (device, id), waiting);
         self.stir();
         if let Err((rejection, _)) = asked {
             self.subscriptions.answered(right.user.into(), false);
@@ -90,21 +91,19 @@ impl<L: CommandLog> Core<L> {
         }
     }
 
-    /// The inbox's owner has answered: the session is open.
+    /// The inbox's owner has answered. Returns whether the session is open.
     pub(crate) fn opened(
         &mut self,
         key: SessionKey,
         inbox: SubscriptionKey,
         right_ends_ms: u64,
         outcome: Result<Admission, Rejection>,
-    ) {
-        // The session may have ended while the owner was asked: it takes no device's place any more.
+    ) -> bool {
+        // The session may have ended while the owner was asked.
         if self.ending(key).is_some() {
-            return;
+            return false;
         }
-        let Some(entity) = self.member(key).map(|member| panda_protocol::EntityId::from(member.user)) else {
-            return;
-        };
+        let Some((user, id)) = self.member(key).map(|member| (member.user, member.id)) else { return false };
         let admission = match outcome {
             Ok(admission) => admission,
             Err(rejection) => {
@@ -112,27 +111,24 @@ impl<L: CommandLog> Core<L> {
                     ErrorCode::Damaged => ErrorCode::InboxDamaged,
                     _ => ErrorCode::Overloaded,
                 };
-                return self.end(key, Close { code, retry_after_ms: rejection.retry_after_ms });
+                self.end(key, Close { code, retry_after_ms: rejection.retry_after_ms });
+                return false;
             }
         };
-        let Some(welcome) = self.welcome(key, &admission) else { return };
+        let Some(welcome) = self.welcome(key, &admission) else { return false };
         if let Some(session) = self.session_mut(key) {
             session.machine.open(right_ends_ms);
         }
         self.send(key, &welcome.into());
         self.metrics.opened.inc();
         self.metrics.sessions.inc();
-        let Some((user, device, id)) = self.member(key).map(|member| (member.user, member.device, member.id)) else {
-            return;
-        };
         self.by_id.insert(id, key);
-        self.links.attach(user, device, id);
-        self.stir();
         tracing::debug!(session = %id, %user, "session opened");
         self.begin(inbox, entity, &admission);
         self.catch_up(key);
         self.look_at(key);
         self.wake(key);
+        true
     }
 
     fn welcome(&self, key: SessionKey, admission: &Admission) -> Option<Welcome> {

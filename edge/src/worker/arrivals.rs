@@ -75,8 +75,13 @@ impl<L: CommandLog> Core<L> {
                 let Some(entity) = self.entity_of(&waiting) else { return };
                 self.answered(entity, stated);
                 match waiting {
-                    Waiting::Open { session, inbox, right_ends_ms, .. } => {
-                        self.opened(session, inbox, right_ends_ms, outcome);
+                    Waiting::Open { session, inbox, device, id, right_ends_ms, .. } => {
+                        let open = self.opened(session, inbox, right_ends_ms, outcome);
+                        if let (false, true, Some(user)) = (open, stated, entity.inbox()) {
+                            // The owner attached it when it admitted it.
+                            self.links.detach(user, device, id);
+                            self.stir();
+                        }
                     }
                     Waiting::Subscribe { session, request, key, entity } => {
                         self.admission_answered(session);

@@ -33,7 +33,8 @@ pub enum Up {
         /// As sent.
         payload: Bytes,
     },
-    /// A session of this device is live here; an older one elsewhere is to be replaced.
+    /// A session that an owner admitted before, with [`Admit::opens`], is live here. Whether it is the
+    /// newest of its device is not known here, so it takes no other's place.
     Attach {
         /// Whose.
         user: UserId,
@@ -112,6 +113,21 @@ pub struct Admit {
     pub cursor: Option<Cursor>,
     /// A seq at which the user was a member, as a proof sealed by an edge of this deployment says.
     pub member_at: Option<Seq>,
+    /// Of the user's own inbox: the session that begins with it.
+    pub opens: Option<Opens>,
+}
+
+/// The session that begins when its user's inbox admits it. The owner that admits it attaches it, so that
+/// of two sessions of a device the one whose Hello came later stays, however their edges are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opens {
+    /// Which device.
+    pub device: DeviceId,
+    /// The session.
+    pub session: SessionId,
+    /// The question may have been put before, to this owner or to another: where it stands now says
+    /// nothing of when its Hello came, so it takes no other session's place.
+    pub again: bool,
 }
 
 /// A read for a user.

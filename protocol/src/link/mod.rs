@@ -8,7 +8,7 @@ mod record;
 mod wire;
 
 pub use frame::{
-    Admit, Admitted, Answer, Down, Events, LinkEvent, Outcome, RESUME_ENTITIES_MAX, Read, ReadQuery, ReadReply,
+    Admit, Admitted, Answer, Down, Events, LinkEvent, Opens, Outcome, RESUME_ENTITIES_MAX, Read, ReadQuery, ReadReply,
     Rejection, Resume, Up,
 };
 pub use opening::{

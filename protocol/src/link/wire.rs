@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
 use super::frame::{
-    Admit, Admitted, Answer, Down, Events, LinkEvent, Outcome, RESUME_ENTITIES_MAX, Read, ReadQuery, ReadReply,
+    Admit, Admitted, Answer, Down, Events, LinkEvent, Opens, Outcome, RESUME_ENTITIES_MAX, Read, ReadQuery, ReadReply,
     Rejection, Resume, Up,
 };
 use crate::codec::{DecodeError, Reader, Wire, Writer};
@@ -54,7 +54,7 @@ impl Up {
     /// The whole frame: length, type, body.
     pub fn to_bytes(&self) -> Bytes {
         match self {
-            Self::Admit(admit) => frame_bytes(0x10, 64, |out| out.value(admit)),
+            Self::Admit(admit) => frame_bytes(0x10, 96, |out| out.value(admit)),
             Self::Forget { entity } => frame_bytes(0x11, 16, |out| out.value(entity)),
             Self::Read(read) => frame_bytes(0x12, 64, |out| out.value(read)),
             Self::Signal { chat, user, kind, payload } => frame_bytes(0x13, 40 + payload.len(), |out| {
@@ -239,6 +239,7 @@ impl Wire for Admit {
         out.value(&self.entity);
         out.option(self.cursor.as_ref(), Writer::value);
         out.option(self.member_at.as_ref(), Writer::value);
+        out.option(self.opens.as_ref(), Writer::value);
     }
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
         Ok(Self {
@@ -247,7 +248,19 @@ impl Wire for Admit {
             entity: input.value()?,
             cursor: input.option(Reader::value)?,
             member_at: input.option(Reader::value)?,
+            opens: input.option(Reader::value)?,
         })
+    }
+}
+
+impl Wire for Opens {
+    fn encode(&self, out: &mut Writer) {
+        out.value(&self.device);
+        out.value(&self.session);
+        out.bool(self.again);
+    }
+    fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(Self { device: input.value()?, session: input.value()?, again: input.bool()? })
     }
 }
 

@@ -7,7 +7,7 @@ use panda_protocol::framing::{RawFrame, next_frame};
 use panda_protocol::limits::*;
 use panda_protocol::link::{
     Admit, Admitted, Answer, Challenge, Down, Events, LINK_FRAME_BYTES_MAX, LinkEvent, LinkId, Open, Opened, Opening,
-    Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Resume, Up,
+    Opens, Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Resume, Up,
 };
 use panda_protocol::{Counter, Generation, Position, SessionId, ShardId};
 use proptest::collection::vec;
@@ -49,10 +49,16 @@ fn query() -> impl Strategy<Value = ReadQuery> {
     ]
 }
 
+fn opens() -> impl Strategy<Value = Opens> {
+    (device(), session(), any::<bool>()).prop_map(|(device, session, again)| Opens { device, session, again })
+}
+
 fn up() -> impl Strategy<Value = Up> {
     prop_oneof![
-        (number(), user(), entity(), option::of(cursor()), option::of(seq())).prop_map(
-            |(token, user, entity, cursor, member_at)| Up::Admit(Admit { token, user, entity, cursor, member_at })
+        (number(), user(), entity(), option::of(cursor()), option::of(seq()), option::of(opens())).prop_map(
+            |(token, user, entity, cursor, member_at, opens)| {
+                Up::Admit(Admit { token, user, entity, cursor, member_at, opens })
+            }
         ),
         entity().prop_map(|entity| Up::Forget { entity }),
         (number(), user(), entity(), query()).prop_map(|(token, user, entity, query)| Up::Read(Read {

@@ -7,7 +7,7 @@ use panda_protocol::frame::{Direction, ErrorDetails, SignalKind, Start};
 use panda_protocol::framing::next_frame;
 use panda_protocol::link::{
     Admit, Admitted, Answer, Challenge, Down, Events, LINK_FRAME_BYTES_MAX, LINK_FRAME_TYPES, LinkEvent, LinkId,
-    LinkKey, Open, Opened, Opening, Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Resume, Up,
+    LinkKey, Open, Opened, Opening, Opens, Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Resume, Up,
 };
 use panda_protocol::{Counter, EntityId, Generation, Position, Seq, ShardId};
 use serde_json::json;
@@ -85,11 +85,36 @@ fn ups() -> Vec<(&'static str, Up)> {
     vec![
         (
             "admit",
-            Up::Admit(Admit { token: 77, user: user(1), entity, cursor: Some(cursor(42)), member_at: Some(Seq(2)) }),
+            Up::Admit(Admit {
+                token: 77,
+                user: user(1),
+                entity,
+                cursor: Some(cursor(42)),
+                member_at: Some(Seq(2)),
+                opens: None,
+            }),
         ),
         (
             "admit to the own inbox",
-            Up::Admit(Admit { token: 1, user: user(1), entity: user(1).into(), cursor: None, member_at: None }),
+            Up::Admit(Admit {
+                token: 1,
+                user: user(1),
+                entity: user(1).into(),
+                cursor: None,
+                member_at: None,
+                opens: None,
+            }),
+        ),
+        (
+            "admit that opens a session",
+            Up::Admit(Admit {
+                token: 1,
+                user: user(1),
+                entity: user(1).into(),
+                cursor: None,
+                member_at: None,
+                opens: Some(Opens { device: device(1), session: session(), again: true }),
+            }),
         ),
         ("forget", Up::Forget { entity }),
         ("read a page", read(ReadQuery::Page { direction: Direction::Backward, from: Seq(100), limit: 50 })),

@@ -236,7 +236,7 @@ impl Shard {
             (question, _) if untold => self.refuse_damaged(link, &question),
             (question, Decided::Damaged) => self.refuse_damaged(link, &question),
             (Question::Ask(ask), _) => self.look_up(link, ask),
-            (Question::Admit(_), Decided::Admission(outcome)) => {
+            (Question::Admit(admit), Decided::Admission(outcome)) => {
                 let outcome = outcome.and_then(|admission| {
                     let interest = self.interests.listen(link, id, self.limits.interests_max);
                     let interest = interest
@@ -244,8 +244,12 @@ impl Shard {
                     interest.told = interest.told.max(admission.head);
                     Ok(admission)
                 });
+                let opens = admit.opens.filter(|_| outcome.is_ok());
                 let admitted = Admitted { token, generation: self.generation, entity: id, outcome };
                 self.outputs.push(Output::Send(link, Down::Admitted(admitted)));
+                if let (Some(opens), Some(user)) = (opens, id.inbox()) {
+                    self.open(link, user, opens);
+                }
             }
             (_, Decided::Page(Ok(right))) => self.page(id, link, token, right),
             (_, Decided::Info(Ok(body))) => self.reply(link, token, vec![body]),

@@ -120,6 +120,10 @@ impl Fixture {
 
     /// A connection whose Hello was heard; the inbox's admission is on its way up.
     fn connect(&mut self, user: UserId) -> SessionKey {
+        self.connect_as(user, DeviceId::from_random(rand::random()))
+    }
+
+    fn connect_as(&mut self, user: UserId, device: DeviceId) -> SessionKey {
         let handshake = self.gate.admit([127, 0, 0, 1].into(), Instant::now()).unwrap();
         let key = self.core.insert(handshake);
         let hello = Hello {
@@ -127,7 +131,7 @@ impl Fixture {
             version_max: 1,
             capabilities: 0,
             auth: Auth::Token(self.signer.sign(user, UNIX_S, 3_600).into()),
-            device: DeviceId::from_random(rand::random()),
+            device,
             inbox: None,
             client: "test".into(),
         };

@@ -147,9 +147,9 @@ async fn a_session_that_ended_while_its_inbox_was_asked_for_is_not_opened() {
     let took = fixture.take_all(key);
     assert!(matches!(&took[..], [Frame::Bye(bye)] if bye.code == ErrorCode::Going as u16), "{took:?}");
     assert_eq!(fixture.core.metrics.sessions.get(), 0);
-    // No Attach, which would replace a newer session, and a goodbye to what the owner noted.
+    // Goodbyes to what the owner noted.
     let ups = fixture.ups();
-    assert!(matches!(ups[..], [Up::Forget { .. }]), "{ups:?}");
+    assert!(matches!(ups[..], [Up::Detach { .. }, Up::Forget { .. }]), "{ups:?}");
 }
 
 #[tokio::test(start_paused = true)]
