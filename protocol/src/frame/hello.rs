@@ -77,12 +77,17 @@ impl Wire for Hello {
             1 => Auth::Ticket(input.bytes(TICKET_BYTES_MAX)?),
             _ => return Err(DecodeError::Invalid),
         };
+        let device = input.value()?;
+        if device == DeviceId::NONE {
+            // Events that no device made directly name it: commands of it would have no window.
+            return Err(DecodeError::Invalid);
+        }
         Ok(Self {
             version_min,
             version_max,
             capabilities,
             auth,
-            device: input.value()?,
+            device,
             inbox: input.option(Reader::value)?,
             client: input.text(CLIENT_NAME_BYTES_MAX)?,
         })

@@ -132,7 +132,10 @@ class Hello:
         if VARINT.read(reader) > VARINT.read(reader):
             raise malformed("version_min is above version_max")
         reader.at = at
-        return self.record.read(reader)
+        hello = self.record.read(reader)
+        if hello["device"] == NO_DEVICE:
+            raise malformed("a Hello names no device")
+        return hello
 
 
 FRAMES = {

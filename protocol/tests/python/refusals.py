@@ -60,6 +60,7 @@ def instead_of_a_session(people):
         ("only newer versions", first(versions=(2, 9), **token), "version_unsupported"),
         ("only older versions", first(versions=(0, 0), **token), "version_unsupported"),
         ("min above max", first(versions=(2, 1), **token), "malformed"),
+        ("the device that nobody has", panda.encode("Hello", **hello(panda.NO_DEVICE, **token)), "malformed"),
         ("a wrong token", first(token="wrong"), "token_invalid"),
         ("a forged token", first(token=forged), "token_invalid"),
         ("a wrong ticket", first(ticket=b"wrong"), "ticket_invalid"),

@@ -1,9 +1,10 @@
 //! Bytes that are no frame, and the error that each must give.
 
 use bytes::Bytes;
+use panda_protocol::DeviceId;
 use panda_protocol::codec::DecodeError;
 use panda_protocol::error_code::ErrorCode;
-use panda_protocol::frame::Frame;
+use panda_protocol::frame::{Frame, Hello};
 use panda_protocol::framing::next_frame;
 use panda_protocol::limits::FRAME_BYTES_MAX;
 
@@ -90,6 +91,8 @@ pub(crate) fn cases() -> Vec<(String, Bytes)> {
     ];
     let mut cases: Vec<(String, Bytes)> =
         fixed.iter().map(|(name, bytes)| ((*name).to_owned(), Bytes::from_static(bytes))).collect();
+    let (_, hello) = samples::frames().swap_remove(0);
+    cases.push(("hello of the device that no client has".to_owned(), of_no_device(hello)));
     for (name, frame) in samples::frames() {
         cases.push((format!("{name}, its last byte missing"), cut(&frame)));
     }
@@ -102,6 +105,11 @@ pub(crate) fn cases() -> Vec<(String, Bytes)> {
     cases.push(("message of an unknown format".to_owned(), changed(&send, 23, 0x09)));
     cases.push(("message that is not UTF-8".to_owned(), changed(&send, 25, 0xff)));
     cases
+}
+
+fn of_no_device(hello: Frame) -> Bytes {
+    let Frame::Hello(hello) = hello else { panic!("the first sample is a Hello") };
+    Frame::from(Hello { device: DeviceId::NONE, ..hello }).to_bytes()
 }
 
 /// The frame with one byte less than its fields need, its length told truly.
