@@ -66,6 +66,11 @@ impl<W> ClientSession<W> {
     pub(super) fn send_unsubscribe(&mut self, chat: ChatId, waiter: W) -> Bytes {
         let request = self.next_request();
         self.requests.insert(request, Asked::Unsubscribe(waiter));
+        if let Some(subscription) = self.chats.get_mut(&chat) {
+            // Whoever subscribed again did so behind this, and may have been asked for in the turn of an
+            // earlier Subscribe: the server drops that, and the later one, which waits its turn, begins anew.
+            subscription.suspend();
+        }
         Frame::from(Unsubscribe { request, chat }).to_bytes()
     }
 

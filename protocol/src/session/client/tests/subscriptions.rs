@@ -28,6 +28,25 @@ fn a_removal_ends_a_subscription_and_another_reason_begins_it_again() {
 }
 
 #[test]
+fn a_chat_that_is_left_and_joined_again_before_anything_was_sent_is_listened_to() {
+    let mut session = opened();
+    session.subscribe(chat(), None, 1);
+    session.unsubscribe(chat(), 2);
+    session.subscribe(chat(), None, 3);
+    let frames = sent(&mut session, 0);
+    let [Frame::Subscribe(first), Frame::Unsubscribe(_), Frame::Subscribe(last)] = &frames[..] else {
+        panic!("{frames:?}")
+    };
+    answers(&mut session);
+    let admission = admission(Start::Live, Incarnation([7; 8]), 5, 4);
+    // The server drops what this one began when it hears the Unsubscribe.
+    hear(&mut session, Subscribed { request: first.request, admission: admission.clone() }, 1);
+    assert!(answers(&mut session).is_empty());
+    hear(&mut session, Subscribed { request: last.request, admission }, 1);
+    assert!(matches!(&answers(&mut session)[..], [(3, Ok(Reply::Admitted(_)))]));
+}
+
+#[test]
 fn a_reset_moves_the_cursor_to_where_the_server_says() {
     let mut session = opened();
     let old = Cursor { incarnation: Incarnation([1; 8]), seq: Seq(90) };
