@@ -12,6 +12,7 @@ mod fan_out;
 mod metrics;
 mod outbox;
 mod rate;
+mod readmissions;
 mod session;
 mod subscriptions;
 pub mod transport;

@@ -28,7 +28,8 @@ pub(crate) enum Ends {
     No,
     /// This is the last event that it gets.
     At(Seq),
-    /// The right is over; the last event is the last that can still be read.
+    /// The right is over; the last event is the last that can still be read. Then the router is asked
+    /// once more.
     Dry,
 }
 
@@ -50,6 +51,8 @@ pub(crate) enum State {
     Readmitting {
         /// The last event that is known of.
         head: Seq,
+        /// It was over, and everything up to its end was read.
+        read: bool,
     },
 }
 
@@ -73,7 +76,7 @@ impl Subscription {
 }
 
 /// Names a subscription; a later one in the same place has another serial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SubscriptionKey {
     index: u32,
     serial: u32,

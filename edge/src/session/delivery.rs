@@ -114,7 +114,9 @@ impl<L: CommandLog> Core<L> {
                 let ends = if ends && known == Ends::No { Ends::At(event.seq) } else { known };
                 self.set_state(key, State::Lagging { head: head.max(event.seq), ends });
             }
-            State::Readmitting { head } => self.set_state(key, State::Readmitting { head: head.max(event.seq) }),
+            State::Readmitting { head, read } => {
+                self.set_state(key, State::Readmitting { head: head.max(event.seq), read });
+            }
             State::Admitting => {}
         }
     }
@@ -127,7 +129,7 @@ impl<L: CommandLog> Core<L> {
         self.queue(session, frame);
     }
 
-    fn set_state(&mut self, key: SubscriptionKey, state: State) {
+    pub(super) fn set_state(&mut self, key: SubscriptionKey, state: State) {
         if let Some(one) = self.subscriptions.one_mut(key) {
             one.state = state;
         }
@@ -154,10 +156,10 @@ impl<L: CommandLog> Core<L> {
                 continue;
             };
             match state {
-                State::Readmitting { head: known } => {
-                    self.set_state(key, State::Readmitting { head: head.max(known) });
+                State::Readmitting { head: known, read } => {
+                    self.set_state(key, State::Readmitting { head: head.max(known), read });
                 }
-                State::Live | State::Lagging { .. } if readmit => self.readmit(key, session, entity, head),
+                State::Live | State::Lagging { .. } if readmit => self.readmit(key, head),
                 State::Lagging { head: known, ends } => {
                     self.set_state(key, State::Lagging { head: head.max(known), ends });
                 }
@@ -327,11 +329,14 @@ impl<L: CommandLog> Core<L> {
         if let Some(one) = self.subscriptions.one_mut(key)
             && let State::Lagging { head, ends } = one.state
         {
-            let dry = ends == Ends::Dry && chunk.last && chunk.events.is_empty();
-            one.state = State::Lagging { head: head.max(chunk.head), ends };
-            if dry {
-                let entity = one.entity;
-                self.end_subscription(key, entity, ErrorCode::NotMember);
+            let head = head.max(chunk.head);
+            let read = chunk.last && (chunk.events.is_empty() || one.next > chunk.head);
+            if ends == Ends::Dry && read {
+                // The user may have come back since it was removed, and then has read on behind the removal.
+                one.state = State::Readmitting { head, read };
+                self.readmissions.push(key);
+            } else {
+                one.state = State::Lagging { head, ends };
             }
         }
         Ok(())
@@ -370,7 +375,7 @@ impl<L: CommandLog> Core<L> {
     }
 
     /// A subscription is over by the server's word.
-    fn end_subscription(&mut self, key: SubscriptionKey, entity: EntityId, rejection: impl Into<EndedWhy>) {
+    pub(super) fn end_subscription(&mut self, key: SubscriptionKey, entity: EntityId, rejection: impl Into<EndedWhy>) {
         let EndedWhy { code, retry_after_ms } = rejection.into();
         let Some(session) = self.subscriptions.one(key).map(|one| one.session) else { return };
         let Some(chat) = entity.chat() else {
@@ -412,7 +417,7 @@ impl<L: CommandLog> Core<L> {
     }
 
     /// A signal for a chat's listeners, but not for the sessions of who sent it. It is dropped where
-    /// there is no room.
+    /// there is no room, and where it would be for so many that others had to wait for it.
     pub(crate) fn signal_down(&mut self, signal: &Signal) {
         let (entity, bytes_max) = (EntityId::from(signal.chat), self.limits.outbox_bytes_max);
         let mut frame: Option<Outgoing> = None;
@@ -435,7 +440,7 @@ impl<L: CommandLog> Core<L> {
 }
 
 /// Why a subscription ended.
-struct EndedWhy {
+pub(super) struct EndedWhy {
     code: ErrorCode,
     retry_after_ms: u64,
 }

@@ -1,12 +1,13 @@
 //! Sessions: one client's connection from its Hello to its Bye.
 //!
 //! [`task`] moves bytes between a transport and the outbox. What frames mean is in [`opening`],
-//! [`requests`], [`commands`], [`reads`] and [`delivery`], as methods of the worker's [`Core`](crate::worker::Core), which
+//! [`requests`], [`commands`], [`reads`], [`delivery`] and [`readmission`], as methods of the worker's [`Core`](crate::worker::Core), which
 //! owns every session of its thread.
 
 mod commands;
 mod delivery;
 mod opening;
+mod readmission;
 mod reads;
 mod requests;
 mod task;

@@ -38,6 +38,7 @@ impl<L: CommandLog> Core<L> {
                 None => {}
             }
         }
+        self.readmit_on();
     }
 
     /// The owner of these inboxes knows no device: those that are live here are told to it.
@@ -91,7 +92,10 @@ impl<L: CommandLog> Core<L> {
                         self.admission_answered(session);
                         self.synced(session, (request, sync), key, entity, outcome);
                     }
-                    Waiting::Readmit { key, entity } => self.readmitted(key, entity, outcome),
+                    Waiting::Readmit { key, entity } => {
+                        self.readmissions.answered();
+                        self.readmitted(key, entity, outcome);
+                    }
                     _ => {}
                 }
                 self.forget_unheard(entity);

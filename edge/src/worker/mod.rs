@@ -28,6 +28,7 @@ use crate::config::SessionLimits;
 use crate::fan_out::FanOut;
 use crate::metrics::EdgeMetrics;
 use crate::outbox::Outbox;
+use crate::readmissions::Readmissions;
 use crate::session::{COMMANDS_HELD_MAX, Ending, Lane, Member, Session, SessionKey, Waiting};
 use crate::subscriptions::Subscriptions;
 use crate::transport::{Outgoing, Transport, TransportError};
@@ -52,6 +53,7 @@ pub(crate) struct Core<L: CommandLog> {
     pub(crate) links: Links<L, Waiting>,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) slices: FanOut,
+    pub(crate) readmissions: Readmissions,
     pub(crate) wheel: Wheel,
     pub(crate) limits: SessionLimits,
     pub(crate) server_limits: ServerLimits,
@@ -75,6 +77,7 @@ impl<L: CommandLog> Core<L> {
             links: parts.links,
             subscriptions: Subscriptions::new(),
             slices: FanOut::default(),
+            readmissions: Readmissions::default(),
             wheel: Wheel::new(0),
             limits,
             server_limits: limits.server(),

@@ -1,6 +1,7 @@
 //! A worker's core over a scripted router and transports that take as much as the test lets them.
 
 mod model;
+mod readmissions;
 mod requests;
 mod router;
 mod sessions;

@@ -71,6 +71,10 @@ impl Client {
                 assert!(router.was_visible(entity, self.user, seq), "an event behind the removal");
             }
             Frame::Ended(ended) if ended.entity == entity => {
+                if ended.code == ErrorCode::NotMember as u16 && self.next.is_some() && self.asked.is_none() {
+                    let last = router.chats[&entity].events.iter().find(|event| event.seq == self.has);
+                    assert_eq!(last.and_then(|event| event.ends), Some(self.user), "the removal is the last event");
+                }
                 self.next = None;
                 self.ended = Some(ended.code);
             }
