@@ -69,9 +69,10 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// Whether its session is known to have the right to listen.
+    /// Whether its session has the right to listen, as far as is known. One that has lost it may still have
+    /// to read up to its last event.
     pub(crate) const fn is_listening(&self) -> bool {
-        matches!(self.state, State::Live | State::Lagging { .. })
+        matches!(self.state, State::Live | State::Lagging { ends: Ends::No, .. })
     }
 }
 

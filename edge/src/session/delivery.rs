@@ -169,55 +169,6 @@ impl<L: CommandLog> Core<L> {
         }
     }
 
-    fn readmit(&mut self, key: SubscriptionKey, session: SessionKey, entity: EntityId, head: Seq) {
-        let Some(user) = self.member(session).map(|member| member.user) else { return };
-        let known = match self.subscriptions.one(key).map(|one| one.state) {
-            Some(State::Lagging { head, .. }) => head,
-            _ => Seq(0),
-        };
-        self.set_state(key, State::Readmitting { head: head.max(known) });
-        self.subscriptions.asked(entity);
-        let asked = self.links.admit(self.now_ms(), user, entity, None, None, Waiting::Readmit { key, entity });
-        self.stir();
-        if asked.is_err() {
-            self.subscriptions.answered(entity, false);
-            // The client asks again itself, after a while.
-            let rejection = Rejection { retry_after_ms: 1_000, ..Rejection::new(ErrorCode::Unavailable) };
-            self.end_subscription(key, entity, rejection);
-        }
-    }
-
-    /// The owner has said whether the right still holds.
-    pub(crate) fn readmitted(&mut self, key: SubscriptionKey, entity: EntityId, outcome: Result<Admission, Rejection>) {
-        let Some(one) = self.subscriptions.one_mut(key) else { return };
-        let State::Readmitting { head } = one.state else { return };
-        let session = one.session;
-        let ends = match outcome {
-            // Left and came back: the client asks anew and learns from where on.
-            Ok(admission) if admission.visible_from > one.next => Some(Rejection::new(ErrorCode::Unavailable)),
-            Ok(admission) => {
-                one.state = State::Lagging { head: head.max(admission.head), ends: Ends::No };
-                None
-            }
-            Err(rejection) if rejection.code == ErrorCode::NotMember => {
-                one.state = State::Lagging { head, ends: Ends::Dry };
-                None
-            }
-            Err(rejection) => Some(rejection),
-        };
-        match ends {
-            Some(rejection) => self.end_subscription(key, entity, rejection),
-            None => {
-                if let Some(member) = self.member_mut(session)
-                    && !member.lagging.contains(&key)
-                {
-                    member.lagging.push_back(key);
-                }
-                self.catch_up(session);
-            }
-        }
-    }
-
     /// Asks for the next events of a subscription that lags, if the session has room for them and no
     /// such question is out. Returns whether something changed that could be written at once.
     pub(crate) fn catch_up(&mut self, session: SessionKey) -> bool {
@@ -420,8 +371,12 @@ impl<L: CommandLog> Core<L> {
     /// there is no room, and where it would be for so many that others had to wait for it.
     pub(crate) fn signal_down(&mut self, signal: &Signal) {
         let (entity, bytes_max) = (EntityId::from(signal.chat), self.limits.outbox_bytes_max);
+        let listeners = self.subscriptions.listeners(entity);
+        if listeners > SLICE_LISTENERS {
+            return;
+        }
         let mut frame: Option<Outgoing> = None;
-        for place in (0..self.subscriptions.listeners(entity)).rev() {
+        for place in (0..listeners).rev() {
             let Some(one) = self.subscriptions.listener(entity, place).and_then(|key| self.subscriptions.one(key))
             else {
                 continue;

@@ -19,7 +19,8 @@ use super::router::Router;
 use super::sessions::{open, settle, subscribe};
 use super::{Fixture, Pipe, raw, user};
 use crate::config::SessionLimits;
-use crate::session::{COMMANDS_HELD_MAX, SessionTask};
+use crate::fan_out::SLICE_LISTENERS;
+use crate::session::{COMMANDS_HELD_MAX, SessionKey, SessionTask};
 
 /// A chat of user 1 with so many events of 8 KiB.
 fn long_chat(router: &mut Router, events: usize) -> EntityId {
@@ -272,6 +273,52 @@ async fn signals_faster_than_their_rate_are_dropped() {
         fixture.hear(key, Signal { chat, user: None, kind: SignalKind::TYPING, payload: Default::default() });
     }
     assert_eq!(fixture.ups().len(), 64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_user_sends_no_signals_however_far_behind_its_removal_it_is() {
+    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let chat = ChatId::direct(user(1), user(2));
+    router.add(chat.into(), user(1), true);
+    let key = open(&mut fixture, &mut router, 1);
+    subscribe(&mut fixture, key, 1, chat);
+    settle(&mut fixture, &mut router);
+    let signal = || Signal { chat, user: None, kind: SignalKind::TYPING, payload: Default::default() };
+    let sends = |fixture: &mut Fixture| {
+        fixture.hear(key, signal());
+        fixture.ups().into_iter().filter(|up| matches!(up, Up::Signal { .. })).count()
+    };
+    // It takes nothing any more: its outbox fills, and it lags.
+    while fixture.core.metrics.cuts.get() == 0 {
+        router.say(chat.into(), 8 * 1_024);
+        settle(&mut fixture, &mut router);
+    }
+    assert_eq!(sends(&mut fixture), 1);
+    router.remove(chat.into(), user(1));
+    settle(&mut fixture, &mut router);
+    assert_eq!(sends(&mut fixture), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_for_very_many_holds_nobody_up() {
+    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let chat = ChatId::direct(user(1), user(2));
+    let mut keys = Vec::new();
+    let signals = |fixture: &mut Fixture, keys: &[SessionKey]| {
+        let (user, payload) = (user(99), Default::default());
+        fixture.core.arrive(vec![Down::Signal { chat, user, kind: SignalKind::TYPING, payload }]);
+        let took = keys.iter().flat_map(|key| fixture.take_all(*key));
+        took.filter(|frame| matches!(frame, Frame::Signal(_))).count()
+    };
+    for byte in 0..=u8::try_from(SLICE_LISTENERS).unwrap() {
+        let few = keys.len();
+        assert_eq!(signals(&mut fixture, &keys), few);
+        router.add(chat.into(), user(byte), true);
+        keys.push(open(&mut fixture, &mut router, byte));
+        subscribe(&mut fixture, keys[few], 1, chat);
+        settle(&mut fixture, &mut router);
+    }
+    assert_eq!(signals(&mut fixture, &keys), 0);
 }
 
 #[tokio::test(start_paused = true)]
