@@ -38,7 +38,8 @@ pub(crate) trait Connection: Transport + Unpin {
     /// The stream for pages.
     type Pages: Transport + Unpin;
 
-    /// The stream for pages, once the client opens it. Polled while there is none.
+    /// The stream for pages, once the client opens it, and any further one. Polled while there is none to
+    /// read from.
     fn poll_pages(&mut self, cx: &mut Context<'_>) -> Poll<Result<Self::Pages, TransportError>>;
 }
 
@@ -65,7 +66,7 @@ enum Pages<P> {
     None,
     /// It carries requests and replies. Boxed, because hardly anybody opens it.
     Open(Box<P>),
-    /// It ended; the session goes on.
+    /// It ended; the session goes on. Any further one is refused.
     Closed,
 }
 
@@ -135,6 +136,12 @@ impl<L: CommandLog, T: Connection> SessionTask<L, T> {
                 Poll::Ready(Err(_)) => self.pages = Pages::Closed,
             }
         }
+        if matches!(self.pages, Pages::Closed) {
+            // Dropping it says so to the client, which would wait for answers otherwise.
+            while let Poll::Ready(Ok(further)) = self.transport.poll_pages(cx) {
+                drop(further);
+            }
+        }
         let Pages::Open(pages) = &mut self.pages else { return };
         let key = self.key;
         let mut turns = 0..FRAMES_A_TURN;
@@ -158,6 +165,8 @@ impl<L: CommandLog, T: Connection> SessionTask<L, T> {
             None => core.set_pages(key, false),
         }
         self.pages = Pages::Closed;
+        // A further one may be there already.
+        cx.waker().wake_by_ref();
     }
 
     fn close(&mut self, code: ErrorCode, cx: &mut Context<'_>) -> Poll<()> {

@@ -131,12 +131,6 @@ pub trait Transport {
     /// does neither is the caller's to drop, after a while.
     fn poll_close(&mut self, cx: &mut Context<'_>, code: ErrorCode) -> Poll<()>;
 
-    /// Whether what `poll_recv` gave last came as early data, which its recorder could send once more.
-    /// Only Hello, Sync and Ping may be acted on while this holds; anything else waits or is refused.
-    fn early(&self) -> bool {
-        false
-    }
-
     /// Whether control messages of the transport itself came in since the last call: signs of life
     /// that [`Self::poll_recv`] answers but does not give out.
     fn heard(&mut self) -> bool {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use panda_client::TransportKind;
-use panda_protocol::frame::{Ack, Bye, Frame, Ping, Pong, RequestId, Subscribe, SyncEntry};
+use panda_protocol::frame::{Ack, Bye, Chats, Frame, Ping, Pong, RequestId, Subscribe, SyncEntry};
 use panda_protocol::framing::{frame_bytes, peek_frame};
 use panda_protocol::limits::FRAME_BYTES_MAX;
 use panda_protocol::{ChatId, ErrorCode, Seq};
@@ -175,6 +175,21 @@ async fn a_command_on_the_stream_for_pages_is_unexpected_frame() {
         raw.send_on_pages(bytes).await;
         assert_eq!(raw.code().await, ErrorCode::UnexpectedFrame);
     }
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_behind_the_one_for_pages_is_refused() {
+    let scene = Scene::new().await;
+    let mut raw = scene.open(TransportKind::Quic).await;
+    let page = Frame::from(Chats { request: RequestId(1), after: None, limit: 10 }).to_bytes();
+    // Each of them ends, and so the next one may be opened.
+    assert!(raw.is_answered_on_another_stream(&page).await);
+    for _ in 0..3 {
+        assert!(!raw.is_answered_on_another_stream(&page).await);
+    }
+    raw.say(Ping { nonce: 7 }).await;
+    assert!(matches!(raw.next().await, Some(Frame::Pong(pong)) if pong.nonce == 7));
     scene.end().await;
 }
 

@@ -261,6 +261,16 @@ impl Raw {
         send.write_all(bytes).await.unwrap();
     }
 
+    /// Opens a further stream of QUIC with these bytes, and says whether the server answers on it.
+    pub(crate) async fn is_answered_on_another_stream(&mut self, bytes: &[u8]) -> bool {
+        let Wire::Quic { connection, .. } = &self.wire else { panic!("a WebSocket has one stream") };
+        let (mut send, mut recv) = timeout(PATIENCE, connection.open_bi()).await.expect("it is let").unwrap();
+        // Who is refused may learn of it here.
+        drop(send.write_all(bytes).await);
+        let answer = timeout(PATIENCE, recv.read_chunk(1, true)).await.expect("nobody is kept waiting");
+        matches!(answer, Ok(Some(_)))
+    }
+
     pub(crate) async fn say(&mut self, frame: impl Into<Frame>) {
         self.send(&frame.into().to_bytes()).await;
     }

@@ -133,7 +133,8 @@ impl QuicTransport {
     }
 
     /// The second stream, for pages, when the client opens it. Its requests are handled like those of
-    /// the first and answered on it. Poll it while there is none; when it ends, only it ends.
+    /// the first and answered on it. When it ends, only it ends. Further ones come the same way; one that is
+    /// dropped is refused. Poll it while none is read from.
     pub fn poll_pages(&mut self, cx: &mut Context<'_>) -> Poll<Result<QuicPages, TransportError>> {
         let connection = &self.connection;
         let opening = self.pages.get_or_insert_with(|| {
