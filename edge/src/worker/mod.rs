@@ -17,6 +17,8 @@ use panda_protocol::frame::{Bye, Frame, GoAway, Ping};
 use panda_protocol::session::server::{Close, Due, Phase, ServerLimits, ServerSession};
 use panda_protocol::{ErrorCode, SessionId, Text, Time};
 use panda_storage::command_log::CommandLog;
+#[cfg(test)]
+use run::serve_until_stop;
 pub(crate) use run::{Command, WorkerParts, bind};
 use slab::Slab;
 use tokio::sync::Notify;

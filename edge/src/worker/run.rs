@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use panda_access::{AccessKeys, FleetSecret};
@@ -129,7 +130,7 @@ impl<L: CommandLog> Bound<L> {
 }
 
 /// The worker's life; returns how long its end may take.
-async fn serve_until_stop<L: CommandLog>(
+pub(super) async fn serve_until_stop<L: CommandLog>(
     core: &RefCell<Core<L>>,
     up: &mpsc::Sender<Up>,
     down: &mut mpsc::Receiver<Vec<Down>>,
@@ -141,6 +142,7 @@ async fn serve_until_stop<L: CommandLog>(
     let mut due = Vec::new();
     loop {
         core.borrow_mut().fan_out_on();
+        hear_appends(core).await;
         send_up(core, up);
         let (has_up, has_turns, has_room) = {
             let core = core.borrow();
@@ -172,6 +174,14 @@ async fn serve_until_stop<L: CommandLog>(
             () = stirred.notified() => {}
             () = yield_now(), if has_turns => {}
         }
+    }
+}
+
+/// Takes what became of appends, without waiting for any. Where something always comes down, nothing else
+/// would: who sent a command that failed would learn it late, and what was appended would pile up.
+async fn hear_appends<L: CommandLog>(core: &RefCell<Core<L>>) {
+    while let Poll::Ready(failed) = poll_fn(|cx| Poll::Ready(core.borrow_mut().links.poll_failed(cx))).await {
+        core.borrow_mut().take(failed);
     }
 }
 
@@ -209,6 +219,7 @@ async fn stop<L: CommandLog>(
             return;
         }
         core.borrow_mut().fan_out_on();
+        hear_appends(core).await;
         send_up(core, up);
         let (has_turns, has_room) = {
             let core = core.borrow();
