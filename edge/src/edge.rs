@@ -43,13 +43,14 @@ pub enum EdgeError {
     Broken,
 }
 
-/// A running edge. Dropping it stops its workers at once.
+/// A running edge. Dropping it stops its workers at once, and ends their threads.
 pub struct Edge {
     http: SocketAddr,
     quic: Option<SocketAddr>,
     metrics: EdgeMetrics,
     commands: Vec<mpsc::Sender<Command>>,
     ended: Vec<oneshot::Receiver<()>>,
+    _alive: Vec<oneshot::Sender<()>>,
     alarms: Alarms,
 }
 
@@ -70,7 +71,15 @@ pub fn start<L: CommandLog>(config: EdgeConfig, parts: EdgeParts<L>) -> Result<E
     let gate = Gate::new(config.admission.clone());
     let metrics = EdgeMetrics::new(gate.clone());
     let alarms = Alarms::new();
-    let mut edge = Edge { http, quic: None, metrics: metrics.clone(), commands: Vec::new(), ended: Vec::new(), alarms };
+    let mut edge = Edge {
+        http,
+        quic: None,
+        metrics: metrics.clone(),
+        commands: Vec::new(),
+        ended: Vec::new(),
+        _alive: Vec::new(),
+        alarms,
+    };
     // The first worker serves QUIC, too.
     let mut quic = match (config.quic, config.quic_identity) {
         (Some(address), Some(identity)) => Some((address, identity)),
@@ -96,14 +105,16 @@ pub fn start<L: CommandLog>(config: EdgeConfig, parts: EdgeParts<L>) -> Result<E
         };
         let (command, commands) = mpsc::channel(1);
         let (end, ended) = oneshot::channel();
+        let (alive, dead) = oneshot::channel();
         let (bound, is_bound) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
             .name(format!("edge-{index}"))
-            .spawn(move || run_thread(worker, commands, &bound, end))
+            .spawn(move || run_thread(worker, commands, &bound, end, dead))
             .map_err(EdgeError::Thread)?;
         edge.quic = is_bound.recv().map_err(|_| EdgeError::Panic)??.or(edge.quic);
         edge.commands.push(command);
         edge.ended.push(ended);
+        edge._alive.push(alive);
     }
     Ok(edge)
 }
@@ -127,6 +138,7 @@ fn run_thread<L: CommandLog>(
     commands: mpsc::Receiver<Command>,
     bound: &std::sync::mpsc::SyncSender<Result<Option<SocketAddr>, EdgeError>>,
     end: oneshot::Sender<()>,
+    dead: oneshot::Receiver<()>,
 ) {
     // Who starts the worker waits for this one word, so it is always taken.
     let say = |word| drop(bound.send(word));
@@ -141,6 +153,8 @@ fn run_thread<L: CommandLog>(
                 worker.run(commands).await;
                 // Nobody may wait for it any more.
                 end.send(()).ok();
+                // Its reactor moves the bytes of TLS sockets that were handed over.
+                drop(dead.await);
             }
             Err(error) => say(Err(error)),
         }
@@ -169,17 +183,17 @@ impl Edge {
         EdgeError::Broken
     }
 
-    /// Takes no more connections, asks every session to leave within `drain`, says goodbye to the rest
-    /// and ends. An edge without sessions ends at once.
+    /// Takes no more connections, asks every session to leave within `drain` and says goodbye to the rest.
+    /// An edge without sessions is done at once. Sockets that were handed over go on until it is dropped.
     ///
     /// # Errors
     /// [`EdgeError::Panic`] if a worker did not end by itself.
-    pub async fn stop(self, drain: Duration) -> Result<(), EdgeError> {
+    pub async fn stop(&mut self, drain: Duration) -> Result<(), EdgeError> {
         for command in &self.commands {
             // A worker that is gone is noticed below.
             command.send(Command::Stop(drain)).await.ok();
         }
-        for ended in self.ended {
+        for ended in std::mem::take(&mut self.ended) {
             ended.await.map_err(|_| EdgeError::Panic)?;
         }
         Ok(())

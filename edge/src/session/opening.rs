@@ -124,7 +124,8 @@ impl<L: CommandLog> Core<L> {
         self.metrics.sessions.inc();
         self.by_id.insert(id, key);
         tracing::debug!(session = %id, %user, "session opened");
-        self.begin(inbox, entity, &admission);
+        self.go_away_too(key);
+        self.begin(inbox, user.into(), &admission);
         self.catch_up(key);
         self.look_at(key);
         self.wake(key);

@@ -24,7 +24,7 @@ pub struct HandedOver {
 impl HandedOver {
     /// Moves a plain socket to the runtime of the calling thread, so that the worker's reactor hears
     /// no more of it. A TLS socket stays with the reactor of the worker that accepted it, because its
-    /// keys cannot be taken apart from it; it works on any thread as long as that worker runs.
+    /// keys cannot be taken apart from it; it works on any thread until its edge or door is dropped.
     ///
     /// Call it inside the runtime that will serve the connection.
     ///

@@ -4,6 +4,7 @@
 //! task and the worker's own loop borrow it, never across an await.
 
 mod arrivals;
+mod draining;
 mod run;
 pub(crate) mod wheel;
 
@@ -13,8 +14,8 @@ use std::task::{Context, Waker};
 use foldhash::HashMap;
 use panda_access::{AccessKeys, FleetSecret, ProofSealer, TicketSealer};
 use panda_link::Links;
-use panda_protocol::frame::{Bye, Frame, GoAway, Ping};
-use panda_protocol::session::server::{Close, Due, Phase, ServerLimits, ServerSession};
+use panda_protocol::frame::{Bye, Frame, Ping};
+use panda_protocol::session::server::{Close, Due, ServerLimits, ServerSession};
 use panda_protocol::{ErrorCode, SessionId, Text, Time};
 use panda_storage::command_log::CommandLog;
 #[cfg(test)]
@@ -66,6 +67,8 @@ pub(crate) struct Core<L: CommandLog> {
     pub(crate) by_id: HashMap<SessionId, SessionKey>,
     sessions: Slab<Session>,
     next_serial: u32,
+    /// When the worker says goodbye, once it drains.
+    drains_until_ms: Option<u64>,
     clock: fn() -> Time,
     started: Instant,
     /// Wakes the worker's loop: something is to go up, or a command was appended.
@@ -90,6 +93,7 @@ impl<L: CommandLog> Core<L> {
             by_id: Default::default(),
             sessions: Slab::new(),
             next_serial: 0,
+            drains_until_ms: None,
             clock: parts.clock,
             started: Instant::now(),
             stirred: parts.stirred,
@@ -395,38 +399,8 @@ impl<L: CommandLog> Core<L> {
         while let Some(expired) = self.links.expire(now_ms) {
             self.take(expired);
         }
-    }
-
-    /// Asks every session to leave, each at a moment of its own.
-    pub(crate) fn go_away(&mut self, drain_ms: u64) {
-        let keys = self.keys_of_sessions();
-        let count = keys.len().max(1) as u64;
-        for (place, key) in (0..).zip(keys) {
-            // One whose Welcome is not out yet learns it from its Bye.
-            if self.session(key).is_none_or(|session| session.machine.phase() != Phase::Open) {
-                continue;
-            }
-            let Some(ticket) = self.member(key).map(|member| self.ticket(member)) else { continue };
-            let delay_ms = drain_ms * place / count;
-            let away = GoAway {
-                code: ErrorCode::Going as u16,
-                delay_ms,
-                closes_in_ms: drain_ms,
-                address: Text::default(),
-                ticket,
-            };
-            self.send(key, &away.into());
-            if let Some(session) = self.session_mut(key) {
-                session.machine.drain();
-            }
-        }
-    }
-
-    /// Says goodbye to whoever is still there.
-    pub(crate) fn end_all(&mut self) {
-        for key in self.keys_of_sessions() {
-            self.end(key, ErrorCode::Going.into());
-        }
+        self.readmissions.turn(now_ms);
+        self.readmit_on();
     }
 
     /// Whether no connection is left.

@@ -1,6 +1,6 @@
 //! A worker's loop: accepts, moves what goes up and down the link, turns the wheel, stops.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -87,6 +87,8 @@ struct Accepting<L: CommandLog> {
     rules: WebSocketRules,
     metrics: EdgeMetrics,
     handed_over: mpsc::Sender<HandedOver>,
+    /// Nobody serves sessions any more; the thread may go on for others.
+    over: Cell<bool>,
 }
 
 impl<L: CommandLog> Bound<L> {
@@ -110,21 +112,26 @@ impl<L: CommandLog> Bound<L> {
             rules: parts.rules,
             metrics: parts.metrics,
             handed_over: parts.handed_over,
+            over: Cell::new(false),
         });
         let tcp = spawn_local(accept_tcp(Rc::clone(&accepting), tcp, parts.alarm.clone()));
-        let quic_task = quic.clone().map(|quic| spawn_local(accept_quic(accepting, quic, parts.alarm.clone())));
+        let quic_task =
+            quic.clone().map(|quic| spawn_local(accept_quic(Rc::clone(&accepting), quic, parts.alarm.clone())));
         let drain = serve_until_stop(&core, &up, &mut down, &mut commands, &stirred).await;
         tcp.abort();
+        // It is the same socket: the kernel would go on to connect clients whom nobody accepts.
+        drop(parts.tcp);
         if let Some(quic) = &quic {
-            quic.stop_accepting();
+            quic.refuse_all();
         }
         stop(&core, &up, &mut down, &stirred, drain).await;
-        if let Some(task) = quic_task {
-            task.abort();
-        }
+        accepting.over.set(true);
         if let Some(quic) = quic {
             // Whoever does not confirm a goodbye in time is not waited for.
             timeout(GOODBYE_TIMEOUT, quic.wait_idle()).await.unwrap_or_default();
+        }
+        if let Some(task) = quic_task {
+            task.abort();
         }
     }
 }
@@ -286,6 +293,9 @@ async fn open_quic<L: CommandLog>(accepting: Rc<Accepting<L>>, incoming: QuicInc
 
 /// The handshake's task ends here, so that its memory does not live as long as the session.
 fn serve<L: CommandLog>(accepting: &Accepting<L>, transport: impl Connection + 'static, handshake: Handshake) {
+    if accepting.over.get() {
+        return;
+    }
     let key = accepting.core.borrow_mut().insert(handshake);
     spawn_local(SessionTask::new(Rc::clone(&accepting.core), key, transport));
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be had fails the test that needs it")]
 
 mod content;
+mod draining;
 mod floods;
 mod frames;
 mod handshakes;

@@ -129,7 +129,7 @@ impl Server {
         panda_client::start(self.connector.clone(), ClientConfig::new(TransportKind::WebSocket, device, token))
     }
 
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.edge.stop(Duration::from_millis(300)).await.unwrap();
         drop(self.handed_over);
         self.router.stop().await.unwrap();

@@ -266,6 +266,6 @@ async fn a_dropped_session_closes_its_connection() {
     drop(transport);
     assert!(matches!(within(client.connection.closed()).await, ConnectionError::ApplicationClosed(_)));
     drop(client);
-    place.listener.stop_accepting();
+    place.listener.refuse_all();
     within(place.listener.wait_idle()).await;
 }

@@ -146,9 +146,12 @@ impl Front {
     /// # Errors
     /// A worker that did not end.
     pub(crate) async fn stop(self, drain: Duration) -> anyhow::Result<()> {
-        let edge = self.edge.stop(drain).await.context("stop the edge");
-        self.api.stop().await;
-        edge
+        let Self { mut edge, api, .. } = self;
+        let stopped = edge.stop(drain).await.context("stop the edge");
+        api.stop().await;
+        // Requests that came to the edge over TLS were read and answered through it until here.
+        drop(edge);
+        stopped
     }
 }
 

@@ -9,6 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::{collections::VecDeque, fmt};
 
@@ -31,6 +32,8 @@ type Opening = Pin<Box<dyn Future<Output = Result<(SendStream, RecvStream), Conn
 /// The one QUIC endpoint of a process. It belongs to the worker in whose runtime it was bound.
 pub struct QuicListener {
     endpoint: quinn::Endpoint,
+    /// Whoever comes is refused.
+    refuses: AtomicBool,
 }
 
 impl QuicListener {
@@ -43,7 +46,7 @@ impl QuicListener {
         let socket = config::socket(address)?;
         let runtime = Arc::new(TokioRuntime);
         let endpoint = quinn::Endpoint::new(config::endpoint(fleet), Some(server), socket, runtime)?;
-        Ok(Self { endpoint })
+        Ok(Self { endpoint, refuses: AtomicBool::new(false) })
     }
 
     /// Where it listens.
@@ -58,6 +61,10 @@ impl QuicListener {
     pub async fn accept(&self, gate: &Gate) -> Option<QuicIncoming> {
         loop {
             let incoming = self.endpoint.accept().await?;
+            if self.refuses.load(Ordering::Relaxed) {
+                incoming.refuse();
+                continue;
+            }
             // Under load an address must be proven first: forged ones would take all the places.
             let crowded = gate.handshakes() >= gate.limits().handshakes_max / 2;
             if crowded && !incoming.remote_address_validated() {
@@ -73,9 +80,10 @@ impl QuicListener {
         }
     }
 
-    /// Takes no more connections; those there are go on.
-    pub fn stop_accepting(&self) {
-        self.endpoint.set_server_config(None);
+    /// Takes no more connections; those there are go on. Whoever comes is refused as long as
+    /// [`Self::accept`] runs: without a word, a client would dial until its patience ends.
+    pub fn refuse_all(&self) {
+        self.refuses.store(true, Ordering::Relaxed);
     }
 
     /// Waits until every connection is gone, so that the last packets of goodbyes are sent.

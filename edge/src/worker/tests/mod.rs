@@ -1,5 +1,8 @@
 //! A worker's core over a scripted router and transports that take as much as the test lets them.
 
+mod appends;
+mod devices;
+mod draining;
 mod model;
 mod readmissions;
 mod requests;
