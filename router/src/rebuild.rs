@@ -6,8 +6,8 @@
 //! behind it, so whatever comes next wins over it. (If that has the very same time, the larger bytes win, and a row
 //! begins with its event's number.)
 //!
-//! A row that was written later than that is not written over: what comes next might lose against it. Nor is anything done where events are missing that rows speak of: rows made of the others would give
-//! the missing numbers away.
+//! A row that was written later than that is not written over: what comes next might lose against it. Nor is anything
+//! done where events are missing that rows speak of: rows made of the others would give the missing numbers away.
 //!
 //! An owner may run meanwhile: it writes the same rows of the same events.
 
