@@ -24,6 +24,7 @@ class Stat:
 
     state: str
     parent: int
+    threads: int
     start: int
 
     @classmethod
@@ -35,12 +36,12 @@ class Stat:
             return None
         # The name in brackets may hold anything, brackets and spaces too.
         fields = line[line.rindex(")") + 2 :].split()
-        return cls(fields[0], int(fields[1]), int(fields[19]))
+        return cls(fields[0], int(fields[1]), int(fields[17]), int(fields[19]))
 
     @property
     def ended(self):
-        """Only the exit status is left."""
-        return self.state in "ZX"
+        """Only the exit status is left: where the first thread is gone and another is not, ports are still held."""
+        return self.state in "ZX" and self.threads <= 1
 
 
 def boot():
