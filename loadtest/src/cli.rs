@@ -74,7 +74,57 @@ pub enum Scenario {
     /// Holds sessions that do nothing, each with its inbox and a chat of its own.
     Idle(Idle),
     /// Sends at an even rate while processes of a cluster are killed, paused and restarted.
+    ///
+    /// One after the other, each once all is calm. The faults are drawn from --seed and printed before the first of
+    /// them. Exit status 1 also means that the cluster did not recover from a fault within --recovery.
     Chaos(Chaos),
+    /// Posts at one target and gets at another one: what was acked must be there.
+    ///
+    /// Messages are posted over HTTP, at each target in turn; once one is acked, another member gets it at another
+    /// target. It must be there, at its seq and with its text, in the first answer that is no refusal.
+    ///
+    /// What is refused for now, or lost, is asked again with the same Idempotency-Key, for at most --patience. It goes
+    /// well with `chaos` against the same cluster in another process.
+    Reads(Reads),
+    /// Adds and removes members while all of them send and read: nobody may see what came after a removal.
+    ///
+    /// The history is random and follows from --seed: changes over sessions and over HTTP, with and without what was
+    /// said before, and requests of all users, whether they are members or not. Each chat's log, read back in the end,
+    /// says who might see and do what.
+    ///
+    /// It goes well with `chaos` against the same cluster in another process.
+    Members(Members),
+}
+
+/// Posts at one target and gets at another one.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Reads {
+    /// How many times.
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub count: u32,
+    /// How many a second; while 64 are under way, none is begun.
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: u32,
+    /// Chats, of two users each; a user may ask 20 times a second.
+    #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub chats: u32,
+}
+
+/// Adds and removes members while all of them send and read.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Members {
+    /// Sessions, each of a user of its own; at least two a chat.
+    #[arg(long, value_name = "N", default_value = "24", value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    pub sessions: u32,
+    /// Chats; session i comes and goes in chat i modulo this and in the one behind it.
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub chats: u32,
+    /// Sends and reads a second, all together. Memberships change about twice a second in each chat.
+    #[arg(long, value_name = "N", default_value = "40", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rate: u32,
+    /// For how long, such as 60s.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Duration,
 }
 
 /// Comes back to the chats of an earlier run.
@@ -128,10 +178,7 @@ pub struct Idle {
     pub duration: Duration,
 }
 
-/// Sends at an even rate while processes of a cluster are killed, paused and restarted, one after the
-/// other, each once all is calm. The faults are drawn from --seed and printed before the first of them.
-///
-/// Exit status 1 also means that the cluster did not recover from a fault within --recovery.
+/// Sends at an even rate while processes of a cluster are killed, paused and restarted.
 #[derive(Clone, Debug, Args)]
 pub struct Chaos {
     /// Sessions, each of a user of its own.
@@ -235,9 +282,20 @@ mod tests {
             "panda-loadtest replay",
             "panda-loadtest replay f --speed quick",
             "panda-loadtest idle --sessions 1 --duration 1s --transport pigeon",
+            "panda-loadtest reads --rate 0",
+            "panda-loadtest members",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn reads_are_ten_thousand_if_nothing_is_said_and_members_come_and_go_for_as_long_as_is_said() {
+        let of = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().scenario;
+        assert!(matches!(of("panda-loadtest reads"), Scenario::Reads(Reads { count: 10_000, .. })));
+        let Scenario::Members(asked) = of("panda-loadtest members --duration 90s") else { panic!("another scenario") };
+        assert_eq!(asked.duration, Duration::from_secs(90));
+        assert!(asked.sessions >= 2 * asked.chats);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use panda_client::{HistoryPage, RequestError};
+use panda_client::{Client, HistoryPage, RequestError};
 use panda_protocol::event::peek_seq;
 use panda_protocol::frame::Direction;
 use panda_protocol::limits::PAGE_EVENTS_MAX;
@@ -22,7 +22,7 @@ pub const CHATS_AT_ONCE: usize = 16;
 pub async fn read_back(run: &Arc<Run>, session: &Session, number: usize) -> Result<(), RunError> {
     let mut from = Seq(1);
     loop {
-        let HistoryPage { begins_at, head, events, .. } = page(run, session, number, from).await?;
+        let HistoryPage { begins_at, head, events, .. } = page(run, session.client(), number, from).await?;
         let mut last = None;
         for event in &events {
             // Bytes that are no event have no seq of their own; the checker says what they are.
@@ -41,11 +41,15 @@ pub async fn read_back(run: &Arc<Run>, session: &Session, number: usize) -> Resu
     }
 }
 
-async fn page(run: &Run, session: &Session, number: usize, from: Seq) -> Result<HistoryPage, RunError> {
+/// A page of chat `number` from `from` on, asked for again while it is refused for now.
+///
+/// # Errors
+/// [`RunError::Unreachable`] if it is refused beyond the run's patience, or for good.
+pub async fn page(run: &Run, client: &Client, number: usize, from: Seq) -> Result<HistoryPage, RunError> {
     let until = Instant::now() + run.patience;
     let entity = EntityId::from(run.chats[number]);
     loop {
-        let asked = session.client().page(entity, Direction::Forward, from, PAGE_EVENTS_MAX as u64);
+        let asked = client.page(entity, Direction::Forward, from, PAGE_EVENTS_MAX as u64);
         let error: RequestError = match tokio::time::timeout_at(until, asked).await {
             Ok(Ok(page)) => return Ok(page),
             Ok(Err(error)) => error,

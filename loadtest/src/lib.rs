@@ -4,6 +4,7 @@
 //! [`chaos::plan`] (which faults), [`transcript`]. The rest does I/O through `panda-client` and the HTTP
 //! API, as any client does.
 
+pub mod api;
 pub mod chaos;
 pub mod checker;
 pub mod cli;

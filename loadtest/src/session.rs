@@ -13,12 +13,13 @@ use serde::Deserialize;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::checker::{Delivered, Outcome, SendId};
+use crate::provision::ProvisionError;
 use crate::recorder::Repeated;
 use crate::report::line;
 use crate::run::{Run, RunError};
 
 /// The longest wait of a client between two attempts; a run wants to see sessions come back soon.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Wait before a refused request is repeated, unless the refusal names a longer one.
 pub const REPEAT_AFTER: Duration = Duration::from_millis(50);
 
@@ -260,12 +261,28 @@ impl Pump {
     fn refresh(&mut self) {
         while self.refreshing.try_join_next().is_some() {}
         if self.refreshing.is_empty() {
-            self.refreshing.spawn(refresh(Arc::clone(&self.run), self.identity.clone(), self.client.clone()));
+            let Identity { number, user, .. } = self.identity;
+            self.refreshing.spawn(refresh(Arc::clone(&self.run), number, user, self.client.clone()));
         }
     }
 }
 
-async fn refresh(run: Arc<Run>, identity: Identity, client: Client) {
+/// Gives a session's client a new token of user `user`; tells the person who watches if it cannot.
+pub(crate) async fn refresh(run: Arc<Run>, number: u32, user: u32, client: Client) {
+    let token = match new_token(&run, user, number as usize % run.targets.len()).await {
+        Ok(token) => token,
+        Err(error) => return line(format_args!("session {number} got no new token: {error}")),
+    };
+    if let Err(error) = client.refresh(token).await {
+        line(format_args!("session {number} could not refresh its token: {error}"));
+    }
+}
+
+/// A new token of user `user`, from target `at`.
+///
+/// # Errors
+/// [`ProvisionError`] beyond the run's patience.
+pub(crate) async fn new_token(run: &Run, user: u32, at: usize) -> Result<Text, ProvisionError> {
     #[derive(Deserialize)]
     struct Answer {
         users: [User; 1],
@@ -274,18 +291,12 @@ async fn refresh(run: Arc<Run>, identity: Identity, client: Client) {
     struct User {
         access_token: String,
     }
-    let name = &run.users[identity.user as usize].username;
+    let name = &run.users[user as usize].username;
     let body = serde_json::json!({ "users": [{ "username": name }] }).to_string().into_bytes();
-    let at = identity.number as usize % run.targets.len();
-    let token = match run.targets[at].http.post_until::<Answer>("/bulk/users", body, run.patience).await {
-        Ok(Answer { users: [user] }) => Text::from(user.access_token),
-        Err(error) => return line(format_args!("session {} got no new token: {error}", identity.number)),
-    };
-    if let Err(error) = client.refresh(token).await {
-        line(format_args!("session {} could not refresh its token: {error}", identity.number));
-    }
+    let Answer { users: [user] } = run.targets[at].http.post_until("/bulk/users", body, run.patience).await?;
+    Ok(Text::from(user.access_token))
 }
 
-fn named(code: u16) -> String {
+pub(crate) fn named(code: u16) -> String {
     ErrorCode::from_u16(code).map_or_else(|| code.to_string(), |known| known.to_string())
 }

@@ -55,6 +55,8 @@ fn what_cannot_be_asked_for_is_status_2_and_says_why() {
         (&["chaos", "--cluster-command", "/nowhere/cluster"], "cannot be run"),
         (&["chaos", "--cluster-command", "false"], "status --name dev' failed"),
         (&["chaos", "--rate", "1"], "--rate"),
+        (&["reads", "--count", "0"], "--count"),
+        (&["members", "--sessions", "3", "--chats", "2", "--duration", "1s"], "2 chats need at least 4 sessions"),
         (&["chaos", "--table", "t.md", "--faults", "3"], "--table"),
     ];
     for (arguments, sentence) in cases {

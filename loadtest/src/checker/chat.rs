@@ -7,9 +7,9 @@ use bytes::Bytes;
 use panda_protocol::event::{Event, EventBody};
 use panda_protocol::{ChatId, Counter, DeviceId};
 
+use super::digest;
 use super::verdict::ChatVerdict;
 use super::violation::{Source, Violation};
-use super::{CHAT_VIOLATIONS_KEPT_MAX, digest};
 
 /// Names a send of a chat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -382,10 +382,7 @@ impl ChatCheck {
         self.entries.insert(seq, Entry { event: other_digest, shown_by: source, stored: false, message });
     }
 
-    fn violated(&mut self, violation: Violation) {
-        self.verdict.violations += 1;
-        if self.verdict.kept.len() < CHAT_VIOLATIONS_KEPT_MAX {
-            self.verdict.kept.push(violation);
-        }
+    pub(super) fn violated(&mut self, violation: Violation) {
+        self.verdict.violated(violation);
     }
 }

@@ -10,8 +10,12 @@
 //!   one whose outcome is unknown is there at most once; nothing is there that was not sent;
 //! - a sender's messages stand in the order in which they were sent;
 //! - the store, read back by pages, says the same.
+//!
+//! Where members come and go, [`MembershipCheck`] says what must hold besides, from the same observations.
 
 mod chat;
+mod membership;
+mod reads;
 mod verdict;
 mod violation;
 
@@ -21,6 +25,8 @@ mod tests;
 use std::hash::{DefaultHasher, Hasher as _};
 
 pub use chat::{ChatCheck, Delivered, Outcome, SendId};
+pub use membership::{Answer, Change, ChangeId, Grant, MembersSeen, MembershipCheck, MembershipVerdict, Span, StepId};
+pub use reads::{Read, Shown};
 pub use verdict::{ChatVerdict, Verdict};
 pub use violation::{Found, Source, Violation};
 

@@ -2,8 +2,8 @@
 
 use panda_protocol::ChatId;
 
-use super::VIOLATIONS_KEPT_MAX;
 use super::violation::{Found, Violation};
+use super::{CHAT_VIOLATIONS_KEPT_MAX, VIOLATIONS_KEPT_MAX};
 
 /// Of one chat.
 #[derive(Debug, Default)]
@@ -17,6 +17,16 @@ pub struct ChatVerdict {
     pub(super) unknown: u64,
     pub(super) violations: u64,
     pub(super) kept: Vec<Violation>,
+}
+
+impl ChatVerdict {
+    /// Counts it, and keeps it where there is room.
+    pub(super) fn violated(&mut self, violation: Violation) {
+        self.violations += 1;
+        if self.kept.len() < CHAT_VIOLATIONS_KEPT_MAX {
+            self.kept.push(violation);
+        }
+    }
 }
 
 /// Of all chats.

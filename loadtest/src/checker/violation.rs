@@ -1,8 +1,9 @@
 //! What can be wrong, told with the evidence.
 
 use std::fmt;
+use std::time::Duration;
 
-use panda_protocol::{ChatId, Counter, DeviceId};
+use panda_protocol::{ChatId, Counter, DeviceId, UserId};
 
 /// Who showed an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,15 @@ pub enum Source {
     Store,
     /// The store at the end of an earlier run.
     Earlier,
+    /// An answer to a request of this session.
+    Answer(u32),
+    /// An HTTP answer to the user of this session.
+    Http {
+        /// The session.
+        session: u32,
+        /// The target that answered, counted from 1.
+        target: usize,
+    },
 }
 
 impl fmt::Display for Source {
@@ -21,6 +31,8 @@ impl fmt::Display for Source {
             Self::Session(number) => write!(f, "session {number}"),
             Self::Store => f.write_str("the store"),
             Self::Earlier => f.write_str("the earlier run"),
+            Self::Answer(number) => write!(f, "session {number}, in an answer,"),
+            Self::Http { session, target } => write!(f, "the user of session {session}, over HTTP at target {target},"),
         }
     }
 }
@@ -75,6 +87,28 @@ pub enum Violation {
     NotStored { seq: u64, begins_at: u64, head: u64 },
     /// A message of the transcript was refused for good.
     NotTaken { user: u32, code: u16, text_digest: u64 },
+    /// A GET behind the answer to a POST does not show what was posted. Targets are counted from 1.
+    ReadMissed { seq: u64, posted_at: usize, read_at: usize, head: u64, there: String },
+    /// A GET of a member was refused for good.
+    ReadRefused { seq: u64, read_at: usize, code: u16 },
+    /// Somebody got an event that its user may not see. `member` says when the user was one.
+    NotVisible { source: Source, seq: u64, at: Duration, member: String },
+    /// Somebody was told another first visible event than the membership gives.
+    WrongGrant { source: Source, said: u64, member: String },
+    /// What was asked for by who is no member was done.
+    NotRefused { source: Source, at: Duration, member: String },
+    /// A member was refused, or who is none was refused with another code than that.
+    WrongRefusal { source: Source, code: u16, at: Duration, member: String },
+    /// A removed user's session was not told that its subscription is over.
+    NotEnded { session: u32, removed: u64 },
+    /// A message of a user who was no member where it stands.
+    SentWhileOut { seq: u64, actor: UserId, member: String },
+    /// An acked change of a membership is not at the seq of its ack.
+    LostChange { user: UserId, acked: u64, there: String },
+    /// A change of a membership that must be possible was refused for good.
+    ChangeRefused { user: UserId, code: u16 },
+    /// A membership changed, and nobody had asked for it.
+    NobodyAsked { user: UserId, seq: u64 },
 }
 
 impl fmt::Display for Violation {
@@ -137,6 +171,50 @@ impl Violation {
             }
             Self::NeverSent { device, counter, seq } => {
                 write!(f, "NEVER SENT: seq {seq} says it is send {counter} of device {device}, which did not send it")
+            }
+            other => other.fmt_membership(f),
+        }
+    }
+
+    /// Those that concern who is a member.
+    fn fmt_membership(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReadMissed { seq, posted_at, read_at, head, there } => write!(
+                f,
+                "READ MISSED: target {posted_at} answered a POST with seq {seq}; a GET at target {read_at} behind it shows {there} there (head {head})"
+            ),
+            Self::ReadRefused { seq, read_at, code } => {
+                write!(f, "READ REFUSED: a member's GET of seq {seq} at target {read_at} was refused with {code}")
+            }
+            Self::NotVisible { source, seq, at, member } => {
+                write!(f, "NOT VISIBLE: {source} got seq {seq} at {at:.3?}; the user {member}")
+            }
+            Self::WrongGrant { source, said, member } => {
+                write!(
+                    f,
+                    "WRONG GRANT: {source} was told that events are visible from seq {said} on; the user {member}"
+                )
+            }
+            Self::NotRefused { source, at, member } => {
+                write!(f, "NOT REFUSED: {source} was served at {at:.3?}; the user {member}")
+            }
+            Self::WrongRefusal { source, code, at, member } => {
+                write!(f, "WRONG REFUSAL: {source} was refused with {code} at {at:.3?}; the user {member}")
+            }
+            Self::NotEnded { session, removed } => {
+                write!(f, "NOT ENDED: session {session} was not told of its removal at seq {removed}")
+            }
+            Self::SentWhileOut { seq, actor, member } => {
+                write!(f, "SENT WHILE OUT: seq {seq} is a message of {actor}, who {member}")
+            }
+            Self::LostChange { user, acked, there } => {
+                write!(f, "LOST CHANGE: a change of {user} was acked at seq {acked}; there is {there}")
+            }
+            Self::ChangeRefused { user, code } => {
+                write!(f, "CHANGE REFUSED: a change of {user} was refused with {code}")
+            }
+            Self::NobodyAsked { user, seq } => {
+                write!(f, "NOBODY ASKED: seq {seq} changes the membership of {user}, which nobody asked for")
             }
             _ => Ok(()),
         }

@@ -2,8 +2,10 @@
 
 mod chaos;
 mod live;
+mod members;
 mod summary;
 
 pub use chaos::{ChaosReport, Counts, Felt, write_table};
 pub use live::{Live, line};
+pub use members::{MembersReport, ReadsReport};
 pub use summary::{Checked, Percentiles, Rates, Summary};

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use panda_protocol::ErrorCode;
 use serde::Serialize;
 
-use super::ChaosReport;
+use super::{ChaosReport, MembersReport, ReadsReport};
 use crate::checker::Verdict;
 use crate::recorder::Recorder;
 
@@ -53,6 +53,12 @@ pub struct Summary {
     /// The faults that were done, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chaos: Option<ChaosReport>,
+    /// What was read, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reads: Option<ReadsReport>,
+    /// How members came and went, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<MembersReport>,
 }
 
 /// Totals and what they are a second.
@@ -163,6 +169,12 @@ impl fmt::Display for Summary {
         writeln!(f, "  reconnects {}", self.reconnects)?;
         if let Some(chaos) = &self.chaos {
             write!(f, "{chaos}")?;
+        }
+        if let Some(reads) = &self.reads {
+            write!(f, "{reads}")?;
+        }
+        if let Some(members) = &self.members {
+            write!(f, "{members}")?;
         }
         let Checked { events, deliveries, streams, acked } = self.checked;
         match self.held {

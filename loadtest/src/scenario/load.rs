@@ -173,7 +173,7 @@ async fn send_in_order(run: Arc<Run>, session: Arc<Session>, mut jobs: mpsc::Rec
 }
 
 /// Different from every other text of the run, so that none can stand for another.
-fn text(random: &mut StdRng, number: u64) -> Text {
+pub(super) fn text(random: &mut StdRng, number: u64) -> Text {
     let length = random.random_range(TEXT_CHARACTERS);
     let mut text = format!("{number} ");
     text.extend((0..length).map(|_| ALPHABET[random.random_range(0..ALPHABET.len())]));
@@ -181,7 +181,7 @@ fn text(random: &mut StdRng, number: u64) -> Text {
 }
 
 /// Reads every chat back, with its first member.
-async fn read_all(run: &Arc<Run>, sessions: &[Arc<Session>], plans: &[ChatPlan]) -> Result<(), RunError> {
+pub(super) async fn read_all(run: &Arc<Run>, sessions: &[Arc<Session>], plans: &[ChatPlan]) -> Result<(), RunError> {
     let mut reading = JoinSet::new();
     for (number, plan) in plans.iter().enumerate() {
         if reading.len() >= CHATS_AT_ONCE {

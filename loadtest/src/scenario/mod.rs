@@ -3,6 +3,8 @@
 mod chaos;
 mod idle;
 mod load;
+mod members;
+mod reads;
 mod record;
 mod replay;
 mod revisit;
@@ -42,6 +44,8 @@ pub async fn run(scenario: Scenario, common: &Common) -> Result<Summary, RunErro
         Scenario::Replay(asked) => replay::run(asked, common, &mut summary).await?,
         Scenario::Idle(asked) => idle::run(asked, common, &mut summary).await?,
         Scenario::Chaos(asked) => Box::pin(chaos::run(asked, common, &mut summary)).await?,
+        Scenario::Reads(asked) => Box::pin(reads::run(asked, common, &mut summary)).await?,
+        Scenario::Members(asked) => Box::pin(members::run(asked, common, &mut summary)).await?,
     }
     Ok(summary)
 }
