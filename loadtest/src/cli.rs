@@ -49,7 +49,8 @@ pub struct Common {
     /// Writes the summary as JSON to this file.
     #[arg(long, value_name = "OUT", global = true)]
     pub json: Option<PathBuf>,
-    /// How long sessions may take to connect, to come back and to get what is missing.
+    /// How long sessions may take to connect, to come back and to get what is missing, and how long each request for
+    /// users and chats is repeated that is refused for now.
     #[arg(long, value_name = "TIME", global = true, default_value = "60s", value_parser = parse_duration)]
     pub patience: Duration,
 }
@@ -149,6 +150,10 @@ pub struct Steady {
     /// For how long, such as 60s.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Duration,
+    /// Sends go to the first so many chats only; the others are listened to, and nothing is said there.
+    /// Default: all.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub active: Option<u32>,
     /// Writes what the chats hold at the end to this file, for `revisit`.
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,

@@ -15,6 +15,7 @@ use crate::checker::{ChatCheck, Verdict};
 use crate::cli::{API_KEY_FILE, Common, Transport};
 use crate::provision::{self, ChatPlan, Http, ProvisionError, Provisioned};
 use crate::recorder::Recorder;
+use crate::report::line;
 
 /// How often something that must become true is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -81,7 +82,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Finds the targets and makes users and chats.
+    /// Finds the targets and makes users and chats; `provisioned` on stderr tells scripts that they are there.
     ///
     /// # Errors
     /// [`RunError`].
@@ -96,8 +97,9 @@ impl Run {
             targets.push(reach(base, key.trim(), common.transport).await?);
         }
         let first = targets.first().ok_or_else(|| RunError::Usage("name a target with --target".into()))?;
-        let users = provision::users(&first.http, names).await?;
-        let chats = provision::chats(&first.http, &users, plans).await?;
+        let users = provision::users(&first.http, names, common.patience).await?;
+        let chats = provision::chats(&first.http, &users, plans, common.patience).await?;
+        line("provisioned");
         Ok(Arc::new(Self {
             targets,
             transport: common.transport,
@@ -174,13 +176,14 @@ impl Run {
     }
 
     /// Waits until every stream has come to its chat's head, at most for the run's patience; the checker
-    /// tells who did not.
+    /// tells who did not. `all delivered` on stderr tells scripts that they have.
     pub async fn all_delivered(&self) {
         let behind = |number| self.check(number).behind();
-        if !self.becomes(|| (0..self.chats.len()).all(|number| behind(number) == 0)).await {
-            let streams: usize = (0..self.chats.len()).map(behind).sum();
-            crate::report::line(format_args!("{streams} streams are still behind after {:?}", self.patience));
+        if self.becomes(|| (0..self.chats.len()).all(|number| behind(number) == 0)).await {
+            return line("all delivered");
         }
+        let streams: usize = (0..self.chats.len()).map(behind).sum();
+        line(format_args!("{streams} streams are still behind after {:?}", self.patience));
     }
 
     /// Judges all chats, each at a moment when no stream is behind what anybody saw: an event whose send

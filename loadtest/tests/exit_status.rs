@@ -52,6 +52,7 @@ fn what_cannot_be_asked_for_is_status_2_and_says_why() {
         (&["idle", "--sessions", "1", "--duration", "1s", "--api-key-file", "/nowhere/admin.key"], "--api-key-file"),
         (&["replay", "/nowhere/transcript.jsonl", "--api-key-file", &key], "transcript cannot be read"),
         (&[&steady[..], &["--sessions", "20000"]].concat(), "take more chats"),
+        (&[&steady[..], &["--sessions", "1", "--active", "2"]].concat(), "more than --chats 1"),
         (&["chaos", "--cluster-command", "/nowhere/cluster"], "cannot be run"),
         (&["chaos", "--cluster-command", "false"], "status --name dev' failed"),
         (&["chaos", "--rate", "1"], "--rate"),

@@ -26,6 +26,8 @@ class Stat:
     parent: int
     threads: int
     start: int
+    # What it and the children that it has waited for took of the processors.
+    cpu_ticks: int
 
     @classmethod
     def of(cls, pid):
@@ -36,7 +38,8 @@ class Stat:
             return None
         # The name in brackets may hold anything, brackets and spaces too.
         fields = line[line.rindex(")") + 2 :].split()
-        return cls(fields[0], int(fields[1]), int(fields[17]), int(fields[19]))
+        cpu_ticks = sum(int(ticks) for ticks in fields[11:15])
+        return cls(fields[0], int(fields[1]), int(fields[17]), int(fields[19]), cpu_ticks)
 
     @property
     def ended(self):
@@ -93,6 +96,11 @@ class Process:
             except OSError:
                 continue  # It ended while we looked.
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def cpu_seconds(self):
+        """The processor time of the process and of what it started, since each began."""
+        stats = [Stat.of(process.pid) for process in [self, *self.descendants()]]
+        return sum(stat.cpu_ticks for stat in stats if stat) / os.sysconf("SC_CLK_TCK")
 
     def descendants(self):
         """What the process started, and what that started."""

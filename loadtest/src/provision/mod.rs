@@ -84,15 +84,16 @@ struct ChatAnswer {
     id: String,
 }
 
-/// Makes the users, in the order of `names`. Who is there stays as it is.
+/// Makes the users, in the order of `names`. Who is there stays as it is. A request that is refused for now is repeated
+/// for at most `patience`.
 ///
 /// # Errors
 /// [`ProvisionError`] of the first request that failed for good.
-pub async fn users(http: &Arc<Http>, names: &[String]) -> Result<Vec<Provisioned>, ProvisionError> {
+pub async fn users(http: &Arc<Http>, names: &[String], patience: Duration) -> Result<Vec<Provisioned>, ProvisionError> {
     let bodies = names
         .chunks(USERS_A_REQUEST)
         .map(|names| UsersBody { users: names.iter().map(|name| UserBody { username: name.clone() }).collect() });
-    let answers: Vec<UsersAnswer> = all(http, "/bulk/users", bodies).await?;
+    let answers: Vec<UsersAnswer> = all(http, "/bulk/users", bodies, patience).await?;
     let mut made = Vec::with_capacity(names.len());
     for user in answers.into_iter().flat_map(|answer| answer.users) {
         let id = UserId::from_str(&user.id).map_err(|error| ProvisionError::Answer(error.to_string()))?;
@@ -102,11 +103,16 @@ pub async fn users(http: &Arc<Http>, names: &[String]) -> Result<Vec<Provisioned
     Ok(made)
 }
 
-/// Makes the chats, in the order of `plans`.
+/// Makes the chats, in the order of `plans`. A request that is refused for now is repeated for at most `patience`.
 ///
 /// # Errors
 /// [`ProvisionError`] of the first request that failed for good.
-pub async fn chats(http: &Arc<Http>, users: &[Provisioned], plans: &[ChatPlan]) -> Result<Vec<ChatId>, ProvisionError> {
+pub async fn chats(
+    http: &Arc<Http>,
+    users: &[Provisioned],
+    plans: &[ChatPlan],
+    patience: Duration,
+) -> Result<Vec<ChatId>, ProvisionError> {
     let bodies = batches::of_chats(plans).map(|plans| {
         let chat = |plan: &ChatPlan| {
             let mut members = plan.members.iter().map(|&member| users[member].id.to_string());
@@ -115,7 +121,7 @@ pub async fn chats(http: &Arc<Http>, users: &[Provisioned], plans: &[ChatPlan]) 
         };
         ChatsBody { chats: plans.iter().map(chat).collect() }
     });
-    let answers: Vec<ChatsAnswer> = all(http, "/bulk/chats", bodies).await?;
+    let answers: Vec<ChatsAnswer> = all(http, "/bulk/chats", bodies, patience).await?;
     let ids = answers.iter().flat_map(|answer| &answer.chats).map(|chat| ChatId::from_str(&chat.id));
     let made: Vec<ChatId> = ids.collect::<Result<_, _>>().map_err(|error| ProvisionError::Answer(error.to_string()))?;
     expect_count(made.len(), plans.len(), "chats")?;
@@ -134,6 +140,7 @@ async fn all<B, A>(
     http: &Arc<Http>,
     path: &'static str,
     bodies: impl Iterator<Item = B>,
+    patience: Duration,
 ) -> Result<Vec<A>, ProvisionError>
 where
     B: Serialize,
@@ -147,7 +154,7 @@ where
         }
         let body = serde_json::to_vec(&body).map_err(|error| ProvisionError::Answer(error.to_string()))?;
         let http = Arc::clone(http);
-        running.spawn(async move { http.post_until(path, body, Duration::from_secs(60)).await.map(|a| (place, a)) });
+        running.spawn(async move { http.post_until(path, body, patience).await.map(|a| (place, a)) });
     }
     while !running.is_empty() {
         answers.extend(next(&mut running).await?);

@@ -43,6 +43,8 @@ pub(super) struct Load {
     pub(super) run: Arc<Run>,
     pub(super) sessions: Vec<Arc<Session>>,
     chats_of: Vec<Vec<usize>>,
+    /// Sends go to the first so many chats.
+    pub(super) active: usize,
     pub(super) plans: Vec<ChatPlan>,
 }
 
@@ -64,7 +66,7 @@ impl Load {
         summary.provision_s = began.elapsed().as_secs_f64();
         let identity = |(number, chats): (u32, &Vec<usize>)| Identity { number, user: number, chats: chats.clone() };
         let sessions = open_all(&run, (0..).zip(&chats_of).map(identity).collect()).await?;
-        Ok(Self { run, sessions, chats_of, plans })
+        Ok(Self { run, sessions, chats_of, active: chats, plans })
     }
 
     /// Sessions that listen to each chat.
@@ -97,11 +99,11 @@ impl Load {
         seed: u64,
         until: impl Future<Output = ()>,
     ) -> Result<(), RunError> {
-        let mut senders = JoinSet::new();
+        let mut sending = JoinSet::new();
         let mut queues = Vec::with_capacity(self.sessions.len());
         for session in &self.sessions {
             let (queue, jobs) = mpsc::channel(SESSION_QUEUE);
-            senders.spawn(send_in_order(Arc::clone(&self.run), Arc::clone(session), jobs));
+            sending.spawn(send_in_order(Arc::clone(&self.run), Arc::clone(session), jobs));
             queues.push(queue);
         }
         tokio::select! {
@@ -109,10 +111,10 @@ impl Load {
             () = pin!(until) => {}
         }
         drop(queues);
-        let answered = async { while senders.join_next().await.is_some() {} };
+        let answered = async { while sending.join_next().await.is_some() {} };
         // What is not answered in time is dropped here, and stays unknown to the checker.
         if tokio::time::timeout(self.run.patience, answered).await.is_err() {
-            senders.abort_all();
+            sending.abort_all();
         }
         Ok(())
     }
@@ -123,6 +125,7 @@ impl Load {
         schedule: schedule::Steady,
         seed: u64,
     ) -> Result<(), RunError> {
+        let senders = senders(&self.chats_of, self.active);
         let mut random = StdRng::seed_from_u64(seed);
         let began = self.run.now();
         for number in 0..schedule.count() {
@@ -130,12 +133,11 @@ impl Load {
             if due > self.run.now() {
                 tokio::time::sleep_until(self.run.instant(due)).await;
             }
-            let sender = random.random_range(0..queues.len());
-            let chats = &self.chats_of[sender];
+            let (session, chats) = &senders[random.random_range(0..senders.len())];
             let chat = chats[random.random_range(0..chats.len())];
             let text = text(&mut random, number);
             self.run.recorder.due(due);
-            if queues[sender].send(Job { chat, text, due }).await.is_err() {
+            if queues[*session].send(Job { chat, text, due }).await.is_err() {
                 return Err(task_ended());
             }
         }
@@ -154,6 +156,13 @@ fn spread(seed: u64, sessions: usize, chats: usize) -> (Vec<Vec<usize>>, Vec<Cha
         plans[number % chats].members.push(number % sessions);
     }
     (memberships, plans)
+}
+
+/// The sessions that are in one of the first `active` chats, each with those of its chats.
+fn senders(chats_of: &[Vec<usize>], active: usize) -> Vec<(usize, Vec<usize>)> {
+    let of_active = |chats: &Vec<usize>| chats.iter().copied().filter(|&chat| chat < active).collect::<Vec<_>>();
+    let all = chats_of.iter().map(of_active).enumerate();
+    all.filter(|(_, chats)| !chats.is_empty()).collect()
 }
 
 /// One session's sends, in order, without waiting for their answers.
@@ -212,6 +221,18 @@ mod tests {
         let (memberships, plans) = spread(1, 3, 10);
         assert_eq!(memberships[0], [0, 3, 6, 9]);
         assert!(plans.iter().all(|plan| plan.members.len() == 1));
+    }
+
+    #[test]
+    fn sends_go_to_active_chats_only_and_from_whoever_is_in_one() {
+        let (memberships, _) = spread(1, 3, 10);
+        let sends = |active| senders(&memberships, active);
+        assert_eq!(sends(2), [(0, vec![0]), (1, vec![1])]);
+        assert_eq!(sends(5), [(0, vec![0, 3]), (1, vec![1, 4]), (2, vec![2])]);
+        assert_eq!(sends(10), (0..3).zip(memberships.clone()).collect::<Vec<_>>(), "all of them");
+        let (listening, _) = spread(1, 6, 3);
+        let sessions = senders(&listening, 1).into_iter().map(|(session, _)| session);
+        assert_eq!(sessions.collect::<Vec<_>>(), [0, 3], "everybody who is in the chat");
     }
 
     #[test]

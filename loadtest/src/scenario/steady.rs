@@ -10,7 +10,12 @@ use crate::schedule;
 
 pub(super) async fn run(asked: Steady, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
     summary.scenario = "steady".into();
-    let load = Load::prepare((asked.sessions as usize, asked.chats as usize), common, summary).await?;
+    let active = asked.active.unwrap_or(asked.chats);
+    if active > asked.chats {
+        return Err(RunError::Usage(format!("--active {active} is more than --chats {}; take fewer", asked.chats)));
+    }
+    let mut load = Load::prepare((asked.sessions as usize, asked.chats as usize), common, summary).await?;
+    load.active = active as usize;
     let schedule = schedule::Steady::new(asked.rate, asked.duration);
     let sending = load.send_all(schedule, summary.seed, std::future::pending());
     let time = under_load(&load.run, load.sessions.len(), sending).await?;
