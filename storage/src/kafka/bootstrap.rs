@@ -11,6 +11,7 @@
 use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rdkafka::bindings;
 use rdkafka::client::{Client, ClientContext};
@@ -24,10 +25,15 @@ const LOOK_MS_A_PARTITION: u32 = 8;
 /// It looks at least so often: a client that forgot its brokers is of no use before.
 const LOOK_MS_MAX: u32 = 30_000;
 
+/// How often a client looks at itself that knows so many partitions.
+pub(super) fn look_every(partitions: u16) -> Duration {
+    let look_ms = LOOK_MS + LOOK_MS_A_PARTITION * u32::from(partitions);
+    Duration::from_millis(look_ms.min(LOOK_MS_MAX).into())
+}
+
 /// Has the client say how it is; whoever polls it hears it. It is about to know so many partitions.
 pub(super) fn watch(settings: &mut ClientConfig, partitions: u16) {
-    let look_ms = LOOK_MS + LOOK_MS_A_PARTITION * u32::from(partitions);
-    settings.set("statistics.interval.ms", look_ms.min(LOOK_MS_MAX).to_string());
+    settings.set("statistics.interval.ms", look_every(partitions).as_millis().to_string());
 }
 
 /// Whether a client has nobody left to ask. Clones share it: the client's context notes, its owner acts.
@@ -65,8 +71,6 @@ fn names_brokers(statistics: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use rdkafka::config::FromClientConfigAndContext as _;
     use rdkafka::consumer::{BaseConsumer, Consumer as _};
     use tokio::time::Instant;

@@ -7,6 +7,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::bootstrap::Alone;
 use super::config::KafkaLogConfig;
+use super::hearing::Answers;
 use crate::error::StoreError;
 
 /// Bytes of one batch of records; the topic must take them.
@@ -49,6 +50,7 @@ pub(super) fn reading(config: &KafkaLogConfig, role: &str) -> ClientConfig {
 #[derive(Clone, Default)]
 pub(super) struct Quiet {
     pub(super) alone: Alone,
+    pub(super) answers: Answers,
 }
 
 impl ClientContext for Quiet {
@@ -62,6 +64,7 @@ impl ClientContext for Quiet {
 
     fn stats_raw(&self, statistics: &[u8]) {
         self.alone.look(statistics);
+        self.answers.look(statistics);
     }
 }
 

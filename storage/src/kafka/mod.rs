@@ -18,6 +18,7 @@ mod ending;
 mod epoch;
 mod gate;
 mod group;
+mod hearing;
 mod identity;
 mod ownership;
 mod ownership_record;

@@ -17,11 +17,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
 use super::bootstrap::{Alone, watch};
 use super::client::{Quiet, code, failure, reading, settings};
 use super::config::KafkaLogConfig;
 use super::elsewhere::drop_elsewhere;
+use super::hearing::Hearing;
 use super::ownership_record::{from_record, key, to_record};
 use super::thread;
 use super::topic::{Layout, admin, prepare};
@@ -33,6 +35,7 @@ use crate::ownership::{OWNER_ADDRESS_BYTES_MAX, Ownership, OwnershipBoard};
 const LOOK: Duration = Duration::from_millis(100);
 /// The board's only partition.
 const PARTITION: i32 = 0;
+const PARTITIONS: u16 = 1;
 
 /// The board of a cluster. Clones share it; one a process is enough.
 #[derive(Clone)]
@@ -65,7 +68,7 @@ impl KafkaOwnership {
         drop(admin);
         let alone = Alone::default();
         let mut settings = settings(config, "announce");
-        watch(&mut settings, 1);
+        watch(&mut settings, PARTITIONS);
         let producer = settings
             .set("acks", "all")
             // Announcements of one shard stay in their order without a producer that can break.
@@ -73,13 +76,13 @@ impl KafkaOwnership {
             .set("linger.ms", "0")
             .set("message.timeout.ms", config.append_timeout.as_millis().to_string())
             .set("request.timeout.ms", "3000")
-            .create_with_context::<_, FutureProducer<Quiet>>(Quiet { alone: alone.clone() })
+            .create_with_context::<_, FutureProducer<Quiet>>(Quiet { alone: alone.clone(), ..Quiet::default() })
             .map_err(|error| failure("a client for announcements", &error))?;
         let seen = Arc::new(Seen { owners: MemoryBoard::default(), announced: Mutex::default() });
         let (topic, stop) = (config.ownership_topic.clone(), Arc::new(AtomicBool::new(false)));
         let inner = Inner { topic, producer: Some(producer), seen: Arc::clone(&seen), stop: Arc::clone(&stop) };
-        let brokers = config.brokers.clone();
-        let board = Board { consumer: consumer(config)?, brokers, topic: inner.topic.clone(), seen, stop };
+        let hearing = Hearing::new(PARTITIONS, Instant::now());
+        let board = Board { consumer: consumer(config)?, hearing, config: config.clone(), seen, stop };
         let (announcing, broken) = (inner.producer.clone(), board.seen.clone());
         thread::start(
             "kafka-board",
@@ -132,28 +135,45 @@ impl OwnershipBoard for KafkaOwnership {
 /// What the thread has.
 struct Board {
     consumer: BaseConsumer<Quiet>,
-    brokers: Vec<String>,
-    topic: String,
+    hearing: Hearing,
+    config: KafkaLogConfig,
     seen: Arc<Seen>,
     stop: Arc<AtomicBool>,
 }
 
 impl Board {
-    fn run(self, producer: Option<&FutureProducer<Quiet>>, announcing: &Alone) {
+    fn run(mut self, producer: Option<&FutureProducer<Quiet>>, announcing: &Alone) {
         while !self.stop.load(Ordering::Acquire) {
-            self.consumer.context().alone.mend(self.consumer.client(), &self.brokers);
+            self.consumer.context().alone.mend(self.consumer.client(), &self.config.brokers);
             if let Some(producer) = producer {
-                announcing.mend(producer.client(), &self.brokers);
+                announcing.mend(producer.client(), &self.config.brokers);
+            }
+            if self.hearing.is_deaf(self.consumer.context().answers.count(), true, Instant::now()) {
+                self.replace();
             }
             match self.consumer.poll(LOOK) {
                 Some(Ok(message)) => self.take(&message, producer),
                 Some(Err(error)) => match code(&error) {
                     Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
-                        tracing::error!(%error, topic = self.topic, "owners of shards cannot be read: allow it");
+                        tracing::error!(%error, topic = self.config.ownership_topic, "owners of shards cannot be read: allow it");
                     }
                     _ => tracing::debug!(%error, "reading the board goes on"),
                 },
                 None => {}
+            }
+        }
+    }
+
+    /// Another client reads the board from its beginning: what is known already changes nothing.
+    fn replace(&mut self) {
+        self.hearing = Hearing::new(PARTITIONS, Instant::now());
+        match consumer(&self.config) {
+            Ok(consumer) => {
+                tracing::warn!("a client of the brokers heard nothing for long: another one reads owners of shards");
+                drop_elsewhere("board", std::mem::replace(&mut self.consumer, consumer));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a client of the brokers hears nothing, and there is no other one yet")
             }
         }
     }
@@ -171,7 +191,7 @@ impl Board {
         let latest = |mine: &Ownership| self.seen.owners.latest(mine.shard).as_ref() == Some(mine);
         if let (Some(mine), Some(producer)) = (mine.filter(|mine| mine.is_after(&found) && latest(mine)), producer) {
             let (key, value) = (super::ownership_record::key(mine.shard), to_record(&mine));
-            let record = FutureRecord::to(&self.topic).partition(PARTITION).key(&key).payload(&value);
+            let record = FutureRecord::to(&self.config.ownership_topic).partition(PARTITION).key(&key).payload(&value);
             if let Err((error, _)) = producer.send_result(record) {
                 tracing::warn!(shard = %mine.shard, %error, "an owner could not announce itself again");
             }
@@ -196,7 +216,7 @@ fn layout(config: &KafkaLogConfig) -> Layout {
 fn consumer(config: &KafkaLogConfig) -> Result<BaseConsumer<Quiet>, StoreError> {
     let fail = |error: KafkaError| failure("a client for the board", &error);
     let mut settings = reading(config, "board");
-    watch(&mut settings, 1);
+    watch(&mut settings, PARTITIONS);
     let consumer = settings
         // Nobody joins it; the client wants a name.
         .set("group.id", format!("{}.board", config.group))

@@ -2,10 +2,12 @@
 //!
 //! A consumer has one place in each shard. Whoever reads a shard that another reader of this process
 //! reads already gets it from another consumer; usually there is one. A thread opens and closes, because
-//! the client library waits while it does, and hears what a consumer has to say besides records.
+//! the client library waits while it does, and hears what a consumer has to say besides records. A consumer that
+//! hears nothing is given up: its readers go on where they were, with another one.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -17,12 +19,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::bootstrap::watch;
 use super::client::{Quiet, failure, reading};
 use super::config::KafkaLogConfig;
 use super::elsewhere::drop_elsewhere;
 use super::ending::Ending;
+use super::hearing::Hearing;
 use super::thread::{self, Breaks};
 use crate::command_log::{LogRecord, ShardReader};
 use crate::error::StoreError;
@@ -33,11 +37,21 @@ const LOOK: Duration = Duration::from_millis(100);
 type Consumer = BaseConsumer<Quiet>;
 type Queue = PartitionQueue<Quiet>;
 
-/// One shard's queue, of which consumer, and what wakes its reader.
+/// One shard's queue, of which consumer, and what its reader and the thread know of it.
 struct Open {
     consumer: u64,
     queue: Queue,
-    filled: Arc<Notify>,
+    shelf: Arc<Shelf>,
+}
+
+#[derive(Default)]
+struct Shelf {
+    /// Wakes the reader.
+    changed: Notify,
+    /// Whether the reader took all that is there.
+    empty: AtomicBool,
+    /// Whether nothing will come any more: the consumer was given up.
+    abandoned: AtomicBool,
 }
 
 /// What the thread is told. At most two for each reader, so the channel is as bounded as they are.
@@ -66,13 +80,23 @@ impl Readers {
 
     /// Reads a shard from an offset on, which must be in it.
     pub(super) async fn open(&self, epoch: u32, shard: ShardId, offset: u64) -> Result<KafkaReader, StoreError> {
+        let open = Some(self.order(shard, offset).await?);
+        Ok(KafkaReader { readers: self.clone(), epoch, shard, next: offset, open, failed: None })
+    }
+
+    async fn order(&self, shard: ShardId, offset: u64) -> Result<Open, StoreError> {
         let at = i64::try_from(offset)
             .map_err(|_| StoreError::Corrupt(format!("shard {shard} is to be read from {offset}")))?;
         let (opened, answer) = oneshot::channel();
         self.orders.send(Order::Open { shard: shard.0, offset: at, opened }).map_err(|_| StoreError::Closed)?;
-        let Open { consumer, queue, filled } = answer.await.map_err(|_| StoreError::Closed)??;
-        let queue = Some((consumer, queue));
-        Ok(KafkaReader { readers: self.clone(), epoch, shard, next: offset, queue, filled, failed: None })
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    fn close(&self, shard: ShardId, Open { consumer, queue, .. }: Open) {
+        if let Err(unsent) = self.orders.send(Order::Close { shard: shard.0, consumer, queue }) {
+            // The thread is gone; the queue may hold the last of its consumer, whose end may block.
+            drop_elsewhere("read", unsent);
+        }
     }
 }
 
@@ -82,16 +106,16 @@ pub struct KafkaReader {
     epoch: u32,
     shard: ShardId,
     next: u64,
-    /// With its consumer's number; present until it is dropped.
-    queue: Option<(u64, Queue)>,
-    filled: Arc<Notify>,
+    /// Present until it is dropped.
+    open: Option<Open>,
     failed: Option<StoreError>,
 }
 
 impl KafkaReader {
     fn take(&mut self, max: usize) -> Result<Vec<LogRecord>, StoreError> {
         let mut records = Vec::new();
-        let Some((_, queue)) = &self.queue else { return Err(StoreError::Closed) };
+        let Some(Open { queue, shelf, .. }) = &self.open else { return Err(StoreError::Closed) };
+        shelf.empty.store(false, Ordering::Release);
         while records.len() < max && self.failed.is_none() {
             match queue.poll(Duration::ZERO) {
                 Some(Ok(message)) => match record(self.epoch, &message) {
@@ -102,7 +126,10 @@ impl KafkaReader {
                     Err(error) => self.failed = Some(error),
                 },
                 Some(Err(error)) => self.failed = self.judge(&error),
-                None => break,
+                None => {
+                    shelf.empty.store(true, Ordering::Release);
+                    break;
+                }
             }
         }
         match &self.failed {
@@ -135,27 +162,33 @@ impl KafkaReader {
 
 impl ShardReader for KafkaReader {
     async fn next(&mut self, max: usize) -> Result<Vec<LogRecord>, StoreError> {
-        let filled = Arc::clone(&self.filled);
         loop {
-            let mut notified = std::pin::pin!(filled.notified());
+            let Some(open) = &self.open else { return Err(StoreError::Closed) };
+            let shelf = Arc::clone(&open.shelf);
+            let mut changed = std::pin::pin!(shelf.changed.notified());
             // Before the look, so that a record after it is not missed.
-            notified.as_mut().enable();
+            changed.as_mut().enable();
             let records = self.take(max.max(1))?;
             if !records.is_empty() {
                 return Ok(records);
             }
-            notified.await;
+            if shelf.abandoned.load(Ordering::Acquire) {
+                // What is not opened in the end is asked for again by the next call.
+                let open = self.readers.order(self.shard, self.next).await?;
+                if let Some(before) = self.open.replace(open) {
+                    self.readers.close(self.shard, before);
+                }
+            } else {
+                changed.await;
+            }
         }
     }
 }
 
 impl Drop for KafkaReader {
     fn drop(&mut self) {
-        if let Some((consumer, queue)) = self.queue.take()
-            && let Err(unsent) = self.readers.orders.send(Order::Close { shard: self.shard.0, consumer, queue })
-        {
-            // The thread is gone; the queue may hold the last of its consumer, whose end may block.
-            drop_elsewhere("read", unsent);
+        if let Some(open) = self.open.take() {
+            self.readers.close(self.shard, open);
         }
     }
 }
@@ -181,8 +214,30 @@ struct Pool {
 struct Shared {
     number: u64,
     consumer: Arc<Consumer>,
+    hearing: Hearing,
     /// Shards that somebody reads from it.
-    shards: HashSet<u16>,
+    shards: HashMap<u16, Arc<Shelf>>,
+}
+
+impl Shared {
+    /// Whether somebody waits for records that do not come.
+    fn is_deaf(&mut self, now: Instant) -> bool {
+        let asks = self.shards.values().any(|shelf| shelf.empty.load(Ordering::Acquire));
+        self.hearing.is_deaf(self.consumer.context().answers.count(), asks, now)
+    }
+
+    /// Sends its readers to another one.
+    fn abandon(self) {
+        tracing::warn!(
+            shards = self.shards.len(),
+            "a client of the brokers heard nothing for long: another one reads its shards"
+        );
+        for shelf in self.shards.values() {
+            shelf.abandoned.store(true, Ordering::Release);
+            shelf.changed.notify_waiters();
+        }
+        drop_elsewhere("read", self.consumer);
+    }
 }
 
 impl Pool {
@@ -208,38 +263,52 @@ impl Pool {
                 }
                 consumer.context().alone.mend(consumer.client(), &self.config.brokers);
             }
+            self.abandon_deaf(Instant::now());
+        }
+    }
+
+    fn abandon_deaf(&mut self, now: Instant) {
+        while let Some(deaf) = self.consumers.iter_mut().position(|shared| shared.is_deaf(now)) {
+            self.consumers.swap_remove(deaf).abandon();
         }
     }
 
     fn open(&mut self, shard: u16, offset: i64) -> Result<Open, StoreError> {
         let fail = |error: KafkaError| failure("opening a reader", &error);
-        let free = self.consumers.iter().position(|shared| !shared.shards.contains(&shard));
+        let free = self.consumers.iter().position(|shared| !shared.shards.contains_key(&shard));
         let index = match free {
             Some(index) => index,
             None => {
                 let consumer = Arc::new(consumer(&self.config)?);
                 self.made += 1;
-                self.consumers.push(Shared { number: self.made, consumer, shards: HashSet::new() });
+                let hearing = Hearing::new(self.config.shards, Instant::now());
+                self.consumers.push(Shared { number: self.made, consumer, hearing, shards: HashMap::new() });
                 self.consumers.len() - 1
             }
         };
-        let Shared { number, consumer, shards } = &mut self.consumers[index];
+        let Shared { number, consumer, shards, .. } = &mut self.consumers[index];
         let partition = i32::from(shard);
         // Before the shard is assigned, so that no record goes to the consumer's own queue.
         let queue = consumer.split_partition_queue(&self.config.topic, partition);
         let mut queue = queue.ok_or_else(|| StoreError::Unavailable(format!("shard {shard} has no queue")))?;
-        let filled = Arc::new(Notify::new());
-        let wake = Arc::clone(&filled);
-        queue.set_nonempty_callback(move || wake.notify_waiters());
+        let shelf = Arc::new(Shelf::default());
+        let filled = Arc::clone(&shelf);
+        queue.set_nonempty_callback(move || {
+            filled.empty.store(false, Ordering::Release);
+            filled.changed.notify_waiters();
+        });
         let mut assigned = TopicPartitionList::new();
         assigned.add_partition_offset(&self.config.topic, partition, Offset::Offset(offset)).map_err(fail)?;
         consumer.incremental_assign(&assigned).map_err(fail)?;
-        shards.insert(shard);
-        Ok(Open { consumer: *number, queue, filled })
+        shards.insert(shard, Arc::clone(&shelf));
+        Ok(Open { consumer: *number, queue, shelf })
     }
 
     fn close(&mut self, shard: u16, number: u64, queue: Queue) {
-        let Some(index) = self.consumers.iter().position(|shared| shared.number == number) else { return };
+        let Some(index) = self.consumers.iter().position(|shared| shared.number == number) else {
+            // Its consumer was given up, and may end with it.
+            return drop_elsewhere("read", queue);
+        };
         let Shared { consumer, shards, .. } = &mut self.consumers[index];
         // Before anybody else may have the shard from this consumer: it takes the queue's wake-up along.
         drop(queue);
@@ -273,4 +342,34 @@ fn consumer(config: &KafkaLogConfig) -> Result<Consumer, StoreError> {
         .set("queued.max.messages.kbytes", (config.read_ahead_bytes >> 10).to_string())
         .create_with_context::<_, Consumer>(Quiet::default())
         .map_err(|error| failure("a client for readers", &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ending::Endings;
+    use super::*;
+
+    /// Ends a test that hangs.
+    const GUARD: Duration = Duration::from_secs(120);
+
+    #[tokio::test]
+    async fn a_reader_to_whose_client_nobody_answers_goes_on_with_another_client() {
+        // Nobody listens there.
+        let config = KafkaLogConfig::new(vec!["127.0.0.1:1".to_owned()], 2, 1);
+        let endings = Endings::new();
+        let readers = Readers::start(&config, endings.thread(), Breaks::new()).unwrap();
+        let mut reader = readers.open(0, ShardId(1), 7).await.unwrap();
+        let number = |reader: &KafkaReader| reader.open.as_ref().map(|open| open.consumer);
+        assert_eq!(number(&reader), Some(1));
+        let began = Instant::now();
+        while number(&reader) == Some(1) {
+            assert!(began.elapsed() < GUARD, "the reader never got another client");
+            // Whoever reads may turn to something else at any time.
+            let read = tokio::time::timeout(LOOK, reader.next(10)).await;
+            assert!(read.is_err(), "there is nothing to read");
+        }
+        assert_eq!((number(&reader), reader.next), (Some(2), 7), "it goes on where it was");
+        drop((reader, readers));
+        assert!(endings.wait(GUARD).await, "the thread ends with its last reader");
+    }
 }
