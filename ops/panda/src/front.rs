@@ -120,7 +120,11 @@ impl Front {
     pub(crate) fn introduce(&self, out: &mut impl std::io::Write, config: &Config) -> std::io::Result<()> {
         writeln!(out, "  page     {}{}", self.url(config), api::listens(self.http_address()))?;
         if let Some(quic) = self.edge.quic_address() {
-            writeln!(out, "  QUIC     {}{}", api::reachable(quic), api::listens(quic))?;
+            let told = match config.quic.host.as_str() {
+                "" => String::new(),
+                host => format!(" (clients are told {host}, port {})", quic.port()),
+            };
+            writeln!(out, "  QUIC     {}{}{told}", api::reachable(quic), api::listens(quic))?;
         }
         if let Some(pin) = &self.pin {
             writeln!(out, "  pinned   {pin} (SHA-256 of QUIC's development certificate)")?;

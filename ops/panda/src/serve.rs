@@ -116,7 +116,9 @@ impl Role for Server {
         writeln!(out, "  data     {}", self.folder.path().display())?;
         writeln!(out)?;
         let url = self.front.url(config);
-        writeln!(out, "  chat     panda chat --server {url} --register --user NAME (in a second terminal)")?;
+        // As it was started itself, so that the line can be pasted.
+        let panda = std::env::args().next().unwrap_or_else(|| "panda".to_owned());
+        writeln!(out, "  chat     {panda} chat --server {url} --register --user NAME (in a second terminal)")?;
         writeln!(out, "  stop     Ctrl-C")?;
         out.flush()
     }
