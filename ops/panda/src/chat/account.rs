@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use panda_client::Target;
 use panda_protocol::UserId;
 use serde::Deserialize;
@@ -52,16 +52,22 @@ pub(super) struct Named {
 }
 
 impl Server {
-    pub(super) fn new(base: &str) -> Self {
+    /// The one with this base URL.
+    ///
+    /// # Errors
+    /// It is no URL.
+    pub(super) fn new(base: &str) -> anyhow::Result<Self> {
+        if !["http://", "https://"].iter().any(|scheme| base.starts_with(scheme)) {
+            bail!("--server takes a URL, such as http://127.0.0.1:8080, not {base}");
+        }
         let config =
             ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(CALL_TIME_MAX)).build();
-        Self { agent: config.new_agent(), base: base.trim_end_matches('/').into() }
+        Ok(Self { agent: config.new_agent(), base: base.trim_end_matches('/').into() })
     }
 
     fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
         let url = format!("{}{path}", self.base);
-        let answer = self.agent.post(&url).send_json(body).with_context(|| format!("reach {}", self.base))?;
-        read_answer(answer)
+        read_answer(self.agent.post(&url).send_json(body).map_err(|error| self.unreached(&error))?)
     }
 
     fn get(&self, path: &str, token: Option<&str>) -> anyhow::Result<Vec<u8>> {
@@ -69,7 +75,19 @@ impl Server {
         if let Some(token) = token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        read_answer(request.call().with_context(|| format!("reach {}", self.base))?)
+        read_answer(request.call().map_err(|error| self.unreached(&error))?)
+    }
+
+    fn unreached(&self, error: &ureq::Error) -> anyhow::Error {
+        let why = match error {
+            ureq::Error::Io(error) => error.to_string(),
+            error => error.to_string(),
+        };
+        // What TLS says of an answer that is none of its own.
+        if why.contains("InvalidContentType") {
+            return anyhow!("nothing at {} speaks TLS; perhaps it is an http:// address", self.base);
+        }
+        anyhow!("nobody answers at {}: {why}", self.base)
     }
 
     /// Where and how to connect.
@@ -77,8 +95,7 @@ impl Server {
     /// # Errors
     /// There is no Panda at this address.
     pub(super) fn target(&self) -> anyhow::Result<Target> {
-        let document =
-            self.get("/.well-known/panda", None).with_context(|| format!("find a Panda at {}", self.base))?;
+        let document = self.get("/.well-known/panda", None).context("find a Panda")?;
         Target::from_discovery(&self.base, &document).with_context(|| format!("understand {}", self.base))
     }
 
@@ -135,5 +152,17 @@ fn read_answer(mut answer: ureq::http::Response<ureq::Body>) -> anyhow::Result<V
         (Some(title), Some(detail)) => bail!("{title} ({detail})"),
         (Some(title), None) => bail!("{title}"),
         (None, _) => bail!("the server answered with status {status}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_scheme_is_refused_with_an_example() {
+        let refused = Server::new("127.0.0.1:8080").err().unwrap().to_string();
+        assert!(refused.contains("such as http://127.0.0.1:8080"), "{refused}");
+        assert!(Server::new("http://127.0.0.1:8080/").is_ok());
     }
 }

@@ -25,6 +25,16 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = String> {
     text.split('\n').map(|one| line(one.strip_suffix('\r').unwrap_or(one)))
 }
 
+/// Whether a character is there and cannot be seen.
+pub(super) const fn is_invisible(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{2800}' | '\u{3164}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{206f}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
 fn shown_as(character: char) -> char {
     match character {
         '\n' | '\t' | '\u{2028}' | '\u{2029}' => ' ',

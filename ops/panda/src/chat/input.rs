@@ -9,16 +9,19 @@ const HISTORY_MAX: u64 = panda_protocol::limits::PAGE_EVENTS_MAX as u64;
 pub(super) const HELP: &str = "\
 text                      says it in the open chat
 /chats                    lists your chats
-/open CHAT                opens one, by its name, a part of it, or its number
+/open CHAT                opens one, by its name, a part of it, its number, or its ID
 /new NAME @user ...       makes a chat
 /dm @user                 opens the direct chat with somebody
-/add @user ...            adds members to the open chat
+/add @user ...            adds members to the open chat; with +history behind them,
+                          they see what was said before
 /remove @user ...         removes members from it
 /leave                    leaves it
 /who                      lists its members
 /history [N]              shows its last messages
 /quit                     ends (so does Ctrl-D)
-A line that begins with two slashes says the rest, with one.";
+A line that begins with two slashes says the rest, with one.
+@name is the direct chat with that user; group \"...\" is a group with a misleading name;
+tea~k3ab is one of several chats called tea, by the end of its ID.";
 
 /// A typed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +36,10 @@ pub(super) enum Input {
         members: Vec<String>,
     },
     Direct(String),
-    Add(Vec<String>),
+    Add {
+        members: Vec<String>,
+        with_history: bool,
+    },
     Remove(Vec<String>),
     Leave,
     Who,
@@ -41,12 +47,19 @@ pub(super) enum Input {
     Quit,
     /// What is wrong with the line.
     Wrong(String),
+    /// Why no line can be read any more.
+    Broken(String),
 }
 
 impl Input {
     /// Whether it is the same whatever chat is open.
     pub(super) const fn is_anywhere(&self) -> bool {
-        matches!(self, Self::Nothing | Self::Help | Self::Quit | Self::Wrong(_))
+        matches!(self, Self::Nothing | Self::Help | Self::Quit | Self::Wrong(_) | Self::Broken(_))
+    }
+
+    /// Whether it says which chat is meant from then on.
+    pub(super) const fn names_chat(&self) -> bool {
+        matches!(self, Self::Open(_) | Self::New { .. } | Self::Direct(_))
     }
 
     pub(super) fn parse(line: &str) -> Self {
@@ -77,7 +90,7 @@ impl Input {
                 Some(people) if people.len() == 1 => Self::Direct(people.into_iter().next().unwrap_or_default()),
                 _ => Self::Wrong("usage: /dm @user, with one user and nothing else".into()),
             },
-            "add" => people(rest).map_or_else(|| Self::Wrong("usage: /add @user ...".into()), Self::Add),
+            "add" => add(rest),
             "remove" => people(rest).map_or_else(|| Self::Wrong("usage: /remove @user ...".into()), Self::Remove),
             "leave" => Self::Leave,
             "who" => Self::Who,
@@ -99,8 +112,20 @@ fn new(rest: &str) -> Input {
         None => (rest, Some(Vec::new())),
     };
     match members {
+        Some(_) if name.starts_with(['/', '"']) => {
+            Input::Wrong("a chat's name begins neither with a slash nor with a quotation mark".into())
+        }
         Some(members) if !name.is_empty() => Input::New { name: name.to_owned(), members },
         _ => Input::Wrong("usage: /new NAME @user ...".into()),
+    }
+}
+
+/// `@user ...`, and perhaps `+history` behind them.
+fn add(rest: &str) -> Input {
+    let (names, with_history) = rest.strip_suffix(" +history").map_or((rest, false), |names| (names, true));
+    match people(names) {
+        Some(members) => Input::Add { members, with_history },
+        None => Input::Wrong("usage: /add @user ... [+history]".into()),
     }
 }
 
@@ -130,7 +155,8 @@ mod tests {
             Input::New { name: "tea time".into(), members: members.clone() }
         );
         assert_eq!(Input::parse("/new notes"), Input::New { name: "notes".into(), members: Vec::new() });
-        assert_eq!(Input::parse("/add @ben  @eve"), Input::Add(members));
+        assert_eq!(Input::parse("/add @ben  @eve"), Input::Add { members: members.clone(), with_history: false });
+        assert_eq!(Input::parse("/add @ben @eve +history"), Input::Add { members, with_history: true });
         assert_eq!(Input::parse("/dm @ben"), Input::Direct("@ben".into()));
         assert_eq!(Input::parse("/open tea time"), Input::Open("tea time".into()));
         assert_eq!(Input::parse("/history"), Input::History(HISTORY_DEFAULT));
@@ -143,9 +169,11 @@ mod tests {
             "/open",
             "/new",
             "/new @ben",
+            "/new /quit @ben",
             "/dm",
             "/dm @a @b",
             "/add ben",
+            "/add +history",
             "/remove",
             "/history 0",
             "/history x",

@@ -1,73 +1,281 @@
 //! The line mode: what happens is printed, what is typed is done. It works in any terminal, and scripts can drive it.
 
+mod told;
+mod typed;
+
 use std::collections::VecDeque;
-use std::io::{BufRead as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use panda_protocol::UserId;
-use panda_protocol::event::Event;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use self::told::printable;
+pub(super) use self::told::told;
+use self::typed::typed_lines;
 use super::harmless;
-use super::input::{HELP, Input};
-use super::state::{News, Room, Sentence, State, role_name, sentence};
-use super::talk::Talk;
+use super::input::Input;
+use super::quiet::Quiet;
+use super::state::News;
+use super::talk::{LAST_WORDS, Talk};
 
-/// Typed lines that wait to be looked at.
-const LINES_MAX: usize = 64;
-/// News that wait for names; beyond, identifiers are printed.
-const WAITING_MAX: usize = 10_000;
+/// Typed lines that may be unanswered before the next one is taken.
+const UNANSWERED_MAX: usize = 128;
 
-/// Runs until the person quits or the session is over for good. It ends well if everything that was typed to be said
-/// is stored.
+/// Runs until the person quits or the session is over for good. Of a script, which has `patience`, it ends well if
+/// every line was done; of a person, if everything that was said is stored.
 ///
 /// # Errors
 /// Standard output takes nothing.
-pub(super) async fn run(mut talk: Talk) -> anyhow::Result<ExitCode> {
-    let mut typed = typed_lines()?;
-    let mut waiting = VecDeque::new();
-    // Typed, and not done before it is known where.
-    let mut held: Option<Input> = None;
-    // Until something that was typed is not said.
-    let mut is_well = true;
-    let status = loop {
-        if let Some(input) = held.take_if(|input| input.is_anywhere() || !talk.state.awaits_chat()) {
-            let now = talk.now();
-            talk.state.typed(input, now);
-        }
-        talk.act();
-        while let Some(news) = talk.state.next_news() {
-            match news {
-                News::Failed(words) => {
-                    complain(&words)?;
-                    is_well = false;
+pub(super) async fn run(talk: Talk, patience: Option<Duration>) -> anyhow::Result<ExitCode> {
+    let until = patience.map(|patience| Instant::now() + patience);
+    let is_script = patience.is_some();
+    let mut lines = Lines {
+        talk,
+        waiting: VecDeque::new(),
+        typed: typed_lines()?,
+        held: None,
+        is_at_end: false,
+        patience,
+        until,
+        is_script,
+        is_well: true,
+    };
+    let outcome = lines.turns().await;
+    let last = match &outcome {
+        Ok(_) => lines.last_words().await,
+        Err(_) => Ok(()),
+    };
+    lines.talk.close().await;
+    last?;
+    let status = outcome?;
+    Ok(if lines.is_well { status } else { ExitCode::FAILURE })
+}
+
+/// A client that prints lines.
+struct Lines {
+    talk: Talk,
+    /// News that wait for names.
+    waiting: VecDeque<News>,
+    typed: mpsc::Receiver<Input>,
+    /// Typed, and not done before it is known where, or before there is room.
+    held: Option<Input>,
+    /// Nothing more is typed.
+    is_at_end: bool,
+    /// How long a script waits.
+    patience: Option<Duration>,
+    /// When that is over: before the first connection, and at the end.
+    until: Option<Instant>,
+    is_script: bool,
+    /// Until something that was typed is not done.
+    is_well: bool,
+}
+
+impl Lines {
+    async fn turns(&mut self) -> anyhow::Result<ExitCode> {
+        let mut signals = Signals::new()?;
+        loop {
+            if let Some(input) = self.held.take() {
+                self.take(input)?;
+            }
+            self.talk.act();
+            self.tell()?;
+            if self.talk.state.lacks_chat() {
+                self.talk.state.end(false);
+            }
+            if self.is_at_end && self.talk.state.unanswered() == 0 && self.waiting.is_empty() && self.held.is_none() {
+                self.talk.state.end(true);
+            }
+            if let Some(status) = self.talk.state.ended() {
+                return Ok(status);
+            }
+            if self.talk.state.connection.has_lived() && !self.is_at_end {
+                self.until = None;
+            }
+            let until = self.until;
+            tokio::select! {
+                happened = self.talk.step() => happened?,
+                input = self.typed.recv(), if self.held.is_none() && !self.is_at_end => match input {
+                    Some(input) => self.held = Some(input),
+                    None => self.end_of_input()?,
+                },
+                () = async { tokio::time::sleep_until(until.unwrap_or_else(Instant::now)).await }, if until.is_some() => {
+                    self.lose_patience()?;
                 }
-                news => waiting.push_back(news),
+                status = signals.next() => {
+                    self.talk.state.end(false);
+                    return Ok(ExitCode::from(status));
+                }
             }
         }
-        for line in printable(&mut waiting, &talk.state) {
+    }
+
+    /// Does what was typed, or keeps it until it can be done.
+    fn take(&mut self, input: Input) -> anyhow::Result<()> {
+        if !self.may_go(&input) {
+            self.held = Some(input);
+            return Ok(());
+        }
+        if self.is_script && input == Input::Quit {
+            return self.end_of_input();
+        }
+        let now = self.talk.now();
+        self.talk.state.typed(input, now);
+        Ok(())
+    }
+
+    /// Whether it is known where, and there is room. A script's questions are answered from what its lines before did.
+    fn may_go(&self, input: &Input) -> bool {
+        let state = &self.talk.state;
+        input.is_anywhere()
+            || !state.awaits_chat()
+                && match input {
+                    Input::Say(_) | Input::Add { .. } | Input::Remove(_) => state.unanswered() < UNANSWERED_MAX,
+                    _ => !self.is_script || state.unanswered() == 0,
+                }
+    }
+
+    /// Nothing more is typed: a script waits for what is not answered yet.
+    fn end_of_input(&mut self) -> anyhow::Result<()> {
+        let Some(patience) = self.patience else {
+            self.talk.state.end(true);
+            return Ok(());
+        };
+        self.is_at_end = true;
+        if self.talk.state.connection.has_lived() {
+            self.until = Some(Instant::now() + patience);
+            if self.talk.state.unanswered() > 0 && !self.talk.state.connection.is_up() {
+                let unanswered = self.talk.state.unanswered();
+                let why = self.talk.state.connection.words(self.talk.now());
+                complain(&format!("{why}; waiting {} s for {}", patience.as_secs(), counted(unanswered)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A script has waited long enough.
+    fn lose_patience(&mut self) -> anyhow::Result<()> {
+        let seconds = self.patience.unwrap_or_default().as_secs();
+        if !self.talk.state.connection.has_lived() {
+            let why = self.talk.state.connection.reason().to_owned();
+            complain(&format!("not connected within {seconds} s: {why}"))?;
+            self.is_well = false;
+        }
+        self.talk.state.end(self.is_well);
+        Ok(())
+    }
+
+    /// Prints what there is to say, as far as names are known.
+    fn tell(&mut self) -> anyhow::Result<()> {
+        while let Some(news) = self.talk.state.next_news() {
+            match news {
+                News::Failed { line, words } => {
+                    match line {
+                        Some(line) if self.is_script => complain(&format!("line {line}: {words}"))?,
+                        _ => complain(&words)?,
+                    }
+                    // A person sees it, and goes on.
+                    self.is_well &= !self.is_script && line.is_some();
+                }
+                news => self.waiting.push_back(news),
+            }
+        }
+        for line in printable(&mut self.waiting, &self.talk.state) {
             print(&line)?;
         }
-        if talk.state.lacks_chat() {
-            talk.state.end(false);
-        }
-        if let Some(status) = talk.state.ended() {
-            break status;
-        }
-        tokio::select! {
-            happened = talk.step() => happened?,
-            line = typed.recv(), if held.is_none() => match line {
-                Some(line) => held = Some(Input::parse(&line)),
-                None => talk.state.end(true),
-            },
-        }
-    };
-    for words in talk.leave().await {
-        complain(&words)?;
-        is_well = false;
+        Ok(())
     }
-    Ok(if is_well { status } else { ExitCode::FAILURE })
+
+    /// Waits for what is not stored yet, and says what is not in the end.
+    async fn last_words(&mut self) -> anyhow::Result<()> {
+        // What is typed from here on is for another prompt, and may be a secret.
+        let rest = self.rest();
+        let unstored = self.talk.state.unstored();
+        // A script has waited already.
+        if unstored > 0 && !self.is_at_end {
+            complain(&format!("waiting up to {} s for {}; Ctrl-C gives up", LAST_WORDS.as_secs(), counted(unstored)))?;
+            // Without a terminal there is nothing to hide.
+            let quiet = Quiet::begin().ok();
+            let mut signals = Signals::new()?;
+            tokio::select! {
+                settled = self.talk.settle() => settled?,
+                _ = signals.next() => {}
+            }
+            self.tell()?;
+            drop(quiet);
+        }
+        let unstored = self.talk.state.unstored();
+        self.talk.state.give_up(self.is_script);
+        self.is_well &= unstored == 0;
+        self.tell()?;
+        self.name_rest(rest)
+    }
+
+    /// What was typed and not even begun. Behind a script's `/quit` nothing is to be done.
+    fn rest(&mut self) -> Vec<Input> {
+        let mut rest = Vec::from_iter(self.held.take());
+        while !self.is_at_end
+            && let Ok(input) = self.typed.try_recv()
+        {
+            rest.push(input);
+        }
+        rest
+    }
+
+    /// Says what was not even begun.
+    fn name_rest(&mut self, rest: Vec<Input>) -> anyhow::Result<()> {
+        if self.is_script && !rest.is_empty() {
+            let next = self.talk.state.last_line() + 1;
+            complain(&format!("ended before line {next}: nothing from there on was done"))?;
+            self.is_well = false;
+        }
+        for input in rest {
+            if let (Input::Say(text), false) = (input, self.is_script) {
+                complain(&format!("not sent: {text}"))?;
+                self.is_well = false;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Some lines in words.
+pub(super) fn counted(lines: usize) -> String {
+    if lines == 1 {
+        "one line that is not stored yet".to_owned()
+    } else {
+        format!("{lines} lines that are not stored yet")
+    }
+}
+
+/// What asks for the end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("listen to signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one, as the status of who is ended by it. Cancel safe.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 130,
+            _ = self.terminate.recv() => 143,
+            _ = self.hang_up.recv() => 129,
+        }
+    }
 }
 
 /// Says on standard error what a script must not miss.
@@ -75,159 +283,9 @@ fn complain(words: &str) -> std::io::Result<()> {
     writeln!(std::io::stderr().lock(), "* {}", harmless::line(words))
 }
 
-/// Standard input blocks, so a thread of its own reads it. It ends with the process.
-fn typed_lines() -> anyhow::Result<mpsc::Receiver<String>> {
-    let (typed, lines) = mpsc::channel(LINES_MAX);
-    let read = move || {
-        for line in std::io::stdin().lock().lines() {
-            let Ok(line) = line else { return };
-            if typed.blocking_send(line).is_err() {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("input".into())
-        .spawn(read)
-        .context("start the thread that reads what is typed")?;
-    Ok(lines)
-}
-
 /// Prints a line; standard output that takes nothing ends the program, like any other at the end of a pipe.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", harmless::line(text))?;
     out.flush()
-}
-
-/// The lines of the news whose names are known, in the order in which they came.
-fn printable(waiting: &mut VecDeque<News>, state: &State) -> Vec<String> {
-    let mut lines = Vec::new();
-    while let Some(news) = waiting.front() {
-        let is_told = users(news).iter().all(|user| state.people.is_settled(*user));
-        if !is_told && waiting.len() <= WAITING_MAX && state.ended().is_none() {
-            break;
-        }
-        if let Some(news) = waiting.pop_front() {
-            lines.extend(told(&news, state));
-        }
-    }
-    lines
-}
-
-/// Whose names a piece of news needs.
-fn users(news: &News) -> Vec<UserId> {
-    let of_event = |event: &Event| std::iter::once(event.actor).chain(event.target);
-    match news {
-        News::Event { event, .. } => of_event(event).collect(),
-        News::History { events, .. } => events.iter().flat_map(of_event).collect(),
-        News::Typing { user, .. } => vec![*user],
-        News::Members { members, .. } => members.iter().map(|(user, _)| *user).collect(),
-        News::Notice(_) | News::Failed(_) | News::Shown(_) | News::Chats | News::Several { .. } | News::Help => {
-            Vec::new()
-        }
-    }
-}
-
-/// A piece of news as lines.
-pub(super) fn told(news: &News, state: &State) -> Vec<String> {
-    match news {
-        News::Notice(words) | News::Failed(words) | News::Shown(words) => vec![format!("* {words}")],
-        News::Event { room, event } => line_of(state, room, event).into_iter().collect(),
-        News::History { room, events } => events.iter().filter_map(|event| line_of(state, room, event)).collect(),
-        News::Typing { room, user } => vec![format!("[{room}] {} is typing", state.people.name(*user))],
-        News::Members { members, more } => {
-            let member = |(user, role): &(UserId, _)| format!("  {} ({})", state.people.name(*user), role_name(*role));
-            members.iter().map(member).chain(more.then(|| "  and more".to_owned())).collect()
-        }
-        News::Chats => chats(state, |_| true),
-        News::Several { typed, chats: meant } => {
-            let head = format!("* several chats are like {typed}; /open NUMBER opens one:");
-            std::iter::once(head).chain(chats(state, |room| meant.contains(&room.id))).collect()
-        }
-        News::Help => HELP.lines().map(str::to_owned).collect(),
-    }
-}
-
-/// Some of the chats, each with its number in the list of all.
-fn chats(state: &State, is_shown: impl Fn(&Room) -> bool) -> Vec<String> {
-    let listed = state.rooms.by_activity();
-    let numbered = (1..).zip(listed).filter(|(_, room)| is_shown(room));
-    numbered
-        .map(|(number, room): (usize, &Room)| {
-            let mark = if state.rooms.open_id() == Some(room.id) { '>' } else { ' ' };
-            let unread = match state.unread(room) {
-                (0, _) => String::new(),
-                (count, more) => format!(" ({count}{} unread)", if more { "+" } else { "" }),
-            };
-            format!("{mark} {number:>2} {}{unread}", room.name)
-        })
-        .collect()
-}
-
-fn line_of(state: &State, room: &str, event: &Event) -> Option<String> {
-    sentence(&state.people, event).map(|sentence| match sentence {
-        Sentence::Said(text) => format!("[{room}] {}: {text}", state.people.name(event.actor)),
-        Sentence::Happened(words) => format!("[{room}] * {words}"),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use panda_protocol::frame::{Signal, SignalKind};
-
-    use super::*;
-    use crate::chat::request::Done;
-    use crate::chat::state::tests::{BEN, ada, chat, enter, live, message, news, user};
-
-    const NOW: Duration = Duration::from_secs(1);
-    const EVE: u8 = 3;
-
-    #[test]
-    fn lines_wait_for_names_and_keep_their_order() {
-        let mut state = ada();
-        enter(&mut state, chat(1), "tea", vec![message(1, BEN, "a")], 1);
-        news(&mut state);
-        live(&mut state, chat(1), &message(2, EVE, "milk?"), NOW);
-        live(&mut state, chat(1), &message(3, BEN, "lemon"), NOW);
-        let mut waiting: VecDeque<News> = news(&mut state).into();
-        assert!(printable(&mut waiting, &state).is_empty());
-        state.done(Done::Named { user: user(EVE), name: Some("eve".into()) }, NOW);
-        assert_eq!(printable(&mut waiting, &state), ["[tea] eve: milk?", "[tea] ben: lemon"]);
-    }
-
-    #[test]
-    fn lines_do_not_wait_for_ever() {
-        let mut state = ada();
-        enter(&mut state, chat(1), "tea", vec![message(1, BEN, "a")], 1);
-        news(&mut state);
-        let typing = News::Typing { room: "tea".into(), user: user(EVE) };
-        let mut waiting: VecDeque<News> = std::iter::repeat_n(typing, WAITING_MAX + 1).collect();
-        assert_eq!(printable(&mut waiting, &state).len(), 1);
-        state.end(true);
-        assert_eq!(printable(&mut waiting, &state).len(), WAITING_MAX);
-    }
-
-    #[test]
-    fn everything_has_its_lines() {
-        let mut state = ada();
-        enter(&mut state, chat(1), "tea", vec![message(1, BEN, "a")], 1);
-        enter(&mut state, chat(2), "coffee", vec![message(1, BEN, "a"), message(2, BEN, "b")], 0);
-        news(&mut state);
-        assert_eq!(told(&News::Chats, &state), ["   1 coffee (2 unread)", ">  2 tea"]);
-        state.typed(Input::Open("E".into()), NOW);
-        let several: Vec<String> = news(&mut state).iter().flat_map(|news| told(news, &state)).collect();
-        assert_eq!(several[1..], ["   1 coffee (2 unread)", ">  2 tea"]);
-        assert_eq!(several[0], "* several chats are like E; /open NUMBER opens one:");
-        let members = News::Members { members: vec![(user(BEN), panda_protocol::event::Role::Admin)], more: true };
-        assert_eq!(told(&members, &state), ["  ben (admin)", "  and more"]);
-        let typing =
-            Signal { chat: chat(1), user: Some(user(BEN)), kind: SignalKind::TYPING, payload: Default::default() };
-        state.update(panda_client::Update::Signal(typing), NOW);
-        let lines: Vec<String> = news(&mut state).iter().flat_map(|news| told(news, &state)).collect();
-        assert_eq!(lines, ["[tea] ben is typing"]);
-        assert_eq!(told(&News::Help, &state).len(), HELP.lines().count());
-    }
 }

@@ -9,6 +9,7 @@ mod harmless;
 mod input;
 mod lines;
 mod password;
+mod quiet;
 mod request;
 mod screen;
 mod state;
@@ -17,11 +18,13 @@ mod talk;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 
 use self::account::{Account, Credentials, Server};
+use self::state::Naming;
 use self::talk::{Talk, Way};
 
 /// Flags of `panda chat`.
@@ -44,32 +47,50 @@ pub(crate) struct ChatArgs {
     quic: bool,
     /// The chat that is opened first: what is typed waits for it. Otherwise the newest with something unread is, or the
     /// newest.
-    #[arg(long, value_name = "NAME")]
+    ///
+    /// A name, @user for the direct chat with somebody, or an ID, as /chats lists them. At a terminal a part of a name
+    /// will do; where the input is none, it is the whole name, and no other chat may have it.
+    #[arg(long, value_name = "CHAT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     chat: Option<String>,
     /// Prints line by line, as it does anyway where no terminal is at both ends.
     #[arg(long)]
     plain: bool,
+    /// Where the input is no terminal: the longest that it waits to be connected first, and in the end for what is not
+    /// answered yet.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..))]
+    patience: u32,
     /// A file with your password; otherwise PANDA_PASSWORD is taken, or it is asked for.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
-/// Chats until the input ends, `/quit`, or the server ends the session for good.
+/// Chats until the input ends, `/quit`, or the server ends the session for good. Where the input is no terminal, it ends
+/// with 0 only if every line of it was done.
 ///
 /// # Errors
 /// What stands in the way, in a sentence.
 pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<ExitCode> {
-    let server = Server::new(&args.server);
+    let server = Server::new(&args.server)?;
     // Nobody types a password for a server that is not there.
     let target = server.target()?;
-    let password = password::password(args.password_file.as_deref(), args.register)?;
+    let password = match password::password(args.password_file.as_deref(), args.register) {
+        // As a shell says it of who was interrupted.
+        Err(error) if error.is::<password::GivenUp>() => return Ok(ExitCode::from(130)),
+        password => password?,
+    };
     let credentials = Credentials { username: args.user.clone(), password };
     let account = Account::open(server, credentials, args.register)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the client's runtime")?;
-    let is_plain = args.plain || !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal();
-    runtime.block_on(async {
-        let talk = Talk::begin(account, target, Way::of(args.ws, args.quic), args.chat.clone())?;
-        if is_plain { lines::run(talk).await } else { screen::run(talk).await }
-    })
+    let is_script = !std::io::stdin().is_terminal();
+    let is_plain = args.plain || is_script || !std::io::stdout().is_terminal();
+    let naming = if is_script { Naming::Exact } else { Naming::Loose };
+    let outcome = runtime.block_on(async {
+        let talk = Talk::begin(account, target, Way::of(args.ws, args.quic), (args.chat.clone(), naming))?;
+        let patience = is_script.then(|| Duration::from_secs(args.patience.into()));
+        if is_plain { lines::run(talk, patience).await } else { screen::run(talk).await }
+    });
+    // Nobody waits for a look-up that a server does not answer.
+    runtime.shutdown_background();
+    outcome
 }

@@ -10,14 +10,23 @@ use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 /// Bytes of a password that can be typed; what is beyond is not taken.
 const PASSWORD_BYTES_MAX: usize = 1024;
 
+/// The person does not want to give one.
+#[derive(Debug, thiserror::Error)]
+#[error("no password")]
+pub(super) struct GivenUp;
+
 /// The password: from the file, from `PANDA_PASSWORD`, or asked for without showing it; twice if it is a new one.
 ///
 /// # Errors
-/// The file cannot be read, there is no terminal to ask at, or the two differ.
+/// The file cannot be read or is empty, there is no terminal to ask at, or the two differ; [`GivenUp`] after Ctrl-C.
 pub(super) fn password(file: Option<&Path>, is_new: bool) -> anyhow::Result<String> {
     if let Some(file) = file {
         let text = std::fs::read_to_string(file).with_context(|| format!("read the password in {}", file.display()))?;
-        return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
+        let password = text.trim_end_matches(['\r', '\n']);
+        if password.is_empty() {
+            bail!("there is no password in {}: its first line is to be one", file.display());
+        }
+        return Ok(password.to_owned());
     }
     if let Ok(password) = std::env::var("PANDA_PASSWORD") {
         return Ok(password);
@@ -59,6 +68,7 @@ fn read_hidden() -> anyhow::Result<String> {
         match typed.key(key) {
             Outcome::More => {}
             Outcome::Whole => return Ok(typed.text),
+            Outcome::GivenUp => return Err(GivenUp.into()),
             Outcome::Refused => bail!("no password"),
         }
     }
@@ -74,6 +84,9 @@ struct Typed {
 enum Outcome {
     More,
     Whole,
+    /// By Ctrl-C.
+    GivenUp,
+    /// By an end of the input.
     Refused,
 }
 
@@ -87,7 +100,8 @@ impl Typed {
             // Raw mode gives the line feed that some senders end a line with as Ctrl-J.
             KeyCode::Enter => return Outcome::Whole,
             KeyCode::Char('j') if is_control => return Outcome::Whole,
-            KeyCode::Char('c' | 'd') if is_control => return Outcome::Refused,
+            KeyCode::Char('c') if is_control => return Outcome::GivenUp,
+            KeyCode::Char('d') if is_control => return Outcome::Refused,
             KeyCode::Char('u') if is_control => self.text.clear(),
             KeyCode::Backspace => drop(self.text.pop()),
             KeyCode::Char(character) if !is_control && self.text.len() + character.len_utf8() <= PASSWORD_BYTES_MAX => {
@@ -120,7 +134,18 @@ mod tests {
         typed.key(press(KeyCode::Backspace, KeyModifiers::NONE));
         assert_eq!(typed.key(press(KeyCode::Enter, KeyModifiers::NONE)), Outcome::Whole);
         assert_eq!(typed.text, "pä ");
-        assert_eq!(typed.key(press(KeyCode::Char('c'), KeyModifiers::CONTROL)), Outcome::Refused);
+        assert_eq!(typed.key(press(KeyCode::Char('c'), KeyModifiers::CONTROL)), Outcome::GivenUp);
+        assert_eq!(typed.key(press(KeyCode::Char('d'), KeyModifiers::CONTROL)), Outcome::Refused);
+    }
+
+    #[test]
+    fn a_file_without_a_password_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "\n").unwrap();
+        let refused = password(Some(file.path()), false).unwrap_err().to_string();
+        assert!(refused.contains("there is no password in"), "{refused}");
+        std::fs::write(file.path(), "correct horse\n").unwrap();
+        assert_eq!(password(Some(file.path()), false).unwrap(), "correct horse");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use panda_protocol::event::{Event, Role};
 use panda_protocol::frame::{Admission, ChatEntry};
 use panda_protocol::{ChatId, Seq, UserId};
 
-/// Something to ask or to do.
+/// Something to ask or to do. A `line` is the number of the typed line that is owed an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request {
     /// Which chats the person is in.
@@ -29,14 +29,21 @@ pub(super) enum Request {
         limit: u64,
         purpose: Purpose,
     },
-    Members(ChatId),
+    Members {
+        chat: ChatId,
+        line: u64,
+    },
     /// A group with people by their `@names`.
     Create {
+        line: u64,
         name: String,
         members: Vec<String>,
     },
     /// The direct chat with an `@name`.
-    Direct(String),
+    Direct {
+        line: u64,
+        peer: String,
+    },
     MarkRead {
         chat: ChatId,
         read: Seq,
@@ -57,7 +64,7 @@ pub(super) enum Request {
 impl Request {
     /// Whether others see what comes of it, so that it is not given up when the person leaves.
     pub(super) const fn makes_chat(&self) -> bool {
-        matches!(self, Self::Create { .. } | Self::Direct(_))
+        matches!(self, Self::Create { .. } | Self::Direct { .. })
     }
 }
 
@@ -68,8 +75,8 @@ pub(super) enum Purpose {
     Newest,
     /// The person scrolls up.
     Older,
-    /// The person asked for it by `/history`.
-    History,
+    /// The person asked for it by `/history` in this line.
+    History(u64),
 }
 
 /// A page of history.
@@ -96,21 +103,32 @@ pub(super) enum Done {
     /// The person's chats.
     Chats(Vec<ChatEntry>),
     /// A chat that the person made, or that was there.
-    Made(ChatId),
+    Made {
+        chat: ChatId,
+        line: u64,
+    },
     Page {
         chat: ChatId,
         purpose: Purpose,
         outcome: Result<PageDone, String>,
     },
     Members {
+        line: u64,
         members: Vec<(UserId, Role)>,
         more: bool,
     },
     /// A message is stored, or why not.
     Said {
         chat: ChatId,
-        number: u64,
+        line: u64,
         outcome: Result<Seq, String>,
+    },
+    /// What this line changes is stored.
+    Changed(u64),
+    /// What this line asks for is not done, and why.
+    Undone {
+        line: u64,
+        why: String,
     },
     /// MarkRead was answered; if well, the person has read up to this event.
     Marked {

@@ -10,6 +10,7 @@ mod tests;
 mod view;
 mod wrap;
 
+use std::io::{Write as _, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,7 +26,9 @@ use tokio::time::Instant;
 
 use self::terminal::Taken;
 use self::view::View;
-use super::talk::Talk;
+use super::state::News;
+use super::talk::{self, Talk};
+use super::{lines, quiet};
 
 /// The screen is drawn at most once in this time, however much happens.
 const DRAW_EVERY: Duration = Duration::from_millis(16);
@@ -54,34 +57,69 @@ impl Clock {
     }
 }
 
-/// Runs until the person quits, the session is over for good, or a signal asks for the end.
+/// Runs until the person quits, the session is over for good, or a signal asks for the end. It ends well if everything
+/// that was said or made is stored.
 ///
 /// # Errors
 /// The terminal cannot be taken, or takes nothing.
-pub(super) async fn run(talk: Talk) -> anyhow::Result<ExitCode> {
-    let taken = Taken::take().context("take the terminal; --plain does without")?;
-    let (talk, outcome) = fill(talk, taken).await;
-    let last = talk.state.connection.words(talk.now());
-    let unmade = talk.leave().await;
-    let status = outcome?;
-    if status != ExitCode::SUCCESS {
-        super::lines::print(&format!("* {last}"))?;
-    }
-    for words in unmade {
-        super::lines::print(&format!("* {words}"))?;
-    }
-    Ok(status)
-}
-
-/// The loop. Gives the terminal back before it returns.
-async fn fill(mut talk: Talk, mut taken: Taken) -> (Talk, anyhow::Result<ExitCode>) {
-    let outcome = turns(&mut talk, &mut taken).await;
-    drop(taken);
-    (talk, outcome)
-}
-
-async fn turns(talk: &mut Talk, taken: &mut Taken) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(mut talk: Talk) -> anyhow::Result<ExitCode> {
+    let mut taken = Taken::take().context("take the terminal; --plain does without")?;
     let mut keys = EventStream::new();
+    let outcome = turns(&mut talk, &mut taken, &mut keys).await;
+    let last = talk.state.connection.words(talk.now());
+    taken.leave_screen();
+    let told = last_words(&mut talk, &mut keys).await;
+    drop(taken);
+    talk.close().await;
+    let status = outcome?;
+    let unstored = told?;
+    if status != ExitCode::SUCCESS {
+        lines::print(&format!("* {last}"))?;
+    }
+    for words in &unstored {
+        lines::print(&format!("* {words}"))?;
+    }
+    Ok(if unstored.is_empty() { status } else { ExitCode::FAILURE })
+}
+
+/// Waits for what is not stored yet, and says so: the terminal still takes what is typed, and shows none of it. Returns
+/// sentences about what is not stored in the end.
+async fn last_words(talk: &mut Talk, keys: &mut EventStream) -> anyhow::Result<Vec<String>> {
+    let unstored = talk.state.unstored();
+    if unstored == 0 {
+        return Ok(Vec::new());
+    }
+    let seconds = talk::LAST_WORDS.as_secs();
+    // A raw terminal goes down only.
+    write!(stdout(), "* waiting up to {seconds} s for {}; Ctrl-C gives up\r\n", lines::counted(unstored))?;
+    stdout().flush()?;
+    while talk.state.next_news().is_some() {}
+    tokio::select! {
+        settled = talk.settle() => settled?,
+        () = given_up(keys) => {}
+    }
+    // What was typed meanwhile is for nobody.
+    quiet::forget_typed();
+    talk.state.give_up(false);
+    let failed = |news| if let News::Failed { words, .. } = news { Some(words) } else { None };
+    Ok(std::iter::from_fn(|| talk.state.next_news()).filter_map(failed).collect())
+}
+
+/// Ends once the person does not want to wait any longer.
+async fn given_up(keys: &mut EventStream) {
+    while let Some(pressed) = keys.next().await {
+        if let Ok(TerminalEvent::Key(key)) = pressed
+            && key.code == KeyCode::Char('c')
+            && key.modifiers.contains(KeyModifiers::CONTROL)
+        {
+            return;
+        }
+    }
+    // A terminal that is gone has nobody who could.
+    std::future::pending().await
+}
+
+async fn turns(talk: &mut Talk, taken: &mut Taken, keys: &mut EventStream) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
     let mut hang_up = signal(SignalKind::hangup()).context("listen to SIGHUP")?;
     let zone = TimeZone::system();

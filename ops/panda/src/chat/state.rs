@@ -6,6 +6,8 @@
 
 mod answers;
 mod connection;
+mod names;
+mod owed;
 mod people;
 mod rooms;
 mod sentences;
@@ -17,8 +19,10 @@ mod typed;
 mod updates;
 
 pub(super) use connection::Connection;
+pub(super) use names::Naming;
+use names::{Called, Found};
+use owed::Owed;
 pub(super) use people::People;
-use rooms::Found;
 pub(super) use rooms::{Room, Rooms};
 pub(super) use sentences::{Sentence, is_shown, role_name, sentence};
 use start::Start;
@@ -46,8 +50,11 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 pub(super) enum News {
     /// A sentence.
     Notice(String),
-    /// Why something that was to be said is not, or why there is nowhere to say it: a script must not miss it.
-    Failed(String),
+    /// Why what was typed in this line is not done, or why there is nowhere to say anything: a script must not miss it.
+    Failed {
+        line: Option<u64>,
+        words: String,
+    },
     /// A sentence about what a full screen shows anyway.
     Shown(String),
     /// A live event of the chat of this name.
@@ -105,9 +112,15 @@ pub(super) struct State {
     start: Start,
     /// Another chat than the open one was asked for and is not open, or not yet: what is said next may be for that one.
     is_astray: bool,
-    /// A chat is being made, to be opened.
-    is_making: bool,
-    drafts: u64,
+    /// The line that makes a chat, which is to be opened.
+    making: Option<u64>,
+    /// How chats have to be named.
+    naming: Naming,
+    /// Which chat is meant was said at least once.
+    has_named: bool,
+    /// The number of the line that was typed last, from 1 on.
+    line: u64,
+    owed: Owed,
     deeds: VecDeque<Deed>,
     requests: VecDeque<Request>,
     news: VecDeque<News>,
@@ -116,7 +129,7 @@ pub(super) struct State {
 
 impl State {
     /// Before anything happened. The chat of the name `wanted` is opened first.
-    pub(super) fn new(me: Me, transport: TransportKind, wanted: Option<String>) -> Self {
+    pub(super) fn new(me: Me, transport: TransportKind, wanted: Option<String>, naming: Naming) -> Self {
         let mut people = People::default();
         people.know(me.user, me.name.clone());
         Self {
@@ -130,8 +143,11 @@ impl State {
             typing_told: None,
             start: Start::Waiting { wanted, is_listed: false },
             is_astray: false,
-            is_making: false,
-            drafts: 0,
+            making: None,
+            naming,
+            has_named: false,
+            line: 0,
+            owed: Owed::default(),
             deeds: VecDeque::new(),
             requests: VecDeque::new(),
             news: VecDeque::new(),
@@ -168,9 +184,14 @@ impl State {
         self.news.push_back(News::Notice(sentence.into()));
     }
 
-    /// A line that is not said.
+    /// Something failed that no line is about.
     pub(super) fn fail(&mut self, sentence: impl Into<String>) {
-        self.news.push_back(News::Failed(sentence.into()));
+        self.news.push_back(News::Failed { line: None, words: sentence.into() });
+    }
+
+    /// The line that was just typed is not done.
+    fn refuse(&mut self, why: impl Into<String>) {
+        self.undone(self.line, why);
     }
 
     fn ask(&mut self, request: Request) {
@@ -198,7 +219,6 @@ impl State {
     /// Opens a chat.
     pub(super) fn open(&mut self, chat: ChatId, now: Duration) {
         self.is_astray = false;
-        self.is_making = false;
         self.rooms.open(chat);
         let events: Vec<Event> =
             self.rooms.open_room().into_iter().flat_map(|room| room.timeline.events().cloned()).collect();

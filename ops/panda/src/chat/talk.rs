@@ -6,19 +6,19 @@ use anyhow::Context as _;
 use panda_client::{ClientConfig, Connector, Target, TransportKind, Update, Updates};
 use panda_protocol::{DeviceId, Incarnation, Text};
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::account::Account;
 use super::request::{Deed, Desk, Done, do_in_order};
-use super::state::{Me, State};
+use super::state::{Me, Naming, State};
 
 /// Requests that are out at a time.
 const REQUESTS_MAX: usize = 32;
 /// Messages and changes that wait for their turn, and answers to them that wait to be looked at.
 const DEEDS_MAX: usize = 256;
-/// How long what was said may take to be stored after `/quit`.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long what was said may take to be stored once a person leaves.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// How to connect, as the flags say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +53,14 @@ pub(super) struct Talk {
     pub(super) state: State,
     desk: Desk,
     updates: Updates,
+    /// No update comes any more.
+    is_over: bool,
     /// Requests that are out and make no chat.
     work: JoinSet<Done>,
     /// Chats that are being made.
     making: JoinSet<Done>,
     deeds: mpsc::Sender<(Desk, Deed)>,
     told: mpsc::Receiver<Done>,
-    doer: JoinHandle<()>,
     began: Instant,
 }
 
@@ -74,7 +75,12 @@ impl Talk {
     ///
     /// # Errors
     /// There is no way to connect.
-    pub(super) fn begin(account: Account, target: Target, way: Way, chat: Option<String>) -> anyhow::Result<Self> {
+    pub(super) fn begin(
+        account: Account,
+        target: Target,
+        way: Way,
+        (chat, naming): (Option<String>, Naming),
+    ) -> anyhow::Result<Self> {
         let Account { server, credentials, user, name, token } = account;
         let transport = way.first(&target);
         let device = DeviceId::from_random(rand::random());
@@ -83,17 +89,17 @@ impl Talk {
         let (client, updates) = panda_client::start(Connector::new(target).context("set the client up")?, config);
         let (deeds, to_do) = mpsc::channel(DEEDS_MAX);
         let (tell, told) = mpsc::channel(DEEDS_MAX);
-        let doer = tokio::spawn(do_in_order(to_do, tell));
+        tokio::spawn(do_in_order(to_do, tell));
         let incarnation = Incarnation::default();
         Ok(Self {
-            state: State::new(Me { user, device, name }, transport, chat),
+            state: State::new(Me { user, device, name }, transport, chat, naming),
             desk: Desk { client, server, credentials, me: user, token: token.into(), incarnation },
             updates,
+            is_over: false,
             work: JoinSet::new(),
             making: JoinSet::new(),
             deeds,
             told,
-            doer,
             began: Instant::now(),
         })
     }
@@ -110,7 +116,7 @@ impl Talk {
     pub(super) async fn step(&mut self) -> anyhow::Result<()> {
         let due = self.state.due(self.now()).map(|due| self.began + due);
         let happened = tokio::select! {
-            update = self.updates.next() => Happened::Update(update),
+            update = self.updates.next(), if !self.is_over => Happened::Update(update),
             Some(done) = self.work.join_next() => Happened::Done(done.context("a request broke")?),
             Some(done) = self.making.join_next() => Happened::Done(done.context("a request broke")?),
             Some(done) = self.told.recv() => Happened::Done(done),
@@ -120,7 +126,10 @@ impl Talk {
         match happened {
             Happened::Update(Some(update)) => self.state.update(update, now),
             // It has said why.
-            Happened::Update(None) => self.state.end(false),
+            Happened::Update(None) => {
+                self.is_over = true;
+                self.state.end(false);
+            }
             Happened::Done(done) => self.state.done(done, now),
             Happened::Due => self.state.tick(now),
         }
@@ -135,11 +144,9 @@ impl Talk {
         }
         while let Some(deed) = self.state.next_deed() {
             if let Err(error) = self.deeds.try_send((self.desk.clone(), deed)) {
-                let (_, Deed { chat, act }) = error.into_inner();
+                let (_, deed) = error.into_inner();
                 let now = self.now();
-                if let Some(done) = act.done(chat, Err("too much waits to be sent; do it again later".to_owned())) {
-                    self.state.done(done, now);
-                }
+                self.state.done(deed.done(Err("too much waits to be sent; do it again later".to_owned())), now);
             }
         }
         while self.work.len() + self.making.len() < REQUESTS_MAX
@@ -150,39 +157,25 @@ impl Talk {
         }
     }
 
-    /// Lets what was said be stored and chats be made, and says goodbye. Returns sentences about what was not.
-    pub(super) async fn leave(self) -> Vec<String> {
-        let Self { mut state, desk, mut updates, deeds, mut told, mut doer, mut making, .. } = self;
-        drop(deeds);
-        while let Some(request) = state.next_request() {
-            if request.makes_chat() {
-                making.spawn(desk.clone().perform(request));
+    /// Waits until everything that was typed is answered, for as long as [`LAST_WORDS`] at most. Cancel safe.
+    ///
+    /// # Errors
+    /// A request broke, which is a defect.
+    pub(super) async fn settle(&mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + LAST_WORDS;
+        while self.state.unstored() > 0 {
+            self.act();
+            match tokio::time::timeout_at(until, self.step()).await {
+                Ok(stepped) => stepped?,
+                Err(_) => return Ok(()),
             }
         }
-        let mut unmade = Vec::new();
-        let stored = async {
-            let (mut all, mut is_over, mut is_done) = (true, false, false);
-            while !is_done || !making.is_empty() {
-                // Untaken updates and answers would keep further answers away.
-                tokio::select! {
-                    biased;
-                    Some(done) = told.recv() => all &= !matches!(done, Done::Said { outcome: Err(_), .. }),
-                    ended = &mut doer, if !is_done => (all, is_done) = (all && ended.is_ok(), true),
-                    Some(made) = making.join_next() => match made {
-                        Ok(Done::Failed(why)) => unmade.push(why),
-                        made => all &= made.is_ok(),
-                    },
-                    update = updates.next(), if !is_over => is_over = update.is_none(),
-                }
-            }
-            all
-        };
-        let all = tokio::time::timeout(LAST_WORDS, stored).await.unwrap_or(false);
-        desk.client.close().await;
-        if !all {
-            unmade.push("not everything that you said or made was stored in time".to_owned());
-        }
-        unmade
+        Ok(())
+    }
+
+    /// Says goodbye.
+    pub(super) async fn close(self) {
+        self.desk.client.close().await;
     }
 }
 

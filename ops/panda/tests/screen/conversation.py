@@ -1,6 +1,7 @@
 """Two people, one in a full screen and one line by line: `conversation.py PANDA http://HOST:PORT SERVER_PID`. It kills the server."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def says_plainly_what_stands_in_the_way():
     for name, flags, url, words in (
         ("eve", (), server, "The username or the password is wrong."),
         ("eve", ("--register",), server, "This name is taken"),
-        ("eve", (), "http://127.0.0.1:9", "reach http://127.0.0.1:9"),
+        ("eve", (), "http://127.0.0.1:9", "nobody answers at http://127.0.0.1:9"),
     ):
         command, _ = chat(name, *flags)
         command[command.index(server)] = url
@@ -172,9 +173,13 @@ def a_lost_connection_is_shown_and_the_terminal_given_back(ada, ben):
     ada.sees("not connected, next attempt in ")
     ada.line("to nobody yet")
     ada.sees("…          ada to nobody yet")
-    ada.process.send_signal(signal.SIGTERM)
-    ada.ends()
-    assert b"not everything that you said or made was stored" in ada.raw
+    ada.keys("\x04")
+    ada.sees("waiting up to 5 s for one line that is not stored yet")
+    ada.keys("a secret for another prompt\r")
+    ada.ends(1)
+    ada.sees("not stored in time: to nobody yet")
+    assert b"secret" not in ada.raw, "what is typed meanwhile is not shown"
+    assert not select.select([ada.follower], [], [], 0)[0], "and reaches nobody"
     ben.quits()
 
 

@@ -13,41 +13,48 @@ use super::{Desk, Done, words};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::chat) struct Deed {
     pub(in crate::chat) chat: ChatId,
+    /// The line that was typed; a message's draft has this number.
+    pub(in crate::chat) line: u64,
     pub(in crate::chat) act: Act,
 }
 
 /// What to do there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::chat) enum Act {
-    /// Says something; the number is the draft's.
-    Say {
-        number: u64,
-        text: Text,
-    },
+    /// Says something.
+    Say(Text),
     /// Adds people by their `@names`.
-    Add(Vec<String>),
+    Add {
+        members: Vec<String>,
+        /// They see what was said before.
+        with_history: bool,
+    },
     /// Removes people by their `@names`.
     Remove(Vec<String>),
     Leave,
 }
 
-impl Act {
-    /// What came of it, if it is to be told.
-    pub(in crate::chat) fn done(&self, chat: ChatId, outcome: Result<Seq, String>) -> Option<Done> {
-        match (self, outcome) {
-            (Self::Say { number, .. }, outcome) => Some(Done::Said { chat, number: *number, outcome }),
-            (_, Ok(_)) => None,
-            (_, Err(why)) => Some(Done::Failed(format!("{} failed: {why}", self.command()))),
+impl Deed {
+    /// What came of it.
+    pub(in crate::chat) fn done(self, outcome: Result<Seq, String>) -> Done {
+        let Self { chat, line, act } = self;
+        match (act, outcome) {
+            (Act::Say(_), outcome) => Done::Said { chat, line, outcome },
+            (_, Ok(_)) => Done::Changed(line),
+            (act, Err(why)) => Done::Undone { line, why: format!("{} failed: {why}", act.typed()) },
         }
     }
+}
 
+impl Act {
     /// How a person types it.
-    const fn command(&self) -> &'static str {
+    pub(in crate::chat) fn typed(&self) -> String {
         match self {
-            Self::Say { .. } => "saying it",
-            Self::Add(_) => "/add",
-            Self::Remove(_) => "/remove",
-            Self::Leave => "/leave",
+            Self::Say(text) => text.to_string(),
+            Self::Add { members, with_history: false } => format!("/add {}", members.join(" ")),
+            Self::Add { members, with_history: true } => format!("/add {} +history", members.join(" ")),
+            Self::Remove(names) => format!("/remove {}", names.join(" ")),
+            Self::Leave => "/leave".to_owned(),
         }
     }
 }
@@ -55,9 +62,9 @@ impl Act {
 /// Does one after the other, and tells what came of each. The next is sent before the one before it is answered.
 pub(in crate::chat) async fn do_in_order(mut deeds: mpsc::Receiver<(Desk, Deed)>, told: mpsc::Sender<Done>) {
     let mut answers = JoinSet::new();
-    while let Some((desk, Deed { chat, act })) = deeds.recv().await {
-        let submitted = match command(&desk, &act).await {
-            Ok(body) => desk.client.submit(chat.into(), body).await.map_err(|error| words(&error)),
+    while let Some((desk, deed)) = deeds.recv().await {
+        let submitted = match command(&desk, &deed.act).await {
+            Ok(body) => desk.client.submit(deed.chat.into(), body).await.map_err(|error| words(&error)),
             Err(why) => Err(why),
         };
         let told = told.clone();
@@ -66,9 +73,8 @@ pub(in crate::chat) async fn do_in_order(mut deeds: mpsc::Receiver<(Desk, Deed)>
                 Ok(submitted) => submitted.outcome().await.map_err(|error: RequestError| words(&error)),
                 Err(why) => Err(why),
             };
-            if let Some(done) = act.done(chat, outcome)
-                && told.send(done).await.is_err()
-            {
+            let chat = deed.chat;
+            if told.send(deed.done(outcome)).await.is_err() {
                 tracing::debug!(%chat, "nobody listens any more to what came of a command");
             }
         });
@@ -80,10 +86,10 @@ pub(in crate::chat) async fn do_in_order(mut deeds: mpsc::Receiver<(Desk, Deed)>
 /// The command, for which names may have to be looked up.
 async fn command(desk: &Desk, act: &Act) -> Result<CommandBody, String> {
     Ok(match act {
-        Act::Say { text, .. } => CommandBody::Send { format: MessageFormat::Text, text: text.clone() },
-        Act::Add(names) => {
-            let members = desk.find_all(names.clone()).await?;
-            CommandBody::AddMembers { role: Role::Member, with_history: false, members }
+        Act::Say(text) => CommandBody::Send { format: MessageFormat::Text, text: text.clone() },
+        Act::Add { members, with_history } => {
+            let members = desk.find_all(members.clone()).await?;
+            CommandBody::AddMembers { role: Role::Member, with_history: *with_history, members }
         }
         Act::Remove(names) => CommandBody::RemoveMembers { members: desk.find_all(names.clone()).await? },
         Act::Leave => CommandBody::RemoveMembers { members: vec![desk.me] },
@@ -97,9 +103,10 @@ mod tests {
 
     #[test]
     fn what_failed_is_named() {
-        let failed = |act: Act| act.done(chat(1), Err("you may not".to_owned()));
-        let Some(Done::Failed(why)) = failed(Act::Add(vec!["@ben".to_owned()])) else { panic!("nothing is told") };
-        assert_eq!(why, "/add failed: you may not");
-        assert!(matches!(failed(Act::Say { number: 1, text: "x".into() }), Some(Done::Said { outcome: Err(_), .. })));
+        let failed = |act: Act| Deed { chat: chat(1), line: 7, act }.done(Err("you may not".to_owned()));
+        let add = Act::Add { members: vec!["@ben".to_owned()], with_history: true };
+        let Done::Undone { line: 7, why } = failed(add) else { panic!("nothing is told") };
+        assert_eq!(why, "/add @ben +history failed: you may not");
+        assert!(matches!(failed(Act::Say("x".into())), Done::Said { line: 7, outcome: Err(_), .. }));
     }
 }

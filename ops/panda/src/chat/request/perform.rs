@@ -34,18 +34,14 @@ impl Desk {
                 let outcome = self.page(chat, from, limit).await.map_err(|error| words(&error));
                 Done::Page { chat, purpose, outcome }
             }
-            Request::Members(chat) => self.members(chat).await,
-            Request::Create { name, members } => match self.find_all(members).await {
-                Ok(members) => self
-                    .client
-                    .create_group(name.into(), members)
-                    .await
-                    .map_or_else(|error| failed(&error), |(chat, _)| Done::Made(chat)),
-                Err(why) => Done::Failed(why),
+            Request::Members { chat, line } => self.members(chat, line).await,
+            Request::Create { line, name, members } => match self.group(name, members).await {
+                Ok(chat) => Done::Made { chat, line },
+                Err(why) => Done::Undone { line, why: format!("/new failed: {why}") },
             },
-            Request::Direct(peer) => match self.find_all(vec![peer]).await {
-                Ok(found) => self.direct(&found).await,
-                Err(why) => Done::Failed(why),
+            Request::Direct { line, peer } => match self.direct(peer).await {
+                Ok(chat) => Done::Made { chat, line },
+                Err(why) => Done::Undone { line, why: format!("/dm failed: {why}") },
             },
             Request::MarkRead { chat, read } => self.mark_read(chat, read).await,
             Request::Typing { chat, is_typing } => {
@@ -115,19 +111,29 @@ impl Desk {
         })
     }
 
-    async fn members(&self, chat: ChatId) -> Done {
+    async fn members(&self, chat: ChatId, line: u64) -> Done {
         match self.client.members(chat, None, PAGE_ROWS_MAX as u64).await {
             Ok((more, members)) => {
-                Done::Members { members: members.into_iter().map(|member| (member.user, member.role)).collect(), more }
+                let members = members.into_iter().map(|member| (member.user, member.role)).collect();
+                Done::Members { line, members, more }
             }
-            Err(error) => failed(&error),
+            Err(error) => Done::Undone { line, why: format!("/who failed: {}", words(&error)) },
         }
     }
 
+    async fn group(&self, name: String, members: Vec<String>) -> Result<ChatId, String> {
+        let members = self.find_all(members).await?;
+        self.client.create_group(name.into(), members).await.map(|(chat, _)| chat).map_err(|error| words(&error))
+    }
+
     /// Makes the direct chat, or finds that it exists.
-    async fn direct(&self, found: &[UserId]) -> Done {
-        let Some(&peer) = found.first() else { return Done::Quietly };
-        self.client.create_direct(peer).await.map_or_else(|error| failed(&error), |(chat, _)| Done::Made(chat))
+    async fn direct(&self, peer: String) -> Result<ChatId, String> {
+        match self.find_all(vec![peer]).await?[..] {
+            [peer] if peer != self.me => {
+                self.client.create_direct(peer).await.map(|(chat, _)| chat).map_err(|error| words(&error))
+            }
+            _ => Err("a direct chat is with somebody else; /new NAME makes a chat for yourself".to_owned()),
+        }
     }
 
     async fn mark_read(&self, chat: ChatId, read: Seq) -> Done {

@@ -11,13 +11,15 @@ use super::Clock;
 use super::conversation::{Conversation, DIM};
 use super::list;
 use super::view::{Overlay, View};
-use super::wrap::{columns, cut};
+use super::wrap::{columns, cut, wrap};
 use crate::chat::state::State;
 
 /// Rows that the typed line takes at most.
 const INPUT_ROWS_MAX: u16 = 6;
 /// What stands before the typed line.
 const PROMPT: &str = "> ";
+/// Rows that a sentence for now takes at most.
+const NOTICE_ROWS_MAX: u16 = 3;
 const PROMPT_COLUMNS: u16 = 2;
 const BAR: Style = Style::new().fg(Color::White).bg(Color::Indexed(236));
 const WELL: Style = Style::new().fg(Color::LightGreen).bg(Color::Indexed(236));
@@ -44,6 +46,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, view: &mut View, clock:
     let pane = Rect { x: list_width, width: area.width - list_width, ..body };
 
     draw_bar(frame, bar, list_width, state, clock);
+    if list_width > 0 {
+        list::draw(frame, Rect { width: list_width, ..body }, state, clock);
+    }
+    draw_conversation(frame, pane, state, view, clock);
     if area.height > input_rows + 1 {
         draw_rule(frame, rule, state, view, clock);
         if list_width > 0 && frame.buffer_mut()[(list_width - 1, rule.y)].symbol() == "─" {
@@ -51,11 +57,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State, view: &mut View, clock:
         }
     }
     draw_input(frame, input, &typed.rows, typed.cursor);
-    if list_width > 0 {
-        list::draw(frame, Rect { width: list_width, ..body }, state, clock);
-    }
-    draw_conversation(frame, pane, state, view, clock);
-    if let Some(overlay) = &view.overlay {
+    if let Some(overlay) = &mut view.overlay {
         draw_overlay(frame, body, overlay);
     }
 }
@@ -99,7 +101,7 @@ fn elsewhere(state: &State, list_width: u16) -> String {
     }
 }
 
-/// The line above what is typed: a sentence for now, or who is typing.
+/// The line above what is typed: a sentence for now, or who is typing. A long sentence begins some rows above it.
 fn draw_rule(frame: &mut Frame<'_>, area: Rect, state: &State, view: &View, clock: &Clock) {
     let width = usize::from(area.width);
     let (words, style) = match (view.notice(clock.now), typing(state, clock)) {
@@ -110,16 +112,25 @@ fn draw_rule(frame: &mut Frame<'_>, area: Rect, state: &State, view: &View, cloc
         }
         (None, None) => (String::new(), DIM),
     };
-    let words = cut(&words, width.saturating_sub(2));
-    let mut line = Line::default();
-    let mut left = width;
-    if !words.is_empty() {
-        let lead = if width > 40 { "── " } else { "" };
-        left = left.saturating_sub(columns(&words) + columns(lead) + 1);
-        line.spans.extend([Span::styled(lead, DIM), Span::styled(words, style), Span::raw(" ")]);
+    let room = area.width.saturating_sub(if width > 40 { 5 } else { 2 });
+    let rows_max = if area.y > NOTICE_ROWS_MAX * 2 { usize::from(NOTICE_ROWS_MAX) } else { 1 };
+    let mut rows = wrap(&words, room);
+    if rows.len() > rows_max {
+        rows.truncate(rows_max);
+        if let Some(last) = rows.last_mut() {
+            *last = cut(&format!("{last}…"), room.into());
+        }
     }
-    line.spans.push(Span::styled("─".repeat(left), DIM));
-    frame.buffer_mut().set_line(area.x, area.y, &line, area.width);
+    let top = area.y + 1 - u16::try_from(rows.len()).unwrap_or(1);
+    for (y, row) in (top..=area.y).zip(&rows) {
+        let lead = if row.is_empty() || width <= 40 { "" } else { "── " };
+        let gap = if row.is_empty() { "" } else { " " };
+        let left = width.saturating_sub(columns(row) + columns(lead) + columns(gap));
+        let rest = if y == area.y { "─" } else { " " };
+        let line =
+            [Span::styled(lead, DIM), Span::styled(row, style), Span::raw(gap), Span::styled(rest.repeat(left), DIM)];
+        frame.buffer_mut().set_line(area.x, y, &Line::from_iter(line), area.width);
+    }
 }
 
 fn typing(state: &State, clock: &Clock) -> Option<String> {
@@ -190,23 +201,27 @@ fn welcome(width: u16) -> Vec<Line<'static>> {
     words.iter().map(|line| Line::styled(format!(" {}", cut(line, usize::from(width) - 1)), DIM)).collect()
 }
 
-fn draw_overlay(frame: &mut Frame<'_>, within: Rect, overlay: &Overlay) {
-    let widest = overlay.lines.iter().map(|line| columns(&crate::chat::harmless::line(line))).max().unwrap_or(0);
+fn draw_overlay(frame: &mut Frame<'_>, within: Rect, overlay: &mut Overlay) {
+    let rows: Vec<String> = overlay.lines.iter().flat_map(|line| wrap(line, within.width.saturating_sub(4))).collect();
+    let widest = rows.iter().map(|row| columns(row)).max().unwrap_or(0);
     let width = u16::try_from(widest + 4).unwrap_or(u16::MAX).max(12).min(within.width);
-    let height = u16::try_from(overlay.lines.len() + 2).unwrap_or(u16::MAX).min(within.height);
+    let height = u16::try_from(rows.len() + 2).unwrap_or(u16::MAX).min(within.height);
     let area =
         Rect { x: within.x + (within.width - width) / 2, y: within.y + (within.height - height) / 2, width, height };
     frame.render_widget(Clear, area);
     let shown = usize::from(height.saturating_sub(2));
-    let more = overlay.lines.len().saturating_sub(overlay.top + shown);
+    // Where lines are broken there are more rows than lines.
+    overlay.top_max = rows.len().saturating_sub(shown);
+    overlay.top = overlay.top.min(overlay.top_max);
+    let more = overlay.top_max - overlay.top;
     let mut block = Block::bordered().title(format!(" {} ", overlay.title)).border_style(DIM);
     if more > 0 {
         block = block.title_bottom(format!(" {more} more, PageDown "));
     }
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    for (y, line) in (inner.y..inner.bottom()).zip(overlay.lines.iter().skip(overlay.top)) {
+    for (y, row) in (inner.y..inner.bottom()).zip(rows.iter().skip(overlay.top)) {
         let width = usize::from(inner.width.saturating_sub(1));
-        frame.buffer_mut().set_stringn(inner.x + 1, y, cut(line, width), width, Style::new());
+        frame.buffer_mut().set_stringn(inner.x + 1, y, cut(row, width), width, Style::new());
     }
 }

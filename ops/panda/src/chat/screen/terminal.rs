@@ -14,6 +14,8 @@ static RESTORES_ON_PANIC: Once = Once::new();
 /// A terminal that is taken until this is dropped, or anything panics.
 pub(super) struct Taken {
     pub(super) terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// What was before is on the screen again; only keys are still taken.
+    has_left: bool,
 }
 
 impl Taken {
@@ -34,23 +36,37 @@ impl Taken {
         let taken = execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste, EnableFocusChange)
             .and_then(|()| Terminal::new(CrosstermBackend::new(stdout())));
         match taken {
-            Ok(terminal) => Ok(Self { terminal }),
+            Ok(terminal) => Ok(Self { terminal, has_left: false }),
             Err(error) => {
                 give_back();
                 Err(error)
             }
         }
     }
+
+    /// Gives the screen back, and still takes the keys, so that nothing that is typed is shown.
+    pub(super) fn leave_screen(&mut self) {
+        leave_screen();
+        self.has_left = true;
+    }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        give_back();
+        if self.has_left {
+            disable_raw_mode().ok();
+        } else {
+            give_back();
+        }
     }
 }
 
 /// Everything as it was. Each step is tried whatever became of the others: a terminal that is gone needs none.
 fn give_back() {
-    execute!(stdout(), DisableFocusChange, DisableBracketedPaste, LeaveAlternateScreen, crossterm::cursor::Show).ok();
+    leave_screen();
     disable_raw_mode().ok();
+}
+
+fn leave_screen() {
+    execute!(stdout(), DisableFocusChange, DisableBracketedPaste, LeaveAlternateScreen, crossterm::cursor::Show).ok();
 }

@@ -114,7 +114,7 @@ fn what_is_sent_and_what_was_refused_can_be_told_apart() {
     let (mut state, mut view) = (tea_party(), View::new());
     state.typed(Input::Say("on its way".into()), NOW);
     state.typed(Input::Say("too much".into()), NOW);
-    state.done(Done::Said { chat: chat(1), number: 2, outcome: Err("You may not.".into()) }, NOW);
+    state.done(Done::Said { chat: chat(1), line: 2, outcome: Err("You may not.".into()) }, NOW);
     let shown = screen(&mut state, &mut view, 80, 8);
     let expected = [
         "1 tea               12:04│12:04        ben 日本語 🍃",
@@ -226,4 +226,22 @@ fn the_list_keeps_the_open_chat_in_sight() {
     let shown = screen(&mut state, &mut view, 80, 12);
     assert!(shown[9].starts_with("  room 29"), "{shown:#?}");
     assert!(shown[1].contains("room 21"), "{shown:#?}");
+}
+
+#[test]
+fn a_long_sentence_is_shown_to_its_end_and_help_is_wrapped_on_a_narrow_screen() {
+    let (mut state, mut view) = (tea_party(), View::new());
+    state.notice("one two three four five six seven eight nine ten eleven");
+    let shown = screen(&mut state, &mut view, 40, 12);
+    assert_eq!(shown[9..], ["one two three four five six seven", "eight nine ten eleven ──────────────────", ">"]);
+    press(&mut view, &mut state, KeyCode::F(1), KeyModifiers::NONE);
+    let mut seen = Vec::new();
+    for _ in 0..20 {
+        seen.extend(screen(&mut state, &mut view, 40, 12));
+        press(&mut view, &mut state, KeyCode::PageDown, KeyModifiers::NONE);
+    }
+    for words in ["direct chat with somebody", "misleading name", "by the end of its ID"] {
+        let last = words.rsplit(' ').next().unwrap();
+        assert!(seen.iter().any(|line| line.contains(last)), "{words}: {seen:#?}");
+    }
 }

@@ -30,6 +30,7 @@ Up, Down                  what you typed before
 Ctrl-Left, Ctrl-Right     by words; Ctrl-W deletes one
 Esc                       drops what was refused; back to the end
 Ctrl-C                    empties the line, or ends
+Ctrl-L                    draws the screen anew
 F1                        this help
 ";
 
@@ -38,8 +39,10 @@ F1                        this help
 pub(super) struct Overlay {
     pub(super) title: &'static str,
     pub(super) lines: Vec<String>,
-    /// Lines above the first that is shown.
+    /// Rows above the first that is shown.
     pub(super) top: usize,
+    /// The most of them, as it was last drawn.
+    pub(super) top_max: usize,
 }
 
 /// What of the screen is the person's own.
@@ -94,15 +97,20 @@ impl View {
 
     /// Takes the news, and goes along if another chat was opened.
     pub(super) fn follow(&mut self, state: &mut State, now: Duration) {
+        if state.rooms.open_id() != self.chat {
+            // It may have been about what was open.
+            self.notice = None;
+        }
         while let Some(news) = state.next_news() {
             match news {
-                News::Notice(words) | News::Failed(words) => self.say(words, now),
+                News::Notice(words) | News::Failed { words, .. } => self.say(words, now),
                 // They are on the screen.
                 News::Shown(_) | News::Event { .. } | News::Typing { .. } => {}
                 News::Members { .. } => self.cover("members", lines::told(&news, state)),
                 News::Chats | News::Several { .. } => self.cover("chats", lines::told(&news, state)),
                 News::Help => self.help(),
                 News::History { room, events } => {
+                    self.say(format!("the last {} events; PageUp shows what was before", events.len()), now);
                     let is_open = state.rooms.open_room().is_some_and(|open| open.name == room);
                     self.look_at = events.first().map(|first| first.seq).filter(|_| is_open);
                 }
@@ -135,7 +143,7 @@ impl View {
     }
 
     fn cover(&mut self, title: &'static str, lines: Vec<String>) {
-        self.overlay = Some(Overlay { title, lines, top: 0 });
+        self.overlay = Some(Overlay { title, lines, top: 0, top_max: 0 });
     }
 
     fn help(&mut self) {
@@ -211,7 +219,7 @@ impl View {
     fn key_in_overlay(&mut self, code: KeyCode) -> bool {
         let Some(overlay) = &mut self.overlay else { return true };
         let page = usize::from(self.pane.1.saturating_sub(PAGE_OVERLAP).max(1));
-        let last = overlay.lines.len().saturating_sub(page);
+        let last = overlay.top_max;
         match code {
             KeyCode::Up => overlay.top = overlay.top.saturating_sub(1),
             KeyCode::Down => overlay.top = (overlay.top + 1).min(last),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use panda_protocol::frame::ChatEntry;
 use panda_protocol::{ChatId, Seq};
 
-use super::{News, PAGE_EVENTS, Start, State};
+use super::{Called, Naming, News, PAGE_EVENTS, Start, State};
 use crate::chat::request::{Done, Entered, PageDone, Purpose, Request};
 
 impl State {
@@ -16,30 +16,33 @@ impl State {
             Done::Entered(entered) => self.entered(*entered, now),
             Done::NotEntered { chat, why } => {
                 self.rooms.forget_expected(chat);
-                self.is_making = false;
+                self.not_opened(chat, &why);
                 self.notice(format!("a chat cannot be opened: {why}"));
             }
             Done::Chats(chats) => self.chats(&chats),
-            Done::Made(chat) => self.made(chat, now),
+            Done::Made { chat, line } => self.made(chat, line, now),
             Done::Page { chat, purpose, outcome } => self.page(chat, purpose, outcome, now),
-            Done::Members { members, more } => {
+            Done::Members { line, members, more } => {
+                self.answered(line);
                 for (user, _) in &members {
                     self.want_name(*user);
                 }
                 self.news.push_back(News::Members { members, more });
             }
-            Done::Said { chat, number, outcome } => self.said(chat, number, outcome),
+            Done::Said { chat, line, outcome } => self.said(chat, line, outcome),
+            Done::Changed(line) => self.answered(line),
+            Done::Undone { line, why } => {
+                // What is typed then is refused as long as the chat is not open.
+                self.making.take_if(|making| *making == line);
+                self.undone(line, why);
+            }
             Done::Marked { chat, read } => self.marked(chat, read, now),
             Done::Named { user, name } => self.people.told(user, name),
             Done::Token(token) => {
                 self.token = Some(token);
                 self.ask_now(Request::Refresh);
             }
-            Done::Failed(why) => {
-                // Of whichever request: what is typed then is refused as long as the chat is not open.
-                self.is_making = false;
-                self.notice(why);
-            }
+            Done::Failed(why) => self.notice(why),
         }
         self.begin(now);
     }
@@ -57,8 +60,10 @@ impl State {
     }
 
     /// A chat that the person made. It may be known already, from the inbox.
-    fn made(&mut self, chat: ChatId, now: Duration) {
+    fn made(&mut self, chat: ChatId, line: u64, now: Duration) {
         if self.rooms.room(chat).is_some_and(|room| room.is_entered) {
+            self.making.take_if(|making| *making == line);
+            self.answered(line);
             self.open(chat, now);
             self.tell_open();
         } else {
@@ -69,36 +74,50 @@ impl State {
         }
     }
 
+    /// A chat that a line makes is not opened, if it is this one.
+    pub(super) fn not_opened(&mut self, chat: ChatId, why: &str) {
+        if self.rooms.gives_up_next(chat)
+            && let Some(line) = self.making.take()
+        {
+            self.undone(line, format!("the chat is made, and cannot be opened: {why}"));
+        }
+    }
+
     /// The person is in a chat and gets its events.
     fn entered(&mut self, entered: Entered, now: Duration) {
         let Entered { chat, name, peer, admission, after } = entered;
-        let name = match peer {
+        let called = match peer {
             Some((peer, username)) => {
                 let name = username.clone().unwrap_or_else(|| peer.to_string());
                 self.people.told(peer, username);
-                format!("@{name}")
+                Called::direct(&name)
             }
-            None => name,
+            None => Called::group(&name),
         };
         self.rooms.expect(chat);
         if let (Some(room), Some(after)) = (self.rooms.room_mut(chat), after) {
             // Who has just joined has missed nothing.
             room.read = room.read.max(after);
         }
-        let is_new = self.rooms.enter(chat, &name, admission.head);
-        if self.rooms.open_id().is_none() && matches!(self.start, Start::Over) {
+        let was_next = self.rooms.is_next(chat);
+        let is_new = self.rooms.enter(chat, called, admission.head);
+        // Whoever let a script into a chat must not get what it has for the one that it named.
+        let may_open = self.naming == Naming::Loose || !self.has_named;
+        if self.rooms.open_id().is_none() && matches!(self.start, Start::Over) && may_open {
             self.rooms.open(chat);
         }
         let Some(room) = self.rooms.room_mut(chat) else { return };
         room.visible_from = admission.visible_from;
         let from = after.unwrap_or(admission.head);
         self.is_astray &= self.rooms.open_id() != Some(chat) || !is_new;
-        self.is_making &= self.rooms.open_id() != Some(chat);
+        if was_next && let Some(line) = self.making.take() {
+            self.answered(line);
+        }
         let Some(room) = self.rooms.room_mut(chat) else { return };
         room.is_settled |= from == Seq(0);
         let early = room.take_early();
         if is_new {
-            let name = self.rooms.room(chat).map_or(name, |room| room.name.clone());
+            let name = self.rooms.room(chat).map_or_else(String::new, |room| room.name.clone());
             self.news.push_back(News::Shown(format!("you are in {name}")));
         }
         self.ask_newest(chat, from);
@@ -115,12 +134,18 @@ impl State {
     }
 
     fn page(&mut self, chat: ChatId, purpose: Purpose, outcome: Result<PageDone, String>, now: Duration) {
-        let Some(room) = self.rooms.room_mut(chat) else { return };
+        let Some(room) = self.rooms.room_mut(chat) else {
+            if let Purpose::History(line) = purpose {
+                self.undone(line, "/history failed: you are no longer in the chat");
+            }
+            return;
+        };
         room.timeline.is_loading = false;
         room.is_settled = true;
-        let page = match outcome {
-            Ok(page) => page,
-            Err(why) => return self.notice(format!("what was said before cannot be read: {why}")),
+        let page = match (outcome, purpose) {
+            (Ok(page), _) => page,
+            (Err(why), Purpose::History(line)) => return self.undone(line, format!("/history failed: {why}")),
+            (Err(why), _) => return self.notice(format!("what was said before cannot be read: {why}")),
         };
         room.visible_from = room.visible_from.max(page.begins_at);
         match page.ends {
@@ -133,26 +158,28 @@ impl State {
         for event in &events {
             self.want_names(event);
         }
-        if purpose == Purpose::History {
+        if let Purpose::History(line) = purpose {
+            self.answered(line);
             events.sort_by_key(|event| event.seq);
             self.news.push_back(News::History { room: name, events });
         }
         self.mark_read(now);
     }
 
-    fn said(&mut self, chat: ChatId, number: u64, outcome: Result<Seq, String>) {
+    fn said(&mut self, chat: ChatId, line: u64, outcome: Result<Seq, String>) {
         let room = self.rooms.room_mut(chat);
         match outcome {
             Ok(seq) => {
                 if let Some(room) = room {
-                    room.timeline.stored(number, seq);
+                    room.timeline.stored(line, seq);
                 }
+                self.answered(line);
             }
             Err(why) => {
                 if let Some(room) = room {
-                    room.timeline.refused(number, why.clone());
+                    room.timeline.refused(line, why.clone());
                 }
-                self.fail(format!("not sent: {why}"));
+                self.undone(line, format!("not sent: {why}"));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use panda_client::{Reason, TransportKind};
-use panda_protocol::{EntityId, Seq};
+use panda_protocol::{EntityId, ErrorCode, Seq};
 
 use crate::chat::request::code_words;
 
@@ -63,8 +63,27 @@ impl Connection {
                 Some(format!("{text}; --ws takes WebSocket"))
             }
             Some(reason) => Some(reason.text.to_string()),
+            // Its own text tells a program to come back, which is being done.
+            None if code == Some(ErrorCode::Going as u16) => {
+                Some("the server is going down, or moves this session".to_owned())
+            }
             None => code.map(code_words),
         };
+    }
+
+    /// Whether there is one.
+    pub(in crate::chat) fn is_up(&self) -> bool {
+        self.phase == Phase::Connected
+    }
+
+    /// Whether there was one at any time.
+    pub(in crate::chat) const fn has_lived(&self) -> bool {
+        self.has_lived
+    }
+
+    /// Why there is none, as far as it is known.
+    pub(in crate::chat) fn reason(&self) -> &str {
+        self.reason.as_deref().unwrap_or("nobody answers")
     }
 
     /// The way of the next attempt. Returns whether it is another one.
@@ -174,8 +193,8 @@ mod tests {
         connection.lost(reason("nobody answers there"), None);
         connection.enter(waiting);
         assert_eq!(connection.words(SECOND), "not connected, next attempt in 2 s: nobody answers there");
-        connection.lost(None, Some(panda_protocol::ErrorCode::Overloaded as u16));
-        assert!(connection.words(SECOND).ends_with(panda_protocol::ErrorCode::Overloaded.text()));
+        connection.lost(None, Some(ErrorCode::Overloaded as u16));
+        assert!(connection.words(SECOND).ends_with(ErrorCode::Overloaded.text()));
     }
 
     #[test]

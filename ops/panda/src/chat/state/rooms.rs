@@ -6,6 +6,7 @@ use std::time::Duration;
 use panda_protocol::event::{Event, EventBody};
 use panda_protocol::{ChatId, Seq, UserId};
 
+use super::names::Called;
 use super::timeline::Timeline;
 
 /// How long somebody is shown as typing after the last signal, as `SPEC.md` says.
@@ -21,7 +22,9 @@ const EARLY_EVENTS_MAX: usize = 1024;
 #[derive(Debug)]
 pub(in crate::chat) struct Room {
     pub(in crate::chat) id: ChatId,
+    /// What is shown of what it is called: no other chat has it.
     pub(in crate::chat) name: String,
+    pub(super) called: Called,
     /// The last event there is.
     pub(in crate::chat) head: Seq,
     /// The last event that the person has read, on whatever device.
@@ -50,6 +53,7 @@ impl Room {
         Self {
             id,
             name: String::new(),
+            called: Called::default(),
             head: Seq(0),
             read: Seq(0),
             visible_from: Seq(1),
@@ -121,19 +125,10 @@ impl Room {
     }
 }
 
-/// Which chats somebody means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::chat) enum Found {
-    None,
-    One(ChatId),
-    /// In the order of the list; at least two.
-    Many(Vec<ChatId>),
-}
-
 /// All of them, and the one that is open.
 #[derive(Debug, Default)]
 pub(in crate::chat) struct Rooms {
-    rooms: BTreeMap<ChatId, Room>,
+    pub(super) rooms: BTreeMap<ChatId, Room>,
     open: Option<ChatId>,
     /// To be opened as soon as it is entered.
     next: Option<ChatId>,
@@ -148,13 +143,12 @@ impl Rooms {
     }
 
     /// The person is in a chat. It is opened if it was to be. Returns whether it is new here.
-    pub(super) fn enter(&mut self, id: ChatId, name: &str, head: Seq) -> bool {
-        let name = self.free_name(id, name);
+    pub(super) fn enter(&mut self, id: ChatId, called: Called, head: Seq) -> bool {
         let room = self.rooms.entry(id).or_insert_with(|| Room::new(id));
         let is_new = !room.is_entered;
         room.is_entered = true;
         room.head = room.head.max(head);
-        room.name = name;
+        self.call(id, called);
         if self.next == Some(id) {
             self.next = None;
             self.open(id);
@@ -162,16 +156,20 @@ impl Rooms {
         is_new
     }
 
+    /// It is called so from now on.
+    pub(super) fn call(&mut self, id: ChatId, called: Called) {
+        let Some(room) = self.rooms.get_mut(&id) else { return };
+        let label = called.label.clone();
+        let before = std::mem::replace(&mut room.called, called).label;
+        if before != label {
+            self.tell_apart(&before);
+        }
+        self.tell_apart(&label);
+    }
+
     /// Whether what came last is yet to be known of one of them.
     pub(super) fn awaits_any(&self) -> bool {
         self.rooms.values().any(|room| !room.is_settled)
-    }
-
-    /// Two chats of one name are told apart by the ends of their identifiers.
-    fn free_name(&self, id: ChatId, name: &str) -> String {
-        let taken = self.rooms.values().any(|room| room.id != id && room.name == name);
-        let text = id.to_string();
-        if taken { format!("{name}~{}", &text[text.len() - 4..]) } else { name.to_owned() }
     }
 
     /// Letting the person in failed; it may be asked for again.
@@ -186,14 +184,9 @@ impl Rooms {
         if self.open == Some(id) {
             self.open = None;
         }
-        self.rooms.remove(&id).filter(|room| room.is_entered).map(|room| room.name)
-    }
-
-    pub(super) fn rename(&mut self, id: ChatId, name: &str) {
-        let name = self.free_name(id, name);
-        if let Some(room) = self.rooms.get_mut(&id) {
-            room.name = name;
-        }
+        let left = self.rooms.remove(&id).filter(|room| room.is_entered)?;
+        self.tell_apart(&left.called.label);
+        Some(left.name)
     }
 
     pub(in crate::chat) fn room(&self, id: ChatId) -> Option<&Room> {
@@ -246,27 +239,14 @@ impl Rooms {
         self.next = Some(id);
     }
 
-    /// The ones that are meant by a name, whatever its case, by a number in the list, or by a part of the name: the
-    /// first of these that fits anything.
-    pub(super) fn find(&self, name: &str) -> Found {
-        let wanted = name.to_lowercase();
-        let listed = self.by_activity();
-        let of = |fits: &dyn Fn(&str) -> bool| -> Vec<ChatId> {
-            listed.iter().filter(|room| fits(&room.name.to_lowercase())).map(|room| room.id).collect()
-        };
-        let same = of(&|name| name == wanted);
-        let numbered =
-            || wanted.parse::<usize>().ok()?.checked_sub(1).and_then(|at| listed.get(at)).map(|room| room.id);
-        let found = match (same.is_empty(), numbered()) {
-            (true, Some(room)) => vec![room],
-            (true, None) => of(&|name| name.contains(&wanted)),
-            (false, _) => same,
-        };
-        match found[..] {
-            [] => Found::None,
-            [room] => Found::One(room),
-            _ => Found::Many(found),
-        }
+    /// Whether this one is opened once the person is in it.
+    pub(super) fn is_next(&self, id: ChatId) -> bool {
+        self.next == Some(id)
+    }
+
+    /// Whether this one was to be opened; it no longer is.
+    pub(super) fn gives_up_next(&mut self, id: ChatId) -> bool {
+        self.next.take_if(|next| *next == id).is_some()
     }
 }
 
@@ -281,15 +261,14 @@ mod tests {
     }
 
     #[test]
-    fn chats_are_entered_once_and_those_of_one_name_are_told_apart() {
+    fn chats_are_entered_once() {
         let mut rooms = Rooms::default();
         assert!(rooms.expect(chat(1)));
         assert!(!rooms.expect(chat(1)));
         assert_eq!(rooms.all().count(), 0, "expected is not entered");
-        assert!(rooms.enter(chat(1), "tea", Seq(1)));
-        assert!(!rooms.enter(chat(1), "tea", Seq(1)));
-        assert!(rooms.enter(chat(2), "tea", Seq(1)));
-        assert_ne!(rooms.room(chat(1)).unwrap().name, rooms.room(chat(2)).unwrap().name);
+        assert!(rooms.enter(chat(1), Called::group("tea"), Seq(1)));
+        assert!(!rooms.enter(chat(1), Called::group("tea"), Seq(1)));
+        assert!(rooms.enter(chat(2), Called::group("tea"), Seq(1)));
         assert_eq!(rooms.open_id(), None, "nobody asked for it");
         rooms.open(chat(2));
         assert_eq!(rooms.open_id(), Some(chat(2)));
@@ -298,27 +277,10 @@ mod tests {
     }
 
     #[test]
-    fn a_name_a_number_or_a_part_of_a_name_finds_the_only_one_or_all_that_are_meant() {
-        let mut rooms = Rooms::default();
-        rooms.enter(chat(1), "Tea time", Seq(1));
-        rooms.enter(chat(2), "Tennis", Seq(1));
-        rooms.enter(chat(3), "1", Seq(1));
-        let listed: Vec<ChatId> = rooms.by_activity().iter().map(|room| room.id).collect();
-        assert_eq!(rooms.find("tea"), Found::One(chat(1)));
-        assert_eq!(rooms.find("TENNIS"), Found::One(chat(2)));
-        let both = listed.iter().copied().filter(|id| *id != chat(3)).collect();
-        assert_eq!(rooms.find("te"), Found::Many(both));
-        assert_eq!(rooms.find("x"), Found::None);
-        assert_eq!(rooms.find("2"), Found::One(listed[1]), "its number");
-        assert_eq!(rooms.find("1"), Found::One(chat(3)), "its name");
-        assert_eq!((rooms.find("0"), rooms.find("4")), (Found::None, Found::None));
-    }
-
-    #[test]
     fn typing_is_shown_for_six_seconds_after_the_last_signal_and_of_a_few() {
         let second = Duration::from_secs(1);
         let mut rooms = Rooms::default();
-        rooms.enter(chat(1), "tea", Seq(1));
+        rooms.enter(chat(1), Called::group("tea"), Seq(1));
         let room = rooms.room_mut(chat(1)).unwrap();
         let ben = UserId::from_random([9; 16]);
         room.typing(ben, second);

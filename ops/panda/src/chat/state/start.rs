@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Found, News, State};
+use panda_protocol::ChatId;
+
+use super::{Found, Naming, News, State};
+
+/// Identifiers that a sentence names.
+const NAMED_MAX: usize = 10;
 
 /// How far the start is.
 #[derive(Debug)]
@@ -30,7 +35,7 @@ impl State {
     /// Whether it is not known yet in which chat it is that something is typed: the first one is not open, or one
     /// that the person makes.
     pub(in crate::chat) const fn awaits_chat(&self) -> bool {
-        matches!(self.start, Start::Waiting { .. }) || self.is_making
+        matches!(self.start, Start::Waiting { .. }) || self.making.is_some()
     }
 
     /// Whether the chat that was asked for at the start is not there.
@@ -50,9 +55,10 @@ impl State {
             return;
         }
         let wanted = wanted.take();
+        self.has_named |= wanted.is_some();
         self.start = Start::Over;
         let found = match &wanted {
-            Some(name) => self.rooms.find(name),
+            Some(name) => self.rooms.find(name, self.naming),
             None => {
                 let listed = self.rooms.by_activity();
                 let unread = listed.iter().find(|room| self.unread(room).0 > 0);
@@ -66,14 +72,36 @@ impl State {
             }
             (Found::Many(chats), Some(typed)) => {
                 self.start = Start::Failed;
-                self.news.push_back(News::Several { typed: typed.clone(), chats });
-                self.fail(format!("several chats are like {typed}"));
+                let words = several(&typed, &chats, self.naming);
+                self.news.push_back(News::Several { typed, chats });
+                self.fail(words);
             }
             (Found::None, Some(typed)) => {
                 self.start = Start::Failed;
-                self.fail(format!("there is no chat like {typed}"));
+                self.fail(none(&typed, self.naming));
             }
             (Found::None | Found::Many(_), None) => {}
         }
+    }
+}
+
+/// That no chat is meant by what was typed.
+pub(super) fn none(typed: &str, naming: Naming) -> String {
+    match naming {
+        Naming::Loose => format!("there is no chat like {typed}; /chats lists yours"),
+        Naming::Exact => {
+            format!("there is no chat called {typed}; a script names it by its whole name or ID, which /chats lists")
+        }
+    }
+}
+
+/// That several chats are meant, and which.
+pub(super) fn several(typed: &str, chats: &[ChatId], naming: Naming) -> String {
+    let (named, rest) = chats.split_at(chats.len().min(NAMED_MAX));
+    let ids: Vec<String> = named.iter().map(ChatId::to_string).collect();
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    match naming {
+        Naming::Loose => format!("several chats are like {typed}"),
+        Naming::Exact => format!("several chats are called {typed}; name yours by its ID: {}{more}", ids.join(", ")),
     }
 }

@@ -63,7 +63,7 @@ fn admission(head: u64) -> Admission {
 /// Ada's state, connected, with everybody's name.
 pub(in crate::chat) fn ada() -> State {
     let me = Me { user: user(ADA), device: DeviceId::from_random([ADA; 16]), name: "ada".into() };
-    let mut state = State::new(me, TransportKind::Quic, None);
+    let mut state = State::new(me, TransportKind::Quic, None, Naming::Loose);
     let inbox = InboxState { incarnation: Incarnation::default(), head: Seq(1), from: Seq(2), reset: false };
     state.update(Update::Connected { session: SessionId::from_random([1; 16]), user: user(ADA), inbox }, SECOND);
     state.people.told(user(BEN), Some("ben".into()));
@@ -75,8 +75,9 @@ pub(in crate::chat) fn ada() -> State {
 /// Ada is in a chat whose last events are these, and has read up to `read`.
 pub(in crate::chat) fn enter(state: &mut State, chat: ChatId, name: &str, events: Vec<Event>, read: u64) {
     let head = events.last().map_or(0, |event| event.seq.0);
+    let peer = name.strip_prefix('@').map(|name| (user(BEN), Some(name.to_owned())));
     state.done(Done::Chats(vec![ChatEntry { chat, joined: Seq(1), read: Seq(read) }]), SECOND);
-    let entered = Entered { chat, name: name.into(), peer: None, admission: admission(head), after: None };
+    let entered = Entered { chat, name: name.into(), peer, admission: admission(head), after: None };
     state.done(Done::Entered(Box::new(entered)), SECOND);
     page(state, chat, Purpose::Newest, events);
 }
@@ -97,7 +98,7 @@ pub(in crate::chat) fn news(state: &mut State) -> Vec<News> {
 }
 
 fn notices(state: &mut State) -> Vec<String> {
-    let words = |news| if let News::Notice(words) | News::Failed(words) = news { Some(words) } else { None };
+    let words = |news| if let News::Notice(words) | News::Failed { words, .. } = news { Some(words) } else { None };
     news(state).into_iter().filter_map(words).collect()
 }
 
@@ -216,16 +217,21 @@ fn what_is_typed_keeps_its_order_and_a_refusal_says_why() {
     assert_eq!(notices(&mut state), ["not sent: no chat is open: /new makes one, /open opens one"]);
     enter(&mut state, chat(1), "tea", vec![message(1, ADA, "a")], 1);
     state.typed(Input::Say("one".into()), SECOND);
-    state.typed(Input::Add(vec!["@ben".into()]), SECOND);
+    state.typed(Input::Add { members: vec!["@ben".into()], with_history: false }, SECOND);
     state.typed(Input::Say("two".into()), SECOND);
-    let deeds: Vec<Act> = std::iter::from_fn(|| state.next_deed()).map(|deed| deed.act).collect();
-    let [Act::Say { number: one, .. }, Act::Add(_), Act::Say { number: two, .. }] = deeds[..] else {
-        panic!("{deeds:?}");
+    let deeds: Vec<Deed> = std::iter::from_fn(|| state.next_deed()).collect();
+    let [one, two] = match &deeds[..] {
+        [
+            Deed { act: Act::Say(_), line: one, .. },
+            Deed { act: Act::Add { .. }, .. },
+            Deed { act: Act::Say(_), line: two, .. },
+        ] => [*one, *two],
+        _ => panic!("{deeds:?}"),
     };
     let outcome = Err("Your role does not allow this.".into());
-    state.done(Done::Said { chat: chat(1), number: one, outcome }, SECOND);
+    state.done(Done::Said { chat: chat(1), line: one, outcome }, SECOND);
     live(&mut state, chat(1), &message(2, ADA, "two"), SECOND);
-    state.done(Done::Said { chat: chat(1), number: two, outcome: Ok(Seq(2)) }, SECOND);
+    state.done(Done::Said { chat: chat(1), line: two, outcome: Ok(Seq(2)) }, SECOND);
     assert_eq!(notices(&mut state), ["not sent: Your role does not allow this."]);
     let drafts = state.rooms.open_room().unwrap().timeline.drafts();
     assert_eq!(drafts.iter().map(|draft| &*draft.text).collect::<Vec<_>>(), ["one"]);
@@ -286,10 +292,7 @@ fn what_is_said_behind_a_chat_that_was_not_found_goes_to_nobody_once() {
         state.typed(Input::Open(name.into()), SECOND);
         assert!(!say(&mut state, "psst"), "{name}");
         let last = notices(&mut state).pop();
-        assert_eq!(
-            last.as_deref(),
-            Some("not sent: the chat that you asked for is not open; what you say now goes to tea")
-        );
+        assert_eq!(last.as_deref(), Some("not sent: that chat is not open; the next goes to tea"));
         assert!(say(&mut state, "psst"));
     }
     state.typed(Input::Open("nobody".into()), SECOND);
@@ -298,7 +301,7 @@ fn what_is_said_behind_a_chat_that_was_not_found_goes_to_nobody_once() {
     state.typed(Input::Direct("@ben".into()), SECOND);
     assert!(!say(&mut state, "for ben"), "he is not there yet");
     state.typed(Input::Direct("@ben".into()), SECOND);
-    state.done(Done::Made(chat(3)), SECOND);
+    state.done(Done::Made { chat: chat(3), line: state.last_line() }, SECOND);
     enter(&mut state, chat(3), "@ben", vec![message(3, ADA, "a")], 3);
     assert!(say(&mut state, "for ben") && state.rooms.open_id() == Some(chat(3)));
 }
@@ -311,12 +314,14 @@ fn what_is_typed_in_lines_waits_for_a_chat_that_is_made_until_it_is_open_or_is_n
     let making = Input::New { name: "cake".into(), members: Vec::new() };
     state.typed(making.clone(), SECOND);
     assert!(state.awaits_chat());
-    state.done(Done::Made(chat(3)), SECOND);
+    state.done(Done::Made { chat: chat(3), line: 1 }, SECOND);
     assert!(state.awaits_chat(), "it is made and not open yet");
     enter(&mut state, chat(3), "cake", vec![message(1, ADA, "a")], 1);
     assert!(!state.awaits_chat() && state.rooms.open_id() == Some(chat(3)));
     state.typed(making, SECOND);
-    state.done(Done::Failed("too many chats".into()), SECOND);
+    assert_eq!(state.unanswered(), 1);
+    state.done(Done::Undone { line: 2, why: "too many chats".into() }, SECOND);
+    assert_eq!(state.unanswered(), 0);
     assert!(!state.awaits_chat());
 }
 
@@ -378,7 +383,7 @@ fn who_was_removed_has_no_chat_any_more_and_a_session_that_ended_ends_it_all() {
 fn a_chat_that_was_made_is_opened_and_neighbours_are_reached_around_the_ends() {
     let mut state = ada();
     enter(&mut state, chat(1), "tea", vec![message(1, BEN, "a")], 1);
-    state.done(Done::Made(chat(2)), SECOND);
+    state.done(Done::Made { chat: chat(2), line: 1 }, SECOND);
     enter(&mut state, chat(2), "coffee", vec![message(9, BEN, "a")], 9);
     assert_eq!(state.rooms.open_id(), Some(chat(2)));
     assert_eq!(state.rooms.by_activity().iter().map(|room| &*room.name).collect::<Vec<_>>(), ["coffee", "tea"]);
@@ -388,4 +393,57 @@ fn a_chat_that_was_made_is_opened_and_neighbours_are_reached_around_the_ends() {
     assert_eq!(state.rooms.open_id(), Some(chat(2)));
     state.open_neighbour(-1, SECOND);
     assert_eq!(state.rooms.open_id(), Some(chat(1)));
+}
+
+#[test]
+fn what_a_script_says_goes_only_where_it_said_and_a_line_that_is_not_done_is_named() {
+    let mut state = ada();
+    state.naming = Naming::Exact;
+    enter(&mut state, chat(1), "tea", vec![message(1, ADA, "a")], 1);
+    let lines = ["/open te", "psst", "/remove @ben", "/open tea", "hi", "/nope"];
+    let failed: Vec<u64> = lines
+        .iter()
+        .flat_map(|line| {
+            state.typed(Input::parse(line), SECOND);
+            news(&mut state)
+        })
+        .filter_map(|news| if let News::Failed { line, .. } = news { line } else { None })
+        .collect();
+    assert_eq!(failed, [1, 2, 3, 6]);
+    assert_eq!(state.next_deed().map(|deed| deed.line), Some(5));
+    assert_eq!(state.next_deed(), None);
+
+    // It is put out of its chat, and into another one.
+    let not_member = panda_protocol::ErrorCode::NotMember as u16;
+    state.update(Update::Lost { entity: EntityId::from(chat(1)), code: not_member }, SECOND);
+    enter(&mut state, chat(2), "trap", vec![message(1, BEN, "a")], 1);
+    assert_eq!(state.rooms.open_id(), None);
+    state.typed(Input::Say("secret".into()), SECOND);
+    assert_eq!(state.next_deed(), None);
+}
+
+#[test]
+fn a_script_that_means_one_of_two_chats_of_a_name_is_told_how_to_say_which() {
+    let mut state = ada();
+    state.naming = Naming::Exact;
+    for number in [1, 2] {
+        enter(&mut state, chat(number), "tea", vec![message(1, ADA, "a")], 1);
+    }
+    state.typed(Input::Open("tea".into()), SECOND);
+    let told = notices(&mut state).concat();
+    assert!([1, 2].iter().all(|number| told.contains(&chat(*number).to_string())), "{told}");
+    state.typed(Input::Open(chat(2).to_string()), SECOND);
+    assert_eq!(state.rooms.open_id(), Some(chat(2)));
+}
+
+#[test]
+fn in_a_direct_chat_nobody_is_added_and_nobody_leaves() {
+    let mut state = ada();
+    let direct = ChatId::direct(user(ADA), user(BEN));
+    enter(&mut state, direct, "@ben", vec![message(1, ADA, "a")], 1);
+    for line in ["/add @eve", "/remove @ben", "/leave"] {
+        state.typed(Input::parse(line), SECOND);
+        assert_eq!(notices(&mut state), ["a direct chat keeps its two members; /new makes a group"], "{line}");
+    }
+    assert_eq!((state.next_deed(), state.unanswered()), (None, 0));
 }

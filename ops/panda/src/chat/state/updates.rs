@@ -8,7 +8,7 @@ use panda_protocol::frame::{Signal, SignalKind, Start};
 use panda_protocol::{ChatId, EntityId, ErrorCode, Seq};
 
 use super::connection::Phase;
-use super::{News, State};
+use super::{Called, News, State};
 use crate::chat::request::{Request, code_words};
 
 impl State {
@@ -92,7 +92,7 @@ impl State {
         if let EventBody::ChatRenamed { name } = &event.body
             && !chat.is_direct()
         {
-            self.rooms.rename(chat, name);
+            self.rooms.call(chat, Called::group(name));
         }
         self.want_names(&event);
         let room = self.rooms.room(chat).map_or_else(String::new, |room| room.name.clone());
@@ -119,6 +119,7 @@ impl State {
 
     fn left(&mut self, chat: ChatId) {
         self.connection.forget(chat.into());
+        self.not_opened(chat, "you are no longer in the chat");
         if let Some(name) = self.rooms.leave(chat) {
             self.notice(format!("you are no longer in {name}"));
         }
@@ -129,6 +130,7 @@ impl State {
         if code == ErrorCode::NotMember as u16 {
             self.left(chat);
         } else {
+            self.not_opened(chat, &code_words(code));
             let name = self.rooms.leave(chat).unwrap_or_else(|| chat.to_string());
             self.notice(format!("the server no longer sends {name}: {}", code_words(code)));
         }

@@ -15,7 +15,7 @@ fn long_talk() -> State {
 }
 
 fn said(state: &mut State) -> Vec<String> {
-    let text = |deed: Deed| if let Act::Say { text, .. } = deed.act { Some(text.to_string()) } else { None };
+    let text = |deed: Deed| if let Act::Say(text) = deed.act { Some(text.to_string()) } else { None };
     std::iter::from_fn(|| state.next_deed()).filter_map(text).collect()
 }
 
@@ -159,7 +159,7 @@ fn history_is_shown_from_its_first_event_on_and_goes_on_into_what_was_there() {
     let (mut state, mut view) = (long_talk(), View::new());
     let history = |state: &mut State, seqs: std::ops::RangeInclusive<u64>| {
         let events: Vec<Event> = seqs.map(|seq| message(seq, BEN, &format!("line {seq}"))).collect();
-        page(state, chat(1), Purpose::History, events);
+        page(state, chat(1), Purpose::History(1), events);
     };
     screen(&mut state, &mut view, 80, 24);
     history(&mut state, 66..=100);
