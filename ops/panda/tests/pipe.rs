@@ -162,6 +162,7 @@ fn a_line_from_a_pipe_is_stored_in_the_chat_that_is_named_or_the_command_fails()
         assert!(output.status.success(), "{output:?}");
     }
     let lost = server.chat("ada", &["--chat", "nothing"], "lost\n");
+    assert!(complaint(&lost).contains("ended before line 1: nothing from there on was done"), "{lost:?}");
     assert!(!lost.status.success() && complaint(&lost).contains("there is no chat called nothing"), "{lost:?}");
     let either = server.chat("ada", &["--chat", "te"], "lost\n");
     assert!(!either.status.success() && complaint(&either).contains("there is no chat called te"), "{either:?}");
@@ -226,6 +227,19 @@ fn every_line_of_a_script_is_done_or_named() {
     said(b"\n/remove @nosuchuser\n", "line 2: /remove @nosuchuser failed");
     said(b"/dm @ada\n", "line 1: /dm failed: a direct chat is with somebody else");
     assert_eq!(server.messages(&tea, &ada), ["good", "third"]);
+}
+
+#[test]
+fn who_is_added_with_the_history_reads_what_was_said_before() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Served::start(&data.path().join("data"));
+    let ada = server.register("ada");
+    let (ben, eve) = (server.register("ben"), server.register("eve"));
+    let tea = server.make(&ada, &json!({ "name": "tea", "members": [] }));
+    let output = server.chat("ada", &["--chat", "tea"], "before\n/add @ben +history\n/add @eve\nbehind\n");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(server.messages(&tea, &ben), ["before", "behind"]);
+    assert_eq!(server.messages(&tea, &eve), ["behind"]);
 }
 
 #[test]

@@ -78,7 +78,10 @@ impl Lines {
     async fn turns(&mut self) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
         loop {
-            if let Some(input) = self.held.take() {
+            // Of what was typed for a chat that is not there nothing is done.
+            if !self.talk.state.lacks_chat()
+                && let Some(input) = self.held.take()
+            {
                 self.take(input)?;
             }
             self.talk.act();
