@@ -16,8 +16,9 @@ const TARGET: &str = "http://127.0.0.1:8080";
 
 /// Loads a Panda server and proves that nothing was lost, doubled, reordered or altered.
 ///
-/// Exit status: 0 everything held, 1 a violation (printed with its evidence), 2 usage, 3 the target is
-/// unreachable or stayed away for longer than --patience.
+/// Exit status: 0 everything held, 1 a violation (printed with its evidence), 2 usage or a file that cannot be
+/// written, 3 the target is unreachable or stayed away for longer than --patience. What was counted is printed however
+/// the load ended.
 #[derive(Debug, Parser)]
 #[command(name = "panda-loadtest", version)]
 pub struct Cli {

@@ -20,7 +20,7 @@ use crate::report::line;
 /// How often something that must become true is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Why a run ended without a verdict.
+/// Why a run ended without a verdict, or what could not be written behind one.
 #[derive(Debug)]
 pub enum RunError {
     /// What was asked for cannot be done; exit status 2.
@@ -87,11 +87,20 @@ impl Run {
     /// # Errors
     /// [`RunError`].
     pub async fn prepare(common: &Common, names: &[String], plans: &[ChatPlan]) -> Result<Arc<Self>, RunError> {
+        for base in common.bases() {
+            check_base(base)?;
+        }
         let file = common.api_key_file.as_deref().unwrap_or_else(|| Path::new(API_KEY_FILE));
         let key = std::fs::read_to_string(file).map_err(|error| {
             let path = file.display();
             RunError::Usage(format!("the API key cannot be read from {path}: {error}; name it with --api-key-file"))
         })?;
+        if key.trim().is_empty() {
+            let path = file.display();
+            return Err(RunError::Usage(format!(
+                "{path} is empty: the API key is to be in it; --api-key-file names another"
+            )));
+        }
         let mut targets = Vec::new();
         for base in common.bases() {
             targets.push(reach(base, key.trim(), common.transport).await?);
@@ -222,6 +231,17 @@ impl Run {
     }
 }
 
+/// Refuses what is no base URL before anything is asked of it.
+fn check_base(base: &str) -> Result<(), RunError> {
+    match base.split_once("://") {
+        Some(("http" | "https", host)) if !host.is_empty() => Ok(()),
+        Some(_) => Err(RunError::Usage(format!("--target {base} is no base URL such as http://127.0.0.1:8080"))),
+        None => {
+            Err(RunError::Usage(format!("--target {base} lacks its scheme: write http://{base} or https://{base}")))
+        }
+    }
+}
+
 async fn reach(base: &str, key: &str, transport: Transport) -> Result<Reached, RunError> {
     let http = Http::new(base, key);
     let document = http.get("/.well-known/panda").await?;
@@ -243,19 +263,22 @@ mod tests {
 
     use super::*;
 
-    fn run_of(chat: ChatId) -> Run {
-        Run {
-            targets: Vec::new(),
-            transport: Transport::Ws,
-            patience: Duration::from_secs(10),
-            users: Vec::new(),
-            chats: vec![chat],
-            recorder: Arc::default(),
-            open: AtomicI64::new(0),
-            ended: AtomicU64::new(0),
-            numbers: HashMap::from([(chat, 0)]),
-            checks: vec![Mutex::new(ChatCheck::new(chat))],
-            began: Instant::now(),
+    impl Run {
+        /// A run of one chat, without targets.
+        pub(crate) fn of_chat(chat: ChatId) -> Self {
+            Self {
+                targets: Vec::new(),
+                transport: Transport::Ws,
+                patience: Duration::from_secs(10),
+                users: Vec::new(),
+                chats: vec![chat],
+                recorder: Arc::default(),
+                open: AtomicI64::new(0),
+                ended: AtomicU64::new(0),
+                numbers: HashMap::from([(chat, 0)]),
+                checks: vec![Mutex::new(ChatCheck::new(chat))],
+                began: Instant::now(),
+            }
         }
     }
 
@@ -274,7 +297,7 @@ mod tests {
         };
         let event = event.to_bytes();
         for (comes, violations) in [(true, 0), (false, 1)] {
-            let run = Arc::new(run_of(ChatId::direct(user, UserId::from_random([4; 16]))));
+            let run = Arc::new(Run::of_chat(ChatId::direct(user, UserId::from_random([4; 16]))));
             run.check(0).listening(0, device);
             run.check(0).admitted(0, 1);
             // The store has it; the session gets it a second later, or never.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -42,12 +43,59 @@ fn a_target_that_is_not_there_is_status_3() {
     assert!(said.contains("cannot be reached"), "{said}");
 }
 
+/// An address at which everything is answered with this status and no word.
+fn mute(status: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for asked in listener.incoming() {
+            let mut asked = asked.unwrap();
+            assert!(asked.read(&mut [0; 4_096]).unwrap() > 0);
+            write!(asked, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        }
+    });
+    base
+}
+
+#[test]
+fn a_target_that_is_no_panda_is_told_with_what_it_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = key_file(folder.path());
+    for status in ["404 Not Found", "401 Unauthorized"] {
+        let base = mute(status);
+        let (code, said) =
+            loadtest(&["idle", "--sessions", "1", "--duration", "1s", "--target", &base, "--api-key-file", &key]);
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains(&status[..3]) && said.contains("nothing like a Panda answers there"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_told_before_anything_is_asked_of_a_target() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, target) = (key_file(folder.path()), nobody());
+    let steady = ["steady", "--sessions", "1", "--chats", "1", "--rate", "1", "--duration", "1s"];
+    for flag in ["--record", "--json"] {
+        let more = ["--target", &target, "--api-key-file", &key, flag, "/nowhere/file"];
+        let (status, said) = loadtest(&[&steady[..], &more[..]].concat());
+        assert_eq!(status, 2, "{said}");
+        assert!(said.contains(&format!("{flag} /nowhere/file cannot be written")), "{said}");
+    }
+}
+
 #[test]
 fn what_cannot_be_asked_for_is_status_2_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let key = key_file(folder.path());
     let steady = ["steady", "--chats", "1", "--rate", "1", "--duration", "1s", "--api-key-file", key.as_str()];
+    let empty = folder.path().join("empty.key");
+    std::fs::write(&empty, "\n").unwrap();
+    let empty = empty.to_str().unwrap();
+    let idle = ["idle", "--sessions", "1", "--duration", "1s", "--api-key-file"];
     let cases: &[(&[&str], &str)] = &[
+        (&[&idle[..], &[&key, "--target", "127.0.0.1:8080"]].concat(), "lacks its scheme: write http://127.0.0.1:8080"),
+        (&[&idle[..], &[&key, "--target", "ftp://127.0.0.1"]].concat(), "no base URL such as http://127.0.0.1:8080"),
+        (&[&idle[..], &[empty]].concat(), "empty.key is empty: the API key is to be in it"),
         (&["steady", "--sessions", "0"], "--sessions"),
         (&["idle", "--sessions", "1", "--duration", "1s", "--api-key-file", "/nowhere/admin.key"], "--api-key-file"),
         (&["replay", "/nowhere/transcript.jsonl", "--api-key-file", &key], "transcript cannot be read"),

@@ -33,6 +33,11 @@ impl std::fmt::Display for ProvisionError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreachable(why) => write!(f, "the target cannot be reached: {why}"),
+            Self::Refused { status, body } if body.trim().is_empty() => write!(
+                f,
+                "the target answered with {status} and not a word: nothing like a Panda answers there; --target is where \
+                 its HTTP API is, such as http://127.0.0.1:8080"
+            ),
             Self::Refused { status: 401 | 403, body } => write!(f, "the target refused the API key: {body}"),
             Self::Refused { status, body } => write!(f, "the target refused with {status}: {body}"),
             Self::Answer(problem) => write!(f, "the target's answer cannot be used: {problem}"),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -13,7 +12,9 @@ use super::Summary;
 use crate::chaos::Fault;
 use crate::chaos::plan::seconds;
 use crate::cli::Chaos;
+use crate::output::OutputFile;
 use crate::recorder::{Recorder, Repeated};
+use crate::run::RunError;
 
 /// The faults of a run and what clients felt of them.
 #[derive(Debug, Serialize)]
@@ -192,10 +193,10 @@ impl fmt::Display for ChaosReport {
 ///
 /// # Errors
 /// Those of the file.
-pub fn write_table(path: &Path, summary: &Summary) -> std::io::Result<()> {
+pub fn write_table(file: OutputFile, summary: &Summary) -> Result<(), RunError> {
     let Some(chaos) = &summary.chaos else { return Ok(()) };
     let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-    std::fs::write(path, page(summary, chaos, &date, &machine(), &command_line()))
+    file.write(page(summary, chaos, &date, &machine(), &command_line()).as_bytes())
 }
 
 fn command_line() -> String {

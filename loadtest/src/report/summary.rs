@@ -42,6 +42,9 @@ pub struct Summary {
     pub refusals: BTreeMap<String, u64>,
     /// Connections that came back.
     pub reconnects: u64,
+    /// What went wrong, if the run ended early or a file could not be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// Whether the checker found nothing; absent where nothing was to check.
     pub held: Option<bool>,
     /// How many violations it found.
@@ -136,6 +139,11 @@ impl Summary {
         self.reconnects = count(&recorder.reconnects);
     }
 
+    /// Whether the load began: before, there is nothing to sum up.
+    pub fn began(&self) -> bool {
+        self.load_s > 0.0
+    }
+
     /// Whether the checker found nothing, and the target recovered from every fault.
     pub fn passed(&self) -> bool {
         self.held != Some(false) && self.chaos.as_ref().is_none_or(ChaosReport::recovered)
@@ -178,6 +186,9 @@ impl fmt::Display for Summary {
         }
         let Checked { events, deliveries, streams, acked } = self.checked;
         match self.held {
+            None if self.problem.is_some() => {
+                writeln!(f, "  checker    judged nothing: the run ended early")?;
+            }
             None => {}
             Some(true) => {
                 writeln!(f, "  checker    held: {events} events, {deliveries} deliveries in {streams} streams,")?;
@@ -195,7 +206,10 @@ impl fmt::Display for Summary {
 impl fmt::Display for Percentiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = Duration::from_micros;
-        let Self { p50, p90, p99, p99_9, max, .. } = *self;
+        let Self { count, p50, p90, p99, p99_9, max } = *self;
+        if count == 0 {
+            return f.write_str("p50 -  p90 -  p99 -  p99.9 -  max -");
+        }
         write!(
             f,
             "p50 {:.1?}  p90 {:.1?}  p99 {:.1?}  p99.9 {:.1?}  max {:.1?}",
@@ -219,6 +233,7 @@ mod tests {
     fn the_json_has_what_scripts_read() {
         let recorder = Recorder::default();
         recorder.sent.store(10, Relaxed);
+        assert_eq!(Percentiles::default().to_string(), "p50 -  p90 -  p99 -  p99.9 -  max -", "of nothing");
         (1..=9).for_each(|ms| recorder.ack(0, Duration::from_millis(ms), Duration::from_secs(1)));
         recorder.refusal(2000);
         recorder.refusal(2999);

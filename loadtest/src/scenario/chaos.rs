@@ -9,6 +9,7 @@ use super::load::Load;
 use super::{close_all, under_load};
 use crate::chaos::{Calls, Cluster, Fault, Kind, plan};
 use crate::cli::{Chaos, Common};
+use crate::output::OutputFile;
 use crate::report::{ChaosReport, Counts, Felt, Summary, line, write_table};
 use crate::run::{Run, RunError};
 use crate::schedule;
@@ -23,6 +24,7 @@ const TABLE_KINDS: [Kind; 4] = [Kind::Kill, Kind::Pause, Kind::Restart, Kind::Ab
 
 pub(super) async fn run(asked: Chaos, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
     summary.scenario = "chaos".into();
+    let table = OutputFile::open_if("--table", asked.table.as_deref())?;
     let cluster = Cluster::new(&asked.cluster_command, &asked.cluster);
     let status = cluster.status().await.map_err(RunError::Usage)?;
     if let Some(missing) = status.missing() {
@@ -49,9 +51,10 @@ pub(super) async fn run(asked: Chaos, common: &Common, summary: &mut Summary) ->
     run.recorder.follow(Series::new(asked.bound, load.listeners(), run.now()));
     let watch = Watch { run: &run, cluster: &cluster, calls: Calls::new(asked.bound), asked: &asked };
     let mut report = ChaosReport::new(&asked, faults);
+    let seed = summary.seed;
     let both = async {
         let (stop, stopped) = oneshot::channel();
-        let sending = load.send_all(schedule::Steady::new(asked.rate, LOAD_MAX), summary.seed, async {
+        let sending = load.send_all(schedule::Steady::new(asked.rate, LOAD_MAX), seed, async {
             // Whether it was said or dropped: the faults are over.
             stopped.await.unwrap_or(());
         });
@@ -65,7 +68,7 @@ pub(super) async fn run(asked: Chaos, common: &Common, summary: &mut Summary) ->
             () = watch.calls.go_on(&run, &apis) => Ok(()),
         }
     };
-    let time = under_load(&run, load.sessions.len(), both).await?;
+    let time = under_load(&run, load.sessions.len(), summary, both).await?;
     let judged = load.judge(summary, time).await;
     if let Err(why) = judged {
         if report.recovered() {
@@ -75,11 +78,9 @@ pub(super) async fn run(asked: Chaos, common: &Common, summary: &mut Summary) ->
         line(format_args!("not judged: {why}"));
     }
     summary.chaos = Some(report);
-    if let Some(path) = &asked.table {
-        write_table(path, summary).map_err(|error| RunError::Usage(format!("write {}: {error}", path.display())))?;
-    }
+    let written = table.map_or(Ok(()), |table| write_table(table, summary));
     close_all(&run, load.sessions).await;
-    Ok(())
+    written
 }
 
 fn schedule(asked: &Chaos, seed: u64, processes: &[String]) -> Result<Vec<Fault>, RunError> {

@@ -23,7 +23,7 @@ pub(super) async fn run(asked: Idle, common: &Common, summary: &mut Summary) -> 
     let identity = |number| Identity { number, user: number, chats: vec![number as usize] };
     let sessions = open_all(&run, (0..asked.sessions).map(identity).collect()).await?;
     run.all_connected().await?;
-    let load = under_load(&run, sessions.len(), async {
+    let load = under_load(&run, sessions.len(), summary, async {
         tokio::time::sleep(asked.duration).await;
         Ok(())
     });

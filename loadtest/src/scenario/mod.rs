@@ -26,28 +26,24 @@ use crate::session::{Identity, Session, repeats, wait};
 /// Sessions that connect at a time.
 const OPENING_AT_ONCE: usize = 64;
 
-/// Runs a scenario to its end.
+/// Runs a scenario to its end. As far as it comes, `summary` tells.
 ///
 /// # Errors
-/// [`RunError`] if there is no verdict.
-pub async fn run(scenario: Scenario, common: &Common) -> Result<Summary, RunError> {
-    let seed = common.seed.unwrap_or_else(rand::random);
-    let mut summary = Summary {
-        seed,
-        targets: common.bases().into_iter().map(Into::into).collect(),
-        transport: common.transport.label().into(),
-        ..Summary::default()
-    };
+/// [`RunError`] if there is no verdict, or what is to be written behind it cannot be.
+pub async fn run(scenario: Scenario, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
+    summary.seed = common.seed.unwrap_or_else(rand::random);
+    summary.targets = common.bases().into_iter().map(Into::into).collect();
+    summary.transport = common.transport.label().into();
     match scenario {
-        Scenario::Steady(asked) => steady::run(asked, common, &mut summary).await?,
-        Scenario::Revisit(asked) => revisit::run(asked, common, &mut summary).await?,
-        Scenario::Replay(asked) => replay::run(asked, common, &mut summary).await?,
-        Scenario::Idle(asked) => idle::run(asked, common, &mut summary).await?,
-        Scenario::Chaos(asked) => Box::pin(chaos::run(asked, common, &mut summary)).await?,
-        Scenario::Reads(asked) => Box::pin(reads::run(asked, common, &mut summary)).await?,
-        Scenario::Members(asked) => Box::pin(members::run(asked, common, &mut summary)).await?,
+        Scenario::Steady(asked) => steady::run(asked, common, summary).await?,
+        Scenario::Revisit(asked) => revisit::run(asked, common, summary).await?,
+        Scenario::Replay(asked) => replay::run(asked, common, summary).await?,
+        Scenario::Idle(asked) => idle::run(asked, common, summary).await?,
+        Scenario::Chaos(asked) => Box::pin(chaos::run(asked, common, summary)).await?,
+        Scenario::Reads(asked) => Box::pin(reads::run(asked, common, summary)).await?,
+        Scenario::Members(asked) => Box::pin(members::run(asked, common, summary)).await?,
     }
-    Ok(summary)
+    Ok(())
 }
 
 /// Names of `count` users of a run. Runs of other seeds have others.
@@ -97,10 +93,12 @@ async fn close_all(run: &Arc<Run>, sessions: Vec<Arc<Session>>) {
     }
 }
 
-/// Runs the load with a line a second; `load begins` on stderr tells scripts that it began.
+/// Runs the load with a line a second; `load begins` on stderr tells scripts that it began. However it ends, the summary
+/// has what was counted.
 async fn under_load(
     run: &Arc<Run>,
     sessions: usize,
+    summary: &mut Summary,
     load: impl Future<Output = Result<(), RunError>>,
 ) -> Result<Duration, RunError> {
     let began = run.now();
@@ -111,7 +109,9 @@ async fn under_load(
         gone = run.target_gone() => Err(gone),
     };
     live.stop().await;
-    ended.map(|()| run.now().saturating_sub(began))
+    let time = run.now().saturating_sub(began);
+    summary.recorded(&run.recorder, time);
+    ended.map(|()| time)
 }
 
 /// Repeats what was refused and did not happen. An unknown outcome is not repeated; the checker finds the
@@ -142,4 +142,30 @@ async fn say_until_taken(
 
 fn task_ended() -> RunError {
     RunError::Unreachable("a task of the load tester ended early; this is a defect of it".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use panda_protocol::{ChatId, UserId};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_load_that_ends_early_leaves_its_counts() {
+        let user = |byte| UserId::from_random([byte; 16]);
+        let run = Arc::new(Run::of_chat(ChatId::direct(user(1), user(2))));
+        let mut summary = Summary::default();
+        let load = async {
+            run.recorder.sent.store(20, Relaxed);
+            run.recorder.ack(0, Duration::from_millis(3), run.now());
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            Err(RunError::Unreachable("gone".into()))
+        };
+        let ended = under_load(&run, 1, &mut summary, load).await;
+        assert!(matches!(ended, Err(RunError::Unreachable(_))));
+        assert_eq!((summary.rates.sent, summary.rates.acked, summary.ack_us.count), (20, 1, 1));
+        assert!(summary.began() && summary.held.is_none());
+    }
 }

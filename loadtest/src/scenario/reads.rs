@@ -50,7 +50,7 @@ pub(super) async fn run(asked: Reads, common: &Common, summary: &mut Summary) ->
     };
     let sessions = open_all(&run, (0..users).map(identity).collect()).await?;
     let rounds = Arc::new(Rounds { api: Api::new(&run), run: Arc::clone(&run), seed: summary.seed });
-    let time = under_load(&run, sessions.len(), rounds.go_through(&asked)).await?;
+    let time = under_load(&run, sessions.len(), summary, rounds.go_through(&asked)).await?;
     run.all_connected().await?;
     run.all_delivered().await;
     read_all(&run, &sessions, &plans).await?;

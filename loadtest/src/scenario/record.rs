@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::load::Load;
+use crate::output::OutputFile;
 use crate::run::RunError;
 
 /// The version that this program writes and reads.
@@ -39,10 +40,9 @@ impl Record {
     ///
     /// # Errors
     /// [`RunError::Usage`] if the file cannot be written.
-    pub(super) fn write(&self, path: &Path) -> Result<(), RunError> {
-        let failed = |error: &dyn std::error::Error| RunError::Usage(format!("write {}: {error}", path.display()));
-        let json = serde_json::to_vec(self).map_err(|error| failed(&error))?;
-        fs::write(path, json).map_err(|error| failed(&error))
+    pub(super) fn write(&self, file: OutputFile) -> Result<(), RunError> {
+        let json = serde_json::to_vec(self);
+        file.write(&json.map_err(|error| RunError::Usage(format!("the record cannot be made: {error}")))?)
     }
 
     /// Reads one.
@@ -72,7 +72,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("record");
         let record = Record { version: VERSION, seed: u64::MAX, sessions: 3, chats: vec![vec![u64::MAX, 1], vec![]] };
-        record.write(&path).unwrap();
+        record.write(OutputFile::open("--record", &path).unwrap()).unwrap();
         assert_eq!(Record::read(&path).unwrap(), record);
         for text in [
             "",

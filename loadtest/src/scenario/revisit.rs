@@ -25,7 +25,7 @@ pub(super) async fn run(asked: Revisit, common: &Common, summary: &mut Summary) 
     for (number, digests) in record.chats.iter().enumerate() {
         load.run.check(number).expect(digests);
     }
-    let time = under_load(&load.run, load.sessions.len(), send_to_all(&load)).await?;
+    let time = under_load(&load.run, load.sessions.len(), summary, send_to_all(&load)).await?;
     load.judge(summary, time).await?;
     close_all(&load.run, load.sessions).await;
     Ok(())

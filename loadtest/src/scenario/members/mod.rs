@@ -105,7 +105,7 @@ pub(super) async fn run(asked: Members, common: &Common, summary: &mut Summary) 
         let traffic = traffic::go_on(&shared, &followers, asked.rate, asked.duration);
         tokio::try_join!(changes, traffic).map(drop)
     };
-    let time = under_load(&run, sessions as usize, history).await?;
+    let time = under_load(&run, sessions as usize, summary, history).await?;
     run.all_connected().await?;
     settle(&shared, &followers).await?;
     for follower in &*followers {

@@ -48,7 +48,7 @@ pub(super) async fn run(asked: Replay, common: &Common, summary: &mut Summary) -
         plan.members.iter().for_each(|&member| chats_of[member].push(number));
     }
     let pool = Pool::new(Arc::clone(&run), chats_of, sessions_max);
-    let time = under_load(&run, sessions_max, replay(&run, &pool, transcript, asked.speed)).await?;
+    let time = under_load(&run, sessions_max, summary, replay(&run, &pool, transcript, asked.speed)).await?;
     summary.recorded(&run.recorder, time);
     run.all_connected().await?;
     run.all_delivered().await;

@@ -1,0 +1,106 @@
+//! The end of a run: what is printed and written of it, whatever came of it, and the exit status.
+
+use std::io::Write;
+
+use crate::output::OutputFile;
+use crate::report::{Summary, line};
+use crate::run::RunError;
+
+/// Everything held.
+pub const HELD: u8 = 0;
+/// The checker found something, or a cluster did not recover.
+pub const VIOLATED: u8 = 1;
+/// What was asked for cannot be done.
+pub const USAGE: u8 = 2;
+/// The target is not there.
+pub const UNREACHABLE: u8 = 3;
+
+/// Prints the summary of a run, as far as it came, to `out`, and writes it as JSON to `json`. What went wrong is said to
+/// the person who watches. Returns the exit status: a violation is told before anything else that went wrong.
+pub fn end(mut summary: Summary, ended: Result<(), RunError>, json: Option<OutputFile>, out: &mut impl Write) -> u8 {
+    summary.problem = ended.as_ref().err().map(ToString::to_string);
+    let mut problems: Vec<RunError> = ended.err().into_iter().collect();
+    // A run that ended before its load has nothing to sum up.
+    if summary.began() || problems.is_empty() {
+        if let Err(error) = write!(out, "{summary}") {
+            problems.push(RunError::Usage(format!("the summary cannot be printed: {error}")));
+        }
+        if let Some(Err(error)) = json.map(|json| write_json(&summary, json)) {
+            problems.push(error);
+        }
+    }
+    problems.iter().for_each(|problem| line(format_args!("panda-loadtest: {problem}")));
+    match problems.first() {
+        _ if !summary.passed() => VIOLATED,
+        None => HELD,
+        Some(RunError::Usage(_)) => USAGE,
+        Some(RunError::Unreachable(_)) => UNREACHABLE,
+    }
+}
+
+fn write_json(summary: &Summary, file: OutputFile) -> Result<(), RunError> {
+    let json = serde_json::to_vec_pretty(summary);
+    file.write(&json.map_err(|error| RunError::Usage(format!("the summary cannot be written as JSON: {error}")))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::checker::Verdict;
+    use crate::recorder::Recorder;
+
+    fn loaded() -> Summary {
+        let recorder = Recorder::default();
+        recorder.sent.store(250, Relaxed);
+        let mut summary = Summary { scenario: "steady".into(), ..Summary::default() };
+        summary.recorded(&recorder, Duration::from_secs(5));
+        summary
+    }
+
+    fn judged(violations: u64) -> Summary {
+        let mut summary = loaded();
+        summary.judged(&Verdict { violations, ..Verdict::default() });
+        summary
+    }
+
+    fn printed(summary: Summary, ended: Result<(), RunError>, json: Option<OutputFile>) -> (u8, String) {
+        let mut out = Vec::new();
+        let status = end(summary, ended, json, &mut out);
+        (status, String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_run_that_lost_its_target_still_prints_and_writes_what_it_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("summary.json");
+        let gone = || Err(RunError::Unreachable("no session could connect again for 60s".into()));
+        let json = OutputFile::open("--json", &path).unwrap();
+        let (status, said) = printed(loaded(), gone(), Some(json));
+        assert_eq!(status, UNREACHABLE);
+        assert!(said.contains("sent       250 (50.0/s)") && said.contains("checker    judged nothing"), "{said}");
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(json["rates"]["sent"], 250);
+        assert_eq!(json["problem"], "no session could connect again for 60s");
+        assert_eq!(printed(Summary::default(), gone(), None), (UNREACHABLE, String::new()), "before any load");
+    }
+
+    #[test]
+    fn a_verdict_is_told_whatever_becomes_of_files() {
+        let failed = || Err(RunError::Usage("--record /dev/full cannot be written: no room".into()));
+        let (status, said) = printed(judged(0), failed(), None);
+        assert_eq!(status, USAGE);
+        assert!(said.contains("checker    held"), "{said}");
+        let full = || Some(OutputFile::open("--json", Path::new("/dev/full")).unwrap());
+        let (status, said) = printed(judged(0), Ok(()), full());
+        assert_eq!(status, USAGE);
+        assert!(said.contains("checker    held"), "{said}");
+        let (status, said) = printed(judged(3), failed(), full());
+        assert_eq!(status, VIOLATED, "a violation is told before a file that cannot be written");
+        assert!(said.contains("3 VIOLATIONS"), "{said}");
+        assert_eq!(printed(judged(0), Ok(()), None).0, HELD);
+    }
+}
