@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use panda_protocol::EntityId;
 
 use crate::config::Overrides;
@@ -29,7 +29,7 @@ pub(crate) enum Command {
     /// Runs a router of a cluster: it owns shards, numbers events and stores them.
     Router(RouterArgs),
     /// Reads a configuration, says what is wrong with it, and prints what is in force.
-    CheckConfig(ConfigArgs),
+    CheckConfig(CheckConfigArgs),
     /// Looks after a cluster: what an operator does by hand, and only once what it needs is so.
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -119,9 +119,42 @@ pub(crate) struct RebuildArgs {
 /// Where the configuration is.
 #[derive(Args, Debug)]
 pub(crate) struct ConfigArgs {
-    /// The configuration, a TOML file; every key also as a variable: edge.workers is PANDA_EDGE_WORKERS.
-    #[arg(long, value_name = "FILE", env = "PANDA_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
+    /// The configuration, a TOML file; without the flag, the one that PANDA_CONFIG names. Every key is also a variable:
+    /// edge.workers is PANDA_EDGE_WORKERS.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// The file, if one is named. A variable that is set to nothing names none.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        let named = || std::env::var_os("PANDA_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.config.clone().or_else(named)
+    }
+}
+
+/// Flags of `panda check-config`.
+#[derive(Args, Debug)]
+pub(crate) struct CheckConfigArgs {
+    /// Where the configuration is.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// For which command it is: what that lacks or refuses is told, too, and what only others read is not looked at.
+    #[arg(long, value_enum)]
+    pub(crate) role: Option<RoleName>,
+}
+
+/// A command that takes a configuration and runs.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum RoleName {
+    /// `panda serve`
+    Serve,
+    /// `panda edge`
+    Edge,
+    /// `panda router`
+    Router,
+    /// `panda api`
+    Api,
 }
 
 /// Flags of `panda serve` and `panda edge`.

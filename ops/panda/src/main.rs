@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn run<R: lifecycle::Role>(args: &cli::ConfigArgs, overrides: &config::Overrides) -> anyhow::Result<ExitCode> {
-    lifecycle::run::<R>(&config::load(args.config.as_deref(), std::env::vars(), overrides)?)
+    lifecycle::run::<R>(&config::load(args.file().as_deref(), std::env::vars(), overrides)?)
 }
 
 /// Says on standard error why the command ends.

@@ -10,12 +10,11 @@ mod import;
 mod open_epoch;
 mod rebuild;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::cli::AdminCommand;
+use crate::cli::{AdminCommand, ConfigArgs};
 use crate::config::{self, Config, Overrides};
 use crate::logs;
 
@@ -29,29 +28,29 @@ const EVENT_STORE: &str = "the event store";
 pub(crate) fn run(command: &AdminCommand) -> anyhow::Result<ExitCode> {
     match command {
         AdminCommand::OpenEpoch(args) => {
-            let config = load(args.config.config.as_deref(), &Overrides::default())?;
+            let config = load(&args.config, &Overrides::default())?;
             runtime()?.block_on(open_epoch::run(&config, args.damaged))?;
         }
         AdminCommand::Export(args) => {
             let overrides = Overrides { data: args.data.clone(), ..Overrides::default() };
-            let config = load(args.config.config.as_deref(), &overrides)?;
+            let config = load(&args.config, &overrides)?;
             runtime()?.block_on(export::run(&config.data, &args.file))?;
         }
         AdminCommand::Import(args) => {
-            let config = load(args.config.config.as_deref(), &Overrides::default())?;
+            let config = load(&args.config, &Overrides::default())?;
             runtime()?.block_on(import::run(&config, &args.file, args.damaged))?;
         }
         AdminCommand::Rebuild(args) => {
             let overrides = Overrides { data: args.data.clone(), ..Overrides::default() };
-            let config = load(args.config.config.as_deref(), &overrides)?;
+            let config = load(&args.config, &overrides)?;
             runtime()?.block_on(rebuild::run(&config, args.data.is_some(), args.entity))?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn load(file: Option<&Path>, overrides: &Overrides) -> anyhow::Result<Config> {
-    let config = config::load(file, std::env::vars(), overrides)?;
+fn load(args: &ConfigArgs, overrides: &Overrides) -> anyhow::Result<Config> {
+    let config = config::load(args.file().as_deref(), std::env::vars(), overrides)?;
     logs::start(&config.log)?;
     Ok(config)
 }

@@ -1,6 +1,6 @@
 //! What a value must be, and which values go together.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use toml::Value;
@@ -17,10 +17,15 @@ pub(super) fn value(key: &str, value: &Value, default: &Value) -> Result<(), Str
             (least..=most).contains(number)
         }
         (Value::Boolean(_), Value::Boolean(_)) => true,
-        (Value::Array(_), Value::Array(items)) => items.iter().all(Value::is_str),
+        (Value::Array(_), Value::Array(items)) => {
+            items.iter().all(|item| item.as_str().is_some_and(|item| is_item(key, item)))
+        }
         (Value::String(default), Value::String(text)) => match key {
             "log.format" => matches!(text.as_str(), "auto" | "human" | "json"),
             "log.level" => is_level(text),
+            "users.url" => text.is_empty() || has_scheme(text, &["postgres", "postgresql"]),
+            "cache.url" => text.is_empty() || has_scheme(text, &["redis", "redis+unix", "unix", "valkey"]),
+            "router.advertise" => text.is_empty() || is_host_and_port(text),
             _ => default.parse::<SocketAddr>().is_err() || text.parse::<SocketAddr>().is_ok(),
         },
         _ => false,
@@ -31,6 +36,41 @@ pub(super) fn value(key: &str, value: &Value, default: &Value) -> Result<(), Str
 /// A value as a fault shows it. A URL may hold a password, so its place is enough.
 fn shown(key: &str, value: &Value) -> String {
     if key.ends_with(".url") { "this".to_owned() } else { value.to_string() }
+}
+
+/// Whether a text may be in the list of this key.
+fn is_item(key: &str, item: &str) -> bool {
+    match key {
+        "commands.brokers" | "events.nodes" => is_host_and_port(item),
+        "http.origins" => is_origin(item),
+        _ => true,
+    }
+}
+
+fn has_scheme(url: &str, known: &[&str]) -> bool {
+    url.split_once("://").is_some_and(|(scheme, rest)| known.contains(&scheme) && !rest.is_empty())
+}
+
+/// `host:port`; an IPv6 address stands in brackets.
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    }
+}
+
+/// As a browser sends it: no path, nor a slash at the end. Apps that hold a page have schemes of their own.
+fn is_origin(text: &str) -> bool {
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    text.split_once("://")
+        .is_some_and(|(scheme, place)| is_scheme(scheme) && (is_host(place) || is_host_and_port(place)))
 }
 
 /// Whether a filter of the log means what it says. Of a word alone the filter makes a part of the program, so

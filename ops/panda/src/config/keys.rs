@@ -90,10 +90,20 @@ pub(super) fn wanted(key: &str, default: &Value) -> String {
             format!("a whole number from {least} to {most}")
         }
         Value::Boolean(_) => "true or false".to_owned(),
+        Value::Array(_) if key == "commands.brokers" => {
+            "a list of host:port, such as [\"one.example:9092\"]".to_owned()
+        }
+        Value::Array(_) if key == "events.nodes" => "a list of host:port, such as [\"one.example:9042\"]".to_owned(),
+        Value::Array(_) if key == "http.origins" => {
+            "a list of origins without a path, such as [\"https://chat.example\"]".to_owned()
+        }
         Value::Array(_) => "a list of texts in brackets, such as [\"one\", \"two\"]".to_owned(),
         Value::String(text) if text.parse::<SocketAddr>().is_ok() => {
             format!("an IP address and a port, such as {text}")
         }
+        _ if key == "users.url" => "a URL such as postgres://user:password@host:5432/database".to_owned(),
+        _ if key == "cache.url" => "a URL such as redis://:password@host:6379/0".to_owned(),
+        _ if key == "router.advertise" => "a host and a port, such as router-1.example:9700".to_owned(),
         _ if key == "log.format" => "auto, human or json".to_owned(),
         _ if key == "log.level" => {
             "error, warn, info, debug or trace, or a list such as info,panda_router=debug".to_owned()

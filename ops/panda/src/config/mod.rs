@@ -1,18 +1,21 @@
 //! The configuration: one TOML file, `PANDA_…` variables over it, flags over both.
 
 mod check;
+mod demands;
 mod fault;
 mod file;
 mod keys;
 mod services;
 mod source;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+pub(crate) use demands::{Alone, Demands};
 pub(crate) use fault::ConfigError;
-use fault::{Fault, Place};
+use fault::Place;
 use panda_access::FleetSecret;
 use serde::{Deserialize, Serialize};
 pub(crate) use services::{CacheConfig, CommandsConfig, EventsConfig, LinksConfig, UsersConfig};
@@ -51,7 +54,13 @@ pub(crate) struct Config {
     pub(crate) cache: CacheConfig,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
+    /// Where each key that is set is set; no key itself.
+    #[serde(skip)]
+    pub(crate) places: Places,
 }
+
+/// Where keys are set, by their names.
+pub(crate) type Places = BTreeMap<String, Place>;
 
 impl Default for Config {
     fn default() -> Self {
@@ -70,6 +79,7 @@ impl Default for Config {
             users: UsersConfig::default(),
             cache: CacheConfig::default(),
             log: LogConfig::default(),
+            places: Places::new(),
         }
     }
 }
@@ -78,45 +88,6 @@ impl Config {
     /// Where the first API key is, or is to be, of a process whose data is in `data`.
     pub(crate) fn admin_key_in(&self, data: &Path) -> PathBuf {
         if self.api.admin_key.as_os_str().is_empty() { data.join("admin.key") } else { self.api.admin_key.clone() }
-    }
-
-    /// Refuses the services of a cluster to a role that would not use them.
-    ///
-    /// # Errors
-    /// Which keys to take out.
-    pub(crate) fn refuse_services(&self, role: &'static str) -> Result<(), ConfigError> {
-        let named = [
-            ("commands.brokers", !self.commands.brokers.is_empty()),
-            ("events.nodes", !self.events.nodes.is_empty()),
-            ("users.url", !self.users.url.is_empty()),
-            ("cache.url", !self.cache.url.is_empty()),
-            ("links.certificate", !self.links.certificate.as_os_str().is_empty()),
-        ];
-        let refused = |(key, _): (&str, bool)| Fault {
-            place: Place::Nowhere,
-            key: key.to_owned(),
-            text: format!(
-                "`{key}` is of a cluster, and `{role}` keeps everything in its data folder: take the key out, or start \
-                 `panda edge` and `panda router`"
-            ),
-        };
-        ConfigError::if_any(named.into_iter().filter(|(_, named)| *named).map(refused).collect())
-    }
-
-    /// Refuses to start a process of a cluster without what it needs.
-    ///
-    /// # Errors
-    /// All keys that are missing of `needed`.
-    pub(crate) fn need(&self, needed: &[&str]) -> Result<(), ConfigError> {
-        let all = [
-            ("fleet_secret", self.fleet_secret.as_os_str().is_empty()),
-            ("commands.brokers", self.commands.brokers.is_empty()),
-            ("events.nodes", self.events.nodes.is_empty()),
-            ("users.url", self.users.url.is_empty()),
-            ("cache.url", self.cache.url.is_empty()),
-        ];
-        let missing = all.into_iter().filter(|(key, missing)| *missing && needed.contains(key));
-        ConfigError::if_any(missing.map(|(key, _)| Fault::missing(key)).collect())
     }
 
     /// The secret that all processes of this cluster share.

@@ -75,12 +75,19 @@ pub(crate) fn load(
         };
         check::together(&config, place, &mut faults);
     }
-    // As they stand in the file; what has no line comes last.
-    faults.sort_by_key(|fault| match fault.place {
-        Place::Line(_, line) => line,
-        Place::Variable(_) | Place::Nowhere => usize::MAX,
-    });
     ConfigError::if_any(faults)?;
+    config.places = settings.into_iter().map(|setting| (setting.key, setting.place)).collect();
+    // A flag has no place to point at.
+    let flags = [
+        ("data", overrides.data.is_some()),
+        ("http.address", overrides.http.is_some()),
+        ("quic.address", overrides.quic.is_some()),
+        ("router.links", overrides.links.is_some()),
+        ("health.address", overrides.health.is_some()),
+    ];
+    for (key, _) in flags.into_iter().filter(|(_, is_given)| *is_given) {
+        config.places.remove(key);
+    }
     Ok(config)
 }
 
@@ -199,7 +206,7 @@ mod tests {
             "2: `edge.workers` is a whole number from 0 to 1024, not \"two\"",
             "3: `edge.sessions_max` is a whole number from 1 to 100000000, not -1",
             "4: `edge.heartbeat_ms` is a whole number from 1000 to 600000, not 1",
-            "7: `commands.brokers` is a list of texts in brackets, such as [\"one\", \"two\"], not \"h\"",
+            "7: `commands.brokers` is a list of host:port, such as [\"one.example:9092\"], not \"h\"",
             "10: `http.address` is an IP address and a port, such as 127.0.0.1:8080, not \"foo\"",
             "12: `log.format` is auto, human or json, not \"xml\"",
             "13: `log.level` is error, warn, info, debug or trace, or a list such as info,panda_router=debug, \
@@ -235,6 +242,33 @@ mod tests {
     }
 
     #[test]
+    fn places_of_services_have_a_port_and_origins_no_path_and_urls_a_scheme_that_is_known() {
+        let text = "[http]\norigins = [\"https://x.example:444\", \"x.example\"]\n[users]\nurl = \"mysql://a:sesame@x\"\n\
+                    [cache]\nurl = \"memcached://x\"\n[commands]\nbrokers = [\"localhost\"]\n\
+                    [events]\nnodes = [\"h1:9042\", \"::1:9042\"]\n[router]\nadvertise = \"router\"\n";
+        let expected = [
+            "2: `http.origins` is a list of origins without a path, such as [\"https://chat.example\"], \
+             not [\"https://x.example:444\", \"x.example\"]",
+            "4: `users.url` is a URL such as postgres://user:password@host:5432/database, not this",
+            "6: `cache.url` is a URL such as redis://:password@host:6379/0, not this",
+            "8: `commands.brokers` is a list of host:port, such as [\"one.example:9092\"], not [\"localhost\"]",
+            "10: `events.nodes` is a list of host:port, such as [\"one.example:9042\"], not [\"h1:9042\", \"::1:9042\"]",
+            "12: `router.advertise` is a host and a port, such as router-1.example:9700, not \"router\"",
+        ];
+        assert_eq!(faults(text), expected);
+        load_text(
+            "[http]\norigins = [\"https://x.example\", \"tauri://localhost\", \"http://[::1]:8080\"]\n\
+             [users]\nurl = \"postgresql://x/panda\"\n[cache]\nurl = \"redis://x\"\n\
+             [commands]\nbrokers = [\"[::1]:9092\", \"10.0.0.1:9092\"]\n[router]\nadvertise = \"r:9700\"\n",
+        )
+        .unwrap();
+        for origin in ["https://x.example/", "https://x.example/path", "https://", "https://u@x.example", "https://x:y"]
+        {
+            assert_eq!(faults(&format!("[http]\norigins = [\"{origin}\"]\n")).len(), 1, "{origin}");
+        }
+    }
+
+    #[test]
     fn levels_of_the_log_are_known_words_or_filters() {
         for level in ["info", "WARN", "off", "info,panda_router=debug", "panda_edge=trace,error"] {
             load_text(&format!("[log]\nlevel = \"{level}\"\n")).unwrap();
@@ -260,6 +294,6 @@ mod tests {
             "PANDA_EDGE_WORKERS: `edge.workers` is a whole number from 0 to 1024, not \"many\""
         );
         let told = faults("[users]\nurl = [\"postgres://ann:sesame@db/panda\"]\n");
-        assert_eq!(told, ["2: `users.url` is a text in quotation marks, not this"]);
+        assert_eq!(told, ["2: `users.url` is a URL such as postgres://user:password@host:5432/database, not this"]);
     }
 }
