@@ -2,8 +2,7 @@
 //! so that they answer when everything else is busy.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::Context;
 use axum::Router;
@@ -12,12 +11,27 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+
+/// How far a process is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not every part is there yet.
+    #[default]
+    Starting,
+    /// It does what it is for.
+    Ready,
+    /// It runs, and not all of it does at the moment.
+    NotWhole,
+    /// It was told to end, or ends by itself.
+    Draining,
+}
 
 /// What the process says of itself.
 #[derive(Default)]
 pub(crate) struct Health {
-    admits: AtomicBool,
+    phase: Mutex<Phase>,
     /// Why this process ends by itself.
     failed: OnceLock<String>,
     /// Absent until every part has started.
@@ -41,7 +55,7 @@ impl Health {
 
     /// A part failed that nothing mends: no session is admitted and no send accepted any more, for this reason.
     pub(crate) fn set_failed(&self, why: String) {
-        self.set_admits(false);
+        self.set_phase(Phase::Draining);
         self.failed.get_or_init(|| why);
     }
 
@@ -49,23 +63,41 @@ impl Health {
         if let Some(why) = self.failed.get() {
             return Err(format!("failed and ending: {why}"));
         }
-        if self.admits.load(Ordering::Acquire) {
-            return Ok(());
+        match self.phase() {
+            Phase::Ready => Ok(()),
+            Phase::Starting => Err("starting: no session is admitted yet".to_owned()),
+            Phase::NotWhole => Err("not whole at the moment: no new session is admitted".to_owned()),
+            Phase::Draining => Err("draining: no new session is admitted, and this process ends".to_owned()),
         }
-        Err("starting, draining, or not whole at the moment: no new session is admitted".to_owned())
     }
 
     fn sends(&self) -> Result<(), String> {
         if let Some(why) = self.failed.get() {
             return Err(format!("failed and ending: {why}"));
         }
+        if self.phase() == Phase::Draining {
+            return Err("draining: send to another process, this one ends".to_owned());
+        }
         self.started.get().map_or_else(|| Err("starting".to_owned()), |started| (started.sends)())
     }
 
-    /// Sessions are admitted from now on, or no longer.
-    pub(crate) fn set_admits(&self, admits: bool) {
-        self.admits.store(admits, Ordering::Release);
+    fn phase(&self) -> Phase {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Sessions are admitted while it is [`Phase::Ready`]. A process that drains does so to its end.
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        let mut now = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now != Phase::Draining {
+            *now = phase;
+        }
+    }
+}
+
+/// Which program this is, as a figure that is always 1: `panda_build_info{version="…"}`.
+pub(crate) fn register_build(registry: &mut Registry) {
+    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("panda_build", "The version of this program", build);
 }
 
 /// Takes the address; refuses with a sentence if it is taken.
@@ -136,12 +168,36 @@ mod tests {
     fn what_failed_is_the_reason_that_readiness_names() {
         let health = Health::default();
         health.set_started(Registry::default(), || Ok(()));
-        assert!(health.readiness().unwrap_err().contains("starting"));
-        health.set_admits(true);
+        health.set_phase(Phase::Ready);
         assert_eq!((health.readiness(), health.sends()), (Ok(()), Ok(())));
         health.set_failed("the hub broke".to_owned());
         for refused in [health.readiness(), health.sends()] {
             assert_eq!(refused.unwrap_err(), "failed and ending: the hub broke");
         }
+    }
+
+    #[test]
+    fn readiness_names_the_one_cause_and_sends_say_that_the_process_drains() {
+        let health = Health::default();
+        let why = |answer: Result<(), String>| answer.unwrap_err().split(':').next().unwrap().to_owned();
+        assert_eq!((why(health.readiness()), why(health.sends())), ("starting".into(), "starting".into()));
+        health.set_started(Registry::default(), || Ok(()));
+        health.set_phase(Phase::Ready);
+        assert_eq!((health.readiness(), health.sends()), (Ok(()), Ok(())));
+        health.set_phase(Phase::NotWhole);
+        assert_eq!((why(health.readiness()), health.sends()), ("not whole at the moment".into(), Ok(())));
+        for phase in [Phase::Draining, Phase::Ready] {
+            health.set_phase(phase);
+            assert_eq!((why(health.readiness()), why(health.sends())), ("draining".into(), "draining".into()));
+        }
+    }
+
+    #[test]
+    fn the_metrics_name_the_version() {
+        let mut registry = Registry::default();
+        register_build(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        assert!(text.contains(&format!("panda_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"))), "{text}");
     }
 }

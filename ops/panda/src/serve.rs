@@ -90,14 +90,13 @@ impl Role for Server {
         let (events, backlog_ms) = (self.events.clone(), Arc::clone(&self.backlog_ms));
         move || {
             let backlog_ms = backlog_ms.load(Ordering::Relaxed);
-            if backlog_ms > BACKLOG_MAX_MS {
-                return Err(format!(
-                    "the oldest command waits for {backlog_ms} ms: sends are refused until it is stored"
-                ));
-            }
-            match events.last_error() {
-                Some(error) => Err(format!("the event store refuses writes: {error}")),
-                None => Ok(()),
+            let waits = (backlog_ms > BACKLOG_MAX_MS)
+                .then(|| format!("the oldest command waits for {backlog_ms} ms: sends are refused until it is stored"));
+            let cause = events.last_error().map(|error| format!("the event store refuses writes: {error}"));
+            match (waits, cause) {
+                (None, None) => Ok(()),
+                (Some(waits), Some(cause)) => Err(format!("{waits}; {cause}")),
+                (waits, cause) => Err(waits.or(cause).unwrap_or_default()),
             }
         }
     }

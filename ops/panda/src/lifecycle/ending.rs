@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// The signals that ask for an end. They are caught from [`Signals::listen`] on, so none is lost.
 pub(crate) struct Signals {
@@ -31,10 +31,25 @@ impl Signals {
     }
 }
 
+/// A signal that comes sooner behind the first one does not insist: `timeout` and some supervisors send the same one to
+/// a process and to its group, and so it comes twice.
+const INSISTS_AFTER: Duration = Duration::from_secs(1);
+
+/// Ends with the first signal that insists on an end which has begun now.
+pub(crate) async fn insisted(mut next: impl AsyncFnMut()) {
+    let begun = Instant::now();
+    loop {
+        next().await;
+        if begun.elapsed() >= INSISTS_AFTER {
+            return;
+        }
+    }
+}
+
 /// Why a stop was not waited for.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unfinished {
-    /// A second signal came.
+    /// A second signal came, and not with the first one.
     #[error("ended at once by a second signal; everything that was acknowledged is stored")]
     Insisted,
     /// It took longer than it may.
@@ -63,8 +78,6 @@ pub(crate) async fn wait_for<T>(
 mod tests {
     use std::future::pending;
 
-    use tokio::time::Instant;
-
     use super::*;
 
     const TIME: Duration = Duration::from_secs(13);
@@ -84,6 +97,18 @@ mod tests {
         assert_eq!(wait_for(pending::<()>(), pending(), TIME).await, Err(Unfinished::TooLong(TIME)));
         assert_eq!(started.elapsed(), TIME);
         assert!(Unfinished::TooLong(TIME).to_string().contains("longer than 13 s"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_that_comes_with_the_first_one_does_not_insist_and_one_a_second_later_does() {
+        let started = Instant::now();
+        let mut at_ms = [1, 998, 1].into_iter();
+        let next = async || match at_ms.next() {
+            Some(later) => sleep(Duration::from_millis(later)).await,
+            None => pending().await,
+        };
+        assert_eq!(wait_for(pending::<()>(), insisted(next), TIME).await, Err(Unfinished::Insisted));
+        assert_eq!(started.elapsed(), Duration::from_secs(1));
     }
 
     #[tokio::test(start_paused = true)]

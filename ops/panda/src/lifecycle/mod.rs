@@ -2,7 +2,8 @@
 //!
 //! What is stored is opened first and closed last: whatever a role is made of, the rest stands on it. A
 //! stop goes the other way, so that whatever was accepted is answered before its store is closed. It has a
-//! time limit, and a second signal cuts it short: nothing that was acknowledged depends on it.
+//! time limit, and a second signal, a second or more behind the first one, cuts it short: nothing that was acknowledged
+//! depends on it.
 
 mod ending;
 
@@ -17,7 +18,7 @@ use prometheus_client::registry::Registry;
 
 use self::ending::Signals;
 use crate::config::{Config, ConfigError};
-use crate::health::{self, Health};
+use crate::health::{self, Health, Phase};
 use crate::logs;
 
 /// How long a stop may take beyond the drain. A store that takes no writes would hold it up for ever.
@@ -96,6 +97,7 @@ async fn live<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
     let health_address = health_listener.local_addr().context("read the health address")?;
     let health = Arc::new(Health::default());
     let mut registry = Registry::default();
+    health::register_build(&mut registry);
     let starting = R::start(config, &mut registry);
     health::serve(health_listener, Arc::clone(&health))?;
     let mut role = tokio::select! {
@@ -107,21 +109,23 @@ async fn live<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
     };
     health.set_started(registry, role.sends());
     let admit = |role: &R| {
-        health.set_admits(true);
+        health.set_phase(Phase::Ready);
         if let Err(error) = role.introduce(health_address, config) {
             tracing::warn!(%error, "nobody takes what this process says of itself");
         }
         tracing::info!("ready");
     };
-    let failed = until_told(&mut role, &mut signals, admit, |ready| health.set_admits(ready)).await.err();
+    let follow = |ready| health.set_phase(if ready { Phase::Ready } else { Phase::NotWhole });
+    let failed = until_told(&mut role, &mut signals, admit, follow).await.err();
     match &failed {
         // Whoever asks meanwhile learns why; what is left is handed over as at any stop.
         Some(error) => health.set_failed(format!("{error:#}")),
-        None => health.set_admits(false),
+        None => health.set_phase(Phase::Draining),
     }
     tracing::info!("stopping");
     let drain = Duration::from_millis(config.edge.drain_ms);
-    match ending::wait_for(role.stop(drain), signals.next(), drain + STOP_GRACE).await {
+    let insisted = ending::insisted(async || signals.next().await);
+    match ending::wait_for(role.stop(drain), insisted, drain + STOP_GRACE).await {
         Ok(stopped) => match failed {
             Some(failed) => {
                 if let Err(error) = stopped {
