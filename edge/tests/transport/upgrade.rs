@@ -67,6 +67,7 @@ async fn a_page_of_another_origin_is_refused_with_403() {
     let with = |origin: &str| upgrade_head(|head| head.replacen("\r\n", &format!("\r\nOrigin: {origin}\r\n"), 1));
     let answer = refused_with(&with("https://evil.example")).await;
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains(r#""code":1307"#), "{answer}");
+    assert!(answer.contains("http.origins"), "it says where the origin is to be added: {answer}");
     let rules = WebSocketRules { tls: None, origins: vec!["https://listed.example".into()], api_only: false };
     for allowed in ["https://listed.example", "http://localhost:8080"] {
         let (accepted, _) = answered(&with(allowed), &rules).await;
@@ -93,6 +94,27 @@ async fn a_wrong_upgrade_is_told_what_is_wrong() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{to}: {answer}");
         assert!(answer.contains("application/problem+json"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn every_refusal_has_the_requests_id_or_a_new_one() {
+    let with = |field: &str| {
+        let wrong = upgrade_head(|head| head.replacen("Version: 13", "Version: 8", 1));
+        wrong.replacen("\r\n", &format!("\r\n{field}\r\n"), 1)
+    };
+    let id_of = |answer: &str| {
+        let line = answer.lines().find_map(|line| line.strip_prefix("X-Request-Id: "));
+        line.unwrap_or_else(|| panic!("no id: {answer}")).to_owned()
+    };
+    let given = refused_with(&with("X-Request-ID: proxy-1.a_B")).await;
+    assert_eq!(id_of(&given), "proxy-1.a_B");
+    for none in ["X-Other: x".to_owned(), "X-Request-Id: a b".to_owned(), format!("X-Request-Id: {}", "x".repeat(65))] {
+        let (one, other) = (refused_with(&with(&none)).await, refused_with(&with(&none)).await);
+        assert_eq!(id_of(&one).len(), 16, "{one}");
+        assert_ne!(id_of(&one), id_of(&other));
+    }
+    let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(16 * 1024));
+    assert_eq!(id_of(&refused_with(&long).await).len(), 16);
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ pub(crate) async fn change<B: Backend>(
     Body(asked): Body<ChangeJson>,
 ) -> Answer<Tagged> {
     if one(&api, caller, &id).await? != caller.0 {
-        return Err(Problem::new(ErrorCode::Forbidden).detail("a profile is changed by its user only"));
+        return Err(Problem::new(ErrorCode::Forbidden).title("A profile is changed by its user only."));
     }
     let username = asked
         .username

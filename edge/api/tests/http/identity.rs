@@ -159,7 +159,9 @@ async fn a_profile_is_changed(server: Server) {
     assert_eq!((&emptied["email"], &emptied["picture"]), (&Value::Null, &json!("https://example.org/a.png")));
     let renamed = server.put("/user/me").bearer(&ada).body("{\"username\":\"Bob\"}").send().await;
     assert_eq!(renamed.refusal(), (409, "taken".into()));
-    assert_eq!(server.put(&path).bearer(&bob).body("{}").send().await.refusal(), (403, "forbidden".into()));
+    let others = server.put(&path).bearer(&bob).body("{}").send().await;
+    assert_eq!(others.refusal(), (403, "forbidden".into()));
+    assert_eq!(others.json()["title"], "A profile is changed by its user only.");
     let script = server.put(&path).bearer(&ada).body("{\"picture\":\"javascript:alert(1)\"}").send().await;
     assert_eq!((script.status, &script.json()["field"]), (400, &json!("picture")));
 }

@@ -11,12 +11,23 @@ pub(super) struct Answer {
     code: ErrorCode,
     detail: &'static str,
     headers: String,
+    /// The id that the request brought; empty: it gets one.
+    request_id: String,
 }
+
+/// Bytes of a request id that somebody else gave; the API takes the same.
+const REQUEST_ID_BYTES_MAX: usize = 64;
 
 impl Answer {
     /// The request is not what it should be.
     pub(super) const fn bad_request(detail: &'static str) -> Self {
-        Self { status: "400 Bad Request", code: ErrorCode::InvalidRequest, detail, headers: String::new() }
+        Self {
+            status: "400 Bad Request",
+            code: ErrorCode::InvalidRequest,
+            detail,
+            headers: String::new(),
+            request_id: String::new(),
+        }
     }
 
     /// The page's origin may not connect.
@@ -24,8 +35,9 @@ impl Answer {
         Self {
             status: "403 Forbidden",
             code: ErrorCode::OriginRefused,
-            detail: "add the origin to the allowed ones",
+            detail: "pages of this origin may connect once http.origins of the configuration has it",
             headers: String::new(),
+            request_id: String::new(),
         }
     }
 
@@ -36,6 +48,7 @@ impl Answer {
             code: ErrorCode::InvalidRequest,
             detail,
             headers: "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into(),
+            request_id: String::new(),
         }
     }
 
@@ -46,6 +59,7 @@ impl Answer {
             code: ErrorCode::TooLarge,
             detail: "a request head has at most 16 KiB and 64 fields",
             headers: String::new(),
+            request_id: String::new(),
         }
     }
 
@@ -56,12 +70,23 @@ impl Answer {
             Refusal::Handshakes | Refusal::Sessions => "503 Service Unavailable",
         };
         let headers = format!("Retry-After: {}\r\n", refusal.retry_after_s());
-        Self { status, code: refusal.code(), detail: "", headers }
+        Self { status, code: refusal.code(), detail: "", headers, request_id: String::new() }
+    }
+
+    /// To a request with this id, if it is a plain one.
+    pub(super) fn answering(mut self, id: &str) -> Self {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if id.len() <= REQUEST_ID_BYTES_MAX && id.bytes().all(plain) {
+            id.clone_into(&mut self.request_id);
+        }
+        self
     }
 
     /// The whole response; the connection ends with it.
     pub(super) fn to_http(&self) -> String {
-        let Self { status, code, detail, headers } = self;
+        let Self { status, code, detail, headers, request_id } = self;
+        let made = || format!("{:016x}", rand::random::<u64>());
+        let request_id = if request_id.is_empty() { made() } else { request_id.clone() };
         let (label, title) = (code.label(), code.text());
         // None of these texts holds a character that JSON would want escaped.
         let detail = if detail.is_empty() { String::new() } else { format!(r#","detail":"{detail}""#) };
@@ -72,7 +97,7 @@ impl Answer {
         );
         format!(
             "HTTP/1.1 {status}\r\nContent-Type: application/problem+json\r\nContent-Length: {len}\r\n\
-             {headers}Connection: close\r\n\r\n{body}",
+             X-Request-Id: {request_id}\r\n{headers}Connection: close\r\n\r\n{body}",
             len = body.len(),
         )
     }

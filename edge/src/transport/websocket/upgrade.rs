@@ -43,9 +43,10 @@ pub(super) fn examine(head: &[u8], origins: &[String]) -> Request {
         return Request::Http;
     }
     let line = (request.method, request.version);
-    match upgrade(line, &Fields(request.headers), origins) {
+    let fields = Fields(request.headers);
+    match upgrade(line, &fields, origins) {
         Ok(key) => Request::Upgrade(response(key)),
-        Err(answer) => Request::Refused(answer),
+        Err(answer) => Request::Refused(answer.answering(fields.named("x-request-id").flatten().next().unwrap_or(""))),
     }
 }
 
