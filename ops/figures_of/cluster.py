@@ -10,7 +10,7 @@ RATES = (300, 1_000)
 # Three listeners a chat, who are on different edges where there are three.
 SESSIONS, CHATS, SECONDS = 300, 100, 30
 # Every shard has chats, so that a move of any is felt.
-MOVED = {"sessions": 256, "chats": 256, "rate": 300}
+MOVED = {"sessions": 256, "chats": 256, "rate": 200}
 MESSAGES = 10_000
 
 

@@ -1,6 +1,9 @@
 """A cluster that is there for figures only."""
 
 import contextlib
+import shutil
+import tempfile
+from pathlib import Path
 
 from local_cluster import lifecycle, panda, state
 from local_cluster.refusal import Refusal
@@ -8,7 +11,8 @@ from local_cluster.refusal import Refusal
 from .load import Load
 
 NAME = "figures"
-COMPLAINTS_SHOWN = 3
+# A cluster that just started on a machine with few cores may refuse for a while.
+PATIENCE = "10m"
 
 
 @contextlib.contextmanager
@@ -22,14 +26,14 @@ def own_cluster(edges, routers):
         try:
             yield own
         except Refusal as refusal:
-            # Its logs are gone with it.
-            raise Refusal(f"{refusal}\n{own.complaints()}") from refusal
+            raise Refusal(f"{refusal}\nthe cluster's logs are in {own.keep_logs()}") from refusal
     finally:
         lifecycle.down(NAME, wipe=True)
 
 
 class Own:
     def __init__(self, cluster):
+        self.cluster = cluster
         self.parts = {part.name: part for part in lifecycle.parts_of(cluster)}
         self.edges = [part.address for part in self.parts.values() if isinstance(part, panda.Edge)]
         self.admin_key = panda.admin_key(cluster)
@@ -42,15 +46,11 @@ class Own:
             kinds.setdefault(kind if number.isdigit() else name, []).append(part.process())
         return kinds
 
-    def complaints(self):
-        """The last of each of Panda's own processes."""
-        lines = []
-        for name, part in self.parts.items():
-            if isinstance(part, panda.Process):
-                said = part.cluster.log(name).read_text(errors="replace").splitlines()
-                lines += [f"{name}: {line}" for line in said if '"WARN"' in line or '"ERROR"' in line][-COMPLAINTS_SHOWN:]
-        return "\n".join(lines)
+    def keep_logs(self):
+        """A folder with the logs, which would be gone with the cluster."""
+        kept = Path(tempfile.mkdtemp(prefix="panda-figures-logs."))
+        return shutil.copytree(self.cluster.log("").parent, kept, dirs_exist_ok=True)
 
     def load(self, scenario, **flags):
         """Sessions spread over all edges."""
-        return Load(scenario, self.admin_key, self.edges, **flags)
+        return Load(scenario, self.admin_key, self.edges, **{"patience": PATIENCE, **flags})
