@@ -234,7 +234,11 @@ fn check_partitions(seen: &Seen, config: &KafkaLogConfig, layout: &Layout) -> Re
 fn check_settings(found: &ConfigResource, config: &KafkaLogConfig, layout: &Layout) -> Result<(), StoreError> {
     let (topic, server) = (&layout.topic, config.brokers.join(","));
     for (key, want) in &layout.settings {
-        let value = found.get(key).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+        let value = found.get(key).and_then(|entry| entry.value.as_deref()).filter(|value| !value.is_empty());
+        let Some(value) = value else {
+            // Of several brokers, one may not have heard yet of a topic that another one just made.
+            return Err(StoreError::Unavailable(format!("a broker does not say yet what {key} topic {topic} has")));
+        };
         if !want.holds(value) {
             let wanted = want.value();
             return Err(StoreError::Misconfigured(format!(
@@ -248,7 +252,35 @@ fn check_settings(found: &ConfigResource, config: &KafkaLogConfig, layout: &Layo
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::admin::{ConfigEntry, ConfigSource, OwnedResourceSpecifier};
+
     use super::*;
+
+    #[test]
+    fn a_broker_that_does_not_know_a_topic_yet_is_asked_again_and_a_wrong_setting_is_refused() {
+        let config = KafkaLogConfig::new(vec!["a:1".to_owned()], 1, 1);
+        let settings = vec![("cleanup.policy", Want::Is("compact"))];
+        let layout = Layout { topic: "t".to_owned(), partitions: 1, replication_factor: 1, settings };
+        let judged = |value: Option<&str>| {
+            let entry = ConfigEntry {
+                name: "cleanup.policy".to_owned(),
+                value: value.map(Into::into),
+                source: ConfigSource::Default,
+                is_read_only: false,
+                is_default: true,
+                is_sensitive: false,
+            };
+            let specifier = OwnedResourceSpecifier::Topic("t".to_owned());
+            check_settings(&ConfigResource { specifier, entries: vec![entry] }, &config, &layout)
+        };
+        judged(Some("compact")).unwrap();
+        assert!(matches!(judged(Some("delete")), Err(StoreError::Misconfigured(_))));
+        for unknown in [None, Some("")] {
+            assert!(matches!(judged(unknown), Err(StoreError::Unavailable(_))));
+        }
+        let nothing = ConfigResource { specifier: OwnedResourceSpecifier::Topic("t".to_owned()), entries: Vec::new() };
+        assert!(matches!(check_settings(&nothing, &config, &layout), Err(StoreError::Unavailable(_))));
+    }
 
     #[test]
     fn a_broker_that_notices_a_dead_router_too_late_is_refused_with_what_mends_it() {
