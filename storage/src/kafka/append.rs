@@ -25,6 +25,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::statistics::Statistics;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -86,8 +87,8 @@ impl ClientContext for Reporting {
         log_error(&error, reason);
     }
 
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.alone.look(statistics);
+    fn stats(&self, statistics: Statistics) {
+        self.alone.look(&statistics);
     }
 }
 

@@ -16,11 +16,12 @@ use std::time::Duration;
 use rdkafka::bindings;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::ClientConfig;
+use rdkafka::statistics::Statistics;
 
 /// How often a client looks at itself, in milliseconds.
 const LOOK_MS: u32 = 2_000;
-/// So much less often for each partition that it knows: what it says grows with each, and all that is read of it is
-/// whether it knows a broker. At 1,024 that is every ten seconds.
+/// So much less often for each partition that it knows: what it says grows with each, and little of it is read. At 1,024
+/// that is every ten seconds.
 const LOOK_MS_A_PARTITION: u32 = 8;
 /// It looks at least so often: a client that forgot its brokers is of no use before.
 const LOOK_MS_MAX: u32 = 30_000;
@@ -41,8 +42,8 @@ pub(super) fn watch(settings: &mut ClientConfig, partitions: u16) {
 pub(super) struct Alone(Arc<AtomicBool>);
 
 impl Alone {
-    /// Notes what a client's statistics say, in the library's JSON.
-    pub(super) fn look(&self, statistics: &[u8]) {
+    /// Notes what a client's statistics say.
+    pub(super) fn look(&self, statistics: &Statistics) {
         self.0.store(!names_brokers(statistics), Ordering::Release);
     }
 
@@ -64,15 +65,15 @@ impl Alone {
 }
 
 /// Whether statistics name a broker that a client can ask. A group's coordinator is only a role of one.
-fn names_brokers(statistics: &[u8]) -> bool {
-    let sources: [&[u8]; 2] = [br#""source":"learned""#, br#""source":"configured""#];
-    sources.iter().any(|source| statistics.windows(source.len()).any(|found| found == *source))
+fn names_brokers(statistics: &Statistics) -> bool {
+    statistics.brokers.values().any(|broker| matches!(broker.source.as_str(), "learned" | "configured"))
 }
 
 #[cfg(test)]
 mod tests {
     use rdkafka::config::FromClientConfigAndContext as _;
     use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    use rdkafka::statistics::Broker;
     use tokio::time::Instant;
 
     use super::super::client::Quiet;
@@ -116,8 +117,12 @@ mod tests {
 
     #[test]
     fn a_coordinator_alone_is_nobody_to_ask() {
-        assert!(!names_brokers(br#"{ "brokers":{ } , "topics":{}}"#));
-        assert!(!names_brokers(br#"{ "brokers":{ "GroupCoordinator": { "source":"logical"} } }"#));
-        assert!(names_brokers(br#"{ "brokers":{ "a:1/1": { "nodeid":1, "source":"learned", "state":"DOWN"} } }"#));
+        let of = |source: &str| Broker { source: source.to_owned(), ..Broker::default() };
+        let mut statistics = Statistics::default();
+        assert!(!names_brokers(&statistics));
+        statistics.brokers.insert("GroupCoordinator".to_owned(), of("logical"));
+        assert!(!names_brokers(&statistics));
+        statistics.brokers.insert("a:1/1".to_owned(), of("learned"));
+        assert!(names_brokers(&statistics));
     }
 }

@@ -4,6 +4,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
 
 use super::bootstrap::Alone;
 use super::config::KafkaLogConfig;
@@ -62,9 +63,9 @@ impl ClientContext for Quiet {
         log_error(&error, reason);
     }
 
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.alone.look(statistics);
-        self.answers.look(statistics);
+    fn stats(&self, statistics: Statistics) {
+        self.alone.look(&statistics);
+        self.answers.look(&statistics);
     }
 }
 

@@ -17,6 +17,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
@@ -157,8 +158,8 @@ impl ClientContext for Rebalancing {
         log_error(&error, reason);
     }
 
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.alone.look(statistics);
+    fn stats(&self, statistics: Statistics) {
+        self.alone.look(&statistics);
     }
 }
 

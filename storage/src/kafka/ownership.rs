@@ -81,8 +81,8 @@ impl KafkaOwnership {
         let seen = Arc::new(Seen { owners: MemoryBoard::default(), announced: Mutex::default() });
         let (topic, stop) = (config.ownership_topic.clone(), Arc::new(AtomicBool::new(false)));
         let inner = Inner { topic, producer: Some(producer), seen: Arc::clone(&seen), stop: Arc::clone(&stop) };
-        let hearing = Hearing::new(PARTITIONS, Instant::now());
-        let board = Board { consumer: consumer(config)?, hearing, config: config.clone(), seen, stop };
+        let (next, hearing) = (Offset::Beginning, Hearing::new(PARTITIONS));
+        let board = Board { consumer: consumer(config, next)?, next, hearing, config: config.clone(), seen, stop };
         let (announcing, broken) = (inner.producer.clone(), board.seen.clone());
         thread::start(
             "kafka-board",
@@ -135,6 +135,8 @@ impl OwnershipBoard for KafkaOwnership {
 /// What the thread has.
 struct Board {
     consumer: BaseConsumer<Quiet>,
+    /// Behind what was read.
+    next: Offset,
     hearing: Hearing,
     config: KafkaLogConfig,
     seen: Arc<Seen>,
@@ -148,11 +150,14 @@ impl Board {
             if let Some(producer) = producer {
                 announcing.mend(producer.client(), &self.config.brokers);
             }
-            if self.hearing.is_deaf(self.consumer.context().answers.count(), true, Instant::now()) {
+            if self.hearing.is_deaf(&self.consumer.context().answers, [PARTITION].into_iter(), Instant::now()) {
                 self.replace();
             }
             match self.consumer.poll(LOOK) {
-                Some(Ok(message)) => self.take(&message, producer),
+                Some(Ok(message)) => {
+                    self.next = Offset::Offset(message.offset() + 1);
+                    self.take(&message, producer);
+                }
                 Some(Err(error)) => match code(&error) {
                     Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
                         tracing::error!(%error, topic = self.config.ownership_topic, "owners of shards cannot be read: allow it");
@@ -164,10 +169,10 @@ impl Board {
         }
     }
 
-    /// Another client reads the board from its beginning: what is known already changes nothing.
+    /// Another client reads on from there: what this process announced itself is not answered once more.
     fn replace(&mut self) {
-        self.hearing = Hearing::new(PARTITIONS, Instant::now());
-        match consumer(&self.config) {
+        self.hearing = self.hearing.next();
+        match consumer(&self.config, self.next) {
             Ok(consumer) => {
                 tracing::warn!("a client of the brokers heard nothing for long: another one reads owners of shards");
                 drop_elsewhere("board", std::mem::replace(&mut self.consumer, consumer));
@@ -213,7 +218,8 @@ fn layout(config: &KafkaLogConfig) -> Layout {
     }
 }
 
-fn consumer(config: &KafkaLogConfig) -> Result<BaseConsumer<Quiet>, StoreError> {
+/// Reads the board from there on.
+fn consumer(config: &KafkaLogConfig, from: Offset) -> Result<BaseConsumer<Quiet>, StoreError> {
     let fail = |error: KafkaError| failure("a client for the board", &error);
     let mut settings = reading(config, "board");
     watch(&mut settings, PARTITIONS);
@@ -229,7 +235,7 @@ fn consumer(config: &KafkaLogConfig) -> Result<BaseConsumer<Quiet>, StoreError> 
         .create_with_context::<_, BaseConsumer<Quiet>>(Quiet::default())
         .map_err(fail)?;
     let mut partition = TopicPartitionList::new();
-    partition.add_partition_offset(&config.ownership_topic, PARTITION, Offset::Beginning).map_err(fail)?;
+    partition.add_partition_offset(&config.ownership_topic, PARTITION, from).map_err(fail)?;
     consumer.assign(&partition).map_err(fail)?;
     Ok(consumer)
 }

@@ -9,15 +9,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::bootstrap::watch;
 use super::client::{Quiet, failure, reading};
 use super::config::KafkaLogConfig;
+use super::elsewhere::Elsewhere;
+use super::hearing::Silence;
 use super::thread::{self, Breaks};
 use crate::error::StoreError;
 
@@ -38,6 +41,7 @@ pub(super) enum Bound {
 }
 
 pub(super) type Answer = Result<u64, StoreError>;
+type Client = Elsewhere<BaseConsumer<Quiet>>;
 
 /// Asks; dropping it ends its threads.
 pub(super) struct Questions {
@@ -46,10 +50,8 @@ pub(super) struct Questions {
 }
 
 struct Shared {
-    client: BaseConsumer<Quiet>,
-    brokers: Vec<String>,
-    topic: String,
-    timeout: Duration,
+    client: RwLock<Arc<Client>>,
+    config: KafkaLogConfig,
     state: Mutex<State>,
     asked: Condvar,
 }
@@ -60,28 +62,25 @@ struct State {
     /// By shard.
     leaders: Vec<i32>,
     busy: HashSet<(Bound, i32)>,
+    silence: Silence,
     stop: bool,
 }
 
 impl Questions {
     /// Starts the threads.
     pub(super) fn start(config: &KafkaLogConfig, breaks: &Breaks) -> Result<Self, StoreError> {
-        let mut settings = reading(config, "questions");
-        watch(&mut settings, 0);
-        let client = settings
-            .create_with_context::<_, BaseConsumer<Quiet>>(Quiet::default())
-            .map_err(|error| failure("a client for questions", &error))?;
+        let client = RwLock::new(Arc::new(client(config)?));
         let state = State {
             waiting: HashMap::new(),
             callers: 0,
             leaders: vec![NO_LEADER; usize::from(config.shards)],
             busy: HashSet::new(),
+            silence: Silence::new(),
             stop: false,
         };
         let timeout = config.request_timeout;
         let (state, asked) = (Mutex::new(state), Condvar::new());
-        let (brokers, topic) = (config.brokers.clone(), config.topic.clone());
-        let shared = Arc::new(Shared { client, brokers, topic, timeout, state, asked });
+        let shared = Arc::new(Shared { client, config: config.clone(), state, asked });
         // Made before the threads, so that those that run end if one cannot be started.
         let questions = Self { shared, timeout };
         for _ in 0..THREADS {
@@ -110,13 +109,14 @@ impl Questions {
 
     /// Hears what the client has to say by itself; call it several times a second.
     pub(super) fn hear(&self) {
-        let Shared { client, brokers, .. } = self.shared.as_ref();
+        let client = self.shared.client();
+        let Ok(client) = client.get() else { return };
         while let Some(said) = client.poll(Duration::ZERO) {
             if let Err(error) = said {
                 tracing::debug!(%error, "asking goes on");
             }
         }
-        client.context().alone.mend(client.client(), brokers);
+        client.context().alone.mend(client.client(), &self.shared.config.brokers);
     }
 
     /// Asks about a shard and waits, for one question on its way and one more.
@@ -147,7 +147,9 @@ impl Shared {
     fn run(&self) {
         while let Some(question) = self.next() {
             let shards: Vec<u16> = question.callers.iter().map(|(shard, _)| *shard).collect();
-            let answers = self.put(question.bound, &shards);
+            let asked = self.put(question.bound, &shards);
+            self.hear_of(question.leader, asked.as_ref().err());
+            let answers = asked.unwrap_or_else(|error| vec![Err(unanswered(&error)); shards.len()]);
             if answers.iter().any(Result::is_err) || question.leader == NO_LEADER {
                 self.find_leaders();
             }
@@ -190,36 +192,60 @@ impl Shared {
         }
     }
 
+    fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client.read())
+    }
+
+    /// Another client asks if this one was not answered for long; see [`super::hearing`].
+    fn hear_of(&self, leader: i32, error: Option<&KafkaError>) {
+        let mut state = self.state.lock();
+        if !error.is_some_and(is_silence) {
+            return state.silence.answered(leader);
+        }
+        if !state.silence.is_deaf(leader, Instant::now()) {
+            return;
+        }
+        drop(state);
+        match client(&self.config) {
+            Ok(client) => {
+                tracing::warn!("a client of the brokers was not answered for long: another one asks where shards end");
+                *self.client.write() = Arc::new(client);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a client of the brokers is not answered, and there is no other one yet");
+            }
+        }
+    }
+
     /// Asks about shards, and gives the answers in their order.
-    fn put(&self, bound: Bound, shards: &[u16]) -> Vec<Answer> {
+    fn put(&self, bound: Bound, shards: &[u16]) -> Result<Vec<Answer>, KafkaError> {
         let offset = match bound {
             Bound::First => Offset::Beginning,
             Bound::End => Offset::End,
         };
-        let asked = (|| {
-            let mut partitions = TopicPartitionList::with_capacity(shards.len());
-            for shard in shards {
-                partitions.add_partition_offset(&self.topic, i32::from(*shard), offset)?;
-            }
-            self.client.offsets_for_times(partitions, self.timeout)
-        })();
-        let answered = match asked {
-            Ok(answered) => answered,
-            Err(error) => return vec![Err(unanswered(&error)); shards.len()],
-        };
+        let KafkaLogConfig { topic, request_timeout, .. } = &self.config;
+        let mut partitions = TopicPartitionList::with_capacity(shards.len());
+        for shard in shards {
+            partitions.add_partition_offset(topic, i32::from(*shard), offset)?;
+        }
+        let client = self.client();
+        let Ok(client) = client.get() else { return Ok(vec![Err(StoreError::Closed); shards.len()]) };
+        let answered = client.offsets_for_times(partitions, *request_timeout)?;
         let of = |shard: &u16| {
-            let found = answered.find_partition(&self.topic, i32::from(*shard)).ok_or(KafkaError::NoMessageReceived)?;
+            let found = answered.find_partition(topic, i32::from(*shard)).ok_or(KafkaError::NoMessageReceived)?;
             found.error()?;
             match found.offset() {
                 Offset::Offset(offset) => u64::try_from(offset).map_err(|_| KafkaError::NoMessageReceived),
                 _ => Err(KafkaError::NoMessageReceived),
             }
         };
-        shards.iter().map(|shard| of(shard).map_err(|error| unanswered(&error))).collect()
+        Ok(shards.iter().map(|shard| of(shard).map_err(|error| unanswered(&error))).collect())
     }
 
     fn find_leaders(&self) {
-        let metadata = match self.client.fetch_metadata(Some(&self.topic), self.timeout) {
+        let client = self.client();
+        let Ok(client) = client.get() else { return };
+        let metadata = match client.fetch_metadata(Some(&self.config.topic), self.config.request_timeout) {
             Ok(metadata) => metadata,
             Err(error) => return tracing::debug!(%error, "the leaders of the shards are not known"),
         };
@@ -230,6 +256,20 @@ impl Shared {
             }
         }
     }
+}
+
+fn client(config: &KafkaLogConfig) -> Result<Client, StoreError> {
+    let mut settings = reading(config, "questions");
+    watch(&mut settings, 0);
+    let client = settings.create_with_context::<_, BaseConsumer<Quiet>>(Quiet::default());
+    Ok(Elsewhere::new("questions", client.map_err(|error| failure("a client for questions", &error))?))
+}
+
+/// Whether nobody answered, other than somebody who refused.
+fn is_silence(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    let silent = [Code::OperationTimedOut, Code::RequestTimedOut, Code::BrokerTransportFailure, Code::AllBrokersDown];
+    error.rdkafka_error_code().is_some_and(|code| silent.contains(&code))
 }
 
 fn unanswered(error: &KafkaError) -> StoreError {

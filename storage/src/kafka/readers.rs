@@ -19,7 +19,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::bootstrap::watch;
 use super::client::{Quiet, failure, reading};
@@ -33,9 +33,12 @@ use crate::error::StoreError;
 
 /// How long the thread waits for somebody who opens or closes before it hears the consumers.
 const LOOK: Duration = Duration::from_millis(100);
+/// After what a reader whose client was given up asks for another one again, if there was none.
+const AGAIN: Duration = Duration::from_secs(1);
 
 type Consumer = BaseConsumer<Quiet>;
 type Queue = PartitionQueue<Quiet>;
+type Opened = Result<Open, StoreError>;
 
 /// One shard's queue, of which consumer, and what its reader and the thread know of it.
 struct Open {
@@ -54,9 +57,10 @@ struct Shelf {
     abandoned: AtomicBool,
 }
 
-/// What the thread is told. At most two for each reader, so the channel is as bounded as they are.
+/// What the thread is told. A reader has no second one under way to open, and closes what it had opened, so the channel
+/// is as bounded as they are.
 enum Order {
-    Open { shard: u16, offset: i64, opened: oneshot::Sender<Result<Open, StoreError>> },
+    Open { shard: u16, offset: i64, opened: oneshot::Sender<Opened> },
     Close { shard: u16, consumer: u64, queue: Queue },
 }
 
@@ -69,7 +73,7 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn start(config: &KafkaLogConfig, ending: Ending, breaks: Breaks) -> Result<Self, StoreError> {
         let (orders, taken) = channel();
-        let pool = Pool { config: config.clone(), consumers: Vec::new(), made: 0 };
+        let pool = Pool::new(config.clone());
         let run = move || {
             pool.run(&taken);
             drop(ending);
@@ -80,22 +84,54 @@ impl Readers {
 
     /// Reads a shard from an offset on, which must be in it.
     pub(super) async fn open(&self, epoch: u32, shard: ShardId, offset: u64) -> Result<KafkaReader, StoreError> {
-        let open = Some(self.order(shard, offset).await?);
-        Ok(KafkaReader { readers: self.clone(), epoch, shard, next: offset, open, failed: None })
+        let open = Some(self.order(shard, offset)?.open().await?);
+        Ok(KafkaReader {
+            readers: self.clone(),
+            epoch,
+            shard,
+            next: offset,
+            open,
+            opening: None,
+            again: None,
+            failed: None,
+        })
     }
 
-    async fn order(&self, shard: ShardId, offset: u64) -> Result<Open, StoreError> {
+    fn order(&self, shard: ShardId, offset: u64) -> Result<Opening, StoreError> {
         let at = i64::try_from(offset)
             .map_err(|_| StoreError::Corrupt(format!("shard {shard} is to be read from {offset}")))?;
         let (opened, answer) = oneshot::channel();
         self.orders.send(Order::Open { shard: shard.0, offset: at, opened }).map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        Ok(Opening { readers: self.clone(), shard, answer })
     }
 
     fn close(&self, shard: ShardId, Open { consumer, queue, .. }: Open) {
         if let Err(unsent) = self.orders.send(Order::Close { shard: shard.0, consumer, queue }) {
             // The thread is gone; the queue may hold the last of its consumer, whose end may block.
             drop_elsewhere("read", unsent);
+        }
+    }
+}
+
+/// A place that the thread was asked for. If it is dropped, so is the place.
+struct Opening {
+    readers: Readers,
+    shard: ShardId,
+    answer: oneshot::Receiver<Opened>,
+}
+
+impl Opening {
+    /// Waits for it. Whoever turns away from waiting may come back to it.
+    async fn open(&mut self) -> Opened {
+        (&mut self.answer).await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.answer.close();
+        if let Ok(Ok(unwanted)) = self.answer.try_recv() {
+            self.readers.close(self.shard, unwanted);
         }
     }
 }
@@ -108,6 +144,10 @@ pub struct KafkaReader {
     next: u64,
     /// Present until it is dropped.
     open: Option<Open>,
+    /// What comes in the place of an abandoned one, from which nothing more is taken: it begins at `next`.
+    opening: Option<Opening>,
+    /// When it is asked for again, after it could not be opened.
+    again: Option<Instant>,
     failed: Option<StoreError>,
 }
 
@@ -163,6 +203,23 @@ impl KafkaReader {
 impl ShardReader for KafkaReader {
     async fn next(&mut self, max: usize) -> Result<Vec<LogRecord>, StoreError> {
         loop {
+            if let Some(opening) = &mut self.opening {
+                let opened = opening.open().await;
+                self.opening = None;
+                match opened {
+                    Ok(open) => {
+                        if let Some(before) = self.open.replace(open) {
+                            self.readers.close(self.shard, before);
+                        }
+                    }
+                    Err(StoreError::Closed) => return Err(StoreError::Closed),
+                    // It could be opened once, with the same configuration: what stands in the way now goes away.
+                    Err(error) => {
+                        tracing::warn!(shard = %self.shard, %error, "a shard cannot be read on yet");
+                        self.again = Some(Instant::now() + AGAIN);
+                    }
+                }
+            }
             let Some(open) = &self.open else { return Err(StoreError::Closed) };
             let shelf = Arc::clone(&open.shelf);
             let mut changed = std::pin::pin!(shelf.changed.notified());
@@ -173,11 +230,11 @@ impl ShardReader for KafkaReader {
                 return Ok(records);
             }
             if shelf.abandoned.load(Ordering::Acquire) {
-                // What is not opened in the end is asked for again by the next call.
-                let open = self.readers.order(self.shard, self.next).await?;
-                if let Some(before) = self.open.replace(open) {
-                    self.readers.close(self.shard, before);
+                if let Some(again) = self.again {
+                    sleep_until(again).await;
+                    self.again = None;
                 }
+                self.opening = Some(self.readers.order(self.shard, self.next)?);
             } else {
                 changed.await;
             }
@@ -209,6 +266,8 @@ struct Pool {
     config: KafkaLogConfig,
     consumers: Vec<Shared>,
     made: u64,
+    /// Of the next one.
+    hearing: Hearing,
 }
 
 struct Shared {
@@ -222,8 +281,8 @@ struct Shared {
 impl Shared {
     /// Whether somebody waits for records that do not come.
     fn is_deaf(&mut self, now: Instant) -> bool {
-        let asks = self.shards.values().any(|shelf| shelf.empty.load(Ordering::Acquire));
-        self.hearing.is_deaf(self.consumer.context().answers.count(), asks, now)
+        let empty = self.shards.iter().filter(|(_, shelf)| shelf.empty.load(Ordering::Acquire));
+        self.hearing.is_deaf(&self.consumer.context().answers, empty.map(|(shard, _)| i32::from(*shard)), now)
     }
 
     /// Sends its readers to another one.
@@ -241,6 +300,11 @@ impl Shared {
 }
 
 impl Pool {
+    fn new(config: KafkaLogConfig) -> Self {
+        let hearing = Hearing::new(config.shards);
+        Self { config, consumers: Vec::new(), made: 0, hearing }
+    }
+
     fn run(mut self, orders: &Receiver<Order>) {
         loop {
             match orders.recv_timeout(LOOK) {
@@ -269,7 +333,9 @@ impl Pool {
 
     fn abandon_deaf(&mut self, now: Instant) {
         while let Some(deaf) = self.consumers.iter_mut().position(|shared| shared.is_deaf(now)) {
-            self.consumers.swap_remove(deaf).abandon();
+            let deaf = self.consumers.swap_remove(deaf);
+            self.hearing = deaf.hearing.next();
+            deaf.abandon();
         }
     }
 
@@ -281,7 +347,7 @@ impl Pool {
             None => {
                 let consumer = Arc::new(consumer(&self.config)?);
                 self.made += 1;
-                let hearing = Hearing::new(self.config.shards, Instant::now());
+                let hearing = self.hearing.clone();
                 self.consumers.push(Shared { number: self.made, consumer, hearing, shards: HashMap::new() });
                 self.consumers.len() - 1
             }
@@ -352,21 +418,66 @@ mod tests {
     /// Ends a test that hangs.
     const GUARD: Duration = Duration::from_secs(120);
 
+    /// Brokers at an address where nobody listens.
+    fn nowhere() -> KafkaLogConfig {
+        KafkaLogConfig::new(vec!["127.0.0.1:1".to_owned()], 2, 1)
+    }
+
+    /// Whoever reads may turn to something else at any time.
+    async fn turn_away_from(reader: &mut KafkaReader) {
+        let read = tokio::time::timeout(Duration::ZERO, reader.next(10)).await;
+        assert!(read.is_err(), "there is nothing to read");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_turned_away_from_asks_once_for_another_client_and_gives_back_what_it_gets() {
+        let mut pool = Pool::new(nowhere());
+        let (orders, taken) = channel();
+        let (readers, shard) = (Readers { orders }, ShardId(1));
+        let open = Some(pool.open(shard.0, 7).unwrap());
+        let mut reader =
+            KafkaReader { readers, epoch: 1, shard, next: 7, open, opening: None, again: None, failed: None };
+
+        pool.consumers.remove(0).abandon();
+        for _ in 0..3 {
+            turn_away_from(&mut reader).await;
+        }
+        let orders: Vec<_> = taken.try_iter().collect();
+        let Ok([Order::Open { shard: 1, offset: 7, opened }]) = <[_; 1]>::try_from(orders) else {
+            panic!("it asks once, from where it was");
+        };
+        assert!(opened.send(pool.open(1, 7)).is_ok(), "it still waits");
+        turn_away_from(&mut reader).await;
+        assert!(matches!(taken.try_recv(), Ok(Order::Close { shard: 1, consumer: 1, .. })), "it has another one");
+
+        pool.consumers.remove(0).abandon();
+        turn_away_from(&mut reader).await;
+        let Ok(Order::Open { opened, .. }) = taken.try_recv() else { panic!("it asks again") };
+        assert!(opened.send(pool.open(1, 7)).is_ok(), "it still waits");
+        drop(reader);
+        let mut closed: Vec<_> = taken
+            .try_iter()
+            .map(|order| match order {
+                Order::Close { shard: 1, consumer, .. } => consumer,
+                _ => panic!("it only closes"),
+            })
+            .collect();
+        closed.sort_unstable();
+        assert_eq!(closed, [2, 3], "what it had and what it did not take any more");
+    }
+
     #[tokio::test]
     async fn a_reader_to_whose_client_nobody_answers_goes_on_with_another_client() {
-        // Nobody listens there.
-        let config = KafkaLogConfig::new(vec!["127.0.0.1:1".to_owned()], 2, 1);
         let endings = Endings::new();
-        let readers = Readers::start(&config, endings.thread(), Breaks::new()).unwrap();
+        let readers = Readers::start(&nowhere(), endings.thread(), Breaks::new()).unwrap();
         let mut reader = readers.open(0, ShardId(1), 7).await.unwrap();
         let number = |reader: &KafkaReader| reader.open.as_ref().map(|open| open.consumer);
         assert_eq!(number(&reader), Some(1));
         let began = Instant::now();
         while number(&reader) == Some(1) {
             assert!(began.elapsed() < GUARD, "the reader never got another client");
-            // Whoever reads may turn to something else at any time.
-            let read = tokio::time::timeout(LOOK, reader.next(10)).await;
-            assert!(read.is_err(), "there is nothing to read");
+            turn_away_from(&mut reader).await;
+            tokio::time::sleep(LOOK).await;
         }
         assert_eq!((number(&reader), reader.next), (Some(2), 7), "it goes on where it was");
         drop((reader, readers));

@@ -233,12 +233,14 @@ fn check_partitions(seen: &Seen, config: &KafkaLogConfig, layout: &Layout) -> Re
 
 fn check_settings(found: &ConfigResource, config: &KafkaLogConfig, layout: &Layout) -> Result<(), StoreError> {
     let (topic, server) = (&layout.topic, config.brokers.join(","));
+    let value = |key: &str| found.get(key).and_then(|entry| entry.value.as_deref()).filter(|value| !value.is_empty());
+    if layout.settings.iter().all(|(key, _)| value(key).is_none()) {
+        // Of several brokers, one may not have heard yet of a topic that another one just made.
+        return Err(StoreError::Unavailable(format!("a broker does not say yet how topic {topic} is set")));
+    }
     for (key, want) in &layout.settings {
-        let value = found.get(key).and_then(|entry| entry.value.as_deref()).filter(|value| !value.is_empty());
-        let Some(value) = value else {
-            // Of several brokers, one may not have heard yet of a topic that another one just made.
-            return Err(StoreError::Unavailable(format!("a broker does not say yet what {key} topic {topic} has")));
-        };
+        // A broker that tells of some and not of this one never will.
+        let value = value(key).unwrap_or("nothing");
         if !want.holds(value) {
             let wanted = want.value();
             return Err(StoreError::Misconfigured(format!(
@@ -259,24 +261,27 @@ mod tests {
     #[test]
     fn a_broker_that_does_not_know_a_topic_yet_is_asked_again_and_a_wrong_setting_is_refused() {
         let config = KafkaLogConfig::new(vec!["a:1".to_owned()], 1, 1);
-        let settings = vec![("cleanup.policy", Want::Is("compact"))];
+        let settings = vec![("cleanup.policy", Want::Is("compact")), ("min.insync.replicas", Want::AtLeast(1))];
         let layout = Layout { topic: "t".to_owned(), partitions: 1, replication_factor: 1, settings };
-        let judged = |value: Option<&str>| {
-            let entry = ConfigEntry {
-                name: "cleanup.policy".to_owned(),
-                value: value.map(Into::into),
-                source: ConfigSource::Default,
-                is_read_only: false,
-                is_default: true,
-                is_sensitive: false,
-            };
-            let specifier = OwnedResourceSpecifier::Topic("t".to_owned());
-            check_settings(&ConfigResource { specifier, entries: vec![entry] }, &config, &layout)
+        let entry = |name: &str, value: Option<&str>| ConfigEntry {
+            name: name.to_owned(),
+            value: value.map(Into::into),
+            source: ConfigSource::Default,
+            is_read_only: false,
+            is_default: true,
+            is_sensitive: false,
         };
-        judged(Some("compact")).unwrap();
-        assert!(matches!(judged(Some("delete")), Err(StoreError::Misconfigured(_))));
+        let judged = |policy: Option<&str>, in_sync: Option<&str>| {
+            let entries = vec![entry("cleanup.policy", policy), entry("min.insync.replicas", in_sync)];
+            let specifier = OwnedResourceSpecifier::Topic("t".to_owned());
+            check_settings(&ConfigResource { specifier, entries }, &config, &layout)
+        };
+        judged(Some("compact"), Some("1")).unwrap();
+        assert!(matches!(judged(Some("delete"), Some("1")), Err(StoreError::Misconfigured(_))));
         for unknown in [None, Some("")] {
-            assert!(matches!(judged(unknown), Err(StoreError::Unavailable(_))));
+            assert!(matches!(judged(unknown, unknown), Err(StoreError::Unavailable(_))));
+            let Err(StoreError::Misconfigured(why)) = judged(Some("compact"), unknown) else { panic!("{unknown:?}") };
+            assert!(why.contains("min.insync.replicas=nothing"), "{why}");
         }
         let nothing = ConfigResource { specifier: OwnedResourceSpecifier::Topic("t".to_owned()), entries: Vec::new() };
         assert!(matches!(check_settings(&nothing, &config, &layout), Err(StoreError::Unavailable(_))));
