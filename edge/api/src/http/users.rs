@@ -83,11 +83,20 @@ pub(crate) async fn change<B: Backend>(
     let picture = asked.picture.map(|url| url.as_deref().map(PictureUrl::parse).transpose()).transpose();
     let picture = picture.map_err(|error| Problem::of_field("picture", error))?;
     let change = UserChange { username, email, picture };
-    let changed = api.parts.users.update_user(caller.0, change, version_asked(&headers)?).await;
-    if let Some(version) = newest_version(&changed) {
-        invalidate(&api, caller.0, version).await;
-    }
-    let user = changed?;
+    let version = version_asked(&headers)?;
+    // On a task of its own: a caller who hangs up ends this one, and between the two others would go on seeing what was.
+    let changing = tokio::spawn({
+        let api = Arc::clone(&api);
+        async move {
+            let changed = api.parts.users.update_user(caller.0, change, version).await;
+            if let Some(version) = newest_version(&changed) {
+                invalidate(&api, caller.0, version).await;
+            }
+            changed
+        }
+    });
+    // Whether it was changed is not known of a task that broke.
+    let user = changing.await.map_err(|_| Problem::new(ErrorCode::OutcomeUnknown))??;
     fill(&api, &user).await;
     Ok(own(&user))
 }

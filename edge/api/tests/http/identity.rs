@@ -1,6 +1,8 @@
 //! Registering, logging in and profiles, over real HTTP.
 
-use crate::support::{Answer, Logs, NOW, Server};
+use std::time::Duration;
+
+use crate::support::{Answer, HeldCache, Logs, NOW, Server, memory_cache};
 use serde_json::{Value, json};
 
 const NOW_S: u64 = NOW.0 / 1_000_000;
@@ -8,6 +10,16 @@ const NOW_S: u64 = NOW.0 / 1_000_000;
 async fn register(server: &Server, name: &str, password: &str) -> Answer {
     let body = json!({ "username": name, "email": "a@example.org", "password": password });
     server.post("/register").body(&body.to_string()).send().await
+}
+
+/// Ends a test that would wait for ever.
+async fn until(comes: impl Fn() -> bool) {
+    let come = async {
+        while !comes() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), come).await.unwrap();
 }
 
 async fn login(server: &Server, name: &str, password: &str) -> Answer {
@@ -142,6 +154,26 @@ async fn everything_works_while_the_cache_is_away() {
     assert_eq!(login(&server, "eve", "correct horse").await.status, 200);
     assert_eq!(login(&server, "eve", "another horse").await.status, 401);
     a_profile_is_changed(server).await;
+}
+
+/// A cached profile would be believed for a minute.
+#[tokio::test]
+async fn a_change_whose_caller_hangs_up_is_seen_by_others_all_the_same() {
+    let cache = HeldCache::new(memory_cache());
+    let server = Server::with_cache(cache.clone()).await;
+    let (ada_id, ada) = server.user("ada").await;
+    let (_, bob) = server.user("bob").await;
+    let path = format!("/user/{ada_id}");
+    let seen = async || server.get(&path).bearer(&bob).send().await.json()["picture"].clone();
+    assert_eq!(seen().await, json!(null));
+    let change = json!({ "picture": "https://example.org/a.png" }).to_string();
+    let connection = server.put(&path).bearer(&ada).body(&change).begin().await;
+    cache.begun().await;
+    drop(connection);
+    until(|| server.connections() == 0).await;
+    cache.let_one_through();
+    until(|| cache.done() == 1).await;
+    assert_eq!(seen().await, "https://example.org/a.png");
 }
 
 async fn a_profile_is_changed(server: Server) {

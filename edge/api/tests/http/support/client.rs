@@ -45,11 +45,17 @@ impl Request {
         self.header("Content-Type", "application/json").header("Content-Length", &body.len().to_string())
     }
 
-    pub(crate) async fn send(self) -> Answer {
+    /// Asks without waiting for the answer; whoever drops the connection hangs up.
+    pub(crate) async fn begin(self) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(format!("{}\r\n", self.head).as_bytes()).await.unwrap();
         // A server that refuses by the head alone may have closed already.
         drop(stream.write_all(&self.body).await);
+        stream
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let mut stream = self.begin().await;
         let mut bytes = Vec::new();
         drop(stream.read_to_end(&mut bytes).await);
         Answer::parse(&bytes)

@@ -2,6 +2,7 @@
 
 mod chats;
 mod client;
+mod held_cache;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -22,6 +23,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use chats::MemoryChats;
 pub(crate) use client::{Answer, Request};
+pub(crate) use held_cache::HeldCache;
 
 pub(crate) type TestBackend = (SqliteUsers, MemoryCache, MemoryChats);
 
@@ -37,6 +39,7 @@ pub(crate) struct Server {
     pub(crate) identity: Bootstrap,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) serving: JoinHandle<std::io::Result<()>>,
+    open: Arc<()>,
     _folder: TempDir,
 }
 
@@ -56,13 +59,17 @@ pub(crate) async fn parts(chats: &MemoryChats) -> (Parts<TestBackend>, Bootstrap
     let admin_key = std::fs::read_to_string(&key_path).unwrap().trim().to_owned();
     let parts = Parts {
         users,
-        cache: MemoryCache::new(NonZeroUsize::new(10_000).unwrap()),
+        cache: memory_cache(),
         chats: chats.clone(),
         keys: identity.keys.clone(),
         signer: identity.signer.clone(),
         clock: || NOW,
     };
     (parts, identity, admin_key, folder)
+}
+
+pub(crate) fn memory_cache() -> MemoryCache {
+    MemoryCache::new(NonZeroUsize::new(10_000).unwrap())
 }
 
 impl Server {
@@ -84,10 +91,14 @@ impl Server {
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let cache = RedisCache::new(&RedisConfig::new(format!("redis://{nobody}"))).unwrap();
         cache.ping().await.unwrap_err();
+        Self::with_cache(cache).await
+    }
+
+    pub(crate) async fn with_cache<C: Cache>(cache: C) -> Self {
         let chats = MemoryChats::default();
         let (Parts { users, cache: _, chats: link, keys, signer, clock }, identity, admin_key, folder) =
             parts(&chats).await;
-        let parts = Parts::<(SqliteUsers, RedisCache, MemoryChats)> { users, cache, chats: link, keys, signer, clock };
+        let parts = Parts::<(SqliteUsers, C, MemoryChats)> { users, cache, chats: link, keys, signer, clock };
         Self::of(ApiConfig::default(), None, parts, (chats, identity, admin_key, folder)).await
     }
 
@@ -109,17 +120,25 @@ impl Server {
             }
         });
         let (stop, stopping) = watch::channel(false);
-        let accept = |handed: Handed| {
+        let open = Arc::new(());
+        let held = Arc::clone(&open);
+        let accept = move |handed: Handed| {
             Ok(Connection {
                 stream: handed.stream,
                 head: handed.head,
                 peer: handed.peer,
                 tls: false,
-                held: Box::new(()),
+                held: Box::new(Arc::clone(&held)),
             })
         };
         let serving = tokio::spawn(serve(config, parts, Metrics::default(), handed_over, accept, stopping));
-        Self { address, peer, chats, admin_key, identity, stop, serving, _folder: folder }
+        Self { address, peer, chats, admin_key, identity, stop, serving, open, _folder: folder }
+    }
+
+    /// How many connections it serves.
+    pub(crate) fn connections(&self) -> usize {
+        // This and what accepts hold one each.
+        Arc::strong_count(&self.open) - 2
     }
 
     /// From now on `address` is believed to be every client's.
