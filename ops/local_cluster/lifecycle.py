@@ -44,6 +44,7 @@ def up(name, wanted, first_port):
         say(f"cluster '{name}' in {cluster.folder}, ports {cluster.first_port} to {last}")
         started = time.monotonic()
         own = [part for part in absent if isinstance(part, panda.Process)]
+        prepare(absent)
         if cluster.size.replicas > 1:
             # A keyspace that is made before all nodes see each other is missing on those that join afterwards.
             services = [part for part in parts if not isinstance(part, panda.Process)]
@@ -98,8 +99,8 @@ def check_unchanged(cluster, wanted, first_port):
             )
 
 
-def start(parts, wait=True):
-    """Starts processes side by side and, if wanted, waits until each serves clients."""
+def prepare(parts):
+    """Finds out all that can be missing or in the way before the first of them runs."""
     for part in parts:
         for host, port in part.listens():
             if state.is_taken(host, port):
@@ -107,9 +108,12 @@ def start(parts, wait=True):
                     f"{host}:{port}, where {part.name} listens, is in use by another process; stop that, "
                     f"or choose other ports with down --wipe and then up --first-port N"
                 )
-    # Everything that can be missing is found out before the first of them runs.
     for part in parts:
         part.prepare()
+
+
+def start(parts, wait=True):
+    """Starts prepared processes side by side and, if wanted, waits until each serves clients."""
     for part, command in [(part, part.command()) for part in parts]:
         cluster, name = part.cluster, part.name
         process.start(command, record=cluster.record(name), log=cluster.log(name), folder=cluster.data(name), user=part.user)
@@ -189,4 +193,5 @@ def down(name, wipe):
 def restart(cluster, part, wait=True):
     with state.locked(cluster.name):
         stop([part])
+        prepare([part])
         start([part], wait)
