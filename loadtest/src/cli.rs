@@ -211,6 +211,10 @@ pub struct Chaos {
     /// To which kinds of process, such as edge,router,kafka. Default: all that the cluster has.
     #[arg(long, value_name = "PART,…", value_delimiter = ',')]
     pub parts: Vec<String>,
+    /// How long each pause lasts. Default: drawn; every second one of a part is longer than a link or a membership
+    /// without a word.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "table")]
+    pub pause: Option<Duration>,
     /// All is well while every ack, delivery and HTTP call comes within this time.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
     pub bound: Duration,

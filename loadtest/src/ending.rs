@@ -8,7 +8,7 @@ use crate::run::RunError;
 
 /// Everything held.
 pub const HELD: u8 = 0;
-/// The checker found something, or a cluster did not recover.
+/// The checker found something, or a cluster did not recover or keep its promises meanwhile.
 pub const VIOLATED: u8 = 1;
 /// What was asked for cannot be done.
 pub const USAGE: u8 = 2;

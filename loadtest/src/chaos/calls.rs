@@ -3,10 +3,11 @@
 //! do not.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::provision::{Http, ProvisionError, Question};
 use crate::run::Run;
@@ -16,6 +17,71 @@ const EVERY: Duration = Duration::from_millis(250);
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// A call that is not answered within this time counts as failed, and the next target is asked.
 const CALL_MAX: Duration = Duration::from_secs(5);
+
+/// Why a call was tried again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Failure {
+    /// Nobody answered in time.
+    NoAnswer,
+    /// Not what the API says that it answers.
+    Unusable,
+    /// A refusal.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The code's label, if there is one.
+        label: Option<String>,
+        /// Whether it said how long to wait.
+        names_wait: bool,
+    },
+}
+
+impl Failure {
+    /// Whether it tells the caller what it is, and when to come back: what every refusal for now does.
+    pub const fn is_told(&self) -> bool {
+        match self {
+            Self::NoAnswer => true,
+            Self::Unusable => false,
+            Self::Refused { label, names_wait, .. } => label.is_some() && *names_wait,
+        }
+    }
+
+    fn of(error: &ProvisionError) -> Self {
+        #[derive(Deserialize)]
+        struct Problem {
+            label: String,
+            retry_after_ms: Option<u64>,
+        }
+        match error {
+            ProvisionError::Unreachable(_) => Self::NoAnswer,
+            ProvisionError::Answer(_) => Self::Unusable,
+            ProvisionError::Refused { status, body } => {
+                let problem: Option<Problem> = serde_json::from_str(body).ok();
+                let names_wait = problem.as_ref().is_some_and(|problem| problem.retry_after_ms.is_some());
+                Self::Refused { status: *status, label: problem.map(|problem| problem.label), names_wait }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer => f.write_str("no answer"),
+            Self::Unusable => f.write_str("unusable answer"),
+            Self::Refused { status, label, names_wait } => {
+                write!(f, "{} ({status})", label.as_deref().unwrap_or("without a code"))?;
+                if *names_wait { Ok(()) } else { f.write_str(" without retry_after") }
+            }
+        }
+    }
+}
+
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
 
 /// What callers felt so far.
 #[derive(Debug)]
@@ -27,7 +93,7 @@ pub struct Calls {
 #[derive(Debug, Default)]
 struct State {
     longest: Duration,
-    failures: BTreeMap<String, u64>,
+    failures: BTreeMap<Failure, u64>,
     /// Since when every call was answered within the bound.
     well_since: Option<Duration>,
     /// When the call was due that is being made.
@@ -45,7 +111,7 @@ impl Calls {
     }
 
     /// The longest call since the last time, from when it was due, and the failed tries by why.
-    pub fn take(&self, now: Duration) -> (Duration, BTreeMap<String, u64>) {
+    pub fn take(&self, now: Duration) -> (Duration, BTreeMap<Failure, u64>) {
         let mut state = self.state();
         let open = state.open.map_or(Duration::ZERO, |due| now.saturating_sub(due));
         (core::mem::take(&mut state.longest).max(open), core::mem::take(&mut state.failures))
@@ -62,7 +128,7 @@ impl Calls {
         self.state().open = Some(due);
     }
 
-    fn failed(&self, why: String) {
+    fn failed(&self, why: Failure) {
         let mut state = self.state();
         state.well_since = None;
         *state.failures.entry(why).or_default() += 1;
@@ -91,7 +157,7 @@ impl Calls {
             self.begun(due);
             let mut at = place % targets.len();
             while let Err(error) = call(&targets[at], &run.users[0].username).await {
-                self.failed(why(&error));
+                self.failed(Failure::of(&error));
                 at = (at + 1) % targets.len();
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
@@ -121,14 +187,6 @@ async fn call(http: &Arc<Http>, username: &str) -> Result<(), ProvisionError> {
     http.ask(Question::GetAs(access_token, format!("/user/{id}"))).await.map(drop)
 }
 
-fn why(error: &ProvisionError) -> String {
-    match error {
-        ProvisionError::Unreachable(_) => "no answer".into(),
-        ProvisionError::Refused { status, .. } => status.to_string(),
-        ProvisionError::Answer(_) => "unusable answer".into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,11 +196,26 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_for_now_tells_its_code_and_when_to_come_back() {
+        let refused = |body: &str| Failure::of(&ProvisionError::Refused { status: 503, body: body.into() });
+        let told = refused(r#"{ "label": "unavailable", "code": 2000, "retry_after_ms": 1000 }"#);
+        assert_eq!((told.is_told(), told.to_string().as_str()), (true, "unavailable (503)"));
+        let without = refused(r#"{ "label": "unavailable" }"#);
+        assert_eq!((without.is_told(), without.to_string().as_str()), (false, "unavailable (503) without retry_after"));
+        let nothing = refused("<html>");
+        assert_eq!(
+            (nothing.is_told(), nothing.to_string().as_str()),
+            (false, "without a code (503) without retry_after")
+        );
+        assert!(Failure::NoAnswer.is_told() && !Failure::Unusable.is_told());
+    }
+
+    #[test]
     fn calls_are_calm_two_seconds_behind_the_last_trouble() {
         let calls = Calls::new(s(1));
         assert!(!calls.is_calm(s(100)), "nothing was called yet");
         calls.begun(s(1));
-        calls.failed("503".into());
+        calls.failed(Failure::NoAnswer);
         assert!(!calls.is_calm(s(5)));
         calls.answered(s(1), s(6));
         calls.answered(s(6), s(6));
@@ -150,7 +223,7 @@ mod tests {
         assert!(calls.is_calm(s(8)));
         calls.begun(s(8));
         assert!(!calls.is_calm(s(10)), "one waits for longer than the bound");
-        assert_eq!(calls.take(s(10)), (s(5), BTreeMap::from([("503".into(), 1)])));
+        assert_eq!(calls.take(s(10)), (s(5), BTreeMap::from([(Failure::NoAnswer, 1)])));
         assert_eq!(calls.take(s(11)), (s(3), BTreeMap::new()), "the one that waits");
     }
 }

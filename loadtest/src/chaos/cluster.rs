@@ -141,7 +141,7 @@ impl Cluster {
         }
     }
 
-    /// Everything of the part is away; an edge and all routers start meanwhile. The other edges go on, and
+    /// Everything of the part is away; an edge, an API and all routers start meanwhile. The other edges go on, and
     /// so an edge that is away is one alone.
     async fn be_absent(&self, fault: &Fault, processes: &[String]) -> Result<(), String> {
         let (absent, starting) = absent_and_starting(fault, processes);
@@ -210,7 +210,7 @@ fn absent_and_starting(fault: &Fault, processes: &[String]) -> (Vec<String>, Vec
         processes.iter().filter(move |name| part_of(name) == part && !away.contains(name)).cloned()
     };
     let edge = if fault.part() == "edge" { None } else { there("edge").next() };
-    let starting = there("router").chain(edge).collect();
+    let starting = there("router").chain(edge).chain(there("api").next()).collect();
     (away, starting)
 }
 
@@ -241,17 +241,17 @@ admin key: /var/tmp/c/dev/admin.key
     }
 
     #[test]
-    fn while_a_part_is_absent_the_routers_and_an_edge_start() {
+    fn while_a_part_is_absent_the_routers_an_edge_and_an_api_start() {
         let names = Status::read(STATUS).names();
         let of = |process: &str| {
             let fault = Fault { number: 1, process: process.into(), kind: Kind::Absent, hold: Duration::ZERO };
             let (away, starting) = absent_and_starting(&fault, &names);
             (away.join(" "), starting.join(" "))
         };
-        assert_eq!(of("kafka-1"), ("kafka-1".into(), "router-1 router-2 edge-1".into()));
-        assert_eq!(of("router-2"), ("router-1 router-2".into(), "edge-1".into()));
+        assert_eq!(of("kafka-1"), ("kafka-1".into(), "router-1 router-2 edge-1 api-1".into()));
+        assert_eq!(of("router-2"), ("router-1 router-2".into(), "edge-1 api-1".into()));
         assert_eq!(of("api-1"), ("api-1".into(), "router-1 router-2 edge-1".into()));
-        assert_eq!(of("edge-2"), ("edge-2".into(), "router-1 router-2".into()));
+        assert_eq!(of("edge-2"), ("edge-2".into(), "router-1 router-2 api-1".into()));
     }
 
     #[tokio::test]

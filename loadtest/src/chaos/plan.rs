@@ -29,7 +29,7 @@ pub enum Kind {
     Pause,
     /// Stopped in order and started.
     Restart,
-    /// All processes of its part are away while an edge and the routers start; then they start.
+    /// All processes of its part are away while an edge, an API and the routers start; then they start.
     Absent,
     /// The connection of an edge and a router is cut; cannot be done here.
     LinkCut,
@@ -121,8 +121,8 @@ pub fn part_of(process: &str) -> &str {
 
 /// A schedule of `count` faults. Parts come in rounds, each once a round; a part's kinds too, and its
 /// processes take turns, so that sessions that moved off one meet the next fault where they went. Every
-/// second pause of a part is a long one.
-pub fn draw(seed: u64, processes: &[String], kinds: &[Kind], count: usize) -> Vec<Fault> {
+/// second pause of a part is a long one, unless `pause` says how long all are.
+pub fn draw(seed: u64, processes: &[String], kinds: &[Kind], count: usize, pause: Option<Duration>) -> Vec<Fault> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut parts = parts(processes);
     let mut faults = Vec::with_capacity(count);
@@ -139,7 +139,8 @@ pub fn draw(seed: u64, processes: &[String], kinds: &[Kind], count: usize) -> Ve
             let kind = part.kinds.pop().unwrap_or(kinds[0]);
             let long = part.pauses % 2 == 0;
             part.pauses += usize::from(kind == Kind::Pause);
-            let hold = kind.hold(&mut random, long);
+            let drawn = kind.hold(&mut random, long);
+            let hold = pause.filter(|_| kind == Kind::Pause).unwrap_or(drawn);
             faults.push(Fault { number: faults.len() + 1, process: part.turn().to_owned(), kind, hold });
         }
     }
@@ -203,16 +204,16 @@ mod tests {
 
     #[test]
     fn a_seed_gives_the_same_schedule_and_another_one_another() {
-        let drawn = |seed| draw(seed, &processes(), &KINDS, 40);
+        let drawn = |seed| draw(seed, &processes(), &KINDS, 40, None);
         assert_eq!(drawn(7), drawn(7));
         assert_ne!(drawn(7), drawn(8));
-        assert_eq!(draw(7, &processes(), &KINDS, 20), drawn(7)[..20], "a shorter one is its beginning");
+        assert_eq!(draw(7, &processes(), &KINDS, 20, None), drawn(7)[..20], "a shorter one is its beginning");
     }
 
     #[test]
     fn every_part_gets_its_share_of_faults_and_of_every_kind() {
         for seed in 0..50 {
-            let faults = draw(seed, &processes(), &KINDS, 40);
+            let faults = draw(seed, &processes(), &KINDS, 40, None);
             assert_eq!(faults.len(), 40);
             for part in ["kafka", "cassandra", "postgres", "redis", "router", "edge"] {
                 let of_part = || faults.iter().filter(|fault| fault.part() == part);
@@ -226,8 +227,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_that_was_asked_for_is_of_all_pauses_and_of_nothing_else() {
+        let minute = Duration::from_secs(60);
+        let faults = draw(7, &processes(), &KINDS, 40, Some(minute));
+        for (fault, drawn) in faults.iter().zip(draw(7, &processes(), &KINDS, 40, None)) {
+            let hold = if fault.kind == Kind::Pause { minute } else { drawn.hold };
+            assert_eq!(*fault, Fault { hold, ..drawn });
+        }
+    }
+
+    #[test]
     fn processes_of_a_part_take_turns() {
-        let faults = draw(1, &processes(), &KINDS, 36);
+        let faults = draw(1, &processes(), &KINDS, 36, None);
         let edges: Vec<&str> =
             faults.iter().filter(|fault| fault.part() == "edge").map(|fault| fault.process.as_str()).collect();
         assert_eq!(edges, ["edge-1", "edge-2", "edge-1", "edge-2", "edge-1", "edge-2"]);
@@ -243,8 +254,8 @@ mod tests {
 
     #[test]
     fn nothing_to_do_makes_an_empty_schedule() {
-        assert!(draw(1, &[], &KINDS, 5).is_empty());
-        assert!(draw(1, &processes(), &[], 5).is_empty());
+        assert!(draw(1, &[], &KINDS, 5, None).is_empty());
+        assert!(draw(1, &processes(), &[], 5, None).is_empty());
     }
 
     #[test]

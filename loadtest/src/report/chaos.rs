@@ -9,8 +9,8 @@ use panda_protocol::ErrorCode;
 use serde::{Serialize, Serializer};
 
 use super::Summary;
-use crate::chaos::Fault;
 use crate::chaos::plan::seconds;
+use crate::chaos::{Failure, Fault};
 use crate::cli::Chaos;
 use crate::output::OutputFile;
 use crate::recorder::{Recorder, Repeated};
@@ -54,7 +54,9 @@ pub struct Felt {
     #[serde(flatten)]
     pub counts: Counts,
     /// HTTP calls that were tried again, by why.
-    pub failed_calls: BTreeMap<String, u64>,
+    pub failed_calls: BTreeMap<Failure, u64>,
+    /// What should have held meanwhile and did not.
+    pub broken: Vec<String>,
     /// Why the cluster counts as not recovered.
     pub problem: Option<String>,
 }
@@ -139,6 +141,11 @@ impl ChaosReport {
     pub fn recovered(&self) -> bool {
         self.faults.len() == self.schedule.len() && self.faults.iter().all(|felt| felt.problem.is_none())
     }
+
+    /// Whether it recovered, and all held meanwhile that should.
+    pub fn passed(&self) -> bool {
+        self.recovered() && self.faults.iter().all(|felt| felt.broken.is_empty())
+    }
 }
 
 fn or_never(time: Option<f64>) -> String {
@@ -167,6 +174,9 @@ impl fmt::Display for Felt {
         if !self.failed_calls.is_empty() {
             write!(f, "; calls failed: {}", calls(&self.failed_calls))?;
         }
+        for broken in &self.broken {
+            write!(f, "; NOT KEPT: {broken}")?;
+        }
         match &self.problem {
             Some(problem) => write!(f, "; NOT RECOVERED: {problem}"),
             None => Ok(()),
@@ -174,7 +184,7 @@ impl fmt::Display for Felt {
     }
 }
 
-fn calls(failed: &BTreeMap<String, u64>) -> String {
+fn calls(failed: &BTreeMap<Failure, u64>) -> String {
     failed.iter().map(|(why, count)| format!("{count} {why}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -227,7 +237,7 @@ fn page(summary: &Summary, chaos: &ChaosReport, date: &str, machine: &str, comma
          all. **Disturbed** are all moments together whose sends were not all acked and delivered to every session\n\
          within {bound} s; **recovered** is the first moment behind the first trouble from which all was well for 2 s,\n\
          **settled** the last moment of trouble, after the process was back too. A client repeats what was refused for\n\
-         now by itself. **Absent**: everything of the part is away while an edge and all routers start.\n\n\
+         now by itself. **Absent**: everything of the part is away while an edge, an API and all routers start.\n\n\
          | part | fault | ack | delivery | HTTP | disturbed | recovered | settled | connections lost | refusals | HTTP failures |\n\
          |---|---|---|---|---|---|---|---|---|---|---|\n",
         edges = summary.targets.len(),
@@ -282,6 +292,18 @@ fn verdict(summary: &Summary, chaos: &ChaosReport) -> String {
     for (felt, problem) in chaos.faults.iter().filter_map(|felt| Some((felt, felt.problem.as_ref()?))) {
         text.push_str(&format!("- {} {}: {problem}\n", felt.fault.kind.label(), felt.fault.process));
     }
+    let broken: Vec<_> =
+        chaos.faults.iter().flat_map(|felt| felt.broken.iter().map(move |what| (felt, what))).collect();
+    if broken.is_empty() {
+        text.push_str(
+            "\nSockets of edges that were not touched stayed up; every refusal for now named its code and when to come back.\n",
+        );
+    } else {
+        text.push_str("\n**What should have held and did not:**\n\n");
+    }
+    for (felt, what) in broken {
+        text.push_str(&format!("- {} {}: {what}\n", felt.fault.kind.label(), felt.fault.process));
+    }
     text
 }
 
@@ -305,7 +327,8 @@ mod tests {
             recovered_s: Some(31.0),
             settled_s: problem.is_none().then_some(31.0),
             counts: Counts { acked: 7, connections_lost: 3, repeated, ..Counts::default() },
-            failed_calls: BTreeMap::from([("no answer".into(), 5)]),
+            failed_calls: BTreeMap::from([(Failure::NoAnswer, 5)]),
+            broken: Vec::new(),
             problem: problem.map(Into::into),
         }
     }
@@ -340,6 +363,17 @@ mod tests {
         report.schedule.push(report.schedule[0].clone());
         report.faults[0].problem = None;
         assert!(!report.recovered(), "one was not done");
+    }
+
+    #[test]
+    fn what_did_not_hold_meanwhile_shows_everywhere() {
+        let mut report = report(felt(None));
+        assert!(report.passed());
+        report.faults[0].broken.push("3 sessions lost their connection".into());
+        assert!(report.recovered() && !report.passed());
+        assert!(report.to_string().contains("NOT KEPT: 3 sessions lost"));
+        let summary = Summary { held: Some(true), ..Summary::default() };
+        assert!(verdict(&summary, &report).contains("- pause kafka-1: 3 sessions lost"));
     }
 
     #[test]

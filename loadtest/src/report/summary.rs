@@ -145,9 +145,9 @@ impl Summary {
         self.load_s > 0.0
     }
 
-    /// Whether the checker found nothing, and the target recovered from every fault.
+    /// Whether the checker found nothing, and the target recovered from every fault and kept its promises meanwhile.
     pub fn passed(&self) -> bool {
-        self.held != Some(false) && self.chaos.as_ref().is_none_or(ChaosReport::recovered)
+        self.held != Some(false) && self.chaos.as_ref().is_none_or(ChaosReport::passed)
     }
 
     /// Takes in the checker's verdict.

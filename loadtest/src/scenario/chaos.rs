@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::load::Load;
 use super::{close_all, under_load};
-use crate::chaos::{Calls, Cluster, Fault, Kind, plan};
+use crate::chaos::{Calls, Cluster, Fault, Kind, plan, promises};
 use crate::cli::{Chaos, Common};
 use crate::output::OutputFile;
 use crate::report::{ChaosReport, Counts, Felt, Summary, line, write_table};
@@ -101,7 +101,7 @@ fn schedule(asked: &Chaos, seed: u64, processes: &[String]) -> Result<Vec<Fault>
     let processes: Vec<String> = processes.iter().filter(chosen).cloned().collect();
     Ok(match asked.table {
         Some(_) => plan::table(&processes, kinds),
-        None => plan::draw(seed, &processes, kinds, asked.faults as usize),
+        None => plan::draw(seed, &processes, kinds, asked.faults as usize, asked.pause),
     })
 }
 
@@ -156,6 +156,8 @@ impl Watch<'_> {
         let since = |at: Option<Duration>| at.map(|at| at.saturating_sub(began).as_secs_f64());
         let recovered = since(self.series(|series| series.calm_from(began, now)));
         let settled = since(calm.is_ok().then(|| self.series(|series| series.calm_since(began, now))).flatten());
+        let counts = Counts::of(recorder).since(&before);
+        let broken = promises::broken(&fault, &counts, &failed_calls);
         Felt {
             fault,
             lasted_s: healed.saturating_sub(began).as_secs_f64(),
@@ -165,8 +167,9 @@ impl Watch<'_> {
             disturbed_s: self.series(|series| series.disturbed(began, now)).as_secs_f64(),
             recovered_s: recovered,
             settled_s: settled,
-            counts: Counts::of(recorder).since(&before),
+            counts,
             failed_calls,
+            broken,
             problem: calm.err(),
         }
     }
