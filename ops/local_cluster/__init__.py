@@ -1,4 +1,5 @@
-"""`ops/cluster`: real Kafka, Cassandra, PostgreSQL and Redis (later edges and routers) as ordinary processes on one machine.
+"""`ops/cluster`: edges, APIs and routers over real Kafka, Cassandra, PostgreSQL and Redis, as ordinary processes on one
+machine.
 
 Read `command_line` for the verbs, `lifecycle` for what `up` and `down` do, `process` for how a process is known again and
 why nothing else is ever signalled. Each service is one module: its configuration, its command, and how it says that it is

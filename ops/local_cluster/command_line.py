@@ -8,9 +8,10 @@ from . import lifecycle, panda, state
 from .refusal import Refusal
 
 ABOUT = """\
-A whole cluster of ordinary processes on this machine: real Kafka, Cassandra, PostgreSQL and Redis, on loopback, without
-a container engine. What is missing is fetched or installed where that needs nobody's password. Its data is real (synced
-to the disk) and stays until 'down --wipe', all in one folder under /var/tmp (or the variable PANDA_CLUSTERS)."""
+A whole cluster of ordinary processes on this machine: edges, APIs and routers over real Kafka, Cassandra, PostgreSQL and
+Redis, on loopback, without a container engine. What is missing is fetched or installed where that needs nobody's
+password. Its data is real (synced to the disk) and stays until 'down --wipe', all in one folder under /var/tmp (or the
+variable PANDA_CLUSTERS)."""
 
 
 def main(arguments):
