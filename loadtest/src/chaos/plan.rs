@@ -147,17 +147,25 @@ pub fn draw(seed: u64, processes: &[String], kinds: &[Kind], count: usize, pause
     faults
 }
 
-/// Each part once with each kind, with the same times for all: the fault table's.
+/// Each part once with each kind, with the same times for all: the fault table's. Edges come first, and each fault of one
+/// goes to where the fault before it left the sessions: a pause leaves them where they are, and whatever is absent takes
+/// them off an edge that is started meanwhile.
 pub fn table(processes: &[String], kinds: &[Kind]) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for mut part in parts(processes) {
-        for &kind in kinds {
+    let mut faults: Vec<Fault> = Vec::new();
+    let mut parts = parts(processes);
+    parts.sort_by_key(|part| part_of(part.processes[0]) != "edge");
+    for part in &mut parts {
+        let mut process = part.turn();
+        for (place, &kind) in kinds.iter().enumerate() {
+            if place > 0 && kinds[place - 1] != Kind::Pause {
+                process = part.turn();
+            }
             let hold = match kind {
                 Kind::Restart => Duration::ZERO,
                 Kind::Pause => TABLE_PAUSE,
                 _ => TABLE_AWAY,
             };
-            faults.push(Fault { number: faults.len() + 1, process: part.turn().to_owned(), kind, hold });
+            faults.push(Fault { number: faults.len() + 1, process: process.to_owned(), kind, hold });
         }
     }
     faults
@@ -249,7 +257,9 @@ mod tests {
         let faults = table(&processes(), &[Kind::Kill, Kind::Pause, Kind::Restart, Kind::Absent]);
         assert_eq!(faults.len(), 6 * 4);
         assert!(faults.iter().filter(|fault| fault.kind == Kind::Pause).all(|fault| fault.hold.as_secs() == 30));
-        assert_eq!(faults[0].to_string(), "  1  kill     kafka-1      for 10.0 s");
+        assert_eq!(faults[4].to_string(), "  5  kill     kafka-1      for 10.0 s");
+        let edges: Vec<&str> = faults[..4].iter().map(|fault| fault.process.as_str()).collect();
+        assert_eq!(edges, ["edge-1", "edge-2", "edge-2", "edge-1"], "where the sessions are");
     }
 
     #[test]
