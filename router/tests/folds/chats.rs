@@ -1,6 +1,8 @@
 use panda_protocol::event::{EventBody, Role};
 use panda_protocol::frame::CommandBody;
+use panda_protocol::limits::CHAT_MEMBERS_MAX;
 use panda_protocol::{ChatId, ErrorCode, Seq};
+use panda_router::rows::{RowId, RowValue};
 
 use super::log::{Log, add, code, done_by, group, remove, say, user};
 
@@ -118,4 +120,19 @@ fn a_chat_takes_no_command_of_an_inbox() {
     let mut log = Log::with_group();
     let body = CommandBody::SetSetting { key: "k".into(), value: "v".into() };
     assert_eq!(code(log.command(1, group(), &body)), ErrorCode::InvalidRequest);
+}
+
+#[test]
+fn a_chat_takes_no_more_members_than_its_limit() {
+    let mut log = Log::with_group();
+    let rows = log.rows.get_mut(&group()).expect("it was made");
+    let Some(RowValue::Chat(head)) = rows.get_mut(&RowId::Head).map(|row| &mut row.value) else { panic!("a head") };
+    assert_eq!(head.members, 3);
+    head.members = CHAT_MEMBERS_MAX - 2;
+    assert_eq!(code(log.command(1, group(), &add(Role::Member, &[4, 5, 6]))), ErrorCode::LimitReached);
+    log.command(1, group(), &add(Role::Member, &[2, 4, 5])).expect("one is a member already");
+    assert_eq!(code(log.command(1, group(), &add(Role::Member, &[6]))), ErrorCode::LimitReached);
+    assert_eq!(done_by(log.command(1, group(), &add(Role::Member, &[4]))), Seq(5));
+    log.command(1, group(), &remove(&[2])).expect("the owner may");
+    log.command(1, group(), &add(Role::Member, &[6])).expect("there is room again");
 }
