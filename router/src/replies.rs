@@ -6,11 +6,11 @@ use panda_protocol::event::Role;
 use panda_protocol::frame::{Admission, ChatEntry, Direction, MemberEntry, Start};
 use panda_protocol::limits::{PAGE_CHUNK_BYTES_MAX, PAGE_EVENTS_MAX};
 use panda_protocol::link::Rejection;
-use panda_protocol::{Cursor, EntityId, ErrorCode, Incarnation, Seq, UserId};
+use panda_protocol::{Counter, Cursor, DeviceId, EntityId, ErrorCode, Incarnation, Seq, UserId};
 use panda_storage::ReadOrder;
 
-use crate::chat::known_to;
-use crate::rows::{Row, RowId, RowValue, Rows};
+use crate::chat::{known_to, live_member};
+use crate::rows::{Row, RowId, RowValue, Rows, Window};
 
 /// Rows read from the store at once for a listing.
 pub(crate) const SCAN_ROWS: usize = 512;
@@ -167,6 +167,33 @@ pub(crate) fn chat_info(
     out.varint(u64::from(head.members));
     out.value(&admission.role);
     out.value(&admission.visible_from);
+    Ok(out.freeze())
+}
+
+/// The body of the answer to a ChatCount. Whoever may add the user to a chat may bring it about, so no right is asked
+/// for; an edge tells nobody the number.
+pub(crate) fn chat_count(rows: &dyn Rows, entity: EntityId) -> Result<Bytes, Rejection> {
+    entity.inbox().ok_or(Rejection::new(ErrorCode::InvalidRequest))?;
+    let mut out = Writer::with_capacity(4);
+    out.varint(rows.inbox_head().map_or(0, |head| u64::from(head.chats)));
+    Ok(out.freeze())
+}
+
+/// The body of the answer to a Joining: those of the users whom the command would make members. Where it would be
+/// answered without adding anybody, it is nobody: the command's own answer is the one to give.
+pub(crate) fn joining(
+    rows: &dyn Rows,
+    entity: EntityId,
+    (user, device, counter): (UserId, DeviceId, Counter),
+    users: &[UserId],
+) -> Result<Bytes, Rejection> {
+    entity.chat().ok_or(Rejection::new(ErrorCode::InvalidRequest))?;
+    let was_applied = rows.window(user, device).and_then(Window::last).is_some_and(|last| counter <= last.counter);
+    let may_not = rows.chat_head().is_some() && live_member(rows, user).is_none_or(|member| member.role < Role::Admin);
+    let joins = |user: &&UserId| !was_applied && !may_not && live_member(rows, **user).is_none();
+    let joining: Vec<UserId> = users.iter().filter(joins).copied().collect();
+    let mut out = Writer::with_capacity(2 + 16 * joining.len());
+    out.list(&joining, Writer::value);
     Ok(out.freeze())
 }
 

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use crate::error_code::ErrorCode;
 use crate::frame::{Admission, Direction, ErrorDetails, SignalKind};
-use crate::ids::{ChatId, Cursor, DeviceId, EntityId, Generation, Position, Seq, SessionId, ShardId, UserId};
+use crate::ids::{ChatId, Counter, Cursor, DeviceId, EntityId, Generation, Position, Seq, SessionId, ShardId, UserId};
+use crate::limits::COMMAND_MEMBERS_MAX;
 
 /// From an edge to a router. Frames of one link are handled in the order in which they were sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,7 +180,23 @@ pub enum ReadQuery {
     },
     /// The chat itself: replies with the body of a ChatInfoReply.
     Info,
+    /// How many chats the inbox's user is in: replies with a varint. An edge asks it for whoever wants to add that
+    /// user to a chat, and tells nobody.
+    ChatCount,
+    /// Whom of these users a command of the asking user would add to the chat: replies with a list of them. Nobody is
+    /// added by a command that was applied, nor by one who may not add anybody to the chat that is there.
+    Joining {
+        /// The device that the command comes from.
+        device: DeviceId,
+        /// Its counter.
+        counter: Counter,
+        /// At most [`JOINING_USERS_MAX`].
+        users: Vec<UserId>,
+    },
 }
+
+/// Users in a [`ReadQuery::Joining`]: those whom a command names, and the one who makes a chat.
+pub const JOINING_USERS_MAX: usize = COMMAND_MEMBERS_MAX + 1;
 
 /// From a router to an edge. Frames of one entity keep their order.
 #[derive(Clone, Debug, PartialEq, Eq)]

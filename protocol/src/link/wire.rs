@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
 use super::frame::{
-    Admit, Admitted, Answer, Down, Events, LinkEvent, Opens, Outcome, RESUME_ENTITIES_MAX, Read, ReadQuery, ReadReply,
-    Rejection, Resume, Up,
+    Admit, Admitted, Answer, Down, Events, JOINING_USERS_MAX, LinkEvent, Opens, Outcome, RESUME_ENTITIES_MAX, Read,
+    ReadQuery, ReadReply, Rejection, Resume, Up,
 };
 use crate::codec::{DecodeError, Reader, Wire, Writer};
 use crate::error_code::ErrorCode;
@@ -311,6 +311,13 @@ impl Wire for Read {
                 out.varint(*limit);
             }
             ReadQuery::Info => out.u8(4),
+            ReadQuery::ChatCount => out.u8(5),
+            ReadQuery::Joining { device, counter, users } => {
+                out.u8(6);
+                out.value(device);
+                out.value(counter);
+                out.list(users, Writer::value);
+            }
         }
     }
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
@@ -323,6 +330,12 @@ impl Wire for Read {
             2 => ReadQuery::Members { after: input.option(Reader::value)?, limit: input.varint()? },
             3 => ReadQuery::Chats { after: input.option(Reader::value)?, limit: input.varint()? },
             4 => ReadQuery::Info,
+            5 => ReadQuery::ChatCount,
+            6 => ReadQuery::Joining {
+                device: input.value()?,
+                counter: input.value()?,
+                users: input.list(JOINING_USERS_MAX, 16, Reader::value)?,
+            },
             _ => return Err(DecodeError::Invalid),
         };
         Ok(Self { token, user, entity, query })

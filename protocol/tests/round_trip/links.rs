@@ -6,8 +6,8 @@ use panda_protocol::frame::*;
 use panda_protocol::framing::{RawFrame, next_frame};
 use panda_protocol::limits::*;
 use panda_protocol::link::{
-    Admit, Admitted, Answer, Challenge, Down, Events, LINK_FRAME_BYTES_MAX, LinkEvent, LinkId, Open, Opened, Opening,
-    Opens, Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Resume, Up,
+    Admit, Admitted, Answer, Challenge, Down, Events, JOINING_USERS_MAX, LINK_FRAME_BYTES_MAX, LinkEvent, LinkId, Open,
+    Opened, Opening, Opens, Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Resume, Up,
 };
 use panda_protocol::{Counter, Generation, Position, SessionId, ShardId};
 use proptest::collection::vec;
@@ -46,6 +46,9 @@ fn query() -> impl Strategy<Value = ReadQuery> {
         (option::of(user()), number()).prop_map(|(after, limit)| ReadQuery::Members { after, limit }),
         (option::of(chat()), number()).prop_map(|(after, limit)| ReadQuery::Chats { after, limit }),
         Just(ReadQuery::Info),
+        Just(ReadQuery::ChatCount),
+        (device(), number(), vec(user(), 0..=JOINING_USERS_MAX))
+            .prop_map(|(device, counter, users)| { ReadQuery::Joining { device, counter: Counter(counter), users } }),
     ]
 }
 

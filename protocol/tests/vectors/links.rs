@@ -122,6 +122,14 @@ fn ups() -> Vec<(&'static str, Up)> {
         ("read members", read(ReadQuery::Members { after: Some(user(2)), limit: 100 })),
         ("read chats", read(ReadQuery::Chats { after: None, limit: 100 })),
         ("read the chat", read(ReadQuery::Info)),
+        (
+            "read how many chats a user is in",
+            Up::Read(Read { token: 300, user: user(1), entity: user(2).into(), query: ReadQuery::ChatCount }),
+        ),
+        (
+            "read whom a command would add",
+            read(ReadQuery::Joining { device: device(1), counter: Counter(7), users: vec![user(1), user(2)] }),
+        ),
         ("signal up", Up::Signal { chat: chat(), user: user(1), kind: SignalKind::TYPING, payload }),
         ("attach", Up::Attach { user: user(1), device: device(1), session: session() }),
         ("detach", Up::Detach { user: user(1), device: device(1), session: session() }),
@@ -221,6 +229,16 @@ fn malformed() -> Vec<(&'static str, Bytes)> {
         ("a cursor that is neither there nor not", changed(&admit, body_at(&admit) + 2 + 32, 2)),
         ("an admission of a device", changed(&admit, body_at(&admit) + 2, 0x21)),
         ("a query that does not exist", changed(&info, info.len() - 1, 9)),
+        ("more users than a command may add", {
+            let joining = of("read whom a command would add");
+            // Two users and their count are the end of the frame.
+            let count_at = joining.len() - 2 * 16 - 1;
+            let mut bytes = joining.to_vec();
+            bytes.splice(count_at..=count_at, [0x40, 102]);
+            // The length has two bytes.
+            bytes[1] += 1;
+            bytes.into()
+        }),
         ("an outcome that does not exist", changed(&applied, applied.len() - 2, 2)),
         ("a rejection cut off", [&[rejected[0] - 1][..], &rejected[1..rejected.len() - 1]].concat().into()),
         ("more events than a frame may have", {

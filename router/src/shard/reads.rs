@@ -35,7 +35,8 @@ pub(super) enum Decided {
     Admission(Result<Admission, Rejection>),
     Page(Result<PageRight, Rejection>),
     Rows(Result<(), Rejection>),
-    Info(Result<Bytes, Rejection>),
+    /// The whole of the reply.
+    Body(Result<Bytes, Rejection>),
     /// It is looked up when the answer may leave.
     Later,
     /// What is stored cannot be read.
@@ -135,6 +136,11 @@ impl Question {
 
     pub(super) fn needs(&self) -> Vec<RowId> {
         match self {
+            Self::Read(Read { user, query: ReadQuery::Joining { device, users, .. }, .. }) => {
+                let others = users.iter().copied().filter(|other| other != user).map(RowId::Member);
+                let rows = [RowId::Head, RowId::Window(*user, *device), RowId::Member(*user)];
+                rows.into_iter().chain(others).collect()
+            }
             Self::Admit(Admit { entity, user, .. }) | Self::Read(Read { entity, user, .. })
                 if entity.inbox().is_none() =>
             {
@@ -159,7 +165,11 @@ impl Question {
                 }
                 ReadQuery::Members { .. } => Decided::Rows(replies::may_list_members(rows, entity, user)),
                 ReadQuery::Chats { .. } => Decided::Rows(replies::may_list_chats(entity, user)),
-                ReadQuery::Info => Decided::Info(replies::chat_info(rows, entity, user, incarnation)),
+                ReadQuery::Info => Decided::Body(replies::chat_info(rows, entity, user, incarnation)),
+                ReadQuery::ChatCount => Decided::Body(replies::chat_count(rows, entity)),
+                ReadQuery::Joining { device, counter, users } => {
+                    Decided::Body(replies::joining(rows, entity, (user, *device, *counter), users))
+                }
             },
         }
     }
@@ -252,7 +262,7 @@ impl Shard {
                 }
             }
             (_, Decided::Page(Ok(right))) => self.page(id, link, token, right),
-            (_, Decided::Info(Ok(body))) => self.reply(link, token, vec![body]),
+            (_, Decided::Body(Ok(body))) => self.reply(link, token, vec![body]),
             (Question::Read(Read { query: ReadQuery::Members { after, limit }, .. }), Decided::Rows(Ok(()))) => {
                 self.list(
                     id,
@@ -275,7 +285,7 @@ impl Shard {
             }
             (
                 question,
-                Decided::Page(Err(rejection)) | Decided::Info(Err(rejection)) | Decided::Rows(Err(rejection)),
+                Decided::Page(Err(rejection)) | Decided::Body(Err(rejection)) | Decided::Rows(Err(rejection)),
             ) => {
                 self.refuse_question(link, &question, rejection);
             }

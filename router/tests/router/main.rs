@@ -19,11 +19,12 @@ mod takeover;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use panda_protocol::codec::Writer;
+use panda_protocol::codec::{Reader, Writer};
 use panda_protocol::event::{Event, EventBody, MessageFormat};
 use panda_protocol::frame::{CommandBody, Direction};
 use panda_protocol::link::{
-    Admit, CommandOrigin, CommandRecord, Down, LinkId, Outcome, Read, ReadQuery, Record, Rejection, Up,
+    Admit, CommandOrigin, CommandRecord, Down, JOINING_USERS_MAX, LinkId, Outcome, Read, ReadQuery, Record, Rejection,
+    Up,
 };
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Seq, ShardId, UserId};
 use panda_router::fold::RULES_CURRENT;
@@ -87,6 +88,33 @@ impl<L: CommandLog> Edge<L> {
         let token = self.command(chat.into(), creator, 1, &create);
         assert_eq!(self.answer(token).await, Outcome::Applied(Seq(1)));
         chat
+    }
+
+    async fn read(&mut self, user: UserId, entity: EntityId, query: ReadQuery) -> Result<Reader, Rejection> {
+        self.token += 1;
+        let read = Read { token: self.token, user, entity, query };
+        let Down::Read(reply) = self.ask(Up::Read(read)).await else { panic!("a read was asked for") };
+        assert_eq!((reply.token, reply.last), (self.token, true));
+        reply.body.map(Reader::new)
+    }
+
+    /// In how many chats the inbox's user is.
+    async fn count(&mut self, user: UserId, inbox: EntityId) -> Result<u64, Rejection> {
+        let body = self.read(user, inbox, ReadQuery::ChatCount).await;
+        body.map(|mut body| body.varint().expect("a number"))
+    }
+
+    /// Whom of these users a command would add.
+    async fn joining(
+        &mut self,
+        actor: UserId,
+        entity: EntityId,
+        counter: u64,
+        users: &[UserId],
+    ) -> Result<Vec<UserId>, Rejection> {
+        let (device, counter) = (device(actor.as_bytes()[1]), Counter(counter));
+        let body = self.read(actor, entity, ReadQuery::Joining { device, counter, users: users.to_vec() }).await;
+        body.map(|mut body| body.list(JOINING_USERS_MAX, 16, Reader::value).expect("a list"))
     }
 
     fn command(&mut self, entity: EntityId, actor: UserId, counter: u64, body: &CommandBody) -> u64 {
@@ -237,6 +265,41 @@ async fn for_who_never_was_a_member_a_chat_does_not_exist_and_who_was_one_is_tol
             assert_eq!(reply.body.expect_err("no member").code, code, "{query:?} of {chat}");
         }
     }
+    drop(edge);
+    router.stop().await.expect("it stops cleanly");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_learns_in_how_many_chats_a_user_is_and_whom_a_command_would_add() {
+    let (log, store) = (MemoryLog::new(4), MemoryStore::new(1, true, BUCKET_EVENTS));
+    let (router, mut edge) = start_over(&log, &store, 1).await;
+    let (ann, ben, cleo, dora) = (user(1), user(2), user(3), user(4));
+    let chat = edge.create(ann, vec![ben, cleo]).await;
+    let token = edge.command(chat.into(), ann, 2, &CommandBody::RemoveMembers { members: vec![ben] });
+    assert_eq!(edge.answer(token).await, Outcome::Applied(Seq(5)));
+    // What a chat does to inboxes follows through the log.
+    for (of, chats) in [(ben, 0), (cleo, 1), (dora, 0)] {
+        let counted = async { while edge.count(ann, of.into()).await != Ok(chats) {} };
+        tokio::time::timeout(std::time::Duration::from_secs(20), counted).await.expect("its inbox is told");
+    }
+    let everybody = vec![ann, ben, cleo, dora];
+    let direct = ChatId::direct(ann, dora);
+    for (actor, chat, counter, added) in [
+        (ann, chat, 3, vec![ben, dora]),
+        // Applied before, whatever it was.
+        (ann, chat, 2, vec![]),
+        // Its own answer tells it that it may not, or that there is no such chat for it.
+        (cleo, chat, 1, vec![]),
+        (ben, chat, 1, vec![]),
+        (dora, chat, 1, vec![]),
+        (ann, direct, 1, everybody.clone()),
+    ] {
+        assert_eq!(edge.joining(actor, chat.into(), counter, &everybody).await, Ok(added), "{actor} with {counter}");
+    }
+    let wrong = edge.count(ann, chat.into()).await.expect_err("a chat is in no chats");
+    assert_eq!(wrong.code, ErrorCode::InvalidRequest);
+    let wrong = edge.joining(ann, ben.into(), 1, &[cleo]).await.expect_err("an inbox has no members");
+    assert_eq!(wrong.code, ErrorCode::InvalidRequest);
     drop(edge);
     router.stop().await.expect("it stops cleanly");
 }
