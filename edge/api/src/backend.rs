@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use panda_link::LinkClient;
+use panda_link::{CommandRefused, LinkClient};
 use panda_protocol::frame::CommandBody;
 use panda_protocol::link::{ReadQuery, Rejection};
 use panda_protocol::{Counter, DeviceId, EntityId, Seq, UserId};
@@ -36,7 +36,7 @@ pub trait Chats: Clone + Send + Sync + 'static {
         counter: Counter,
         after: Counter,
         body: &CommandBody,
-    ) -> impl Future<Output = Result<Seq, Rejection>> + Send;
+    ) -> impl Future<Output = Result<Seq, CommandRefused>> + Send;
 
     /// Reads for a user: the bodies of all parts of the reply.
     fn read(
@@ -56,7 +56,7 @@ impl Chats for LinkClient {
         counter: Counter,
         after: Counter,
         body: &CommandBody,
-    ) -> Result<Seq, Rejection> {
+    ) -> Result<Seq, CommandRefused> {
         Self::command(self, actor, device, entity, counter, after, body).await
     }
 

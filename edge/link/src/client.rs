@@ -10,14 +10,14 @@ use panda_storage::command_log::CommandLog;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::links::{Arrived, Links};
+use crate::links::{Arrived, CommandRefused, Links};
 
 /// Calls that wait for the task; more of them wait for room.
 const CALLS_MAX: usize = 1_024;
 /// How often the task looks for answers that did not come in time.
 const TICK: Duration = Duration::from_millis(250);
 
-type CommandOutcome = Result<Seq, Rejection>;
+type CommandOutcome = Result<Seq, CommandRefused>;
 type ReadOutcome = Result<Vec<Bytes>, Rejection>;
 
 enum Call {
@@ -67,7 +67,7 @@ impl LinkClient {
     /// Not cancel safe: the command may happen when the future is dropped.
     ///
     /// # Errors
-    /// The owner's rejection; `unavailable` or `backlogged` if nothing was appended;
+    /// The owner's rejection; `unavailable`, `backlogged` or [`CommandRefused::Full`] if nothing was appended;
     /// `outcome_unknown` if it may still happen.
     pub async fn command(
         &self,
@@ -77,17 +77,17 @@ impl LinkClient {
         counter: Counter,
         after: Counter,
         body: &CommandBody,
-    ) -> Result<Seq, Rejection> {
+    ) -> Result<Seq, CommandRefused> {
         let mut command = Writer::with_capacity(64);
         body.encode(&mut command);
         let command = command.freeze();
         let (answer, outcome) = oneshot::channel();
         let call = Call::Command { actor, device, entity, counter, after, command, answer };
         if self.calls.send(call).await.is_err() {
-            return Err(Rejection::new(ErrorCode::Unavailable));
+            return Err(Rejection::new(ErrorCode::Unavailable).into());
         }
         // The driver may have gone after the append.
-        outcome.await.unwrap_or(Err(Rejection::new(ErrorCode::OutcomeUnknown)))
+        outcome.await.unwrap_or_else(|_| Err(Rejection::new(ErrorCode::OutcomeUnknown).into()))
     }
 
     /// Reads and waits for all parts: each is the body of the reply's frame behind its request number.
@@ -169,7 +169,12 @@ impl<L: CommandLog> LinkDriver<L> {
 /// Hands an answer to who waits for it. One who waits no longer is nobody's loss.
 fn tell(arrived: Arrived<'_, LinkCaller>) {
     match arrived {
-        Arrived::Command { waiting: LinkCaller(Caller::Command(answer)), outcome } => drop(answer.send(outcome)),
+        Arrived::Command { waiting: LinkCaller(Caller::Command(answer)), outcome } => {
+            drop(answer.send(outcome.map_err(CommandRefused::from)));
+        }
+        Arrived::Full { waiting: LinkCaller(Caller::Command(answer)), users } => {
+            drop(answer.send(Err(CommandRefused::Full(users))));
+        }
         Arrived::Part { waiting: LinkCaller(Caller::Read { parts, .. }), body } => parts.push(body),
         Arrived::Read { waiting: LinkCaller(Caller::Read { mut parts, answer }), outcome } => {
             drop(answer.send(outcome.map(|last| {

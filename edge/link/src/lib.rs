@@ -12,5 +12,5 @@ mod links;
 mod waiting;
 
 pub use client::{LinkCaller, LinkClient, LinkDriver};
-pub use links::{Arrived, LinkLimits, Links};
+pub use links::{Arrived, CommandRefused, LinkLimits, Links};
 pub use waiting::lane_of;

@@ -2,6 +2,10 @@
 //!
 //! It takes and gives values; a driver moves them. Nothing here waits: what has no room is refused.
 
+mod arrived;
+mod limits;
+mod withheld;
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,116 +13,19 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use panda_protocol::error_code::Recovery;
-use panda_protocol::frame::{Admission, SignalKind};
+use panda_protocol::frame::SignalKind;
 use panda_protocol::link::{
-    Admit, CommandOrigin, CommandRecord, Down, Events, LinkId, Opens, Outcome, Read, ReadQuery, Record, Rejection, Up,
+    Admit, CommandOrigin, CommandRecord, Down, LinkId, Opens, Outcome, Read, ReadQuery, Record, Rejection, Up,
 };
 use panda_protocol::{
     ChatId, Counter, Cursor, DeviceId, EntityId, ErrorCode, Generation, Position, Seq, SessionId, ShardId, UserId,
 };
 use panda_storage::command_log::{AppendError, CommandLog};
 
+pub use self::arrived::{Arrived, CommandRefused};
+pub use self::limits::LinkLimits;
+use self::withheld::{Asker, Outgoing, Withheld};
 use crate::waiting::{Asked, Waiting, WaitingTable};
-
-/// What an end of a link may hold.
-#[derive(Clone, Copy, Debug)]
-pub struct LinkLimits {
-    /// Commands, admissions and reads that may wait for their answers.
-    pub waiting_max: usize,
-    /// Questions that may wait to go up; signals wait in half of the room. Goodbyes always find room: each
-    /// follows a question.
-    pub up_max: usize,
-    /// How long an answer is waited for, in milliseconds.
-    pub answer_timeout_ms: u64,
-    /// How old a shard's oldest unanswered command may be before it takes no new ones, in milliseconds.
-    pub backlog_max_ms: u64,
-    /// The wait that a refusal for want of room names, in milliseconds.
-    pub retry_after_ms: u64,
-}
-
-impl Default for LinkLimits {
-    fn default() -> Self {
-        Self {
-            waiting_max: 65_536,
-            up_max: 8_192,
-            answer_timeout_ms: 10_000,
-            backlog_max_ms: 5_000,
-            retry_after_ms: 1_000,
-        }
-    }
-}
-
-/// What came of what went up, and what came by itself.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Arrived<'a, C> {
-    /// A command's outcome.
-    Command {
-        /// Who waited.
-        waiting: C,
-        /// The first event that it made.
-        outcome: Result<Seq, Rejection>,
-    },
-    /// An admission's outcome; events behind its head follow from now on.
-    Admission {
-        /// Who waited.
-        waiting: C,
-        /// The proof in it is empty.
-        outcome: Result<Admission, Rejection>,
-    },
-    /// A part of what was read; more follow.
-    Part {
-        /// Who waits.
-        waiting: &'a mut C,
-        /// The body behind the request number.
-        body: Bytes,
-    },
-    /// The last part of what was read, or why there is none.
-    Read {
-        /// Who waited.
-        waiting: C,
-        /// The body behind the request number.
-        outcome: Result<Bytes, Rejection>,
-    },
-    /// Events of an entity.
-    Events(Events),
-    /// Where an entity is, instead of its events.
-    Head {
-        /// The entity.
-        entity: EntityId,
-        /// Its last event.
-        head: Seq,
-        /// Nothing of it may be delivered before the sessions are admitted anew.
-        readmit: bool,
-    },
-    /// A signal for the chat's listeners.
-    Signal {
-        /// The chat.
-        chat: ChatId,
-        /// Who sent it.
-        user: UserId,
-        /// What it is about.
-        kind: SignalKind,
-        /// As sent.
-        payload: Bytes,
-    },
-    /// A newer session of the device is live.
-    Replaced {
-        /// The session to end.
-        session: SessionId,
-    },
-    /// A shard has an owner who knows nothing of this end: devices of its inboxes are to be attached
-    /// again. What waits for an answer was asked again.
-    Owner {
-        /// The shard.
-        shard: ShardId,
-    },
-    /// Events of the shard's entities were missed, nobody knows of which: nothing of them may be
-    /// delivered before their listeners are admitted anew.
-    Readmit {
-        /// The shard.
-        shard: ShardId,
-    },
-}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Shard {
@@ -154,10 +61,15 @@ pub struct Links<L: CommandLog, C> {
     log: L,
     link: LinkId,
     limits: LinkLimits,
-    waiting: WaitingTable<C>,
+    waiting: WaitingTable<Asker<C>>,
     appending: FuturesUnordered<Appending<L::Appending>>,
     shards: Vec<Shard>,
     up: VecDeque<Up>,
+    withheld: Withheld<C>,
+    /// Withheld commands that were refused.
+    refused: VecDeque<(C, CommandRefused)>,
+    /// The latest moment that the owner of this end named.
+    now_ms: u64,
     /// Reads of which a part came before their owner was gone: they are refused.
     broken: Vec<C>,
 }
@@ -175,6 +87,9 @@ impl<L: CommandLog, C> Links<L, C> {
             appending: FuturesUnordered::new(),
             shards,
             up: VecDeque::new(),
+            withheld: Withheld::new(),
+            refused: VecDeque::new(),
+            now_ms: 0,
             broken: Vec::new(),
         }
     }
@@ -195,8 +110,9 @@ impl<L: CommandLog, C> Links<L, C> {
         self.waiting.len()
     }
 
-    /// Appends a command. Its outcome comes as [`Arrived::Command`] from [`Self::arrive`],
-    /// [`Self::poll_failed`] or [`Self::expire`]. `command` is its kind and body as in the frame.
+    /// Appends a command: at once, or once the owners of inboxes were asked whether the users whom it adds to a chat, or
+    /// one before it does, have room for that. Its outcome comes as [`Arrived::Command`] or [`Arrived::Full`] from
+    /// [`Self::arrive`], [`Self::poll_failed`] or [`Self::expire`]. `command` is its kind and body as in the frame.
     ///
     /// # Errors
     /// `backlogged` or `unavailable`, with a wait: nothing was appended, and `context` comes back.
@@ -212,21 +128,51 @@ impl<L: CommandLog, C> Links<L, C> {
         command: Bytes,
         context: C,
     ) -> Result<(), (Rejection, C)> {
+        self.now_ms = self.now_ms.max(now_ms);
+        let outgoing = Outgoing { actor, device, entity, counter, after, command, context };
+        let mut adds = outgoing.adds();
+        if !adds.is_empty() && !self.has_room_to_withhold(adds.len()) {
+            adds.clear();
+        }
+        if adds.is_empty() && !self.withheld.is_before(&outgoing) {
+            return self.send_out(now_ms, outgoing);
+        }
+        if let Err(rejection) = self.may_append(entity) {
+            return Err((rejection, outgoing.context));
+        }
+        if !self.withheld.has_room(&outgoing) {
+            return Err((self.later(ErrorCode::Unavailable), outgoing.context));
+        }
+        self.withhold(now_ms, outgoing, &adds);
+        Ok(())
+    }
+
+    /// Whether a command to this entity may be appended now.
+    fn may_append(&self, entity: EntityId) -> Result<(), Rejection> {
+        if self.shards[usize::from(self.shard(entity).0)].backlog_age_ms > self.limits.backlog_max_ms {
+            return Err(self.later(ErrorCode::Backlogged));
+        }
+        if self.waiting.len() + self.withheld.len() >= self.limits.waiting_max {
+            return Err(self.later(ErrorCode::Unavailable));
+        }
+        Ok(())
+    }
+
+    /// Appends a command at once.
+    fn send_out(&mut self, now_ms: u64, outgoing: Outgoing<C>) -> Result<(), (Rejection, C)> {
+        let Outgoing { actor, device, entity, counter, after, command, context } = outgoing;
+        if let Err(rejection) = self.may_append(entity) {
+            return Err((rejection, context));
+        }
         let shard = self.shard(entity);
-        let Shard { backlog_age_ms: age_ms, generation, .. } = self.shards[usize::from(shard.0)];
-        if age_ms > self.limits.backlog_max_ms {
-            return Err((self.later(ErrorCode::Backlogged), context));
-        }
-        if self.waiting.len() >= self.limits.waiting_max {
-            return Err((self.later(ErrorCode::Unavailable), context));
-        }
         let origin = CommandOrigin { link: self.link, token: self.waiting.next_token() };
         let record = Record::Command(CommandRecord { origin, entity, actor, device, counter, after, command });
         match self.log.append(shard, record.to_bytes()) {
             Ok(append) => {
-                let waiting = Waiting { entity, asked: Asked::Command { position: None, ask: false }, context };
+                let asked = Asked::Command { position: None, ask: false };
+                let waiting = Waiting { entity, asked, context: Asker::Caller(context) };
                 let token = self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
-                let epoch = generation.map_or(0, Generation::epoch);
+                let epoch = self.shards[usize::from(shard.0)].generation.map_or(0, Generation::epoch);
                 self.appending.push(Appending { token, epoch, append });
                 Ok(())
             }
@@ -270,10 +216,12 @@ impl<L: CommandLog, C> Links<L, C> {
     }
 
     fn ask_admission(&mut self, now_ms: u64, admit: Admit, context: C) -> Result<(), (Rejection, C)> {
+        self.now_ms = self.now_ms.max(now_ms);
         if !self.has_room() {
             return Err((self.later(ErrorCode::Unavailable), context));
         }
-        let waiting = Waiting { entity: admit.entity, asked: Asked::Admission(admit.clone()), context };
+        let (entity, asked) = (admit.entity, Asked::Admission(admit.clone()));
+        let waiting = Waiting { entity, asked, context: Asker::Caller(context) };
         self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
         self.up.push_back(Up::Admit(admit));
         Ok(())
@@ -294,11 +242,17 @@ impl<L: CommandLog, C> Links<L, C> {
         if !self.has_room() {
             return Err((self.later(ErrorCode::Unavailable), context));
         }
-        let read = Read { token: self.waiting.next_token(), user, entity, query };
-        let waiting = Waiting { entity, asked: Asked::Read { read: read.clone(), begun: false }, context };
-        self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
-        self.up.push_back(Up::Read(read));
+        self.ask(now_ms, user, entity, query, Asker::Caller(context));
         Ok(())
+    }
+
+    /// Puts a question; returns its token.
+    fn ask(&mut self, now_ms: u64, user: UserId, entity: EntityId, query: ReadQuery, asker: Asker<C>) -> u64 {
+        self.now_ms = self.now_ms.max(now_ms);
+        let read = Read { token: self.waiting.next_token(), user, entity, query };
+        let waiting = Waiting { entity, asked: Asked::Read { read: read.clone(), begun: false }, context: asker };
+        self.up.push_back(Up::Read(read));
+        self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms)
     }
 
     /// Whether an admission or a read would find room now.
@@ -346,7 +300,7 @@ impl<L: CommandLog, C> Links<L, C> {
             Down::Admitted(admitted) => {
                 let entity = self.waiting.entity(admitted.token)?;
                 self.is_current(self.shard(entity), admitted.generation).then_some(())?;
-                let waiting = self.waiting.remove(admitted.token)?.context;
+                let waiting = self.waiting.remove(admitted.token)?.context.caller()?;
                 let outcome = admitted.outcome.map_err(|rejection| self.timed(rejection));
                 Some(Arrived::Admission { waiting, outcome })
             }
@@ -359,7 +313,7 @@ impl<L: CommandLog, C> Links<L, C> {
             Down::Answer(answer) => {
                 let entity = self.waiting.entity(answer.token)?;
                 self.is_current(self.shard(entity), answer.generation).then_some(())?;
-                let waiting = self.waiting.remove(answer.token)?.context;
+                let waiting = self.waiting.remove(answer.token)?.context.caller()?;
                 let outcome = match answer.outcome {
                     Outcome::Applied(seq) => Ok(seq),
                     Outcome::Rejected(rejection) => Err(self.timed(rejection)),
@@ -369,14 +323,23 @@ impl<L: CommandLog, C> Links<L, C> {
             Down::Read(reply) => match reply.body {
                 Ok(body) if !reply.last => {
                     let one = self.waiting.one_mut(reply.token)?;
+                    // What a withheld command asks for has one part.
+                    let Asker::Caller(waiting) = &mut one.context else { return None };
                     if let Asked::Read { begun, .. } = &mut one.asked {
                         *begun = true;
                     }
-                    Some(Arrived::Part { waiting: &mut one.context, body })
+                    Some(Arrived::Part { waiting, body })
                 }
                 outcome => {
-                    let waiting = self.waiting.remove(reply.token)?.context;
-                    Some(Arrived::Read { waiting, outcome: outcome.map_err(|rejection| self.timed(rejection)) })
+                    let Waiting { entity, context, .. } = self.waiting.remove(reply.token)?;
+                    let outcome = outcome.map_err(|rejection| self.timed(rejection));
+                    match context {
+                        Asker::Caller(waiting) => Some(Arrived::Read { waiting, outcome }),
+                        Asker::Withheld(number) => {
+                            self.heard(number, entity, outcome);
+                            None
+                        }
+                    }
                 }
             },
             Down::Signal { chat, user, kind, payload } => Some(Arrived::Signal { chat, user, kind, payload }),
@@ -406,9 +369,12 @@ impl<L: CommandLog, C> Links<L, C> {
         }
     }
 
-    /// The next command whose append failed. Those that were appended are noted here, too: poll it
-    /// after every [`Self::command`].
+    /// The next command whose append failed, or that was withheld and refused. Those that were appended are noted here,
+    /// too: poll it after every [`Self::command`], [`Self::arrive`] and [`Self::expire`].
     pub fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<Arrived<'static, C>> {
+        if let Some(refused) = self.next_refused() {
+            return Poll::Ready(refused);
+        }
         loop {
             let Some((token, appended)) = ready!(Pin::new(&mut self.appending).poll_next(cx)) else {
                 return Poll::Pending;
@@ -424,9 +390,9 @@ impl<L: CommandLog, C> Links<L, C> {
                     }
                 }
                 Err(error) => {
-                    if let Some(waiting) = self.waiting.remove(token) {
+                    if let Some(waiting) = self.waiting.remove(token).and_then(|waiting| waiting.context.caller()) {
                         let outcome = Err(self.append_failed(error));
-                        return Poll::Ready(Arrived::Command { waiting: waiting.context, outcome });
+                        return Poll::Ready(Arrived::Command { waiting, outcome });
                     }
                 }
             }
@@ -436,16 +402,29 @@ impl<L: CommandLog, C> Links<L, C> {
     /// One whose answer did not come in time, or cannot come: a command may still happen, a question
     /// did not.
     pub fn expire(&mut self, now_ms: u64) -> Option<Arrived<'static, C>> {
+        self.now_ms = self.now_ms.max(now_ms);
+        self.let_overdue_go(now_ms);
         let unavailable = self.later(ErrorCode::Unavailable);
         if let Some(waiting) = self.broken.pop() {
             return Some(Arrived::Read { waiting, outcome: Err(unavailable) });
         }
-        let Waiting { asked, context: waiting, .. } = self.waiting.take_expired(now_ms)?;
-        Some(match asked {
-            Asked::Command { .. } => Arrived::Command { waiting, outcome: Err(self.later(ErrorCode::OutcomeUnknown)) },
-            Asked::Admission(_) => Arrived::Admission { waiting, outcome: Err(unavailable) },
-            Asked::Read { .. } => Arrived::Read { waiting, outcome: Err(unavailable) },
-        })
+        loop {
+            let Waiting { entity, asked, context } = self.waiting.take_expired(now_ms)?;
+            let waiting = match context {
+                Asker::Caller(waiting) => waiting,
+                Asker::Withheld(number) => {
+                    self.heard(number, entity, Err(unavailable));
+                    continue;
+                }
+            };
+            return Some(match asked {
+                Asked::Command { .. } => {
+                    Arrived::Command { waiting, outcome: Err(self.later(ErrorCode::OutcomeUnknown)) }
+                }
+                Asked::Admission(_) => Arrived::Admission { waiting, outcome: Err(unavailable) },
+                Asked::Read { .. } => Arrived::Read { waiting, outcome: Err(unavailable) },
+            });
+        }
     }
 
     /// How many shards there are.
@@ -500,7 +479,7 @@ impl<L: CommandLog, C> Links<L, C> {
             }
         });
         let begun = begun_tokens.into_iter().filter_map(|token| self.waiting.remove(token));
-        self.broken.extend(begun.map(|waiting| waiting.context));
+        self.broken.extend(begun.filter_map(|waiting| waiting.context.caller()));
     }
 
     fn append_failed(&self, error: AppendError) -> Rejection {

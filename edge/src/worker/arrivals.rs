@@ -2,7 +2,7 @@
 
 use panda_link::Arrived;
 use panda_protocol::frame::Signal;
-use panda_protocol::link::Down;
+use panda_protocol::link::{Down, Rejection};
 use panda_protocol::{EntityId, ErrorCode, Seq, ShardId};
 use panda_storage::command_log::CommandLog;
 
@@ -21,6 +21,7 @@ impl<L: CommandLog> Core<L> {
                     _ => {}
                 },
                 Some(Arrived::Command { waiting, outcome }) => self.take(Arrived::Command { waiting, outcome }),
+                Some(Arrived::Full { waiting, users }) => self.take(Arrived::Full { waiting, users }),
                 Some(Arrived::Admission { waiting, outcome }) => self.take(Arrived::Admission { waiting, outcome }),
                 Some(Arrived::Read { waiting, outcome }) => self.take(Arrived::Read { waiting, outcome }),
                 Some(Arrived::Events(events)) => self.fan_out(events),
@@ -69,6 +70,9 @@ impl<L: CommandLog> Core<L> {
         match arrived {
             Arrived::Command { waiting: Waiting::Command { session, request }, outcome } => {
                 self.commanded(session, request, outcome);
+            }
+            Arrived::Full { waiting: Waiting::Command { session, request }, .. } => {
+                self.commanded(session, request, Err(Rejection::new(ErrorCode::LimitReached)));
             }
             Arrived::Admission { waiting, outcome } => {
                 // A refusal for want of an answer says nothing of what the owner noted.

@@ -403,9 +403,9 @@ impl<L: CommandLog> Core<L> {
         self.readmit_on();
     }
 
-    /// Whether no connection is left.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.sessions.is_empty()
+    /// Whether no connection is left, and no command that is to be appended yet.
+    pub(crate) fn is_done(&self) -> bool {
+        self.sessions.is_empty() && self.links.withheld() == 0
     }
 
     fn keys_of_sessions(&self) -> Vec<SessionKey> {

@@ -216,7 +216,7 @@ async fn stop<L: CommandLog>(
     let mut tick = interval(Duration::from_millis(TURN_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut due = Vec::new();
-    while !core.borrow().is_empty() {
+    while !core.borrow().is_done() {
         let now = Instant::now();
         if now >= ends && !said_goodbye {
             core.borrow_mut().end_all();

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be had fails the test that needs it")]
 
 mod damage;
+mod limits;
 #[path = "../support/mod.rs"]
 mod support;
 

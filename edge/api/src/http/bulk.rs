@@ -171,7 +171,7 @@ async fn make<B: Backend>(api: &Api<B>, chat: Planned) -> Answer<MadeChat> {
         match api.parts.chats.command(chat.creator, device, EntityId::from(id), counter, applied, &body).await {
             Ok(_) => applied = counter,
             // All of these are members already; a refused command uses no counter up.
-            Err(refused) if refused.code == ErrorCode::NothingToDo => {}
+            Err(refused) if refused.code() == ErrorCode::NothingToDo => {}
             Err(refused) => return Err(refused.into()),
         }
     }

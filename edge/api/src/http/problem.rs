@@ -3,8 +3,9 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use panda_access::AccessError;
+use panda_link::CommandRefused;
 use panda_protocol::link::Rejection;
-use panda_protocol::{DecodeError, ErrorCode};
+use panda_protocol::{DecodeError, ErrorCode, UserId};
 use panda_storage::user_store::FieldError;
 use panda_storage::{StoreError, UserStoreError};
 use serde_json::{Map, Value, json};
@@ -26,6 +27,8 @@ pub(crate) struct Problem {
     title: Option<&'static str>,
     detail: Option<String>,
     field: Option<&'static str>,
+    /// Those who are in too many chats.
+    users: Vec<UserId>,
     retry_after_ms: u64,
 }
 
@@ -43,7 +46,8 @@ impl Problem {
             | ErrorCode::Held => RETRY_AFTER_MS,
             _ => 0,
         };
-        Self { code, status: status_of(code), title: None, detail: None, field: None, retry_after_ms }
+        let status = status_of(code);
+        Self { code, status, title: None, detail: None, field: None, users: Vec::new(), retry_after_ms }
     }
 
     /// A value that is not allowed, and which field has it.
@@ -138,6 +142,10 @@ impl IntoResponse for Problem {
         if let Some(field) = self.field {
             body.insert("field".to_owned(), json!(field));
         }
+        if !self.users.is_empty() {
+            let users: Vec<_> = self.users.iter().map(UserId::to_string).collect();
+            body.insert("users".to_owned(), json!(users));
+        }
         if self.retry_after_ms > 0 {
             body.insert("retry_after_ms".to_owned(), json!(self.retry_after_ms));
         }
@@ -163,6 +171,18 @@ impl From<Rejection> for Problem {
             code => Self::new(code),
         };
         if rejection.retry_after_ms > 0 { problem.retry_after_ms(rejection.retry_after_ms) } else { problem }
+    }
+}
+
+impl From<CommandRefused> for Problem {
+    fn from(refused: CommandRefused) -> Self {
+        match refused {
+            CommandRefused::Rejected(rejection) => rejection.into(),
+            CommandRefused::Full(users) => {
+                let detail = "each of `users` is in as many chats as a user may be, and has to leave one first";
+                Self { users, ..Self::new(ErrorCode::LimitReached).detail(detail) }
+            }
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use bytes::{BufMut as _, Bytes, BytesMut};
+use panda_link::CommandRefused;
 use panda_protocol::codec::{Reader, Wire};
 use panda_protocol::frame::CommandBody;
 use panda_protocol::link::ReadQuery;
@@ -64,7 +65,7 @@ pub(crate) async fn command<B: Backend>(
 ) -> Answer<Done> {
     match api.parts.chats.command(actor, device, entity, FIRST, Counter(0), body).await {
         Ok(seq) => Ok(Done { seq, changed: true }),
-        Err(refused) if refused.code == ErrorCode::NothingToDo => {
+        Err(CommandRefused::Rejected(refused)) if refused.code == ErrorCode::NothingToDo => {
             Ok(Done { seq: refused.details.map_or(Seq(0), |details| details.seq), changed: false })
         }
         Err(refused) => Err(refused.into()),

@@ -185,6 +185,34 @@ async fn chats_beyond_their_limits_are_refused_and_unknown_members_named() {
 }
 
 #[tokio::test]
+async fn whoever_is_in_too_many_chats_already_is_named() {
+    let server = Server::start().await;
+    let ((ada_id, ada), (bob_id, _), (cleo_id, _)) =
+        (server.user("ada").await, server.user("bob").await, server.user("cleo").await);
+    let chat = server.chat(&ada, &[]).await;
+    server.chats.fill(&bob_id);
+    let members = format!("/chats/{chat}/members");
+    let bulk = json!({ "chats": [{ "key": "k", "name": "tea", "creator": cleo_id, "members": [bob_id] }] });
+    for (path, key, body) in [
+        ("/chats", &ada, json!({ "name": "tea", "members": [cleo_id, bob_id] })),
+        ("/chats", &ada, json!({ "peer": "@bob" })),
+        (&*members, &ada, json!({ "members": ["@cleo", "@bob"] })),
+        ("/bulk/chats", &server.admin_key, bulk),
+    ] {
+        let refused = server.post(path).bearer(key).body(&body.to_string()).send().await;
+        assert_eq!(refused.refusal(), (409, "limit_reached".into()), "{path}");
+        assert_eq!(refused.json()["users"], json!([bob_id]), "{path}");
+        let detail = "each of `users` is in as many chats as a user may be, and has to leave one first";
+        assert_eq!(refused.json()["detail"], detail);
+    }
+    assert_eq!(server.post(&members).bearer(&ada).body("{\"members\":[\"@cleo\"]}").send().await.status, 200);
+    // Also the one who asks.
+    server.chats.fill(&ada_id);
+    let refused = server.post("/chats").bearer(&ada).body("{\"name\":\"alone\"}").send().await;
+    assert_eq!((refused.refusal().0, &refused.json()["users"]), (409, &json!([ada_id])));
+}
+
+#[tokio::test]
 async fn members_come_and_go_and_the_removed_read_nothing() {
     let server = Server::start().await;
     let ((ada_id, ada), (bob_id, bob)) = (server.user("ada").await, server.user("bob").await);

@@ -1,8 +1,9 @@
 //! Awaiting answers over channels, with a router that the test plays.
 
 use panda_protocol::frame::ErrorDetails;
+use panda_protocol::limits::USER_CHATS_MAX;
 use panda_protocol::link::{Answer, CommandOrigin, LinkId, Outcome, ReadReply, Record};
-use panda_protocol::{Generation, Time};
+use panda_protocol::{ChatId, Generation, Time};
 use panda_storage::ShardReader as _;
 use panda_storage::embedded::EmbeddedLog;
 
@@ -31,7 +32,7 @@ fn user() -> UserId {
     UserId::from_random([1; 16])
 }
 
-async fn rename(client: LinkClient) -> Result<Seq, Rejection> {
+async fn rename(client: LinkClient) -> Result<Seq, CommandRefused> {
     let body = CommandBody::Rename { name: "tea".into() };
     client.command(user(), DeviceId::from_random([1; 16]), user().into(), Counter(1), Counter(0), &body).await
 }
@@ -48,6 +49,11 @@ impl Router {
             Ok(Record::Command(command)) => command.origin,
             other => panic!("{other:?} is no command"),
         }
+    }
+
+    async fn read(&self, token: u64, body: Writer) {
+        let reply = Down::Read(ReadReply { token, last: true, body: Ok(body.freeze()) });
+        self.down.send(vec![reply]).await.expect("the client lives");
     }
 
     async fn answer(&self, token: u64, outcome: Outcome) {
@@ -69,7 +75,29 @@ async fn each_command_gets_its_own_answer() {
     router.answer(two.token, Outcome::Rejected(rejection)).await;
     router.answer(one.token, Outcome::Applied(Seq(5))).await;
     assert_eq!(first.await.expect("it ends"), Ok(Seq(5)));
-    assert_eq!(second.await.expect("it ends"), Err(rejection));
+    assert_eq!(second.await.expect("it ends"), Err(rejection.into()));
+}
+
+#[tokio::test]
+async fn whoever_is_in_too_many_chats_is_named() {
+    let (client, mut router) = client();
+    let device = DeviceId::from_random([1; 16]);
+    let chat = EntityId::from(ChatId::group(user(), device, Counter(1)));
+    let create = CommandBody::CreateGroup { name: "tea".into(), members: Vec::new() };
+    let made = tokio::spawn(async move { client.command(user(), device, chat, Counter(1), Counter(0), &create).await });
+    let Some(Up::Read(counted)) = router.up.recv().await else { panic!("a read was asked for") };
+    assert_eq!((counted.entity, counted.query), (user().into(), ReadQuery::ChatCount));
+    let mut body = Writer::default();
+    body.varint(USER_CHATS_MAX as u64);
+    router.read(counted.token, body).await;
+    let Some(Up::Read(joining)) = router.up.recv().await else { panic!("a read was asked for") };
+    let query = ReadQuery::Joining { device, counter: Counter(1), users: vec![user()] };
+    assert_eq!((joining.entity, joining.query), (chat, query));
+    let mut body = Writer::default();
+    body.list(&[user()], Writer::value);
+    router.read(joining.token, body).await;
+    let refused = made.await.expect("it ends").expect_err("the limit is reached");
+    assert_eq!((refused.code(), refused), (ErrorCode::LimitReached, CommandRefused::Full(vec![user()])));
 }
 
 #[tokio::test]
@@ -89,7 +117,7 @@ async fn a_read_brings_all_its_parts_in_order() {
 async fn a_command_that_nobody_answers_may_still_happen() {
     let (client, _router) = client();
     let outcome = rename(client).await;
-    assert_eq!(outcome.expect_err("nobody answers").code, ErrorCode::OutcomeUnknown);
+    assert_eq!(outcome.expect_err("nobody answers").code(), ErrorCode::OutcomeUnknown);
 }
 
 #[tokio::test]

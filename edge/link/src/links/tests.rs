@@ -1,9 +1,12 @@
 //! What goes up, who gets what comes down, and what happens when the owner of a shard changes.
 
+mod withheld;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
+use panda_protocol::frame::Admission;
 use panda_protocol::link::{Admitted, Answer, ReadReply};
 use panda_protocol::{Incarnation, Time};
 use panda_storage::StoreError;

@@ -8,6 +8,7 @@ mod readmissions;
 mod requests;
 mod router;
 mod sessions;
+mod withheld;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

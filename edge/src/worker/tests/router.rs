@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use bytes::Bytes;
 use panda_protocol::event::{Digest, Event, EventBody, MessageFormat, Role};
 use panda_protocol::frame::{Admission, Direction, Start};
+use panda_protocol::limits::USER_CHATS_MAX;
 use panda_protocol::link::{Admit, Admitted, Down, Events, LinkEvent, Read, ReadQuery, ReadReply, Rejection, Up};
 use panda_protocol::{Counter, DeviceId, EntityId, ErrorCode, Generation, Incarnation, Seq, Time, UserId, Writer};
 
@@ -59,6 +60,8 @@ pub(super) struct Router {
     pub(super) forgets: usize,
     /// It cannot read what is stored of these.
     pub(super) damaged: HashSet<EntityId>,
+    /// These users are in as many chats as a user may be.
+    pub(super) full: HashSet<UserId>,
 }
 
 impl Router {
@@ -187,7 +190,28 @@ impl Router {
         self.down.push_back(Down::Admitted(Admitted { token, generation: GENERATION, entity, outcome }));
     }
 
+    /// What a command that would add users to a chat is told of them.
+    fn limit(&self, read: &Read) -> Option<Result<Bytes, Rejection>> {
+        let mut body = Writer::default();
+        match &read.query {
+            ReadQuery::ChatCount if self.damaged.contains(&read.entity) => {
+                return Some(Err(Rejection::new(ErrorCode::Damaged)));
+            }
+            ReadQuery::ChatCount => {
+                let full = read.entity.inbox().is_some_and(|user| self.full.contains(&user));
+                body.varint(if full { USER_CHATS_MAX as u64 } else { 0 });
+            }
+            ReadQuery::Joining { users, .. } => body.list(users, Writer::value),
+            _ => return None,
+        }
+        Some(Ok(body.freeze()))
+    }
+
     fn read(&mut self, read: &Read) {
+        if let Some(body) = self.limit(read) {
+            self.down.push_back(Down::Read(ReadReply { token: read.token, last: true, body }));
+            return;
+        }
         let chat = &self.chats[&read.entity];
         let (from, limit, backward) = match read.query {
             ReadQuery::CatchUp { from, limit } => (from, limit, false),

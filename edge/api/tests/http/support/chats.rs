@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use panda_api::Chats;
+use panda_link::CommandRefused;
 use panda_protocol::event::{ChatKind, Digest, Event, EventBody, Role};
 use panda_protocol::frame::{
     ChatEntry, ChatInfoReply, ChatsPage, CommandBody, Direction, ErrorDetails, MemberEntry, MembersPage, PageChunk,
@@ -23,6 +24,7 @@ pub(crate) struct MemoryChats {
 struct State {
     chats: BTreeMap<ChatId, Chat>,
     outage: Option<ErrorCode>,
+    full: Vec<UserId>,
     commands: usize,
 }
 
@@ -42,6 +44,11 @@ impl MemoryChats {
     /// From now on refuses everything with this code.
     pub(crate) fn fail_with(&self, code: ErrorCode) {
         self.state.lock().unwrap().outage = Some(code);
+    }
+
+    /// From now on the user is in as many chats as a user may be.
+    pub(crate) fn fill(&self, user: &str) {
+        self.state.lock().unwrap().full.push(user.parse().unwrap());
     }
 
     /// How many commands came, repeated ones too.
@@ -64,21 +71,25 @@ impl Chats for MemoryChats {
         counter: Counter,
         after: Counter,
         body: &CommandBody,
-    ) -> Result<Seq, Rejection> {
+    ) -> Result<Seq, CommandRefused> {
         let mut state = self.state.lock().unwrap();
         state.commands += 1;
         if let Some(code) = state.outage {
-            return Err(Rejection::new(code));
+            return Err(Rejection::new(code).into());
+        }
+        let full: Vec<UserId> = added(actor, body).into_iter().filter(|user| state.full.contains(user)).collect();
+        if !full.is_empty() {
+            return Err(CommandRefused::Full(full));
         }
         let id = entity.chat().unwrap();
         let digest = digest(body);
         let existing = state.chats.get(&id);
         let window = existing.and_then(|chat| chat.windows.get(&(actor, device)));
         if let Some((_, known, seq)) = window.and_then(|window| window.iter().find(|(known, ..)| *known == counter)) {
-            return if *known == digest { Ok(*seq) } else { Err(Rejection::new(ErrorCode::CounterReused)) };
+            return if *known == digest { Ok(*seq) } else { Err(Rejection::new(ErrorCode::CounterReused).into()) };
         }
         if after != window.and_then(|window| window.last()).map_or(Counter(0), |(counter, ..)| *counter) {
-            return Err(Rejection::new(ErrorCode::OutOfOrder));
+            return Err(Rejection::new(ErrorCode::OutOfOrder).into());
         }
         let made = decide(id, existing, actor, device, counter, body)?;
         let chat = state.chats.entry(id).or_default();
@@ -109,6 +120,15 @@ impl Chats for MemoryChats {
             ReadQuery::Members { after, limit } => Ok(vec![chat.members_page(after, limit)]),
             _ => Err(Rejection::new(ErrorCode::InvalidRequest)),
         }
+    }
+}
+
+fn added(actor: UserId, body: &CommandBody) -> Vec<UserId> {
+    match body {
+        CommandBody::CreateGroup { members, .. } => members.iter().copied().chain([actor]).collect(),
+        CommandBody::CreateDirect { peer } => vec![actor, *peer],
+        CommandBody::AddMembers { members, .. } => members.clone(),
+        _ => Vec::new(),
     }
 }
 
