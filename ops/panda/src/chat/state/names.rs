@@ -62,14 +62,13 @@ impl Called {
 
     /// Whether this is its whole name.
     fn is(&self, typed: &str) -> bool {
-        // Whoever writes a user's name does not mean a group that is called so.
-        self.label == typed || (!typed.starts_with('@') && self.title.as_deref() == Some(typed))
+        self.label == typed || (may_be_title(typed) && self.title.as_deref() == Some(typed))
     }
 
     /// The same, whatever the case.
     fn is_like(&self, lower: &str) -> bool {
         self.label.to_lowercase() == lower
-            || (!lower.starts_with('@') && self.title.as_ref().is_some_and(|title| title.to_lowercase() == lower))
+            || (may_be_title(lower) && self.title.as_ref().is_some_and(|title| title.to_lowercase() == lower))
     }
 
     fn contains(&self, lower: &str) -> bool {
@@ -77,16 +76,37 @@ impl Called {
     }
 }
 
-/// Whether a group's title could be taken for a user, a command, an identifier or nothing at all.
+/// Whether whoever types this may mean a group that is titled so: not with a user's name, nor with what tells chats of
+/// one name apart.
+fn may_be_title(typed: &str) -> bool {
+    !typed.starts_with('@') && !is_told_apart(typed)
+}
+
+/// Whether a name ends as one that is told apart from others of its label does, or looks as if it did.
+fn is_told_apart(name: &str) -> bool {
+    let tildes = ['~', '\u{2dc}', '\u{223c}', '\u{223d}', '\u{301c}', '\u{ff5e}'];
+    name.trim_end_matches(is_unseen).rsplit_once(tildes).is_some_and(|(_, end)| {
+        let seen: Vec<char> = end.chars().filter(|character| !harmless::is_invisible(*character)).collect();
+        // Not only those of identifiers: other letters look like them.
+        seen.len() >= END_CHARS_MIN && seen.iter().all(|character| character.is_alphanumeric())
+    })
+}
+
+fn is_unseen(character: char) -> bool {
+    character.is_whitespace() || harmless::is_invisible(character)
+}
+
+/// Whether a group's title could be taken for a user, a command, an identifier, one of several chats of a name, or
+/// nothing at all.
 fn is_misleading(title: &str) -> bool {
     let title = harmless::line(title);
-    let is_unseen = |character: char| character.is_whitespace() || harmless::is_invisible(character);
     let seen = title.trim_start_matches(is_unseen);
     seen.len() != title.len()
         || seen.is_empty()
         || seen.starts_with(['@', '\u{ff20}', '\u{fe6b}', '/', '"'])
         || seen.starts_with("group \"")
         || seen.parse::<ChatId>().is_ok()
+        || is_told_apart(seen)
 }
 
 impl Rooms {
@@ -185,6 +205,25 @@ mod tests {
             assert_eq!(Called::group(title).label, format!("group \"{title}\""));
         }
         for title in ["tea", "a@b", "日本語", "🍃 leaves", "7", "tea/coffee", "the group \"x\""] {
+            assert_eq!(Called::group(title).label, title);
+        }
+    }
+
+    #[test]
+    fn a_group_cannot_pass_for_one_of_several_chats_of_a_name() {
+        let mut rooms = rooms(&["tea", "tea"]);
+        let real = rooms.room(chat(1)).unwrap().name.clone();
+        let fullwidth = real.replace('~', "\u{ff5e}");
+        let unseen = format!("{real}\u{200b} ");
+        let split = format!("{}\u{200b}{}", &real[..6], &real[6..]);
+        for (number, title) in (7..).zip([&*real, &fullwidth, &unseen, &split, "tea~K3ABCD"]) {
+            assert_eq!(Called::group(title).label, format!("group \"{title}\""));
+            rooms.enter(chat(number), Called::group(title), Seq(1));
+        }
+        assert_eq!(rooms.find(&real, Naming::Loose), Found::One(chat(1)));
+        assert_eq!(rooms.find(&real, Naming::Exact), Found::None);
+        assert_eq!(rooms.find(&format!("group \"{real}\""), Naming::Exact), Found::One(chat(7)));
+        for title in ["~tea", "tea~", "tea~3", "a ~ in between", "~ 12 cups"] {
             assert_eq!(Called::group(title).label, title);
         }
     }
