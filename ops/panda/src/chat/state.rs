@@ -112,7 +112,7 @@ pub(super) struct State {
     start: Start,
     /// Another chat than the open one was asked for and is not open, or not yet: what is said next may be for that one.
     is_astray: bool,
-    /// The line that makes a chat, which is to be opened.
+    /// The line that makes a chat which is to be opened: the last such one, unless another chat was opened since.
     making: Option<u64>,
     /// How chats have to be named.
     naming: Naming,
@@ -219,6 +219,7 @@ impl State {
     /// Opens a chat.
     pub(super) fn open(&mut self, chat: ChatId, now: Duration) {
         self.is_astray = false;
+        self.making = None;
         self.rooms.open(chat);
         let events: Vec<Event> =
             self.rooms.open_room().into_iter().flat_map(|room| room.timeline.events().cloned()).collect();

@@ -33,7 +33,7 @@ impl State {
             Done::Changed(line) => self.answered(line),
             Done::Undone { line, why } => {
                 // What is typed then is refused as long as the chat is not open.
-                self.making.take_if(|making| *making == line);
+                self.ends_making(line);
                 self.undone(line, why);
             }
             Done::Marked { chat, read } => self.marked(chat, read, now),
@@ -62,23 +62,28 @@ impl State {
     /// A chat that the person made. It may be known already, from the inbox.
     fn made(&mut self, chat: ChatId, line: u64, now: Duration) {
         if self.rooms.room(chat).is_some_and(|room| room.is_entered) {
-            self.making.take_if(|making| *making == line);
             self.answered(line);
-            self.open(chat, now);
-            self.tell_open();
+            if self.ends_making(line) {
+                self.open(chat, now);
+                self.tell_open();
+            }
         } else {
             if self.rooms.expect(chat) {
                 self.ask_now(Request::Enter { chat, after: Some(Seq(0)) });
             }
-            self.rooms.open_next(chat);
+            self.rooms.made_by(line, chat);
         }
     }
 
-    /// A chat that a line makes is not opened, if it is this one.
+    /// The chat of a line is made, or will not be. Returns whether it is the one that what is typed waits for.
+    fn ends_making(&mut self, line: u64) -> bool {
+        self.making.take_if(|making| *making == line).is_some()
+    }
+
+    /// The lines that made this chat are not done: it cannot be opened.
     pub(super) fn not_opened(&mut self, chat: ChatId, why: &str) {
-        if self.rooms.gives_up_next(chat)
-            && let Some(line) = self.making.take()
-        {
+        for line in self.rooms.take_makers(chat) {
+            self.ends_making(line);
             self.undone(line, format!("the chat is made, and cannot be opened: {why}"));
         }
     }
@@ -99,20 +104,22 @@ impl State {
             // Who has just joined has missed nothing.
             room.read = room.read.max(after);
         }
-        let was_next = self.rooms.is_next(chat);
         let is_new = self.rooms.enter(chat, called, admission.head);
+        let mut is_awaited = false;
+        for line in self.rooms.take_makers(chat) {
+            self.answered(line);
+            is_awaited |= self.ends_making(line);
+        }
         // Whoever let a script into a chat must not get what it has for the one that it named.
         let may_open = self.naming == Naming::Loose || !self.has_named;
-        if self.rooms.open_id().is_none() && matches!(self.start, Start::Over) && may_open {
+        let is_first = self.rooms.open_id().is_none() && matches!(self.start, Start::Over) && self.making.is_none();
+        if is_awaited || (is_first && may_open) {
             self.rooms.open(chat);
+            self.is_astray = false;
         }
         let Some(room) = self.rooms.room_mut(chat) else { return };
         room.visible_from = admission.visible_from;
         let from = after.unwrap_or(admission.head);
-        self.is_astray &= self.rooms.open_id() != Some(chat) || !is_new;
-        if was_next && let Some(line) = self.making.take() {
-            self.answered(line);
-        }
         let Some(room) = self.rooms.room_mut(chat) else { return };
         room.is_settled |= from == Seq(0);
         let early = room.take_early();

@@ -130,8 +130,8 @@ impl Room {
 pub(in crate::chat) struct Rooms {
     pub(super) rooms: BTreeMap<ChatId, Room>,
     open: Option<ChatId>,
-    /// To be opened as soon as it is entered.
-    next: Option<ChatId>,
+    /// Those that typed lines made and that are not entered yet, by the numbers of the lines.
+    made: BTreeMap<u64, ChatId>,
 }
 
 impl Rooms {
@@ -142,17 +142,13 @@ impl Rooms {
         is_new
     }
 
-    /// The person is in a chat. It is opened if it was to be. Returns whether it is new here.
+    /// The person is in a chat. Returns whether it is new here.
     pub(super) fn enter(&mut self, id: ChatId, called: Called, head: Seq) -> bool {
         let room = self.rooms.entry(id).or_insert_with(|| Room::new(id));
         let is_new = !room.is_entered;
         room.is_entered = true;
         room.head = room.head.max(head);
         self.call(id, called);
-        if self.next == Some(id) {
-            self.next = None;
-            self.open(id);
-        }
         is_new
     }
 
@@ -234,19 +230,14 @@ impl Rooms {
         }
     }
 
-    /// Opens a chat once the person is in it.
-    pub(super) const fn open_next(&mut self, id: ChatId) {
-        self.next = Some(id);
+    /// This line made a chat that the person is not in yet.
+    pub(super) fn made_by(&mut self, line: u64, id: ChatId) {
+        self.made.insert(line, id);
     }
 
-    /// Whether this one is opened once the person is in it.
-    pub(super) fn is_next(&self, id: ChatId) -> bool {
-        self.next == Some(id)
-    }
-
-    /// Whether this one was to be opened; it no longer is.
-    pub(super) fn gives_up_next(&mut self, id: ChatId) -> bool {
-        self.next.take_if(|next| *next == id).is_some()
+    /// The lines that made a chat and wait for it; they wait no longer.
+    pub(super) fn take_makers(&mut self, id: ChatId) -> Vec<u64> {
+        self.made.extract_if(.., |_, made| *made == id).map(|(line, _)| line).collect()
     }
 }
 

@@ -51,7 +51,7 @@ impl State {
             self.start = Start::Over;
             return;
         }
-        if !*is_listed || self.rooms.awaits_any() {
+        if !*is_listed || self.rooms.awaits_any() || self.making.is_some() {
             return;
         }
         let wanted = wanted.take();
@@ -67,7 +67,10 @@ impl State {
         };
         match (found, wanted) {
             (Found::One(chat), _) => {
+                // What is typed next may still be for one that was asked for meanwhile and is not there.
+                let is_astray = self.is_astray;
                 self.open(chat, now);
+                self.is_astray = is_astray;
                 self.tell_open();
             }
             (Found::Many(chats), Some(typed)) => {
