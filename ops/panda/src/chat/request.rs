@@ -98,6 +98,8 @@ pub(super) enum Done {
     Entered(Box<Entered>),
     NotEntered {
         chat: ChatId,
+        /// The person is not in it.
+        is_gone: bool,
         why: String,
     },
     /// The person's chats.

@@ -6,7 +6,7 @@ use panda_client::{Client, RequestError};
 use panda_protocol::event::{ChatKind, Event, peek_seq};
 use panda_protocol::frame::{CommandBody, Direction, SignalKind};
 use panda_protocol::limits::PAGE_ROWS_MAX;
-use panda_protocol::{ChatId, Cursor, Incarnation, Seq, UserId};
+use panda_protocol::{ChatId, Cursor, ErrorCode, Incarnation, Seq, UserId};
 
 use super::{Done, Entered, PageDone, Request, words};
 use crate::chat::account::{Credentials, Server};
@@ -98,7 +98,11 @@ impl Desk {
             let name = info.name.to_string();
             Ok(Done::Entered(Box::new(Entered { chat, name, peer, admission, after })))
         };
-        enter.await.unwrap_or_else(|error: RequestError| Done::NotEntered { chat, why: words(&error) })
+        enter.await.unwrap_or_else(|error: RequestError| {
+            let gone = [ErrorCode::NotMember as u16, ErrorCode::NotFound as u16];
+            let is_gone = matches!(error, RequestError::Refused { code, .. } if gone.contains(&code));
+            Done::NotEntered { chat, is_gone, why: words(&error) }
+        })
     }
 
     async fn page(&self, chat: ChatId, from: Seq, limit: u64) -> Result<PageDone, RequestError> {
@@ -142,7 +146,7 @@ impl Desk {
         let is_marked = match mark.await {
             Ok(_) => true,
             // Another device was faster.
-            Err(RequestError::Refused { code, .. }) => code == panda_protocol::ErrorCode::NothingToDo as u16,
+            Err(RequestError::Refused { code, .. }) => code == ErrorCode::NothingToDo as u16,
             Err(RequestError::Ended) => false,
         };
         Done::Marked { chat, read: is_marked.then_some(read) }

@@ -14,8 +14,11 @@ impl State {
         match done {
             Done::Quietly => {}
             Done::Entered(entered) => self.entered(*entered, now),
-            Done::NotEntered { chat, why } => {
+            Done::NotEntered { chat, is_gone, why } => {
                 self.rooms.forget_expected(chat);
+                if !is_gone {
+                    self.rooms.shut(chat, why.clone());
+                }
                 self.not_opened(chat, &why);
                 self.notice(format!("a chat cannot be opened: {why}"));
             }
@@ -48,6 +51,8 @@ impl State {
     }
 
     fn chats(&mut self, chats: &[ChatEntry]) {
+        // Each of these that the person is still in is asked for again.
+        self.rooms.shut.clear();
         for entry in chats {
             if self.rooms.expect(entry.chat) {
                 self.ask(Request::Enter { chat: entry.chat, after: None });

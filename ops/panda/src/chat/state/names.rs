@@ -27,6 +27,8 @@ pub(in crate::chat) enum Found {
     One(ChatId),
     /// In the order of the list; at least two.
     Many(Vec<ChatId>),
+    /// It may be one that is not open to the person now, or one of the same name that is.
+    Unsure,
 }
 
 impl Found {
@@ -132,12 +134,51 @@ impl Rooms {
     /// The chats that are meant by what was typed.
     pub(super) fn find(&self, typed: &str, naming: Naming) -> Found {
         if let Ok(id) = typed.parse::<ChatId>() {
-            return if self.room(id).is_some_and(|room| room.is_entered) { Found::One(id) } else { Found::None };
+            return match self.room(id) {
+                Some(room) if room.is_entered => Found::One(id),
+                None if !self.shut.contains_key(&id) => Found::None,
+                _ => Found::Unsure,
+            };
         }
         match naming {
-            Naming::Exact => Found::of(self.those(|room| room.called.is(typed))),
+            Naming::Exact => self.find_exactly(typed),
             Naming::Loose => self.find_like(typed),
         }
+    }
+
+    /// The ones of this whole name. While there are chats whose names are not known, one of them may have it too; but
+    /// with each user there is one direct chat.
+    fn find_exactly(&self, typed: &str) -> Found {
+        match Found::of(self.those(|room| room.called.is(typed))) {
+            Found::One(chat) if typed.starts_with('@') => Found::One(chat),
+            Found::None | Found::One(_) if self.unnamed(typed).next().is_some() => Found::Unsure,
+            found => found,
+        }
+    }
+
+    /// The chats that the person is in and whose names are not known, and why, as far as it is: direct chats if a user
+    /// was typed, else groups.
+    fn unnamed(&self, typed: &str) -> impl Iterator<Item = Option<&str>> {
+        let is_user = typed.starts_with('@');
+        let shut = self.shut.iter().map(|(id, why)| (*id, Some(why.as_str())));
+        let expected = self.rooms.values().filter(|room| !room.is_entered).map(|room| (room.id, None));
+        shut.chain(expected).filter(move |(id, _)| id.is_direct() == is_user).map(|(_, why)| why)
+    }
+
+    /// Why it is not certain which chat is meant by what was typed.
+    pub(super) fn why_unsure(&self, typed: &str) -> String {
+        if let Ok(id) = typed.parse::<ChatId>() {
+            return match self.shut.get(&id) {
+                Some(why) => format!("{id} cannot be opened: {why}"),
+                None => format!("{id} is not open yet: the server has not answered"),
+            };
+        }
+        let (count, why) = (self.unnamed(typed).count(), self.unnamed(typed).flatten().next());
+        let why = why.unwrap_or("the server has not answered");
+        format!(
+            "which chat is called {typed} is not certain: {count} of yours cannot be opened, and may be called so; name \
+             the one that you mean by its ID ({why})"
+        )
     }
 
     /// The ones of this name, whatever its case, of this number in the list, or of this part of a name: the first of

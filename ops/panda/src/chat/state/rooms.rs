@@ -132,12 +132,15 @@ pub(in crate::chat) struct Rooms {
     open: Option<ChatId>,
     /// Those that typed lines made and that are not entered yet, by the numbers of the lines.
     made: BTreeMap<u64, ChatId>,
+    /// Those that the person is in and that cannot be opened, and why: what they are called is not known.
+    pub(super) shut: BTreeMap<ChatId, String>,
 }
 
 impl Rooms {
     /// The person is about to be let in. Returns whether that is to be asked for.
     pub(super) fn expect(&mut self, id: ChatId) -> bool {
         let is_new = !self.rooms.contains_key(&id);
+        self.shut.remove(&id);
         self.rooms.entry(id).or_insert_with(|| Room::new(id));
         is_new
     }
@@ -146,6 +149,7 @@ impl Rooms {
     pub(super) fn enter(&mut self, id: ChatId, called: Called, head: Seq) -> bool {
         let room = self.rooms.entry(id).or_insert_with(|| Room::new(id));
         let is_new = !room.is_entered;
+        self.shut.remove(&id);
         room.is_entered = true;
         room.head = room.head.max(head);
         self.call(id, called);
@@ -180,9 +184,15 @@ impl Rooms {
         if self.open == Some(id) {
             self.open = None;
         }
+        self.shut.remove(&id);
         let left = self.rooms.remove(&id).filter(|room| room.is_entered)?;
         self.tell_apart(&left.called.label);
         Some(left.name)
+    }
+
+    /// It cannot be opened.
+    pub(super) fn shut(&mut self, id: ChatId, why: String) {
+        self.shut.insert(id, why);
     }
 
     pub(in crate::chat) fn room(&self, id: ChatId) -> Option<&Room> {

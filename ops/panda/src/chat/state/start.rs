@@ -83,7 +83,11 @@ impl State {
                 self.start = Start::Failed;
                 self.fail(none(&typed, self.naming));
             }
-            (Found::None | Found::Many(_), None) => {}
+            (Found::Unsure, Some(typed)) => {
+                self.start = Start::Failed;
+                self.fail(self.rooms.why_unsure(&typed));
+            }
+            (Found::None | Found::Many(_) | Found::Unsure, None) => {}
         }
     }
 }

@@ -483,6 +483,56 @@ fn a_script_that_means_one_of_two_chats_of_a_name_is_told_how_to_say_which() {
 }
 
 #[test]
+fn while_a_chat_cannot_be_opened_a_script_names_the_one_that_it_means_by_its_id_or_its_user() {
+    let direct = ChatId::direct(user(ADA), user(BEN));
+    let script = || {
+        let mut state = ada();
+        state.naming = Naming::Exact;
+        enter(&mut state, chat(1), "tea", vec![message(1, ADA, "a")], 1);
+        enter(&mut state, direct, "@ben", vec![message(1, ADA, "a")], 1);
+        enter(&mut state, chat(2), "coffee", vec![message(1, ADA, "a")], 1);
+        state
+    };
+    let opens = |state: &mut State, name: &str| {
+        news(state);
+        state.typed(Input::Open(name.into()), SECOND);
+        notices(state)
+    };
+    let why = panda_protocol::ErrorCode::TooManySubscriptions.text();
+    let not_let_in = |state: &mut State| {
+        state.done(Done::Chats(vec![ChatEntry { chat: chat(3), joined: Seq(1), read: Seq(1) }]), SECOND);
+        state.done(Done::NotEntered { chat: chat(3), is_gone: false, why: why.into() }, SECOND);
+    };
+    let cut_off = |state: &mut State| {
+        enter(state, chat(3), "tea", vec![message(1, ADA, "a")], 1);
+        let code = panda_protocol::ErrorCode::TooManySubscriptions as u16;
+        state.update(Update::Lost { entity: chat(3).into(), code }, SECOND);
+    };
+    for shut in [not_let_in as fn(&mut State), cut_off] {
+        let mut state = script();
+        shut(&mut state);
+        let refused = opens(&mut state, "tea").concat();
+        assert!(refused.contains("not certain: 1 of yours cannot be opened") && refused.contains(why), "{refused}");
+        state.typed(Input::Say("secret".into()), SECOND);
+        assert_eq!(state.next_deed(), None);
+        let refused = opens(&mut state, &chat(3).to_string()).concat();
+        assert!(refused.contains("cannot be opened: ") && refused.contains(why), "{refused}");
+        for (name, chat) in [("@ben", direct), (&*chat(1).to_string(), chat(1))] {
+            assert_eq!(opens(&mut state, name), Vec::<String>::new());
+            assert_eq!(state.rooms.open_id(), Some(chat));
+        }
+        // The next connection lists the chats anew.
+        state.done(Done::Chats(Vec::new()), SECOND);
+        assert_eq!(opens(&mut state, "tea"), Vec::<String>::new());
+        assert_eq!(state.rooms.open_id(), Some(chat(1)));
+    }
+    let mut state = script();
+    state.done(Done::Chats(vec![ChatEntry { chat: chat(3), joined: Seq(1), read: Seq(1) }]), SECOND);
+    state.done(Done::NotEntered { chat: chat(3), is_gone: true, why: "it was left".into() }, SECOND);
+    assert_eq!(opens(&mut state, "tea"), Vec::<String>::new());
+}
+
+#[test]
 fn in_a_direct_chat_nobody_is_added_and_nobody_leaves() {
     let mut state = ada();
     let direct = ChatId::direct(user(ADA), user(BEN));

@@ -36,6 +36,10 @@ impl State {
                     self.is_astray = true;
                     self.refuse(none(&name, self.naming));
                 }
+                Found::Unsure => {
+                    self.is_astray = true;
+                    self.refuse(self.rooms.why_unsure(&name));
+                }
             },
             Input::New { name, members } => {
                 self.make(&format!("/new {name}"), |line| Request::Create { line, name: name.clone(), members });

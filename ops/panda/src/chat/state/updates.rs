@@ -132,6 +132,7 @@ impl State {
         } else {
             self.not_opened(chat, &code_words(code));
             let name = self.rooms.leave(chat).unwrap_or_else(|| chat.to_string());
+            self.rooms.shut(chat, code_words(code));
             self.notice(format!("the server no longer sends {name}: {}", code_words(code)));
         }
     }
