@@ -131,6 +131,43 @@ impl Drop for Served {
     }
 }
 
+/// A `panda chat` that is typed to while it runs.
+struct Typing {
+    process: Child,
+    said: BufReader<std::process::ChildStdout>,
+}
+
+impl Typing {
+    fn start(server: &Served, user: &str, flags: &[&str]) -> Self {
+        let mut process = panda(&["chat", "--server", &server.url, "--user", user])
+            .args(flags)
+            .env("PANDA_PASSWORD", PASSWORD)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(process.stdout.take().unwrap());
+        Self { process, said }
+    }
+
+    fn types(&mut self, text: &str) {
+        self.process.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Waits for a line with this in it.
+    fn sees(&mut self, text: &str) {
+        let found = self.said.by_ref().lines().any(|line| line.unwrap().contains(text));
+        assert!(found, "it ended before it said {text:?}");
+    }
+
+    /// What becomes of it once nothing more is typed.
+    fn ends(mut self) -> Output {
+        drop(self.process.stdin.take());
+        self.process.wait_with_output().unwrap()
+    }
+}
+
 fn panda(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_panda"));
     command.args(arguments);
@@ -259,6 +296,25 @@ fn what_a_script_asks_is_answered_before_it_ends_and_its_input_waits_for_room() 
     assert!(output.status.success(), "{:?}", complaint(&output));
     let last = server.chat("ada", &["--chat", "tea"], "/history 1\n");
     assert!(String::from_utf8(last.stdout).unwrap().contains("ada: line 1000"));
+}
+
+#[test]
+fn a_line_that_cannot_go_does_not_wait_for_ever() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Served::start(&data.path().join("data"));
+    let ada = server.register("ada");
+    server.make(&ada, &json!({ "name": "tea", "members": [] }));
+    let mut chat = Typing::start(&server, "ada", &["--chat", "tea", "--ws", "--patience", "10"]);
+    chat.sees("open: tea");
+    server.process.kill().unwrap();
+    server.process.wait().unwrap();
+    // What is asked is answered from what the lines before did, and the first one is not stored.
+    chat.types("a\n/who\nb\n");
+    let output = chat.ends();
+    let told = complaint(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("line 2 waited 10 s: ") && told.contains("line 1: not stored in time: a"), "{told}");
+    assert!(told.contains("ended before line 2: nothing from there on was done"), "{told}");
 }
 
 #[test]

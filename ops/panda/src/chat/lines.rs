@@ -1,5 +1,6 @@
 //! The line mode: what happens is printed, what is typed is done. It works in any terminal, and scripts can drive it.
 
+mod patience;
 mod told;
 mod typed;
 
@@ -13,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::patience::{Awaited, Patience};
 use self::told::printable;
 pub(super) use self::told::told;
 use self::typed::typed_lines;
@@ -31,7 +33,6 @@ const UNANSWERED_MAX: usize = 128;
 /// # Errors
 /// Standard output takes nothing.
 pub(super) async fn run(talk: Talk, patience: Option<Duration>) -> anyhow::Result<ExitCode> {
-    let until = patience.map(|patience| Instant::now() + patience);
     let is_script = patience.is_some();
     let mut lines = Lines {
         talk,
@@ -39,8 +40,8 @@ pub(super) async fn run(talk: Talk, patience: Option<Duration>) -> anyhow::Resul
         typed: typed_lines()?,
         held: None,
         is_at_end: false,
-        patience,
-        until,
+        patience: Patience::new(patience),
+        has_waited: false,
         is_script,
         is_well: true,
     };
@@ -66,9 +67,9 @@ struct Lines {
     /// Nothing more is typed.
     is_at_end: bool,
     /// How long a script waits.
-    patience: Option<Duration>,
-    /// When that is over: before the first connection, and at the end.
-    until: Option<Instant>,
+    patience: Patience,
+    /// That was not long enough.
+    has_waited: bool,
     is_script: bool,
     /// Until something that was typed is not done.
     is_well: bool,
@@ -95,10 +96,8 @@ impl Lines {
             if let Some(status) = self.talk.state.ended() {
                 return Ok(status);
             }
-            if self.talk.state.connection.has_lived() && !self.is_at_end {
-                self.until = None;
-            }
-            let until = self.until;
+            self.patience.awaits(self.awaited(), Instant::now());
+            let until = self.patience.until();
             tokio::select! {
                 happened = self.talk.step() => happened?,
                 input = self.typed.recv(), if self.held.is_none() && !self.is_at_end => match input {
@@ -130,11 +129,22 @@ impl Lines {
         Ok(())
     }
 
+    /// What a script waits for now.
+    fn awaited(&self) -> Option<Awaited> {
+        if !self.talk.state.connection.has_lived() {
+            Some(Awaited::Connection)
+        } else if self.held.is_some() {
+            Some(Awaited::Turn)
+        } else {
+            self.is_at_end.then_some(Awaited::Answers)
+        }
+    }
+
     /// Whether it is known where, and there is room. A script's questions are answered from what its lines before did.
     fn may_go(&self, input: &Input) -> bool {
         let state = &self.talk.state;
         input.is_anywhere()
-            || !state.awaits_chat()
+            || !state.awaits_chat_for(input)
                 && match input {
                     Input::Say(_) | Input::Add { .. } | Input::Remove(_) => state.unanswered() < UNANSWERED_MAX,
                     _ => !self.is_script || state.unanswered() == 0,
@@ -143,30 +153,36 @@ impl Lines {
 
     /// Nothing more is typed: a script waits for what is not answered yet.
     fn end_of_input(&mut self) -> anyhow::Result<()> {
-        let Some(patience) = self.patience else {
+        if !self.is_script {
             self.talk.state.end(true);
             return Ok(());
-        };
+        }
         self.is_at_end = true;
-        if self.talk.state.connection.has_lived() {
-            self.until = Some(Instant::now() + patience);
-            if self.talk.state.unanswered() > 0 && !self.talk.state.connection.is_up() {
-                let unanswered = self.talk.state.unanswered();
-                let why = self.talk.state.connection.words(self.talk.now());
-                complain(&format!("{why}; waiting {} s for {}", patience.as_secs(), counted(unanswered)))?;
-            }
+        let state = &self.talk.state;
+        if state.connection.has_lived() && state.unanswered() > 0 && !state.connection.is_up() {
+            let (why, lines) = (state.connection.words(self.talk.now()), counted(state.unanswered()));
+            complain(&format!("{why}; waiting {} s for {lines}", self.patience.seconds()))?;
         }
         Ok(())
     }
 
     /// A script has waited long enough.
     fn lose_patience(&mut self) -> anyhow::Result<()> {
-        let seconds = self.patience.unwrap_or_default().as_secs();
-        if !self.talk.state.connection.has_lived() {
-            let why = self.talk.state.connection.reason().to_owned();
-            complain(&format!("not connected within {seconds} s: {why}"))?;
-            self.is_well = false;
+        let (seconds, state) = (self.patience.seconds(), &self.talk.state);
+        match (self.patience.awaited(), &self.held) {
+            (Some(Awaited::Connection), _) => {
+                complain(&format!("not connected within {seconds} s: {}", state.connection.reason()))?;
+                self.is_well = false;
+            }
+            (Some(Awaited::Turn), Some(held)) => {
+                let (line, why) = (state.last_line() + 1, state.awaited(held, self.talk.now()));
+                complain(&format!("line {line} waited {seconds} s: {why}"))?;
+                self.is_well = false;
+            }
+            // What is not answered is named in the end.
+            _ => {}
         }
+        self.has_waited = true;
         self.talk.state.end(self.is_well);
         Ok(())
     }
@@ -198,7 +214,7 @@ impl Lines {
         let rest = self.rest();
         let unstored = self.talk.state.unstored();
         // A script has waited already.
-        if unstored > 0 && !self.is_at_end {
+        if unstored > 0 && !self.is_at_end && !self.has_waited {
             complain(&format!("waiting up to {} s for {}; Ctrl-C gives up", LAST_WORDS.as_secs(), counted(unstored)))?;
             // Without a terminal there is nothing to hide.
             let quiet = Quiet::begin().ok();

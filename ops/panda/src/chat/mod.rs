@@ -55,8 +55,8 @@ pub(crate) struct ChatArgs {
     /// Prints line by line, as it does anyway where no terminal is at both ends.
     #[arg(long)]
     plain: bool,
-    /// Where the input is no terminal: the longest that it waits to be connected first, and in the end for what is not
-    /// answered yet.
+    /// Where the input is no terminal: the longest that it waits to be connected first, then for a line that cannot go
+    /// yet, and in the end for what is not answered.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..))]
     patience: u32,
     /// A file with your password; otherwise PANDA_PASSWORD is taken, or it is asked for.

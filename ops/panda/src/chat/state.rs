@@ -141,7 +141,7 @@ impl State {
             token: None,
             is_looking: true,
             typing_told: None,
-            start: Start::Waiting { wanted, is_listed: false },
+            start: Start::Waiting { wanted, until: None },
             is_astray: false,
             making: None,
             naming,
@@ -306,11 +306,13 @@ impl State {
             !room.is_marking && room.mark_at > now && room.timeline.ends().is_some_and(|(_, newest)| newest > room.read)
         });
         let typing = open.and_then(|room| room.typing_ends(now));
-        [self.connection.due(now), typing, mark.map(|room| room.mark_at)].into_iter().flatten().min()
+        let mark = mark.map(|room| room.mark_at);
+        [self.connection.due(now), self.start_due(now), typing, mark].into_iter().flatten().min()
     }
 
     /// Time passed.
     pub(super) fn tick(&mut self, now: Duration) {
+        self.begin(now);
         self.mark_read(now);
     }
 }

@@ -22,7 +22,7 @@ impl State {
                 self.not_opened(chat, &why);
                 self.notice(format!("a chat cannot be opened: {why}"));
             }
-            Done::Chats(chats) => self.chats(&chats),
+            Done::Chats(chats) => self.chats(&chats, now),
             Done::Made { chat, line } => self.made(chat, line, now),
             Done::Page { chat, purpose, outcome } => self.page(chat, purpose, outcome, now),
             Done::Members { line, members, more } => {
@@ -50,7 +50,7 @@ impl State {
         self.begin(now);
     }
 
-    fn chats(&mut self, chats: &[ChatEntry]) {
+    fn chats(&mut self, chats: &[ChatEntry], now: Duration) {
         // Each of these that the person is still in is asked for again.
         self.rooms.shut.clear();
         for entry in chats {
@@ -61,7 +61,7 @@ impl State {
                 room.read = room.read.max(entry.read);
             }
         }
-        self.listed();
+        self.listed(now);
     }
 
     /// A chat that the person made. It may be known already, from the inbox.

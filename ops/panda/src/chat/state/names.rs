@@ -146,6 +146,15 @@ impl Rooms {
         }
     }
 
+    /// The chat that is meant by what was typed, whatever the others are called: it is an identifier, or a user.
+    pub(super) fn find_certain(&self, typed: &str) -> Option<ChatId> {
+        let is_certain = typed.starts_with('@') || typed.parse::<ChatId>().is_ok();
+        match self.find(typed, Naming::Exact) {
+            Found::One(chat) if is_certain => Some(chat),
+            _ => None,
+        }
+    }
+
     /// The ones of this whole name. While there are chats whose names are not known, one of them may have it too; but
     /// with each user there is one direct chat.
     fn find_exactly(&self, typed: &str) -> Found {
@@ -163,6 +172,14 @@ impl Rooms {
         let shut = self.shut.iter().map(|(id, why)| (*id, Some(why.as_str())));
         let expected = self.rooms.values().filter(|room| !room.is_entered).map(|room| (room.id, None));
         shut.chain(expected).filter(move |(id, _)| id.is_direct() == is_user).map(|(_, why)| why)
+    }
+
+    /// Those that cannot be opened now, in a sentence's end.
+    pub(super) fn unopened(&self) -> String {
+        match self.rooms.values().filter(|room| !room.is_entered).count() + self.shut.len() {
+            0 => String::new(),
+            count => format!("; {count} of yours cannot be opened now"),
+        }
     }
 
     /// Why it is not certain which chat is meant by what was typed.

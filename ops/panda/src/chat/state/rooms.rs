@@ -172,6 +172,11 @@ impl Rooms {
         self.rooms.values().any(|room| !room.is_settled)
     }
 
+    /// Whether it is yet to be known of one of them what it is called.
+    pub(super) fn awaits_name(&self) -> bool {
+        self.rooms.values().any(|room| !room.is_entered)
+    }
+
     /// Letting the person in failed; it may be asked for again.
     pub(super) fn forget_expected(&mut self, id: ChatId) {
         if self.rooms.get(&id).is_some_and(|room| !room.is_entered) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use panda_protocol::limits::TEXT_BYTES_MAX;
 use panda_protocol::{ChatId, Seq};
 
-use super::start::{none, several};
+use super::start::several;
 use super::{Found, Naming, News, State};
 use crate::chat::input::Input;
 use crate::chat::request::{Act, Deed, Purpose, Request};
@@ -34,7 +34,7 @@ impl State {
                 }
                 Found::None => {
                     self.is_astray = true;
-                    self.refuse(none(&name, self.naming));
+                    self.refuse(self.none(&name));
                 }
                 Found::Unsure => {
                     self.is_astray = true;

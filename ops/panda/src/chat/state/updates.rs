@@ -31,6 +31,7 @@ impl State {
                 self.ask(Request::Chats);
             }
             Update::Disconnected { retry_in, code, reason } => {
+                self.unlisted();
                 self.connection.lost(reason, code);
                 let phase = retry_in.map_or(Phase::LoggedOut, |wait| Phase::Waiting { until: now + wait });
                 self.connection.enter(phase);
