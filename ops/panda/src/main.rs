@@ -13,6 +13,7 @@ mod lifecycle;
 mod logs;
 mod serve;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -42,8 +43,7 @@ fn run<R: lifecycle::Role>(args: &cli::ConfigArgs, overrides: &config::Overrides
     lifecycle::run::<R>(&config::load(args.file().as_deref(), std::env::vars(), overrides)?)
 }
 
-/// Says on standard error why the command ends.
-#[expect(clippy::print_stderr, reason = "what a command has to say to whoever typed it")]
+/// Says on standard error why the command ends, if anybody reads that.
 fn complain(sentence: &str) {
-    eprintln!("panda: {sentence}");
+    writeln!(std::io::stderr(), "panda: {sentence}").ok();
 }

@@ -161,6 +161,12 @@ impl Typing {
         assert!(found, "it ended before it said {text:?}");
     }
 
+    /// Waits until what was typed is taken: it is so in its order.
+    fn takes(&mut self) {
+        self.types("/help\n");
+        self.sees("begins with two slashes");
+    }
+
     /// What becomes of it once nothing more is typed.
     fn ends(mut self) -> Output {
         drop(self.process.stdin.take());
@@ -172,6 +178,10 @@ fn panda(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_panda"));
     command.args(arguments);
     command
+}
+
+fn signal(signal: &str, process: &Child) {
+    assert!(Command::new("kill").args([signal, &process.id().to_string()]).status().unwrap().success());
 }
 
 fn complaint(output: &Output) -> String {
@@ -315,6 +325,37 @@ fn a_line_that_cannot_go_does_not_wait_for_ever() {
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.contains("line 2 waited 10 s: ") && told.contains("line 1: not stored in time: a"), "{told}");
     assert!(told.contains("ended before line 2: nothing from there on was done"), "{told}");
+}
+
+#[test]
+fn a_signal_is_the_status_whatever_is_not_stored_and_what_was_said_is_waited_for_though_nobody_reads() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Served::start(&data.path().join("data"));
+    let ada = server.register("ada");
+    let tea = server.make(&ada, &json!({ "name": "tea", "members": [] }));
+    let says = |text: &str| {
+        let mut chat = Typing::start(&server, "ada", &["--chat", "tea", "--ws"]);
+        chat.sees("open: tea");
+        signal("-STOP", &server.process);
+        chat.types(text);
+        chat.takes();
+        chat
+    };
+    let mut unread = says("stored\n");
+    // Its input does not end.
+    let typed = unread.process.stdin.take();
+    drop(unread.process.stderr.take());
+    signal("-TERM", &unread.process);
+    signal("-CONT", &server.process);
+    assert_eq!(unread.ends().status.code(), Some(143));
+    drop(typed);
+    assert_eq!(server.messages(&tea, &ada), ["stored"]);
+
+    let unstored = says("lost\n");
+    signal("-TERM", &unstored.process);
+    let output = unstored.process.wait_with_output().unwrap();
+    let told = complaint(&output);
+    assert!(told.contains("line 1: not stored in time: lost") && output.status.code() == Some(143), "{output:?}");
 }
 
 #[test]

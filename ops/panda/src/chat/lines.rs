@@ -9,8 +9,6 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -21,14 +19,15 @@ use self::typed::typed_lines;
 use super::harmless;
 use super::input::Input;
 use super::quiet::Quiet;
+use super::signals::Signals;
 use super::state::News;
 use super::talk::{LAST_WORDS, Talk};
 
 /// Typed lines that may be unanswered before the next one is taken.
 const UNANSWERED_MAX: usize = 128;
 
-/// Runs until the person quits or the session is over for good. Of a script, which has `patience`, it ends well if
-/// every line was done; of a person, if everything that was said is stored.
+/// Runs until the person quits, the session is over for good, or a signal asks for the end, which is then the status. Of a
+/// script, which has `patience`, it ends well if every line was done; of a person, if everything that was said is stored.
 ///
 /// # Errors
 /// Standard output takes nothing.
@@ -44,15 +43,17 @@ pub(super) async fn run(talk: Talk, patience: Option<Duration>) -> anyhow::Resul
         has_waited: false,
         is_script,
         is_well: true,
+        signals: Signals::new()?,
     };
     let outcome = lines.turns().await;
-    let last = match &outcome {
-        Ok(_) => lines.last_words().await,
-        Err(_) => Ok(()),
-    };
+    // Also where nothing is printed any more: what was said is to be stored.
+    let last = lines.last_words().await;
     lines.talk.close().await;
-    last?;
+    if let Some(status) = lines.signals.status() {
+        return Ok(status);
+    }
     let status = outcome?;
+    last?;
     Ok(if lines.is_well { status } else { ExitCode::FAILURE })
 }
 
@@ -73,11 +74,11 @@ struct Lines {
     is_script: bool,
     /// Until something that was typed is not done.
     is_well: bool,
+    signals: Signals,
 }
 
 impl Lines {
     async fn turns(&mut self) -> anyhow::Result<ExitCode> {
-        let mut signals = Signals::new()?;
         loop {
             // Of what was typed for a chat that is not there nothing is done.
             if !self.talk.state.lacks_chat()
@@ -107,9 +108,9 @@ impl Lines {
                 () = async { tokio::time::sleep_until(until.unwrap_or_else(Instant::now)).await }, if until.is_some() => {
                     self.lose_patience()?;
                 }
-                status = signals.next() => {
+                () = self.signals.come() => {
                     self.talk.state.end(false);
-                    return Ok(ExitCode::from(status));
+                    return Ok(ExitCode::FAILURE);
                 }
             }
         }
@@ -215,13 +216,14 @@ impl Lines {
         let unstored = self.talk.state.unstored();
         // A script has waited already.
         if unstored > 0 && !self.is_at_end && !self.has_waited {
-            complain(&format!("waiting up to {} s for {}; Ctrl-C gives up", LAST_WORDS.as_secs(), counted(unstored)))?;
+            let notice = format!("waiting up to {} s for {}; Ctrl-C gives up", LAST_WORDS.as_secs(), counted(unstored));
+            // A terminal that is gone reads none, and what was said is waited for all the same.
+            complain(&notice).ok();
             // Without a terminal there is nothing to hide.
             let quiet = Quiet::begin().ok();
-            let mut signals = Signals::new()?;
             tokio::select! {
                 settled = self.talk.settle() => settled?,
-                _ = signals.next() => {}
+                () = self.signals.give_up() => {}
             }
             self.tell()?;
             drop(quiet);
@@ -267,33 +269,6 @@ pub(super) fn counted(lines: usize) -> String {
         "one line that is not stored yet".to_owned()
     } else {
         format!("{lines} lines that are not stored yet")
-    }
-}
-
-/// What asks for the end.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("listen to signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-            hang_up: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next one, as the status of who is ended by it. Cancel safe.
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => 130,
-            _ = self.terminate.recv() => 143,
-            _ = self.hang_up.recv() => 129,
-        }
     }
 }
 

@@ -12,6 +12,7 @@ mod password;
 mod quiet;
 mod request;
 mod screen;
+mod signals;
 mod state;
 mod talk;
 
@@ -64,8 +65,9 @@ pub(crate) struct ChatArgs {
     password_file: Option<PathBuf>,
 }
 
-/// Chats until the input ends, `/quit`, or the server ends the session for good. Where the input is no terminal, it ends
-/// with 0 only if every line of it was done.
+/// Chats until the input ends, `/quit`, the server ends the session for good, or a signal comes. Where the input is no
+/// terminal, it ends with 0 only if every line of it was done. A signal that ends it is its status, whatever is not done:
+/// 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
 ///
 /// # Errors
 /// What stands in the way, in a sentence.

@@ -21,11 +21,11 @@ use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use panda_protocol::event::Event;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use self::terminal::Taken;
 use self::view::View;
+use super::signals::Signals;
 use super::state::News;
 use super::talk::{self, Talk};
 use super::{lines, quiet};
@@ -57,20 +57,34 @@ impl Clock {
     }
 }
 
-/// Runs until the person quits, the session is over for good, or a signal asks for the end. It ends well if everything
-/// that was said or made is stored.
+/// What the person presses, and what else asks for the end.
+struct Asked {
+    keys: EventStream,
+    signals: Signals,
+}
+
+/// Runs until the person quits, the session is over for good, or a signal asks for the end, which is then the status. It
+/// ends well if everything that was said or made is stored.
 ///
 /// # Errors
 /// The terminal cannot be taken, or takes nothing.
 pub(super) async fn run(mut talk: Talk) -> anyhow::Result<ExitCode> {
+    let signals = Signals::new()?;
     let mut taken = Taken::take().context("take the terminal; --plain does without")?;
-    let mut keys = EventStream::new();
-    let outcome = turns(&mut talk, &mut taken, &mut keys).await;
+    let mut asked = Asked { keys: EventStream::new(), signals };
+    let outcome = turns(&mut talk, &mut taken, &mut asked).await;
     let last = talk.state.connection.words(talk.now());
     taken.leave_screen();
-    let told = last_words(&mut talk, &mut keys).await;
+    let told = last_words(&mut talk, &mut asked).await;
     drop(taken);
     talk.close().await;
+    if let Some(status) = asked.signals.status() {
+        for words in told.unwrap_or_default() {
+            // A terminal that is gone reads nothing.
+            lines::print(&format!("* {words}")).ok();
+        }
+        return Ok(status);
+    }
     let status = outcome?;
     let unstored = told?;
     if status != ExitCode::SUCCESS {
@@ -84,19 +98,21 @@ pub(super) async fn run(mut talk: Talk) -> anyhow::Result<ExitCode> {
 
 /// Waits for what is not stored yet, and says so: the terminal still takes what is typed, and shows none of it. Returns
 /// sentences about what is not stored in the end.
-async fn last_words(talk: &mut Talk, keys: &mut EventStream) -> anyhow::Result<Vec<String>> {
+async fn last_words(talk: &mut Talk, asked: &mut Asked) -> anyhow::Result<Vec<String>> {
     let unstored = talk.state.unstored();
     if unstored == 0 {
         return Ok(Vec::new());
     }
     let seconds = talk::LAST_WORDS.as_secs();
     // A raw terminal goes down only.
-    write!(stdout(), "* waiting up to {seconds} s for {}; Ctrl-C gives up\r\n", lines::counted(unstored))?;
-    stdout().flush()?;
+    let notice = format!("* waiting up to {seconds} s for {}; Ctrl-C gives up\r\n", lines::counted(unstored));
+    // A terminal that is gone reads none, and what was said is waited for all the same.
+    stdout().write_all(notice.as_bytes()).and_then(|()| stdout().flush()).ok();
     while talk.state.next_news().is_some() {}
     tokio::select! {
         settled = talk.settle() => settled?,
-        () = given_up(keys) => {}
+        () = given_up(&mut asked.keys) => {}
+        () = asked.signals.give_up() => {}
     }
     // What was typed meanwhile is for nobody.
     quiet::forget_typed();
@@ -107,8 +123,8 @@ async fn last_words(talk: &mut Talk, keys: &mut EventStream) -> anyhow::Result<V
 
 /// Ends once the person does not want to wait any longer.
 async fn given_up(keys: &mut EventStream) {
-    while let Some(pressed) = keys.next().await {
-        if let Ok(TerminalEvent::Key(key)) = pressed
+    while let Some(Ok(pressed)) = keys.next().await {
+        if let TerminalEvent::Key(key) = pressed
             && key.code == KeyCode::Char('c')
             && key.modifiers.contains(KeyModifiers::CONTROL)
         {
@@ -119,9 +135,7 @@ async fn given_up(keys: &mut EventStream) {
     std::future::pending().await
 }
 
-async fn turns(talk: &mut Talk, taken: &mut Taken, keys: &mut EventStream) -> anyhow::Result<ExitCode> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("listen to SIGHUP")?;
+async fn turns(talk: &mut Talk, taken: &mut Taken, asked: &mut Asked) -> anyhow::Result<ExitCode> {
     let zone = TimeZone::system();
     let mut view = View::new();
     let mut draw_at = Some(Instant::now());
@@ -141,7 +155,7 @@ async fn turns(talk: &mut Talk, taken: &mut Taken, keys: &mut EventStream) -> an
         }
         let soon = Instant::now() + DRAW_EVERY;
         tokio::select! {
-            pressed = keys.next() => match pressed {
+            pressed = asked.keys.next() => match pressed {
                 Some(pressed) => {
                     press(pressed.context("read the terminal")?, talk, taken, &mut view, &clock(&zone, talk.now()))?;
                 }
@@ -149,8 +163,7 @@ async fn turns(talk: &mut Talk, taken: &mut Taken, keys: &mut EventStream) -> an
             },
             happened = talk.step() => happened?,
             () = async { tokio::time::sleep_until(draw_at.unwrap_or(soon)).await }, if draw_at.is_some() => continue,
-            _ = terminate.recv() => talk.state.end(true),
-            _ = hang_up.recv() => talk.state.end(true),
+            () = asked.signals.come() => talk.state.end(true),
         }
         draw_at = Some(draw_at.map_or(soon, |at| at.min(soon)));
     }

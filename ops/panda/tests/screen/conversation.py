@@ -168,6 +168,28 @@ def what_was_seen_is_read(ada, ben):
     return ada
 
 
+def what_was_said_is_stored_though_the_terminal_is_closed(ben):
+    for flags in ((), ("--plain",)):
+        eve = Terminal(*chat("eve", *flags))
+        eve.sees("connected")
+        if not flags:
+            eve.line("/dm @ben")
+            ben.sees("you are in @eve")
+        eve.sees("open: @ben" if flags else "1 @ben")
+        os.kill(server_pid, signal.SIGSTOP)
+        eve.line(f"last words {flags}")
+        if flags:
+            # What the terminal echoes is not taken yet.
+            eve.line("/help")
+            eve.sees("begins with two slashes")
+        else:
+            eve.sees("eve last words")
+        eve.closes()
+        os.kill(server_pid, signal.SIGCONT)
+        ben.sees(f"[@eve] eve: last words {flags}")
+        waits("eve's client ends", lambda: eve.process.poll() is not None)
+
+
 def a_lost_connection_is_shown_and_the_terminal_given_back(ada, ben):
     os.kill(server_pid, signal.SIGKILL)
     ada.sees("not connected, next attempt in ")
@@ -190,6 +212,7 @@ def main():
     looks_back(ada, ben)
     stays_whole_in_any_size(ada, ben)
     ada = what_was_seen_is_read(ada, ben)
+    what_was_said_is_stored_though_the_terminal_is_closed(ben)
     a_lost_connection_is_shown_and_the_terminal_given_back(ada, ben)
 
 

@@ -62,6 +62,11 @@ class Terminal:
         """Pastes, as a terminal with bracketed paste does."""
         self.keys(f"\x1b[200~{text}\x1b[201~")
 
+    def closes(self):
+        """Closes the window: the program is told, and can neither read nor write any more."""
+        os.close(self.leader)
+        os.close(self.follower)
+
     def read(self, seconds):
         """Reads what is drawn, if something is within the time."""
         readable, _, _ = select.select([self.leader], [], [], seconds)
