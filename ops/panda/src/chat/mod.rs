@@ -60,7 +60,7 @@ pub(crate) struct ChatArgs {
     /// yet, and in the end for what is not answered.
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u32).range(1..))]
     patience: u32,
-    /// A file with your password; otherwise PANDA_PASSWORD is taken, or it is asked for.
+    /// A file whose first line is your password; otherwise PANDA_PASSWORD is taken, or it is asked for.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }

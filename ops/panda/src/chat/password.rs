@@ -15,14 +15,15 @@ const PASSWORD_BYTES_MAX: usize = 1024;
 #[error("no password")]
 pub(super) struct GivenUp;
 
-/// The password: from the file, from `PANDA_PASSWORD`, or asked for without showing it; twice if it is a new one.
+/// The password: from the file's first line, from `PANDA_PASSWORD`, or asked for without showing it; twice if it is a new one.
 ///
 /// # Errors
-/// The file cannot be read or is empty, there is no terminal to ask at, or the two differ; [`GivenUp`] after Ctrl-C.
+/// The file cannot be read or its first line is empty, there is no terminal to ask at, or the two differ; [`GivenUp`] after Ctrl-C.
 pub(super) fn password(file: Option<&Path>, is_new: bool) -> anyhow::Result<String> {
     if let Some(file) = file {
         let text = std::fs::read_to_string(file).with_context(|| format!("read the password in {}", file.display()))?;
-        let password = text.trim_end_matches(['\r', '\n']);
+        // Also where lines end as on Windows.
+        let password = text.lines().next().unwrap_or_default();
         if password.is_empty() {
             bail!("there is no password in {}: its first line is to be one", file.display());
         }
@@ -139,13 +140,15 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_password_is_named() {
+    fn a_files_first_line_is_the_password_and_one_without_it_is_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "\n").unwrap();
         let refused = password(Some(file.path()), false).unwrap_err().to_string();
         assert!(refused.contains("there is no password in"), "{refused}");
-        std::fs::write(file.path(), "correct horse\n").unwrap();
-        assert_eq!(password(Some(file.path()), false).unwrap(), "correct horse");
+        for whole in ["correct horse", "correct horse\n", "correct horse\r\n", "correct horse\nof ada\n"] {
+            std::fs::write(file.path(), whole).unwrap();
+            assert_eq!(password(Some(file.path()), false).unwrap(), "correct horse", "{whole:?}");
+        }
     }
 
     #[test]
