@@ -125,8 +125,12 @@ pub(super) enum Done {
         line: u64,
         outcome: Result<Seq, String>,
     },
-    /// What this line changes is stored.
-    Changed(u64),
+    /// What this line changes is stored, as this event.
+    Changed {
+        chat: ChatId,
+        line: u64,
+        seq: Seq,
+    },
     /// What this line asks for is not done, and why.
     Undone {
         line: u64,

@@ -40,7 +40,7 @@ impl Deed {
         let Self { chat, line, act } = self;
         match (act, outcome) {
             (Act::Say(_), outcome) => Done::Said { chat, line, outcome },
-            (_, Ok(_)) => Done::Changed(line),
+            (_, Ok(seq)) => Done::Changed { chat, line, seq },
             (act, Err(why)) => Done::Undone { line, why: format!("{} failed: {why}", act.typed()) },
         }
     }

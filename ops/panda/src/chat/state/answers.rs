@@ -33,7 +33,10 @@ impl State {
                 self.news.push_back(News::Members { members, more });
             }
             Done::Said { chat, line, outcome } => self.said(chat, line, outcome),
-            Done::Changed(line) => self.answered(line),
+            Done::Changed { chat, line, seq } => {
+                self.stored(chat, seq);
+                self.answered(line);
+            }
             Done::Undone { line, why } => {
                 // What is typed then is refused as long as the chat is not open.
                 self.ends_making(line);
@@ -178,6 +181,13 @@ impl State {
         self.mark_read(now);
     }
 
+    /// This event is there, whether or not it has come already.
+    fn stored(&mut self, chat: ChatId, seq: Seq) {
+        if let Some(room) = self.rooms.room_mut(chat) {
+            room.head = room.head.max(seq);
+        }
+    }
+
     fn said(&mut self, chat: ChatId, line: u64, outcome: Result<Seq, String>) {
         let room = self.rooms.room_mut(chat);
         match outcome {
@@ -185,6 +195,7 @@ impl State {
                 if let Some(room) = room {
                     room.timeline.stored(line, seq);
                 }
+                self.stored(chat, seq);
                 self.answered(line);
             }
             Err(why) => {
