@@ -17,7 +17,7 @@ use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog, MemoryBoa
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
-use crate::config::{Alone, Config, ConfigError, Demands};
+use crate::config::{Config, ConfigError, Demands};
 use crate::front::{self, BACKLOG_MAX_MS, Behind, Front};
 use crate::lifecycle::{Role, now};
 
@@ -47,12 +47,7 @@ pub(crate) struct Server {
 
 impl Role for Server {
     fn check(config: &Config) -> Result<(), ConfigError> {
-        config.meets(&Demands {
-            needs: &[],
-            files: &["http.certificate", "http.key", "quic.certificate", "quic.key"],
-            listens: &["http.address", "health.address"],
-            alone: Alone::Yes("panda serve"),
-        })
+        config.meets(&Demands::SERVE)
     }
 
     async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::services;
 use super::ways::Ways;
 use crate::api::{self, Api, ApiParts};
-use crate::config::{Alone, Config, ConfigError, Demands};
+use crate::config::{Config, ConfigError, Demands};
 use crate::lifecycle::{Role, now};
 
 /// The HTTP API, and no sessions.
@@ -26,20 +26,7 @@ pub(crate) struct ApiRole {
 
 impl Role for ApiRole {
     fn check(config: &Config) -> Result<(), ConfigError> {
-        config.meets(&Demands {
-            needs: &["fleet_secret", "commands.brokers", "users.url", "cache.url"],
-            files: &[
-                "fleet_secret",
-                "http.certificate",
-                "http.key",
-                "links.authorities",
-                "links.certificate",
-                "links.key",
-                "users.authorities",
-            ],
-            listens: &["http.address", "health.address"],
-            alone: Alone::No,
-        })
+        config.meets(&Demands::API)
     }
 
     async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {

@@ -9,7 +9,7 @@ use prometheus_client::registry::Registry;
 
 use super::services;
 use super::ways::Ways;
-use crate::config::{Alone, Config, ConfigError, Demands};
+use crate::config::{Config, ConfigError, Demands};
 use crate::front::{self, Behind, Front};
 use crate::lifecycle::Role;
 
@@ -21,22 +21,7 @@ pub(crate) struct EdgeRole {
 
 impl Role for EdgeRole {
     fn check(config: &Config) -> Result<(), ConfigError> {
-        config.meets(&Demands {
-            needs: &["fleet_secret", "commands.brokers", "users.url", "cache.url"],
-            files: &[
-                "fleet_secret",
-                "http.certificate",
-                "http.key",
-                "quic.certificate",
-                "quic.key",
-                "links.authorities",
-                "links.certificate",
-                "links.key",
-                "users.authorities",
-            ],
-            listens: &["http.address", "health.address"],
-            alone: Alone::No,
-        })
+        config.meets(&Demands::EDGE)
     }
 
     async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {

@@ -14,7 +14,7 @@ use panda_storage::kafka::{KafkaLogBreak, KafkaLogEnd};
 use prometheus_client::registry::Registry;
 
 use super::services;
-use crate::config::{Alone, Config, ConfigError, Demands};
+use crate::config::{Config, ConfigError, Demands};
 use crate::front::BACKLOG_MAX_MS;
 use crate::lifecycle::Role;
 
@@ -33,12 +33,7 @@ pub(crate) struct RouterRole {
 
 impl Role for RouterRole {
     fn check(config: &Config) -> Result<(), ConfigError> {
-        config.meets(&Demands {
-            needs: &["fleet_secret", "commands.brokers", "events.nodes"],
-            files: &["fleet_secret", "links.authorities", "links.certificate", "links.key", "events.password_file"],
-            listens: &["router.links", "health.address"],
-            alone: Alone::No,
-        })
+        config.meets(&Demands::ROUTER)
     }
 
     async fn start(config: &Config, registry: &mut Registry) -> anyhow::Result<Self> {

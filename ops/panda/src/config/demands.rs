@@ -1,4 +1,4 @@
-//! What a role makes of a configuration: what it cannot be without, what it reads, where it listens.
+//! What each role makes of a configuration: what it cannot be without, what it reads, where it listens.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,37 +11,59 @@ use super::{Config, Places};
 /// What a role makes of a configuration.
 pub(crate) struct Demands {
     /// Keys that must be set.
-    pub(crate) needs: &'static [&'static str],
+    needs: &'static [&'static str],
     /// Keys of files that it reads, where they are set.
-    pub(crate) files: &'static [&'static str],
+    files: &'static [&'static [&'static str]],
     /// Keys of the TCP addresses on which it listens.
-    pub(crate) listens: &'static [&'static str],
+    listens: &'static [&'static str],
     /// Whether it refuses the services of a cluster.
-    pub(crate) alone: Alone,
+    alone: Alone,
 }
 
 /// Whether a role refuses the services of a cluster.
 #[derive(Clone, Copy)]
-pub(crate) enum Alone {
+enum Alone {
     /// It stands on them.
     No,
     /// It keeps everything itself; this is how it is called.
     Yes(&'static str),
 }
 
-/// All files that a key may name and that must be there.
-const FILES: [&str; 10] = [
-    "fleet_secret",
-    "http.certificate",
-    "http.key",
-    "quic.certificate",
-    "quic.key",
-    "links.authorities",
-    "links.certificate",
-    "links.key",
-    "users.authorities",
-    "events.password_file",
-];
+// Keys of files that are read together.
+const FLEET: &[&str] = &["fleet_secret"];
+const HTTP: &[&str] = &["http.certificate", "http.key"];
+const QUIC: &[&str] = &["quic.certificate", "quic.key"];
+const LINKS: &[&str] = &["links.authorities", "links.certificate", "links.key"];
+const USERS: &[&str] = &["users.authorities"];
+const EVENTS: &[&str] = &["events.password_file"];
+/// All files that a key may name.
+const FILES: &[&[&str]] = &[FLEET, HTTP, QUIC, LINKS, USERS, EVENTS];
+
+impl Demands {
+    /// Of `panda serve`.
+    pub(crate) const SERVE: Self = Self {
+        needs: &[],
+        files: &[HTTP, QUIC],
+        listens: &["http.address", "health.address"],
+        alone: Alone::Yes("panda serve"),
+    };
+    /// Of `panda edge`.
+    pub(crate) const EDGE: Self = Self { files: &[FLEET, HTTP, QUIC, LINKS, USERS], ..Self::API };
+    /// Of `panda api`.
+    pub(crate) const API: Self = Self {
+        needs: &["fleet_secret", "commands.brokers", "users.url", "cache.url"],
+        files: &[FLEET, HTTP, LINKS, USERS],
+        listens: &["http.address", "health.address"],
+        alone: Alone::No,
+    };
+    /// Of `panda router`.
+    pub(crate) const ROUTER: Self = Self {
+        needs: &["fleet_secret", "commands.brokers", "events.nodes"],
+        files: &[FLEET, LINKS, EVENTS],
+        listens: &["router.links", "health.address"],
+        alone: Alone::No,
+    };
+}
 
 impl Config {
     /// Refuses what a role cannot be made of.
@@ -65,7 +87,7 @@ impl Config {
     /// # Errors
     /// All keys that name what cannot be used.
     pub(crate) fn is_usable(&self) -> Result<(), ConfigError> {
-        let mut faults = self.unusable(&FILES);
+        let mut faults = self.unusable(FILES);
         // Of a cluster's processes each listens on some of the addresses, so defaults are no fault there.
         let is_set = |key: &str| self.places.contains_key(key);
         let alone = self.commands.brokers.is_empty();
@@ -110,10 +132,10 @@ impl Config {
     }
 
     /// What is wrong with the files of these keys.
-    fn unusable(&self, keys: &[&str]) -> Vec<Fault> {
-        let named = |key: &&str| !self.file(key).as_os_str().is_empty();
-        let looks: Vec<(&str, Look)> =
-            keys.iter().copied().filter(|key| named(key)).map(|key| (key, look(self.file(key)))).collect();
+    fn unusable(&self, files: &[&[&'static str]]) -> Vec<Fault> {
+        let keys = files.iter().flat_map(|keys| keys.iter().copied());
+        let named = keys.filter(|key| !self.file(key).as_os_str().is_empty());
+        let looks: Vec<(&str, Look)> = named.map(|key| (key, look(self.file(key)))).collect();
         let mut faults = Vec::new();
         for (key, look) in &looks {
             if let Look::Unreadable(why) = look {
@@ -232,12 +254,7 @@ fn are_same(one: SocketAddr, other: SocketAddr) -> bool {
 mod tests {
     use super::*;
 
-    const EDGE: Demands = Demands {
-        needs: &["fleet_secret", "commands.brokers"],
-        files: &["fleet_secret", "http.certificate", "http.key"],
-        listens: &["http.address", "health.address"],
-        alone: Alone::No,
-    };
+    const EDGE: Demands = Demands { needs: &["fleet_secret", "commands.brokers"], ..Demands::EDGE };
 
     fn told(refused: Result<(), ConfigError>) -> Vec<String> {
         let ConfigError::Faults(faults) = refused.unwrap_err() else { panic!("no faults") };

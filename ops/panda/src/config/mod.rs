@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-pub(crate) use demands::{Alone, Demands};
+pub(crate) use demands::Demands;
 pub(crate) use fault::ConfigError;
 use fault::Place;
 use panda_access::FleetSecret;
