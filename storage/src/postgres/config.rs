@@ -41,6 +41,22 @@ impl PostgresConfig {
             limits: PostgresLimits::default(),
         }
     }
+
+    /// Whether the URL is one that the store takes, as far as that can be seen without a server.
+    ///
+    /// # Errors
+    /// [`StoreError::Misconfigured`], which shows nothing of the URL.
+    pub fn check_url(&self) -> Result<(), StoreError> {
+        driver_config(self).map(drop)
+    }
+
+    /// Whether the authorities, if some are named, are certificates.
+    ///
+    /// # Errors
+    /// [`StoreError::Misconfigured`].
+    pub fn check_authorities(&self) -> Result<(), StoreError> {
+        roots(self).map(drop)
+    }
 }
 
 impl fmt::Debug for PostgresConfig {
@@ -93,9 +109,19 @@ pub(super) fn driver_config(config: &PostgresConfig) -> Result<tokio_postgres::C
             "the user store's URL cannot be read; it looks like postgres://user:password@host:5432/database".into(),
         )
     })?;
+    let (hosts, addresses, ports) = (driver.get_hosts(), driver.get_hostaddrs(), driver.get_ports().len());
+    let places = hosts.len().max(addresses.len());
+    let is_whole = hosts.is_empty() || addresses.is_empty() || hosts.len() == addresses.len();
+    // The driver would see it with each connection only.
+    if places == 0 || !is_whole || (ports > 1 && ports != places) {
+        return Err(StoreError::Misconfigured(
+            "the user store's URL does not say where the server is: a host, and an address and a port of each or none"
+                .into(),
+        ));
+    }
     let encrypted = match driver.get_ssl_mode() {
         SslMode::Disable => false,
-        SslMode::Prefer => !driver.get_hosts().iter().all(is_this_machine),
+        SslMode::Prefer => !hosts.iter().all(is_this_machine) || !addresses.iter().all(IpAddr::is_loopback),
         _ => true,
     };
     let limits = &config.limits;
@@ -129,8 +155,8 @@ fn is_this_machine(host: &Host) -> bool {
     }
 }
 
-/// The connector of encrypted connections.
-pub(super) fn tls(config: &PostgresConfig) -> Result<MakeRustlsConnect, StoreError> {
+/// The authorities whose certificates are believed.
+fn roots(config: &PostgresConfig) -> Result<RootCertStore, StoreError> {
     let mut roots = RootCertStore::empty();
     match &config.authorities_pem {
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
@@ -141,9 +167,12 @@ pub(super) fn tls(config: &PostgresConfig) -> Result<MakeRustlsConnect, StoreErr
             }
         }
     }
-    if roots.is_empty() {
-        return Err(no_certificates());
-    }
+    if roots.is_empty() { Err(no_certificates()) } else { Ok(roots) }
+}
+
+/// The connector of encrypted connections.
+pub(super) fn tls(config: &PostgresConfig) -> Result<MakeRustlsConnect, StoreError> {
+    let roots = roots(config)?;
     let provider = rustls::crypto::ring::default_provider().into();
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -178,8 +207,24 @@ mod tests {
             "postgres://a@10.0.0.1/x",
             "postgres://a@127.0.0.1,db.example.org/x",
             "postgres://a@127.0.0.1/x?sslmode=require",
+            // Where the name leads is not where it is looked for.
+            "host=localhost hostaddr=10.0.0.1 user=a",
+            "hostaddr=10.0.0.1 user=a",
         ] {
             assert_eq!(driver(url).get_ssl_mode(), SslMode::Require, "{url}");
+        }
+        assert_eq!(driver("hostaddr=127.0.0.1 user=a").get_ssl_mode(), SslMode::Disable);
+    }
+
+    #[test]
+    fn a_url_says_where_the_server_is() {
+        for url in ["postgres://", "postgres:///x", "user=a", "host=a,b hostaddr=10.0.0.1", "host=a,b port=1,2,3"] {
+            let refused = PostgresConfig::new(url).check_url().unwrap_err().to_string();
+            assert!(refused.contains("does not say where the server is"), "{url}: {refused}");
+        }
+        for url in ["postgres://a", "host=/run user=a password=sesame", "host=a,b port=1,2", "host=a hostaddr=10.0.0.1"]
+        {
+            PostgresConfig::new(url).check_url().unwrap();
         }
     }
 
