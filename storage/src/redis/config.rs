@@ -3,6 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use redis::Client;
+
+use crate::cache::CacheUnavailable;
+
 /// How a server is reached. Its `Debug` form does not show the URL.
 #[derive(Clone)]
 pub struct RedisConfig {
@@ -19,6 +23,21 @@ impl RedisConfig {
     /// A configuration with the defaults for everything but the place.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), prefix: "panda".into(), limits: RedisLimits::default() }
+    }
+
+    /// Whether the URL is one that the cache takes, as far as that can be seen without a server.
+    ///
+    /// # Errors
+    /// [`CacheUnavailable`], which shows nothing of the URL.
+    pub fn check_url(&self) -> Result<(), CacheUnavailable> {
+        self.client().map(drop)
+    }
+
+    pub(super) fn client(&self) -> Result<Client, CacheUnavailable> {
+        // The driver's own words might quote the password.
+        Client::open(self.url.as_str()).map_err(|_| {
+            CacheUnavailable("the cache's URL cannot be read; it looks like redis://:password@host:6379/0".into())
+        })
     }
 }
 

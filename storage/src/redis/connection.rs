@@ -32,10 +32,7 @@ enum State {
 
 impl Connection {
     pub(super) fn new(config: &RedisConfig) -> Result<Self, CacheUnavailable> {
-        // The driver's own words might quote the password.
-        let client = Client::open(config.url.as_str()).map_err(|_| {
-            CacheUnavailable("the cache's URL cannot be read; it looks like redis://:password@host:6379/0".into())
-        })?;
+        let client = config.client()?;
         let state = Mutex::new(State::Away { until: Instant::now(), number: 0 });
         Ok(Self { client, limits: config.limits, state })
     }

@@ -3,6 +3,8 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use panda_storage::postgres::PostgresConfig;
+use panda_storage::redis::RedisConfig;
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
@@ -23,8 +25,8 @@ pub(super) fn value(key: &str, value: &Value, default: &Value) -> Result<(), Str
         (Value::String(default), Value::String(text)) => match key {
             "log.format" => matches!(text.as_str(), "auto" | "human" | "json"),
             "log.level" => is_level(text),
-            "users.url" => text.is_empty() || has_scheme(text, &["postgres", "postgresql"]),
-            "cache.url" => text.is_empty() || has_scheme(text, &["redis", "redis+unix", "unix", "valkey"]),
+            "users.url" => text.is_empty() || PostgresConfig::new(text.as_str()).check_url().is_ok(),
+            "cache.url" => text.is_empty() || RedisConfig::new(text.as_str()).check_url().is_ok(),
             "router.advertise" => text.is_empty() || is_host_and_port(text),
             _ => default.parse::<SocketAddr>().is_err() || text.parse::<SocketAddr>().is_ok(),
         },
@@ -45,10 +47,6 @@ fn is_item(key: &str, item: &str) -> bool {
         "http.origins" => is_origin(item),
         _ => true,
     }
-}
-
-fn has_scheme(url: &str, known: &[&str]) -> bool {
-    url.split_once("://").is_some_and(|(scheme, rest)| known.contains(&scheme) && !rest.is_empty())
 }
 
 /// `host:port`; an IPv6 address stands in brackets.

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_services_have_a_port_and_origins_no_path_and_urls_a_scheme_that_is_known() {
+    fn places_of_services_have_a_port_and_origins_no_path_and_urls_are_ones_that_the_stores_take() {
         let text = "[http]\norigins = [\"https://x.example:444\", \"x.example\"]\n[users]\nurl = \"mysql://a:sesame@x\"\n\
                     [cache]\nurl = \"memcached://x\"\n[commands]\nbrokers = [\"localhost\"]\n\
                     [events]\nnodes = [\"h1:9042\", \"::1:9042\"]\n[router]\nadvertise = \"router\"\n";
@@ -262,6 +262,24 @@ mod tests {
              [commands]\nbrokers = [\"[::1]:9092\", \"10.0.0.1:9092\"]\n[router]\nadvertise = \"r:9700\"\n",
         )
         .unwrap();
+        for (section, urls) in [
+            ("users", &["host=/run/postgresql user=panda", "postgres://%2Frun%2Fpostgresql/panda"][..]),
+            ("cache", &["valkey+unix:///run/valkey.sock", "unix:///run/redis.sock?db=1", "valkey://x:6379/2"]),
+        ] {
+            for url in urls {
+                load_text(&format!("[{section}]\nurl = \"{url}\"\n")).unwrap();
+            }
+        }
+        // What the store's driver takes, in this build, is taken, and nothing else.
+        for (section, urls) in [
+            ("users", &["postgres://", "host=a hostaddr=b", "user=panda"][..]),
+            ("cache", &["rediss://x", "valkeys://x", "redis://", "redis://x/db", "unix://"]),
+        ] {
+            for url in urls {
+                let told = faults(&format!("[{section}]\nurl = \"{url}\"\n"));
+                assert!(told.len() == 1 && told[0].ends_with(", not this"), "{url}: {told:?}");
+            }
+        }
         for origin in ["https://x.example/", "https://x.example/path", "https://", "https://u@x.example", "https://x:y"]
         {
             assert_eq!(faults(&format!("[http]\norigins = [\"{origin}\"]\n")).len(), 1, "{origin}");
