@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use panda_storage::StoreError;
 use panda_storage::kafka::{KafkaLog, KafkaLogConfig, KafkaOwnership};
-use panda_storage::postgres::{PostgresConfig, PostgresUsers};
+use panda_storage::postgres::PostgresUsers;
 use panda_storage::redis::{RedisCache, RedisConfig};
 use panda_storage::scylla::{Replication, ScyllaConfig, ScyllaEvents};
 use rand::Rng as _;
@@ -72,18 +72,7 @@ pub(crate) async fn users(config: &Config) -> anyhow::Result<PostgresUsers> {
     if config.url.is_empty() {
         return Err(ConfigError::missing("users.url").into());
     }
-    let authorities_pem = if config.authorities.as_os_str().is_empty() {
-        None
-    } else {
-        let pem = std::fs::read(&config.authorities)
-            .with_context(|| format!("read `users.authorities`, {}", config.authorities.display()))?;
-        Some(pem)
-    };
-    let postgres = PostgresConfig {
-        authorities_pem,
-        connections_max: config.connections_max,
-        ..PostgresConfig::new(config.url.expose())
-    };
+    let postgres = config.postgres()?;
     when_there("Postgres", async || PostgresUsers::open(&postgres, now()).await).await
 }
 
@@ -155,9 +144,7 @@ pub(crate) async fn events(config: &Config) -> anyhow::Result<ScyllaEvents> {
     let credentials = if config.user.is_empty() {
         None
     } else {
-        let password = std::fs::read_to_string(&config.password_file)
-            .with_context(|| format!("read `events.password_file`, {}", config.password_file.display()))?;
-        Some((config.user.clone(), password.trim_end_matches(['\r', '\n']).to_owned()))
+        Some((config.user.clone(), config.password().context("read `events.password_file`")?))
     };
     let scylla = ScyllaConfig {
         datacenter,

@@ -110,5 +110,11 @@ pub(super) fn together(config: &Config, place: impl Fn(&str) -> Place, faults: &
         pair(&links.certificate, &links.key) && pair(&links.certificate, &links.authorities),
         "goes with `links.key` and `links.authorities`: name all three or none",
     );
+    must(
+        "events.password_file",
+        &["events.user"],
+        config.events.user.is_empty() || !config.events.password_file.as_os_str().is_empty(),
+        "is needed where `events.user` is named",
+    );
     must("router.advertise", &[], config.router.advertise.len() <= 255, "is at most 255 bytes");
 }

@@ -1,4 +1,4 @@
-//! What each role makes of a configuration: what it cannot be without, what it reads, where it listens.
+//! What each role makes of a configuration: what it cannot be without, what it reads and keeps, where it listens.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ pub(crate) struct Demands {
     needs: &'static [&'static str],
     /// Keys of files that it reads, where they are set.
     files: &'static [&'static [&'static str]],
+    /// Whether it keeps something in the data folder.
+    keeps: bool,
     /// Keys of the TCP addresses on which it listens.
     listens: &'static [&'static str],
     /// Whether it refuses the services of a cluster.
@@ -44,6 +46,7 @@ impl Demands {
     pub(crate) const SERVE: Self = Self {
         needs: &[],
         files: &[HTTP, QUIC],
+        keeps: true,
         listens: &["http.address", "health.address"],
         alone: Alone::Yes("panda serve"),
     };
@@ -53,6 +56,7 @@ impl Demands {
     pub(crate) const API: Self = Self {
         needs: &["fleet_secret", "commands.brokers", "users.url", "cache.url"],
         files: &[FLEET, HTTP, LINKS, USERS],
+        keeps: true,
         listens: &["http.address", "health.address"],
         alone: Alone::No,
     };
@@ -60,13 +64,14 @@ impl Demands {
     pub(crate) const ROUTER: Self = Self {
         needs: &["fleet_secret", "commands.brokers", "events.nodes"],
         files: &[FLEET, LINKS, EVENTS],
+        keeps: false,
         listens: &["router.links", "health.address"],
         alone: Alone::No,
     };
 }
 
 impl Config {
-    /// Refuses what a role cannot be made of.
+    /// Refuses what a role cannot be made of, as far as that can be seen before it starts.
     ///
     /// # Errors
     /// All keys that are missing, that are another role's, or that name what cannot be used.
@@ -76,18 +81,20 @@ impl Config {
             faults.extend(self.services(role));
         }
         faults.extend(self.unusable(demands.files));
+        faults.extend(self.no_folder().filter(|_| demands.keeps));
         for (place, key) in demands.listens.iter().enumerate() {
             faults.extend(demands.listens[..place].iter().filter_map(|other| self.clash(other, key)));
         }
         ConfigError::if_any(faults)
     }
 
-    /// Refuses what no role can be made of, where nobody says which one this is for.
+    /// Refuses what cannot be used, where nobody says which role this is for: one that uses it would refuse it.
     ///
     /// # Errors
-    /// All keys that name what cannot be used.
+    /// All keys that name such files or folders, or the same place twice.
     pub(crate) fn is_usable(&self) -> Result<(), ConfigError> {
         let mut faults = self.unusable(FILES);
+        faults.extend(self.no_folder());
         // Of a cluster's processes each listens on some of the addresses, so defaults are no fault there.
         let is_set = |key: &str| self.places.contains_key(key);
         let alone = self.commands.brokers.is_empty();
@@ -169,7 +176,26 @@ impl Config {
         {
             faults.push(self.fault("links.certificate", format!("`links.certificate` cannot be used: {error:#}")));
         }
+        if readable(USERS)
+            && let Err(error) = self.users.postgres().and_then(|postgres| Ok(postgres.check_authorities()?))
+        {
+            faults.push(self.fault("users.authorities", format!("`users.authorities` cannot be used: {error:#}")));
+        }
+        if readable(EVENTS)
+            && !self.events.user.is_empty()
+            && let Err(error) = self.events.password()
+        {
+            faults
+                .push(self.fault("events.password_file", format!("`events.password_file` cannot be used: {error:#}")));
+        }
         faults
+    }
+
+    /// What stands where the data folder is to be, or one above it.
+    fn no_folder(&self) -> Option<Fault> {
+        let stands = |path: &Path| std::fs::metadata(path).is_ok_and(|found| !found.is_dir());
+        let file = self.data.ancestors().find(|path| stands(path))?;
+        Some(self.fault("data", format!("`data` names a folder, and {} is none: name another folder", file.display())))
     }
 
     /// Two addresses on which nobody can listen at once.
@@ -241,10 +267,10 @@ fn look(path: &Path) -> Look {
     }
 }
 
-/// Whether nobody can listen on both: port 0 is any free one, and an address that stands for all of its kind takes
-/// the port of each.
+/// Whether nobody can listen on both: port 0 is any free one, and an address that stands for all takes the port of each;
+/// that of IPv6 takes IPv4's, too.
 fn are_same(one: SocketAddr, other: SocketAddr) -> bool {
-    let covers = |all: SocketAddr, of: SocketAddr| all.ip().is_unspecified() && all.is_ipv4() == of.is_ipv4();
+    let covers = |all: SocketAddr, of: SocketAddr| all.ip().is_unspecified() && (all.is_ipv6() || of.is_ipv4());
     one.port() != 0
         && one.port() == other.port()
         && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
@@ -269,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_process_of_a_cluster_is_told_all_keys_that_it_misses() {
-        let demands = Demands { needs: &["fleet_secret", "events.nodes"], files: &[], listens: &[], alone: Alone::No };
+        let demands = Demands { needs: &["fleet_secret", "events.nodes"], files: &[], ..Demands::ROUTER };
         let told = Config::default().meets(&demands).unwrap_err().to_string();
         let keys: Vec<_> = told.lines().skip(1).filter_map(|line| line.split('`').nth(1)).collect();
         assert_eq!(keys, ["fleet_secret", "events.nodes"], "{told}");
@@ -315,12 +341,50 @@ mod tests {
     }
 
     #[test]
+    fn authorities_are_certificates_and_a_password_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        (config.users.authorities, config.events.password_file) =
+            (folder.path().join("ca.pem"), folder.path().join("pw"));
+        config.events.user = "panda".to_owned();
+        std::fs::write(&config.users.authorities, "no certificate").unwrap();
+        for empty in [&b""[..], b"\r\n", b"\xff\n"] {
+            std::fs::write(&config.events.password_file, empty).unwrap();
+            let said = told(config.is_usable());
+            assert!(said.len() == 2 && said[0].starts_with("`users.authorities` cannot be used: "), "{said:?}");
+            assert!(said[1].starts_with("`events.password_file` cannot be used: "), "{said:?}");
+        }
+        let made = rcgen::generate_simple_self_signed(["chat.example".to_owned()]).unwrap();
+        std::fs::write(&config.users.authorities, made.cert.pem()).unwrap();
+        std::fs::write(&config.events.password_file, "sesame\n").unwrap();
+        config.is_usable().unwrap();
+        assert_eq!(config.events.password().unwrap(), "sesame");
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_data_folder_is_told_to_who_keeps_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for data in [file.clone(), file.join("below")] {
+            let mut config = Config { data, ..Config::default() };
+            set_at(&mut config, &["data"]);
+            let expected =
+                format!("panda.toml:1: `data` names a folder, and {} is none: name another folder", file.display());
+            assert_eq!(told(config.is_usable()), [expected.clone()]);
+            assert_eq!(told(config.meets(&Demands::SERVE)), [expected.clone()]);
+            assert!(told(config.meets(&Demands::EDGE)).contains(&expected));
+            config.meets(&Demands { needs: &[], ..Demands::ROUTER }).unwrap();
+        }
+        Config { data: folder.path().join("new/data"), ..Config::default() }.meets(&Demands::SERVE).unwrap();
+    }
+
+    #[test]
     fn keys_of_a_cluster_are_told_to_who_stands_alone_where_they_are_set() {
         let mut config = Config::default();
         config.commands.brokers = vec!["broker:9092".to_owned()];
         set_at(&mut config, &["commands.brokers"]);
-        let alone = Demands { needs: &[], files: &[], listens: &[], alone: Alone::Yes("panda serve") };
-        let said = told(config.meets(&alone));
+        let said = told(config.meets(&Demands::SERVE));
         assert!(said.len() == 1 && said[0].starts_with("panda.toml:1: `commands.brokers` is of a cluster"), "{said:?}");
         config.is_usable().unwrap();
     }
@@ -333,7 +397,13 @@ mod tests {
             set_at(&mut config, &["http.address", "health.address"]);
             config
         };
-        let same = [("127.0.0.1:8080", "127.0.0.1:8080"), ("0.0.0.0:9600", "127.0.0.1:9600"), ("[::1]:1", "[::]:1")];
+        let same = [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("0.0.0.0:9600", "127.0.0.1:9600"),
+            ("[::1]:1", "[::]:1"),
+            ("0.0.0.0:1", "[::]:1"),
+            ("[::]:1", "127.0.0.1:1"),
+        ];
         for (http, health) in same {
             let text = format!(
                 "panda.toml:2: `health.address` is {health} and `http.address` is {http}: they are the same place, and \
@@ -341,17 +411,19 @@ mod tests {
             );
             assert_eq!(told(with(http, health).is_usable()), [text]);
         }
-        for (http, health) in
-            [("127.0.0.1:0", "127.0.0.1:0"), ("127.0.0.1:1", "127.0.0.2:1"), ("0.0.0.0:1", "0.0.0.0:2")]
-        {
+        for (http, health) in [
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("127.0.0.1:1", "127.0.0.2:1"),
+            ("0.0.0.0:1", "0.0.0.0:2"),
+            ("0.0.0.0:1", "[::1]:1"),
+        ] {
             with(http, health).is_usable().unwrap();
         }
         let mut router = with("127.0.0.1:9600", "127.0.0.1:9600");
         let said = told(router.meets(&Demands { needs: &[], files: &[], ..EDGE }));
         assert!(said.len() == 1 && said[0].contains("they are the same place"), "{said:?}");
         // A router has no HTTP API, so only its links count.
-        let demands =
-            Demands { needs: &[], files: &[], listens: &["router.links", "health.address"], alone: Alone::No };
+        let demands = Demands { needs: &[], files: &[], ..Demands::ROUTER };
         router.meets(&demands).unwrap();
         router.router.links = router.health.address;
         assert_eq!(told(router.meets(&demands)).len(), 1);

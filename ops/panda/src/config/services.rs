@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use panda_link_io::tls::LinkTls;
+use panda_storage::postgres::PostgresConfig;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// A URL with a password in it. What is printed of it shows none.
@@ -101,6 +102,21 @@ impl Default for EventsConfig {
     }
 }
 
+impl EventsConfig {
+    /// The password of the user; there is one wherever a user is named.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds none.
+    pub(crate) fn password(&self) -> anyhow::Result<String> {
+        let path = self.password_file.display();
+        let text =
+            std::fs::read_to_string(&self.password_file).with_context(|| format!("read the password in {path}"))?;
+        let password = text.trim_end_matches(['\r', '\n']);
+        anyhow::ensure!(!password.is_empty(), "there is no password in {path}");
+        Ok(password.to_owned())
+    }
+}
+
 /// Users in Postgres.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -116,6 +132,26 @@ pub(crate) struct UsersConfig {
 impl Default for UsersConfig {
     fn default() -> Self {
         Self { url: SecretUrl::default(), authorities: PathBuf::new(), connections_max: 16 }
+    }
+}
+
+impl UsersConfig {
+    /// How Postgres is reached.
+    ///
+    /// # Errors
+    /// The authorities cannot be read.
+    pub(crate) fn postgres(&self) -> anyhow::Result<PostgresConfig> {
+        let authorities_pem = if self.authorities.as_os_str().is_empty() {
+            None
+        } else {
+            let path = self.authorities.display();
+            Some(std::fs::read(&self.authorities).with_context(|| format!("read `users.authorities`, {path}"))?)
+        };
+        Ok(PostgresConfig {
+            authorities_pem,
+            connections_max: self.connections_max,
+            ..PostgresConfig::new(self.url.expose())
+        })
     }
 }
 

@@ -231,12 +231,13 @@ mod tests {
 
     #[test]
     fn what_does_not_go_together_is_told_where_it_is_set() {
-        let told = faults("[http]\ncertificate = \"a.pem\"\n[links]\nkey = \"k.pem\"\n");
+        let told = faults("[http]\ncertificate = \"a.pem\"\n[links]\nkey = \"k.pem\"\n[events]\nuser = \"panda\"\n");
         assert_eq!(
             told,
             [
                 "2: `http.key` goes with `http.certificate`: name both or none",
                 "4: `links.certificate` goes with `links.key` and `links.authorities`: name all three or none",
+                "6: `events.password_file` is needed where `events.user` is named",
             ]
         );
     }
