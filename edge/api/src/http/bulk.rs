@@ -20,7 +20,7 @@ use super::chats::chat_name;
 use super::identity::{parse_email, token_of};
 use super::problem::{Answer, Problem};
 use super::sending::FIRST;
-use super::users::existing;
+use super::users::{existing, shortened};
 use crate::Api;
 use crate::backend::{Backend, Chats as _};
 use crate::config::{BULK_CHATS_MAX, BULK_MEMBERS_MAX, BULK_USERS_MAX, IDEMPOTENCY_KEY_BYTES_MAX};
@@ -119,11 +119,18 @@ pub(crate) async fn chats<B: Backend>(
         return Err(Problem::too_large("chats", format!("at most {BULK_CHATS_MAX} chats a request")));
     }
     let mut planned = Vec::with_capacity(asked.chats.len());
-    for chat in asked.chats {
-        planned.push(plan(&api, chat).await?);
+    for (place, chat) in asked.chats.into_iter().enumerate() {
+        let which = format!("chats[{place}], key {:?}", shortened(&chat.key));
+        match plan(&api, chat).await {
+            Ok(chat) => planned.push((which, chat)),
+            Err(problem) => return Err(problem.of_one(&which)),
+        }
     }
     let api = &api;
-    let made = stream::iter(planned).map(|chat| make(api, chat)).buffered(CHATS_AT_ONCE);
+    let make_one = |(which, chat): (String, Planned)| async move {
+        make(api, chat).await.map_err(|problem| problem.of_one(&which))
+    };
+    let made = stream::iter(planned).map(make_one).buffered(CHATS_AT_ONCE);
     Ok(Json(MadeChats { chats: made.try_collect().await? }))
 }
 

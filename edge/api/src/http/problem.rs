@@ -83,6 +83,15 @@ impl Problem {
         self
     }
 
+    /// Says of which one of several it is, before what is said already.
+    pub(crate) fn of_one(mut self, which: &str) -> Self {
+        self.detail = Some(match self.detail {
+            Some(detail) => format!("{which}: {detail}"),
+            None => which.to_owned(),
+        });
+        self
+    }
+
     pub(crate) const fn retry_after_ms(mut self, wait: u64) -> Self {
         self.retry_after_ms = wait;
         self

@@ -206,7 +206,7 @@ pub(crate) async fn existing<B: Backend>(api: &Api<B>, field: &'static str, name
 }
 
 /// As much of a text as an answer repeats.
-fn shortened(text: &str) -> &str {
+pub(crate) fn shortened(text: &str) -> &str {
     text.char_indices().nth(40).map_or(text, |(end, _)| &text[..end])
 }
 

@@ -319,6 +319,15 @@ async fn chats_are_provisioned_in_bulk_and_a_repeated_request_changes_nothing() 
     assert_eq!(events(), [251, 4, 2]);
     let again = server.post("/bulk/chats").bearer(&server.admin_key).body(&body).send().await;
     assert_eq!((again.json(), events()), (first.json(), vec![251, 4, 2]));
+    // Of many chats, the one that is refused is named.
+    for (refused, label) in
+        [(chat("small", &[]), "counter_reused"), (chat("new", &[json!("@nobody")]), "invalid_request")]
+    {
+        let body = json!({ "chats": [chat("alone", &[]), refused] }).to_string();
+        let told = server.post("/bulk/chats").bearer(&server.admin_key).body(&body).send().await.json();
+        let which = format!("chats[1], key {}", refused["key"]);
+        assert!(told["label"] == label && told["detail"].as_str().unwrap().starts_with(&which), "{told}");
+    }
     let many =
         json!({ "chats": (0..101).map(|number| chat(&number.to_string(), &[])).collect::<Vec<_>>() }).to_string();
     assert_eq!(
