@@ -260,6 +260,14 @@ impl Client {
         self.request(|waiter| Operation::Refresh(token, waiter)).await.map(drop)
     }
 
+    /// A person asks for a connection: the next attempt is made at once, if one is waited for, but not before the wait that
+    /// the server asked for is over, nor within a second of the last one. Dropped if there is no room.
+    pub fn hurry(&self) {
+        if self.operations.try_send(Operation::Hurry).is_err() {
+            tracing::debug!("nobody hurries: too much waits");
+        }
+    }
+
     /// Says goodbye; then the task ends. What was not answered by now stays unanswered.
     pub async fn close(&self) {
         if self.operations.send(Operation::Close).await.is_ok() {

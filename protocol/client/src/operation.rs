@@ -38,5 +38,6 @@ pub(crate) enum Operation {
     Ask(Question, Waiter),
     Signal(Signal),
     Refresh(Text, Waiter),
+    Hurry,
     Close,
 }

@@ -399,6 +399,7 @@ impl Task {
                 }
             }
             Operation::Refresh(token, waiter) => self.session.refresh(token, waiter, now_ms),
+            Operation::Hurry => self.session.hurry(now_ms),
             Operation::Close => {
                 self.closing = true;
                 self.session.close();

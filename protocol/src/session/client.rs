@@ -53,6 +53,8 @@ pub struct ClientSession<W> {
     parameters: Parameters,
     phase: Phase,
     attempt: u32,
+    /// The next attempt is not made before this, whoever asks for it.
+    earliest_ms: u64,
     /// Where GoAway pointed to; used once.
     address: Text,
     ticket: Bytes,
@@ -153,6 +155,7 @@ impl<W> ClientSession<W> {
         Self {
             phase: if token_spent { Phase::NeedToken } else { Phase::Waiting(0) },
             attempt: 0,
+            earliest_ms: 0,
             address: Text::default(),
             ticket: Bytes::new(),
             by_ticket: false,

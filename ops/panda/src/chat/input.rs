@@ -19,6 +19,7 @@ text                      says it in the open chat
 /who                      lists its members
 /history [N]              shows its last messages
 /quit                     ends (so do Ctrl-D and Ctrl-C)
+Whatever you enter while there is no connection, nothing too, makes the next attempt now.
 A line that begins with two slashes says the rest, with one.
 @name is the direct chat with that user; group \"...\" is a group with a misleading name;
 tea~k3ab is one of several chats called tea, by the end of its ID.";

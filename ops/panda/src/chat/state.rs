@@ -103,6 +103,8 @@ pub(super) struct State {
     pub(super) connection: Connection,
     /// The event store of the server.
     pub(super) incarnation: Incarnation,
+    /// The person did something while the next attempt to connect was waited for.
+    is_hurried: bool,
     /// A newer token than the client was started with.
     pub(super) token: Option<String>,
     /// Whether the end of the open chat is before the person's eyes.
@@ -138,6 +140,7 @@ impl State {
             people,
             connection: Connection::new(transport),
             incarnation: Incarnation::default(),
+            is_hurried: false,
             token: None,
             is_looking: true,
             typing_told: None,
@@ -158,6 +161,11 @@ impl State {
     /// The next thing to ask the server for.
     pub(super) fn next_request(&mut self) -> Option<Request> {
         self.requests.pop_front()
+    }
+
+    /// Whether to connect at once: said once.
+    pub(super) fn hurries(&mut self) -> bool {
+        std::mem::take(&mut self.is_hurried)
     }
 
     /// The next thing to do in a chat, in the order in which it was typed.

@@ -142,6 +142,9 @@ impl Talk {
         if let Some(token) = self.state.token.take() {
             self.desk.token = token.into();
         }
+        if self.state.hurries() {
+            self.desk.client.hurry();
+        }
         while let Some(deed) = self.state.next_deed() {
             if let Err(error) = self.deeds.try_send((self.desk.clone(), deed)) {
                 let (_, deed) = error.into_inner();

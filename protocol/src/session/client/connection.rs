@@ -240,10 +240,20 @@ impl<W> ClientSession<W> {
             Some(Recovery::Reconnect) if self.attempt == 0 => 0,
             _ => self.random(bound.saturating_add(1)),
         };
-        let wait = wait.max(retry_after_ms.min(RETRY_AFTER_MAX_MS));
+        let retry_after_ms = retry_after_ms.min(RETRY_AFTER_MAX_MS);
+        let wait = wait.max(retry_after_ms);
+        self.earliest_ms = now_ms.saturating_add(retry_after_ms.max(BACKOFF_FIRST_MS));
         self.attempt = self.attempt.saturating_add(1);
         self.phase = Phase::Waiting(now_ms.saturating_add(wait));
         self.notice(Notice::Disconnected { code, retry_in_ms: Some(wait) });
+    }
+
+    /// A person asks for a connection: where the next attempt is waited for, it is made now, but not before the server's
+    /// wait is over, nor within a second of the last one.
+    pub fn hurry(&mut self, now_ms: u64) {
+        if let Phase::Waiting(at_ms) = self.phase {
+            self.phase = Phase::Waiting(at_ms.min(now_ms.max(self.earliest_ms)));
+        }
     }
 
     fn count_life(&mut self, now_ms: u64) {

@@ -605,6 +605,19 @@ fn while_a_chat_cannot_be_opened_a_script_names_the_one_that_it_means_by_its_id_
 }
 
 #[test]
+fn a_person_who_enters_something_without_a_connection_does_not_wait_for_the_next_attempt() {
+    let mut state = ada();
+    state.typed(Input::Nothing, SECOND);
+    assert!(!state.hurries(), "there is one");
+    state.update(Update::Disconnected { retry_in: Some(20 * SECOND), code: None, reason: None }, SECOND);
+    state.typed(Input::Nothing, SECOND);
+    assert_eq!([state.hurries(), state.hurries()], [true, false]);
+    state.naming = Naming::Exact;
+    state.typed(Input::Nothing, SECOND);
+    assert!(!state.hurries(), "a script does not know of it");
+}
+
+#[test]
 fn in_a_direct_chat_nobody_is_added_and_nobody_leaves() {
     let mut state = ada();
     let direct = ChatId::direct(user(ADA), user(BEN));

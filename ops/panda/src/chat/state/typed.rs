@@ -5,6 +5,7 @@ use std::time::Duration;
 use panda_protocol::limits::TEXT_BYTES_MAX;
 use panda_protocol::{ChatId, Seq};
 
+use super::connection::Phase;
 use super::start::several;
 use super::{Found, Naming, News, State};
 use crate::chat::input::Input;
@@ -15,6 +16,8 @@ impl State {
     pub(in crate::chat) fn typed(&mut self, input: Input, now: Duration) {
         self.line += 1;
         self.has_named |= input.names_chat();
+        // A script does not know what it types while there is no connection.
+        self.is_hurried |= self.naming == Naming::Loose && matches!(self.connection.phase, Phase::Waiting { .. });
         match input {
             Input::Nothing => {}
             Input::Say(text) => self.say(text),

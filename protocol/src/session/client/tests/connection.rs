@@ -72,6 +72,35 @@ fn a_replaced_session_does_not_come_back() {
 }
 
 #[test]
+fn a_person_who_asks_is_connected_at_once_but_not_before_the_server_says_nor_twice_a_second() {
+    let mut session = ClientSession::<u32>::new(parameters());
+    session.hurry(0);
+    // Until waits are long.
+    let mut now_ms = 0;
+    for _ in 0..8 {
+        now_ms = session.due_ms().unwrap();
+        session.tick(now_ms);
+        session.not_connected(now_ms);
+    }
+    let due_ms = session.due_ms().unwrap();
+    session.hurry(now_ms + 10);
+    assert_eq!(session.due_ms(), Some(due_ms.min(now_ms + 1_000)));
+    session.hurry(now_ms + 1_200);
+    assert!(session.due_ms().unwrap() <= now_ms + 1_000, "it is no later than before");
+
+    let mut session = opened();
+    let bye = Bye { code: ErrorCode::Overloaded as u16, retry_after_ms: 60_000, text: Text::default() };
+    hear(&mut session, bye, 40_000);
+    session.hurry(40_000);
+    assert_eq!(session.due_ms(), Some(100_000));
+    // Where none is waited for, nothing changes.
+    connect(&mut session, 100_000);
+    let due_ms = session.due_ms();
+    session.hurry(100_000);
+    assert_eq!(session.due_ms(), due_ms);
+}
+
+#[test]
 fn waits_are_random_below_a_doubling_bound_and_not_below_what_the_server_says() {
     let mut session = ClientSession::<u32>::new(parameters());
     let (mut now_ms, mut waits) = (0, Vec::new());
