@@ -12,6 +12,8 @@ SESSIONS, CHATS, SECONDS = 300, 100, 30
 # Every shard has chats, so that a move of any is felt.
 MOVED = {"sessions": 256, "chats": 256, "rate": 200}
 MESSAGES = 10_000
+# The same faults each time, so that figures of two runs compare; chats of their own.
+SEEDS = {"restart": 1, "kill": 2}
 
 
 def measure(options, table):
@@ -27,7 +29,10 @@ def measure(options, table):
                 at_rate(cluster, rate, options.runs, f"{name}, {rate:,}/s", table)
             if routers > 1:
                 for kind, what in (("restart", "planned stop and start"), ("kill", "kill and start")):
-                    table.add(f"{name}: longest ack, {what} of a router", "s", longest_acks(cluster, kind, options.runs))
+                    acks, away = longest_acks(cluster, kind, options.runs)
+                    table.add(f"{name}: longest ack, {what} of a router", "s", acks)
+                    if any(away):
+                        table.add(f"{name}: from the kill to the start of that router", "s", away)
 
 
 def at_rate(cluster, rate, runs, name, table):
@@ -49,7 +54,9 @@ def steady(cluster, rate, seconds):
 
 
 def longest_acks(cluster, kind, runs):
-    """Of each fault the longest wait for an ack, from when its send was due until the router is back and all is calm."""
+    """Of each fault the longest wait for an ack, from when its send was due until the router is back and all is calm; and
+    how long the router was kept away, which is the same in every run."""
     chaos = {"cluster": NAME, "cluster_command": panda.ROOT / "ops/cluster", "parts": "router", "kinds": kind, "faults": runs}
-    with Load("chaos", cluster.admin_key, **chaos, **MOVED) as load:
-        return [fault["longest_ack_s"] for fault in load.end()["chaos"]["faults"]]
+    with Load("chaos", cluster.admin_key, seed=SEEDS[kind], **chaos, **MOVED) as load:
+        faults = load.end()["chaos"]["faults"]
+    return [fault["longest_ack_s"] for fault in faults], [fault["hold_s"] for fault in faults]

@@ -24,10 +24,21 @@ def main(arguments):
     files_as_many_as_allowed()
     table = Table(arguments)
     try:
+        if panda.BUILD != "release":
+            raise Refusal(f"PANDA_BUILD is {panda.BUILD}: figures are those of the release build; unset it")
+        if options.json:
+            # Hours later it would be too late to learn that it cannot be written.
+            open(options.json, "a").close()
         panda.build()
         options.measure(options, table)
     except Refusal as refusal:
         print(f"figures: {refusal}", file=sys.stderr)
+        return 1
+    except OSError as failed:
+        if not options.json or failed.filename != options.json:
+            raise
+        print(f"figures: --json {options.json} cannot be written: {failed.strerror}", file=sys.stderr)
+        options.json = None
         return 1
     except KeyboardInterrupt:
         print("figures: interrupted; nothing that was started is left", file=sys.stderr)
@@ -35,7 +46,8 @@ def main(arguments):
     finally:
         # What was measured before something failed is no less true.
         table.print()
-        if options.json and table.figures:
+        if options.json:
+            # Of a run that came to nothing, too: what is in there would pass for its figures.
             table.write(options.json)
     return 0
 

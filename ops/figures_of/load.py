@@ -73,7 +73,9 @@ class Load:
             status = self.child.wait(SECONDS_MAX)
         except subprocess.TimeoutExpired:
             raise Refusal(f"the load did not end within {SECONDS_MAX} s{self.tail()}") from None
-        report = json.loads(self.report.read_text()) if self.report.exists() else {}
+        # One that was killed has opened its report and written nothing.
+        written = self.report.read_text() if self.report.exists() else ""
+        report = json.loads(written) if written else {}
         if status == 0:
             return report
         evidence = report.get("evidence", []) + [fault["problem"] for fault in report.get("chaos", {}).get("faults", []) if fault["problem"]]

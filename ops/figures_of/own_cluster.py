@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,13 +23,25 @@ def own_cluster(edges, routers):
         raise Refusal(f"there is a cluster '{NAME}' already; run: ops/cluster down --wipe --name {NAME}")
     wanted = {"services": None, "replicas": 1, "edges": edges, "routers": routers, "apis": None}
     try:
-        own = Own(lifecycle.up(NAME, wanted, first_port=None))
-        try:
-            yield own
-        except Refusal as refusal:
-            raise Refusal(f"{refusal}\nthe cluster's logs are in {own.keep_logs()}") from refusal
+        yield Own(lifecycle.up(NAME, wanted, first_port=None))
+    except Exception as failed:
+        kept = kept_logs()
+        if isinstance(failed, Refusal) and kept:
+            raise Refusal(f"{failed}\nthe cluster's logs are in {kept}") from failed
+        if kept:
+            print(f"figures: the cluster's logs are in {kept}", file=sys.stderr)
+        raise
     finally:
         lifecycle.down(NAME, wipe=True)
+
+
+def kept_logs():
+    """A folder with the logs, which would be gone with the cluster; None where there are none yet."""
+    cluster = state.load(NAME)
+    if not cluster or not cluster.log("").parent.exists():
+        return None
+    kept = Path(tempfile.mkdtemp(prefix="panda-figures-logs."))
+    return shutil.copytree(cluster.log("").parent, kept, dirs_exist_ok=True)
 
 
 class Own:
@@ -45,11 +58,6 @@ class Own:
             kind, _, number = name.rpartition("-")
             kinds.setdefault(kind if number.isdigit() else name, []).append(part.process())
         return kinds
-
-    def keep_logs(self):
-        """A folder with the logs, which would be gone with the cluster."""
-        kept = Path(tempfile.mkdtemp(prefix="panda-figures-logs."))
-        return shutil.copytree(self.cluster.log("").parent, kept, dirs_exist_ok=True)
 
     def load(self, scenario, **flags):
         """Sessions spread over all edges."""

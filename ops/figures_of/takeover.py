@@ -76,7 +76,7 @@ def await_all_shards(router):
     def owns_all():
         try:
             return metric(router, "panda_router_shards_owned") == SHARDS
-        except OSError:
+        except (OSError, http.client.HTTPException):
             # It has much to do just then.
             return False
 
