@@ -39,5 +39,5 @@ pub use client::{Client, RequestError, Submitted, start};
 pub use config::{ClientConfig, TransportKind};
 pub use connector::{ConnectError, Connector};
 pub use discovery::{DiscoveryError, QuicTarget, Target};
-pub use panda_protocol::session::client::HistoryPage;
+pub use panda_protocol::session::client::{HistoryPage, Unexpected};
 pub use updates::{Reason, Update, Updates};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use panda_protocol::frame::{Admission, InboxState, Signal};
-use panda_protocol::session::client::Notice;
+use panda_protocol::session::client::{Notice, Unexpected};
 use panda_protocol::{ChatId, Counter, EntityId, Seq, SessionId, Text, UserId};
 use tokio::sync::mpsc;
 
@@ -19,6 +19,11 @@ pub struct Updates {
 }
 
 impl Updates {
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.updates.is_empty()
+    }
+
     /// The next update; `None` once the client ended. Cancel safe.
     pub async fn next(&mut self) -> Option<Update> {
         self.updates.recv().await
@@ -92,6 +97,18 @@ pub enum Update {
         entity: EntityId,
         /// Why; `not_member` after a removal.
         code: u16,
+        /// It was refused when it was to be resumed: what came last need not be the last that there was.
+        resuming: bool,
+    },
+    /// An event of a chat that the protocol does not allow: it was dropped, and what is missing is asked for. No server
+    /// that keeps the protocol is heard doing this; an application may pass over it.
+    Unexpected {
+        /// The chat.
+        chat: ChatId,
+        /// The event's number.
+        seq: Seq,
+        /// What is wrong with it.
+        how: Unexpected,
     },
     /// A signal of another session.
     Signal(Signal),
@@ -129,7 +146,8 @@ impl From<Notice> for Update {
             Notice::Resumed { chat, admission } => Self::Resumed { chat, admission },
             Notice::Event { entity, seq, event } => Self::Event { entity, seq, event },
             Notice::Lagging { entity, head } => Self::Lagging { entity, head },
-            Notice::Lost { entity, code } => Self::Lost { entity, code },
+            Notice::Lost { entity, code, resuming } => Self::Lost { entity, code, resuming },
+            Notice::Unexpected { chat, seq, how } => Self::Unexpected { chat, seq, how },
             Notice::Signal(signal) => Self::Signal(signal),
             Notice::Repeating { entity, counter, code, retry_after_ms } => {
                 Self::Repeating { entity, counter, code, retry_after: Duration::from_millis(retry_after_ms) }

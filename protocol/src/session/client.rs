@@ -32,7 +32,7 @@ mod subscriptions;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
-pub use output::{HistoryPage, Notice, Output, Parameters, Question, Refusal, Reply};
+pub use output::{HistoryPage, Notice, Output, Parameters, Question, Refusal, Reply, Unexpected};
 
 use self::follow::Subscription;
 use self::lane::Lane;

@@ -269,6 +269,7 @@ impl<W> ClientSession<W> {
         self.live = Live::default();
         for subscription in self.chats.values_mut() {
             subscription.suspend();
+            subscription.over();
         }
         let waiting = core::mem::take(&mut self.ready);
         for ready in waiting {
@@ -282,7 +283,7 @@ impl<W> ClientSession<W> {
         }
         for (_, asked) in core::mem::take(&mut self.requests) {
             match asked {
-                Asked::Unsubscribe(waiter) => self.answer(waiter, Ok(Reply::Done)),
+                Asked::Unsubscribe(_, waiter) => self.answer(waiter, Ok(Reply::Done)),
                 Asked::Question(asking) => self.ready.push_back(Ready::Ask(asking.afresh())),
                 Asked::Command(..) | Asked::Sync | Asked::Subscribe(_) | Asked::Refresh => {}
             }

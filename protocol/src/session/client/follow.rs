@@ -16,6 +16,8 @@ pub(super) struct Subscription<W> {
     pub(super) asked: Option<RequestId>,
     /// Whether the server sends its events.
     live: bool,
+    /// Whether events may come of an admission on this connection, this subscription's or the one's before it.
+    flows: bool,
     pub(super) waiters: Vec<W>,
     pub(super) repeats: u32,
 }
@@ -24,15 +26,19 @@ pub(super) struct Subscription<W> {
 pub(super) enum Place {
     /// It is the next one; the cursor moved on.
     Next,
-    /// It was there before, or belongs to no subscription of ours.
+    /// It was there before.
     Old,
-    /// Something is missing before it.
-    Gap,
+    /// Something is missing before it; this one was due.
+    Gap(Seq),
+    /// It is of the subscription before, and still on its way.
+    Late,
+    /// It is of no subscription that the server has.
+    Unasked,
 }
 
 impl<W> Subscription<W> {
     pub(super) fn new(cursor: Option<Cursor>) -> Self {
-        Self { cursor, proof: Bytes::new(), asked: None, live: false, waiters: Vec::new(), repeats: 0 }
+        Self { cursor, proof: Bytes::new(), asked: None, live: false, flows: false, waiters: Vec::new(), repeats: 0 }
     }
 
     /// The application asked anew, from another place.
@@ -47,6 +53,16 @@ impl<W> Subscription<W> {
         self.live = false;
     }
 
+    /// The server says that no event of it follows, or the connection is gone.
+    pub(super) fn over(&mut self) {
+        self.flows = false;
+    }
+
+    /// The server admitted what was asked for before: it sends events until it hears what is asked for now.
+    pub(super) fn admitted_before(&mut self) {
+        self.flows = true;
+    }
+
     /// Whether it is neither live nor asked for.
     pub(super) const fn is_idle(&self) -> bool {
         !self.live && self.asked.is_none()
@@ -59,6 +75,7 @@ impl<W> Subscription<W> {
     pub(super) fn admitted(&mut self, admission: &Admission) {
         self.asked = None;
         self.live = true;
+        self.flows = true;
         self.repeats = 0;
         // Copied: the frame that it came in is larger than the proof and would live as long.
         self.proof = Bytes::copy_from_slice(&admission.proof);
@@ -67,10 +84,11 @@ impl<W> Subscription<W> {
     }
 
     pub(super) fn place(&mut self, seq: Seq) -> Place {
-        if !self.live {
-            return Place::Old;
+        match self.cursor.as_mut() {
+            Some(cursor) if self.live => place(cursor, seq),
+            _ if self.flows => Place::Late,
+            _ => Place::Unasked,
         }
-        self.cursor.as_mut().map_or(Place::Old, |cursor| place(cursor, seq))
     }
 }
 
@@ -82,6 +100,6 @@ pub(super) fn place(cursor: &mut Cursor, seq: Seq) -> Place {
         cursor.seq = seq;
         Place::Next
     } else {
-        Place::Gap
+        Place::Gap(cursor.seq.next())
     }
 }

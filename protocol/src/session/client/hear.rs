@@ -89,7 +89,7 @@ impl<W> ClientSession<W> {
                 }
             }
             Frame::Unsubscribed(unsubscribed) => {
-                if let Some(Asked::Unsubscribe(waiter)) = self.requests.remove(&unsubscribed.request) {
+                if let Some(Asked::Unsubscribe(_, waiter)) = self.requests.remove(&unsubscribed.request) {
                     self.answer(waiter, Ok(Reply::Done));
                 }
             }
@@ -147,7 +147,7 @@ impl<W> ClientSession<W> {
             Asked::Sync => self.sync_refused(request, &refusal, now_ms),
             Asked::Subscribe(chat) => self.not_admitted(chat, request, refusal, now_ms),
             // Nothing comes of a chat that is not subscribed to here, whatever the server thinks.
-            Asked::Unsubscribe(waiter) => self.answer(waiter, Ok(Reply::Done)),
+            Asked::Unsubscribe(_, waiter) => self.answer(waiter, Ok(Reply::Done)),
             Asked::Question(asking) => self.question_refused(asking, refusal, now_ms),
             Asked::Refresh if matches!(Recovery::of(refusal.code), Recovery::Repeat | Recovery::Ask) => {
                 let wait_ms = refusal.retry_after_ms.max(BACKOFF_FIRST_MS);

@@ -111,6 +111,18 @@ pub enum Notice {
         entity: EntityId,
         /// Why.
         code: u16,
+        /// It was refused when it was to be resumed: what came last need not be the last that there was.
+        resuming: bool,
+    },
+    /// An event of a chat that the protocol does not allow; it was dropped, and what is missing is asked for. No server
+    /// that keeps the protocol is heard doing this: it is for whoever checks one.
+    Unexpected {
+        /// The chat.
+        chat: ChatId,
+        /// The event's.
+        seq: Seq,
+        /// What is wrong with it.
+        how: Unexpected,
     },
     /// A signal of another session.
     Signal(Signal),
@@ -124,6 +136,20 @@ pub enum Notice {
         code: u16,
         /// Not before so many milliseconds, as the server said; 0 if it did not say.
         retry_after_ms: u64,
+    },
+}
+
+/// What is wrong with an event that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unexpected {
+    /// The session has no subscription to the chat: none was admitted, or it is over.
+    NotListening,
+    /// It came before.
+    Repeated,
+    /// Events between are missing.
+    Gap {
+        /// The event that was due.
+        expected: Seq,
     },
 }
 

@@ -25,7 +25,7 @@ pub(super) enum Asked<W> {
     Command(EntityId, Counter),
     Sync,
     Subscribe(ChatId),
-    Unsubscribe(W),
+    Unsubscribe(ChatId, W),
     Refresh,
     Question(Asking<W>),
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::follow::{Place, Subscription, place};
 use super::hear::Trouble;
-use super::output::{Notice, Refusal, Reply, refusal_of};
+use super::output::{Notice, Refusal, Reply, Unexpected, refusal_of};
 use super::questions::Asked;
 use super::{ClientSession, Phase, Ready, Timer, repeat_wait_ms};
 use crate::error_code::{ErrorCode, Recovery};
@@ -65,7 +65,7 @@ impl<W> ClientSession<W> {
 
     pub(super) fn send_unsubscribe(&mut self, chat: ChatId, waiter: W) -> Bytes {
         let request = self.next_request();
-        self.requests.insert(request, Asked::Unsubscribe(waiter));
+        self.requests.insert(request, Asked::Unsubscribe(chat, waiter));
         if let Some(subscription) = self.chats.get_mut(&chat) {
             // Whoever subscribed again did so behind this, and may have been asked for in the turn of an
             // earlier Subscribe: the server drops that, and the later one, which waits its turn, begins anew.
@@ -123,7 +123,7 @@ impl<W> ClientSession<W> {
     pub(super) fn admitted(&mut self, chat: ChatId, request: RequestId, admission: Admission) {
         let Some(subscription) = self.chats.get_mut(&chat) else { return };
         if subscription.asked != Some(request) {
-            return;
+            return subscription.admitted_before();
         }
         subscription.admitted(&admission);
         let waiters = core::mem::take(&mut subscription.waiters);
@@ -144,7 +144,7 @@ impl<W> ClientSession<W> {
         if matches!(Recovery::of(refusal.code), Recovery::Repeat | Recovery::Ask) {
             self.subscribe_later(chat, refusal.retry_after_ms, now_ms);
         } else {
-            self.lose(chat, refusal);
+            self.lose(chat, refusal, true);
         }
     }
 
@@ -155,10 +155,10 @@ impl<W> ClientSession<W> {
         self.timers.insert((now_ms.saturating_add(wait_ms), Timer::Chat(chat)));
     }
 
-    fn lose(&mut self, chat: ChatId, refusal: Refusal) {
+    fn lose(&mut self, chat: ChatId, refusal: Refusal, resuming: bool) {
         let Some(gone) = self.chats.remove(&chat) else { return };
         if gone.waiters.is_empty() {
-            return self.notice(Notice::Lost { entity: chat.into(), code: refusal.code });
+            return self.notice(Notice::Lost { entity: chat.into(), code: refusal.code, resuming });
         }
         for waiter in gone.waiters {
             self.answer(waiter, Err(refusal.clone()));
@@ -172,10 +172,11 @@ impl<W> ClientSession<W> {
                 // An inbox is followed from the Hello on: only a new session begins it anew.
                 return Err(Trouble::StartAnew);
             }
-            self.notice(Notice::Lost { entity: ended.entity, code: ended.code });
+            self.notice(Notice::Lost { entity: ended.entity, code: ended.code, resuming: false });
             return Ok(());
         };
         let Some(subscription) = self.chats.get_mut(&chat) else { return Ok(()) };
+        subscription.over();
         if subscription.asked.is_some() {
             return Ok(()); // It was of the subscription before.
         }
@@ -183,7 +184,7 @@ impl<W> ClientSession<W> {
         if may_again {
             self.subscribe_later(chat, ended.retry_after_ms, now_ms);
         } else {
-            self.lose(chat, refusal_of(ended.code, ended.retry_after_ms));
+            self.lose(chat, refusal_of(ended.code, ended.retry_after_ms), false);
         }
         Ok(())
     }
@@ -195,20 +196,36 @@ impl<W> ClientSession<W> {
             let Some(cursor) = self.inbox.as_mut() else { return Ok(()) };
             match place(cursor, seq) {
                 Place::Next => self.notice(Notice::Event { entity, seq, event }),
-                Place::Old => {}
-                Place::Gap => return Err(Trouble::StartAnew),
+                Place::Gap(_) => return Err(Trouble::StartAnew),
+                Place::Old | Place::Late | Place::Unasked => {}
             }
             return Ok(());
         };
-        let Some(subscription) = self.chats.get_mut(&chat) else { return Ok(()) };
-        match subscription.place(seq) {
-            Place::Next => self.notice(Notice::Event { entity, seq, event }),
-            Place::Old => {}
-            Place::Gap => {
-                subscription.suspend();
-                self.ready.push_back(Ready::Subscribe(chat));
+        let place = self.chats.get_mut(&chat).map_or(Place::Unasked, |subscription| subscription.place(seq));
+        let how = match place {
+            Place::Next => {
+                self.notice(Notice::Event { entity, seq, event });
+                return Ok(());
             }
-        }
+            Place::Old => Unexpected::Repeated,
+            Place::Gap(expected) => {
+                if let Some(subscription) = self.chats.get_mut(&chat) {
+                    subscription.suspend();
+                }
+                self.ready.push_back(Ready::Subscribe(chat));
+                Unexpected::Gap { expected }
+            }
+            Place::Unasked if !self.is_leaving(chat) => Unexpected::NotListening,
+            Place::Late | Place::Unasked => return Ok(()),
+        };
+        self.notice(Notice::Unexpected { chat, seq, how });
         Ok(())
+    }
+
+    /// Whether the server may not have heard yet that the application left the chat. Looked for only where an event
+    /// came that nobody asked for.
+    fn is_leaving(&self, chat: ChatId) -> bool {
+        self.requests.values().any(|asked| matches!(asked, Asked::Unsubscribe(of, _) if *of == chat))
+            || self.ready.iter().any(|ready| matches!(ready, Ready::Unsubscribe(of, _) if *of == chat))
     }
 }

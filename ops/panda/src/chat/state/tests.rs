@@ -316,7 +316,7 @@ fn who_was_removed_has_no_chat_any_more_and_a_session_that_ended_ends_it_all() {
     enter(&mut state, chat(1), "tea", vec![message(5, BEN, "e")], 5);
     news(&mut state);
     let not_member = panda_protocol::ErrorCode::NotMember as u16;
-    state.update(Update::Lost { entity: EntityId::from(chat(1)), code: not_member }, SECOND);
+    state.update(Update::Lost { entity: EntityId::from(chat(1)), code: not_member, resuming: false }, SECOND);
     assert_eq!(notices(&mut state), ["you are no longer in tea"]);
     assert_eq!(state.rooms.open_id(), None);
     assert!(state.ended().is_none());

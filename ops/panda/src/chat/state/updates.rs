@@ -68,10 +68,10 @@ impl State {
                 }
             }
             Update::Lagging { entity, head } => self.connection.lags(entity, head),
-            Update::Lost { entity, code } => self.lost(entity, code),
+            Update::Lost { entity, code, .. } => self.lost(entity, code),
             Update::Signal(signal) => self.signal(&signal, now),
-            // What is still on its way is shown as such already.
-            Update::Repeating { .. } => {}
+            // What is still on its way is shown as such already; what came without being due was dropped.
+            Update::Repeating { .. } | Update::Unexpected { .. } => {}
         }
         self.begin(now);
     }

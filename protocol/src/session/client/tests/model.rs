@@ -227,7 +227,7 @@ impl Server {
     }
 }
 
-fn event(seq: u64) -> Bytes {
+pub(super) fn event(seq: u64) -> Bytes {
     let text = Text::from("text");
     let body = EventBody::MessageSent { format: MessageFormat::Text, text };
     let digest = Digest::default();
@@ -247,6 +247,8 @@ struct World {
     /// Subscribes and Unsubscribes so far, and those whose answer is waited for.
     moved: u64,
     moving: BTreeSet<u64>,
+    /// Events that the server repeated, or sent behind one that it lost.
+    unexpected: u64,
 }
 
 /// Waiters from here on are of Subscribes and Unsubscribes.
@@ -267,7 +269,9 @@ impl World {
         let session = ClientSession::new(Parameters { seed, ..parameters() });
         let (answers, texts, seen) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (moved, moving) = (0, BTreeSet::new());
-        let mut world = Self { session, server, random, now_ms: 0, submitted: 0, answers, texts, seen, moved, moving };
+        let (now_ms, submitted, unexpected) = (0, 0, 0);
+        let mut world =
+            Self { session, server, random, now_ms, submitted, answers, texts, seen, moved, moving, unexpected };
         for n in 0..CHATS {
             world.subscribe(nth_chat(n));
         }
@@ -392,6 +396,11 @@ impl World {
                     assert_eq!(seq.0, *seen + 1, "events come in order, each once");
                     *seen = seq.0;
                 }
+                Output::Notice(Notice::Unexpected { how, .. }) => {
+                    // Whoever leaves and comes back gets nothing that the server may not have sent.
+                    assert_ne!(how, Unexpected::NotListening, "the server sends only what was admitted");
+                    self.unexpected += 1;
+                }
                 Output::Notice(Notice::Lost { .. } | Notice::Ended { .. } | Notice::TokenNeeded) => {
                     panic!("nothing was lost for good: {output:?}")
                 }
@@ -432,7 +441,7 @@ impl World {
 
 #[test]
 fn every_command_is_applied_once_in_order_and_every_event_seen_once() {
-    let mut moves = 0;
+    let (mut moves, mut unexpected) = (0, 0);
     for seed in 1..=300 {
         let mut world = World::new(seed);
         for step in 0..200_000 {
@@ -447,6 +456,8 @@ fn every_command_is_applied_once_in_order_and_every_event_seen_once() {
         world.check();
         assert!(world.server.connections.len() > 2, "seed {seed}: connections were dropped");
         moves += world.server.moves;
+        unexpected += world.unexpected;
     }
     assert!(moves > 300, "only {moves} times it was asked to move");
+    assert!(unexpected > 300, "only {unexpected} times an event was repeated or missing");
 }

@@ -22,7 +22,7 @@ fn what_a_script_says_goes_only_where_it_said_and_a_line_that_is_not_done_is_nam
 
     // It is put out of its chat, and into another one.
     let not_member = panda_protocol::ErrorCode::NotMember as u16;
-    state.update(Update::Lost { entity: EntityId::from(chat(1)), code: not_member }, SECOND);
+    state.update(Update::Lost { entity: EntityId::from(chat(1)), code: not_member, resuming: false }, SECOND);
     enter(&mut state, chat(2), "trap", vec![message(1, BEN, "a")], 1);
     assert_eq!(state.rooms.open_id(), None);
     state.typed(Input::Say("secret".into()), SECOND);
@@ -84,7 +84,7 @@ fn while_a_chat_cannot_be_opened_a_script_names_the_one_that_it_means_by_its_id_
     let cut_off = |state: &mut State| {
         enter(state, chat(3), "tea", vec![message(1, ADA, "a")], 1);
         let code = panda_protocol::ErrorCode::TooManySubscriptions as u16;
-        state.update(Update::Lost { entity: chat(3).into(), code }, SECOND);
+        state.update(Update::Lost { entity: chat(3).into(), code, resuming: false }, SECOND);
     };
     for shut in [&not_let_in as &dyn Fn(&mut State), &cut_off] {
         let mut state = script();
