@@ -10,8 +10,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::checker::Span;
+use crate::provision::ProvisionError;
 use crate::run::{Run, RunError};
-use crate::session::new_token;
+use crate::session::{is_final, new_token};
 
 /// A call that is not answered within this time counts as lost, and the next target is asked.
 const CALL_MAX: Duration = Duration::from_secs(10);
@@ -19,6 +20,8 @@ const CALL_MAX: Duration = Duration::from_secs(10);
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
 /// The largest answer: 256 messages of 16 KiB, each byte of which may become six in JSON, are below.
 const ANSWER_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Of an answer that cannot be used, what is told.
+const SHOWN_CHARACTERS_MAX: usize = 300;
 /// Connections that are kept to each target; the server closes them after 15 s without a request.
 const CONNECTIONS: usize = 64;
 const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(5);
@@ -63,12 +66,19 @@ pub struct Answered {
     pub span: Span,
     /// The body, or the code of a refusal that no repetition heals.
     pub outcome: Result<Vec<u8>, u16>,
+    /// Nothing of an earlier try may still happen.
+    pub certain: bool,
 }
 
 /// Why a try brought nothing.
 enum Failed {
-    NoAnswer,
-    Refused { status: u16, code: u16, wait: Duration },
+    /// In words.
+    NoAnswer(String),
+    Refused {
+        status: u16,
+        code: u16,
+        wait: Duration,
+    },
 }
 
 /// Users of a run as callers. Each call names one by its place in [`Run::users`].
@@ -111,22 +121,31 @@ impl Api {
         let count = self.run.targets.len();
         let next = |at: usize| if but == Some(at % count) && count > 1 { (at + 1) % count } else { at % count };
         let (call, first) = (Arc::new(call), self.run.now());
-        let mut target = next(at);
+        let (mut target, mut certain) = (next(at), true);
         loop {
             let asked = if call.method == Method::Get { self.run.now() } else { first };
             let tried = self.once(user, &call, target).await;
             let span = Span { asked, answered: self.run.now() };
             let (why, wait) = match tried {
-                Ok(body) => return Ok(Answered { target, span, outcome: Ok(body) }),
+                Ok(body) => return Ok(Answered { target, span, outcome: Ok(body), certain }),
                 Err(Failed::Refused { status: 401, code, .. }) if Recovery::of(code) == Recovery::Authenticate => {
-                    self.renew(user, target).await?;
-                    (named(401, code), REPEAT_AFTER)
+                    // A target that gives none may be the one that is ill.
+                    if let Err(error) = self.renew(user, target, until).await {
+                        target = next(target + 1);
+                        (format!("{}, and no new token: {error}", named(401, code)), REPEAT_AFTER)
+                    } else {
+                        (named(401, code), REPEAT_AFTER)
+                    }
                 }
-                Err(Failed::Refused { status: status @ (429 | 503 | 504), code, wait }) => (named(status, code), wait),
-                Err(Failed::Refused { code, .. }) => return Ok(Answered { target, span, outcome: Err(code) }),
-                Err(Failed::NoAnswer) => {
+                Err(Failed::Refused { status: status @ (429 | 503 | 504), code, wait }) => {
+                    certain &= is_final(code);
+                    (named(status, code), wait)
+                }
+                Err(Failed::Refused { code, .. }) => return Ok(Answered { target, span, outcome: Err(code), certain }),
+                Err(Failed::NoAnswer(why)) => {
+                    certain = false;
                     target = next(target + 1);
-                    ("no answer".into(), REPEAT_AFTER)
+                    (why, REPEAT_AFTER)
                 }
             };
             if Instant::now() >= until {
@@ -147,7 +166,7 @@ impl Api {
         let token = self.tokens[user].lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (api, call) = (Arc::clone(self), Arc::clone(call));
         let called = tokio::task::spawn_blocking(move || api.call(&call, &token, target)).await;
-        called.unwrap_or(Err(Failed::NoAnswer))
+        called.unwrap_or_else(|_| Err(Failed::NoAnswer("the call's thread ended early".into())))
     }
 
     fn call(&self, call: &Call, token: &Text, target: usize) -> Result<Vec<u8>, Failed> {
@@ -165,12 +184,14 @@ impl Api {
                 with_key(request, key).header("Content-Type", "application/json").send(&call.body)
             }
         };
-        read(answer.map_err(|_| Failed::NoAnswer)?)
+        read(answer.map_err(no_answer)?)
     }
 
-    async fn renew(&self, user: usize, target: usize) -> Result<(), RunError> {
+    async fn renew(&self, user: usize, target: usize, until: Instant) -> Result<(), ProvisionError> {
         let place = u32::try_from(user).unwrap_or(u32::MAX);
-        let token = new_token(&self.run, place, target).await?;
+        // One target's part of the time, so that others are asked, too.
+        let left = until.saturating_duration_since(Instant::now());
+        let token = new_token(&self.run, place, target, left.min(CALL_MAX)).await?;
         *self.tokens[user].lock().unwrap_or_else(PoisonError::into_inner) = token;
         Ok(())
     }
@@ -179,10 +200,16 @@ impl Api {
 /// Reads a body.
 ///
 /// # Errors
-/// [`RunError::Usage`] if it is not what the API's document says.
+/// [`RunError::Malformed`] if it is not what the API's document says.
 pub fn parsed<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, RunError> {
-    let unusable = |error| RunError::Usage(format!("the target's answer cannot be used: {error}"));
-    serde_json::from_slice(body).map_err(unusable)
+    serde_json::from_slice(body).map_err(|error| {
+        let shown: String = String::from_utf8_lossy(body).chars().take(SHOWN_CHARACTERS_MAX).collect();
+        RunError::Malformed(format!("a target's answer is not what its document says: {error}: {shown}"))
+    })
+}
+
+fn no_answer(error: ureq::Error) -> Failed {
+    Failed::NoAnswer(format!("no answer ({error})"))
 }
 
 fn with_key<B>(request: ureq::RequestBuilder<B>, key: Option<&str>) -> ureq::RequestBuilder<B> {
@@ -201,7 +228,7 @@ fn read(mut answer: ureq::http::Response<ureq::Body>) -> Result<Vec<u8>, Failed>
         retry_after_ms: u64,
     }
     let status = answer.status().as_u16();
-    let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(|_| Failed::NoAnswer)?;
+    let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(no_answer)?;
     if (200..300).contains(&status) {
         return Ok(body);
     }
@@ -213,3 +240,6 @@ fn read(mut answer: ureq::http::Response<ureq::Body>) -> Result<Vec<u8>, Failed>
 fn named(status: u16, code: u16) -> String {
     ErrorCode::from_u16(code).map_or_else(|| format!("status {status}"), |known| known.to_string())
 }
+
+#[cfg(test)]
+mod tests;

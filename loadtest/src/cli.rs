@@ -16,9 +16,9 @@ const TARGET: &str = "http://127.0.0.1:8080";
 
 /// Loads a Panda server and proves that nothing was lost, doubled, reordered or altered.
 ///
-/// Exit status: 0 everything held, 1 a violation (printed with its evidence), 2 usage or a file that cannot be
-/// written, 3 the target is unreachable or stayed away for longer than --patience. What was counted is printed however
-/// the load ended.
+/// Exit status: 0 everything held, 1 a violation (printed with its evidence) or an answer that is not what HTTP.md says,
+/// 2 usage, an interrupt, too little to prove anything or a file that cannot be written, 3 the target is unreachable or
+/// stayed away for longer than --patience. What was counted, and what was found by then, is printed however the load ended.
 #[derive(Debug, Parser)]
 #[command(name = "panda-loadtest", version)]
 pub struct Cli {
@@ -47,7 +47,7 @@ pub struct Common {
     /// The same seed makes the same users, chats and sends; random if it is not given.
     #[arg(long, value_name = "N", global = true)]
     pub seed: Option<u64>,
-    /// Writes the summary as JSON to this file.
+    /// Writes the summary as JSON to this file; of a run that came to nothing, why.
     #[arg(long, value_name = "OUT", global = true)]
     pub json: Option<PathBuf>,
     /// How long sessions may take to connect, to come back and to get what is missing, and how long each request for
@@ -83,7 +83,7 @@ pub enum Scenario {
     /// Posts at one target and gets at another one: what was acked must be there.
     ///
     /// Messages are posted over HTTP, at each target in turn; once one is acked, another member gets it at another
-    /// target. It must be there, at its seq and with its text, in the first answer that is no refusal.
+    /// target, if there is one. It must be there, at its seq and with its text, in the first answer that is no refusal.
     ///
     /// What is refused for now, or lost, is asked again with the same Idempotency-Key, for at most --patience. It goes
     /// well with `chaos` against the same cluster in another process.
@@ -125,8 +125,11 @@ pub struct Members {
     #[arg(long, value_name = "N", default_value = "40", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rate: u32,
     /// For how long, such as 60s.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub duration: Duration,
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, required_unless_present = "changes")]
+    pub duration: Option<Duration>,
+    /// Instead of a time: until each chat's members changed so many times, however long that takes.
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub changes: Option<u32>,
 }
 
 /// Comes back to the chats of an earlier run.
@@ -294,6 +297,7 @@ mod tests {
             "panda-loadtest idle --sessions 1 --duration 1s --transport pigeon",
             "panda-loadtest reads --rate 0",
             "panda-loadtest members",
+            "panda-loadtest members --duration 9s --changes 3",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
@@ -304,7 +308,9 @@ mod tests {
         let of = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().scenario;
         assert!(matches!(of("panda-loadtest reads"), Scenario::Reads(Reads { count: 10_000, .. })));
         let Scenario::Members(asked) = of("panda-loadtest members --duration 90s") else { panic!("another scenario") };
-        assert_eq!(asked.duration, Duration::from_secs(90));
+        assert_eq!((asked.duration, asked.changes), (Some(Duration::from_secs(90)), None));
+        let Scenario::Members(asked) = of("panda-loadtest members --changes 6") else { panic!("another scenario") };
+        assert_eq!((asked.duration, asked.changes), (None, Some(6)));
         assert!(asked.sessions >= 2 * asked.chats);
     }
 

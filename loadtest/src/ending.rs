@@ -8,7 +8,8 @@ use crate::run::RunError;
 
 /// Everything held.
 pub const HELD: u8 = 0;
-/// The checker found something, or a cluster did not recover or keep its promises meanwhile.
+/// The checker found something, a cluster did not recover or keep its promises meanwhile, or a target answered with what
+/// its document does not say.
 pub const VIOLATED: u8 = 1;
 /// What was asked for cannot be done.
 pub const USAGE: u8 = 2;
@@ -20,14 +21,15 @@ pub const UNREACHABLE: u8 = 3;
 pub fn end(mut summary: Summary, ended: Result<(), RunError>, json: Option<OutputFile>, out: &mut impl Write) -> u8 {
     summary.problem = ended.as_ref().err().map(ToString::to_string);
     let mut problems: Vec<RunError> = ended.err().into_iter().collect();
-    // A run that ended before its load has nothing to sum up.
-    if summary.began() || problems.is_empty() {
-        if let Err(error) = write!(out, "{summary}") {
-            problems.push(RunError::Usage(format!("the summary cannot be printed: {error}")));
-        }
-        if let Some(Err(error)) = json.map(|json| write_json(&summary, json)) {
-            problems.push(error);
-        }
+    // A run that ended before its load has nothing to sum up, unless something was found in it.
+    if (summary.began() || problems.is_empty() || !summary.passed())
+        && let Err(error) = write!(out, "{summary}")
+    {
+        problems.push(RunError::Usage(format!("the summary cannot be printed: {error}")));
+    }
+    // Always: what an earlier run wrote there would pass for this one's.
+    if let Some(Err(error)) = json.map(|json| write_json(&summary, json)) {
+        problems.push(error);
     }
     problems.iter().for_each(|problem| line(format_args!("panda-loadtest: {problem}")));
     match problems.first() {
@@ -35,6 +37,7 @@ pub fn end(mut summary: Summary, ended: Result<(), RunError>, json: Option<Outpu
         None => HELD,
         Some(RunError::Usage(_)) => USAGE,
         Some(RunError::Unreachable(_)) => UNREACHABLE,
+        Some(RunError::Malformed(_)) => VIOLATED,
     }
 }
 
@@ -86,6 +89,30 @@ mod tests {
         assert_eq!(json["rates"]["sent"], 250);
         assert_eq!(json["problem"], "no session could connect again for 60s");
         assert_eq!(printed(Summary::default(), gone(), None), (UNREACHABLE, String::new()), "before any load");
+    }
+
+    #[test]
+    fn what_an_earlier_run_wrote_does_not_pass_for_a_run_that_came_to_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("summary.json");
+        let json = || Some(OutputFile::open("--json", &path).unwrap());
+        assert_eq!(printed(judged(0), Ok(()), json()).0, HELD);
+        let gone = Err(RunError::Unreachable("nobody is there".into()));
+        assert_eq!(printed(Summary::default(), gone, json()), (UNREACHABLE, String::new()));
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!((&json["held"], &json["problem"]), (&serde_json::Value::Null, &"nobody is there".into()));
+    }
+
+    #[test]
+    fn what_was_found_before_a_run_ended_early_is_told_and_so_is_an_answer_that_is_none() {
+        let interrupted = || Err(RunError::Usage("interrupted".into()));
+        let mut found = Summary::default();
+        found.judged(&Verdict { violations: 1, ..Verdict::default() });
+        let (status, said) = printed(found, interrupted(), None);
+        assert_eq!(status, VIOLATED);
+        assert!(said.contains("1 VIOLATIONS"), "{said}");
+        let malformed = Err(RunError::Malformed("target 2 answered: expected a number".into()));
+        assert_eq!(printed(loaded(), malformed, None).0, VIOLATED);
     }
 
     #[test]

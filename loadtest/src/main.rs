@@ -7,7 +7,7 @@ use panda_loadtest::cli::Cli;
 use panda_loadtest::ending::{self, USAGE};
 use panda_loadtest::output::OutputFile;
 use panda_loadtest::report::{Summary, line};
-use panda_loadtest::run::RunError;
+use panda_loadtest::run::{RunError, Underway};
 use panda_loadtest::scenario;
 use tracing_subscriber::EnvFilter;
 
@@ -38,15 +38,21 @@ fn run(cli: Cli) -> Result<u8, RunError> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| usage("the runtime cannot be started", &error))?;
-    let mut summary = Summary::default();
+    let (mut summary, underway) = (Summary::default(), Underway::default());
     let ended = runtime.block_on(async {
         tokio::select! {
-            ended = Box::pin(scenario::run(scenario, &common, &mut summary)) => Ok(ended),
+            // First, so that it is listened for before anything is asked of a target.
+            biased;
             interrupted = tokio::signal::ctrl_c() => Err(match interrupted {
-                Ok(()) => RunError::Usage("interrupted; nothing was judged".into()),
+                Ok(()) => RunError::Usage("interrupted; not everything was judged".into()),
                 Err(error) => usage("the interrupt cannot be listened for", &error),
             }),
+            ended = Box::pin(scenario::run(scenario, &common, &mut summary, &underway)) => ended,
         }
-    })?;
-    Ok(ending::end(summary, ended, json, &mut std::io::stdout().lock()))
+    });
+    scenario::sum_up(&mut summary, &underway);
+    let status = ending::end(summary, ended, json, &mut std::io::stdout().lock());
+    // A call that waits for its answer is not waited for.
+    runtime.shutdown_background();
+    Ok(status)
 }

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use panda_client::{Connector, Target};
-use panda_protocol::ChatId;
+use panda_client::{Connector, Target, Unexpected};
+use panda_protocol::{ChatId, Seq};
 use tokio::time::Instant;
 
-use crate::checker::{ChatCheck, Verdict};
+use crate::checker::{ChatCheck, Verdict, Violation};
 use crate::cli::{API_KEY_FILE, Common, Transport};
 use crate::provision::{self, ChatPlan, Http, ProvisionError, Provisioned};
 use crate::recorder::Recorder;
@@ -27,12 +27,14 @@ pub enum RunError {
     Usage(String),
     /// The target is not there; exit status 3.
     Unreachable(String),
+    /// A target's good answer is not what its document says; exit status 1, as for a violation.
+    Malformed(String),
 }
 
 impl std::fmt::Display for RunError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Usage(why) | Self::Unreachable(why) => f.write_str(why),
+            Self::Usage(why) | Self::Unreachable(why) | Self::Malformed(why) => f.write_str(why),
         }
     }
 }
@@ -45,6 +47,22 @@ impl From<ProvisionError> for RunError {
             ProvisionError::Refused { status: 400..=499, .. } => Self::Usage(error.to_string()),
             other => Self::Unreachable(other.to_string()),
         }
+    }
+}
+
+/// The run that is under way, for whoever sums it up when it ends early.
+#[derive(Debug, Default)]
+pub struct Underway(OnceLock<Arc<Run>>);
+
+impl Underway {
+    /// Only the first run counts.
+    pub(crate) fn begin(&self, run: Run) -> Arc<Run> {
+        Arc::clone(self.0.get_or_init(|| Arc::new(run)))
+    }
+
+    /// The run, once its users and chats are there.
+    pub fn run(&self) -> Option<&Arc<Run>> {
+        self.0.get()
     }
 }
 
@@ -76,8 +94,12 @@ pub struct Run {
     pub open: AtomicI64,
     /// Steps by one at every change of what is delivered or connected.
     pub ended: AtomicU64,
+    /// When the load began, on the run's clock.
+    pub load_began: OnceLock<Duration>,
     numbers: HashMap<ChatId, usize>,
     checks: Vec<Mutex<ChatCheck>>,
+    /// Of chats that are none of this run's.
+    elsewhere: Mutex<Verdict>,
     began: Instant,
 }
 
@@ -86,7 +108,12 @@ impl Run {
     ///
     /// # Errors
     /// [`RunError`].
-    pub async fn prepare(common: &Common, names: &[String], plans: &[ChatPlan]) -> Result<Arc<Self>, RunError> {
+    pub async fn prepare(
+        common: &Common,
+        names: &[String],
+        plans: &[ChatPlan],
+        underway: &Underway,
+    ) -> Result<Arc<Self>, RunError> {
         for base in common.bases() {
             check_base(base)?;
         }
@@ -109,7 +136,7 @@ impl Run {
         let users = provision::users(&first.http, names, common.patience).await?;
         let chats = provision::chats(&first.http, &users, plans, common.patience).await?;
         line("provisioned");
-        Ok(Arc::new(Self {
+        let run = Self {
             targets,
             transport: common.transport,
             patience: common.patience,
@@ -120,8 +147,11 @@ impl Run {
             recorder: Arc::default(),
             open: AtomicI64::new(0),
             ended: AtomicU64::new(0),
+            load_began: OnceLock::new(),
+            elsewhere: Mutex::default(),
             began: Instant::now(),
-        }))
+        };
+        Ok(underway.begin(run))
     }
 
     /// The run's clock: since it was prepared.
@@ -153,6 +183,28 @@ impl Run {
     /// The checker of chat `number`. Held for moments, never over a wait.
     pub fn check(&self, number: usize) -> MutexGuard<'_, ChatCheck> {
         self.checks[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A session's client dropped an event that may not come, of whatever chat.
+    pub fn unexpected(&self, session: u32, chat: ChatId, seq: Seq, how: Unexpected) {
+        match self.number(chat) {
+            Some(number) => self.check(number).unexpected(session, seq, how),
+            None => self.elsewhere().found(chat, Violation::unexpected(session, seq, how)),
+        }
+    }
+
+    fn elsewhere(&self) -> MutexGuard<'_, Verdict> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The violations that were found so far, for a run that is not judged, or not by its checks alone. They are in no
+    /// later verdict.
+    pub fn found_so_far(&self) -> Verdict {
+        let mut verdict = std::mem::take(&mut *self.elsewhere());
+        for (number, chat) in self.chats.iter().enumerate() {
+            verdict.add_found(*chat, self.check(number).take_found());
+        }
+        verdict
     }
 
     /// Sessions that should be connected and are not.
@@ -200,7 +252,7 @@ impl Run {
     /// judged; whoever is behind beyond the run's patience is.
     pub async fn verdict(&self) -> Verdict {
         let until = Instant::now() + self.patience;
-        let mut verdict = Verdict::default();
+        let mut verdict = std::mem::take(&mut *self.elsewhere());
         for (number, chat) in self.chats.iter().enumerate() {
             let check = loop {
                 if let Some(check) = self.take_settled(number, *chat, until) {
@@ -264,6 +316,16 @@ mod tests {
     use super::*;
 
     impl Run {
+        /// A run of one chat with user 0, at targets with these base URLs.
+        pub(crate) fn at(bases: &[&str], chat: ChatId, id: UserId) -> Self {
+            let target = |base: &&str| {
+                let target = Target::from_discovery(base, br#"{"versions":[1],"websocket":"/ws"}"#).unwrap();
+                Reached { http: Http::new(base, "key"), connector: Connector::new(target).unwrap() }
+            };
+            let user = Provisioned { id, username: "lt0".into(), token: "token".into() };
+            Self { targets: bases.iter().map(target).collect(), users: vec![user], ..Self::of_chat(chat) }
+        }
+
         /// A run of one chat, without targets.
         pub(crate) fn of_chat(chat: ChatId) -> Self {
             Self {
@@ -275,8 +337,10 @@ mod tests {
                 recorder: Arc::default(),
                 open: AtomicI64::new(0),
                 ended: AtomicU64::new(0),
+                load_began: OnceLock::new(),
                 numbers: HashMap::from([(chat, 0)]),
                 checks: vec![Mutex::new(ChatCheck::new(chat))],
+                elsewhere: Mutex::default(),
                 began: Instant::now(),
             }
         }

@@ -167,12 +167,15 @@ impl Sent {
 /// What an error says of the send: whether it certainly did not happen.
 fn outcome_of(error: &RequestError) -> Outcome {
     match error {
-        RequestError::Refused { code, .. } => match Recovery::of(*code) {
-            Recovery::Repeat | Recovery::Fail => Outcome::Refused(*code),
-            _ => Outcome::Unknown,
-        },
-        RequestError::Ended => Outcome::Unknown,
+        RequestError::Refused { code, .. } if is_final(*code) => Outcome::Refused(*code),
+        RequestError::Refused { .. } | RequestError::Ended => Outcome::Unknown,
     }
+}
+
+/// Whether a refusal with this code says that a command did not and will not happen.
+pub fn is_final(code: u16) -> bool {
+    // Something between that is no server of ours has no code.
+    code != 0 && matches!(Recovery::of(code), Recovery::Repeat | Recovery::Fail)
 }
 
 /// Whether the same request may succeed later.
@@ -228,9 +231,10 @@ impl Pump {
                         self.run.check(chat).resumed(self.identity.number, admission.from.0);
                     }
                 }
+                Update::Unexpected { chat, seq, how } => self.run.unexpected(self.identity.number, chat, seq, how),
                 Update::Ended { code, text } => self.ended(code, &text),
                 Update::TokenNeeded => self.refresh(),
-                Update::Lost { entity, code } => {
+                Update::Lost { entity, code, .. } => {
                     line(format_args!("session {} lost {entity:?}: {}", self.identity.number, named(code)));
                 }
                 Update::Repeating { code, retry_after, .. } => {
@@ -269,7 +273,7 @@ impl Pump {
 
 /// Gives a session's client a new token of user `user`; tells the person who watches if it cannot.
 pub(crate) async fn refresh(run: Arc<Run>, number: u32, user: u32, client: Client) {
-    let token = match new_token(&run, user, number as usize % run.targets.len()).await {
+    let token = match new_token(&run, user, number as usize % run.targets.len(), run.patience).await {
         Ok(token) => token,
         Err(error) => return line(format_args!("session {number} got no new token: {error}")),
     };
@@ -281,8 +285,8 @@ pub(crate) async fn refresh(run: Arc<Run>, number: u32, user: u32, client: Clien
 /// A new token of user `user`, from target `at`.
 ///
 /// # Errors
-/// [`ProvisionError`] beyond the run's patience.
-pub(crate) async fn new_token(run: &Run, user: u32, at: usize) -> Result<Text, ProvisionError> {
+/// [`ProvisionError`] beyond `patience`.
+pub(crate) async fn new_token(run: &Run, user: u32, at: usize, patience: Duration) -> Result<Text, ProvisionError> {
     #[derive(Deserialize)]
     struct Answer {
         users: [User; 1],
@@ -293,7 +297,7 @@ pub(crate) async fn new_token(run: &Run, user: u32, at: usize) -> Result<Text, P
     }
     let name = &run.users[user as usize].username;
     let body = serde_json::json!({ "users": [{ "username": name }] }).to_string().into_bytes();
-    let Answer { users: [user] } = run.targets[at].http.post_until("/bulk/users", body, run.patience).await?;
+    let Answer { users: [user] } = run.targets[at].http.post_until("/bulk/users", body, patience).await?;
     Ok(Text::from(user.access_token))
 }
 

@@ -5,7 +5,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn loadtest(arguments: &[&str]) -> (i32, String) {
     let Output { status, stderr, .. } =
@@ -81,6 +81,29 @@ fn a_file_that_cannot_be_written_is_told_before_anything_is_asked_of_a_target() 
         assert_eq!(status, 2, "{said}");
         assert!(said.contains(&format!("{flag} /nowhere/file cannot be written")), "{said}");
     }
+}
+
+#[test]
+fn an_interrupt_is_told_in_the_json_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, json) = (key_file(folder.path()), folder.path().join("summary.json"));
+    std::fs::write(&json, r#"{"held":true}"#).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_panda-loadtest"));
+    command.args(["idle", "--sessions", "1", "--duration", "1s", "--target", &base, "--api-key-file", &key]);
+    command.arg("--json").arg(&json);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It waits for an answer that does not come.
+    let asked = listener.accept().unwrap();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+    drop(asked);
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(2), "{said}");
+    assert!(said.contains("interrupted"), "{said}");
+    let written: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    assert!(written["held"].is_null() && written["problem"].as_str().unwrap().contains("interrupted"), "{written}");
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use panda_protocol::event::{Event, EventBody};
-use panda_protocol::{ChatId, Counter, DeviceId};
+use panda_protocol::session::client::Unexpected;
+use panda_protocol::{ChatId, Counter, DeviceId, Seq};
 
 use super::digest;
 use super::verdict::ChatVerdict;
@@ -195,6 +196,12 @@ impl ChatCheck {
         }
     }
 
+    /// A session's client dropped an event that may not come. Nothing of it is passed on, and a gap is healed by the
+    /// client itself: this word of it is all that there is.
+    pub fn unexpected(&mut self, session: u32, seq: Seq, how: Unexpected) {
+        self.violated(Violation::unexpected(session, seq, how));
+    }
+
     /// A send left, `due` so long after the load began. Calls of one user come in the order of its sends.
     /// Also gives how long after `due` it was delivered already, where it was.
     pub fn submitted(
@@ -223,6 +230,17 @@ impl ChatCheck {
     /// The answer to a send.
     pub fn answered(&mut self, send: SendId, outcome: Outcome) {
         self.sends[send.0 as usize].outcome = outcome;
+    }
+
+    /// The violations that were found so far; they are in no later verdict.
+    pub fn take_found(&mut self) -> ChatVerdict {
+        let violations = std::mem::take(&mut self.verdict.violations);
+        ChatVerdict { violations, kept: std::mem::take(&mut self.verdict.kept), ..ChatVerdict::default() }
+    }
+
+    /// Where the first session was told to begin; 0 if none was told.
+    pub fn begins(&self) -> u64 {
+        self.streams.values().filter_map(|stream| stream.said).min().unwrap_or(0)
     }
 
     /// A message of the transcript was refused for good.

@@ -11,7 +11,8 @@
 //! - a sender's messages stand in the order in which they were sent;
 //! - the store, read back by pages, says the same.
 //!
-//! Where members come and go, [`MembershipCheck`] says what must hold besides, from the same observations.
+//! Where members come and go, [`MembershipCheck`] says what must hold besides, from the same observations. It keeps more,
+//! as it says itself.
 
 mod chat;
 mod membership;
@@ -25,7 +26,10 @@ mod tests;
 use std::hash::{DefaultHasher, Hasher as _};
 
 pub use chat::{ChatCheck, Delivered, Outcome, SendId};
-pub use membership::{Answer, Change, ChangeId, Grant, MembersSeen, MembershipCheck, MembershipVerdict, Span, StepId};
+pub use membership::{
+    Answer, Change, ChangeId, Grant, MEMBERSHIP_RECORDS_MAX, MembersSeen, MembershipCheck, MembershipVerdict, Span,
+    StepId, Wanted,
+};
 pub use reads::{Read, Shown};
 pub use verdict::{ChatVerdict, Verdict};
 pub use violation::{Found, Source, Violation};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use panda_protocol::event::{Digest, Event, EventBody, MessageFormat};
+use panda_protocol::session::client::Unexpected;
 use panda_protocol::{ChatId, Counter, DeviceId, Seq, Text, Time, UserId};
 
 use super::*;
@@ -410,4 +411,21 @@ fn a_history_with_a_hole_or_that_was_not_read_is_no_record() {
     let mut behind = ChatCheck::new(chat());
     behind.stored(2, &message(2, 1, 1, "a"));
     assert_eq!(behind.digests(), None);
+}
+
+#[test]
+fn what_a_client_drops_is_found_and_taken_at_any_time() {
+    let mut check = ChatCheck::new(chat());
+    check.unexpected(7, Seq(6), Unexpected::NotListening);
+    check.unexpected(7, Seq(6), Unexpected::Repeated);
+    check.unexpected(7, Seq(6), Unexpected::Gap { expected: Seq(4) });
+    let source = Source::Session(7);
+    let expected = [
+        Violation::NotListening { session: 7, seq: 6 },
+        Violation::Repeated { source, seq: 6 },
+        Violation::Gap { source, expected: 4, got: 6 },
+    ];
+    let found = check.take_found();
+    assert_eq!((&found.kept[..], found.violations), (&expected[..], 3));
+    assert_eq!(check.finish().violations, 0, "they are told once");
 }

@@ -60,6 +60,14 @@ impl Verdict {
         self.violations == 0
     }
 
+    /// Takes in what was found in a chat that is not judged here.
+    pub fn found(&mut self, chat: ChatId, violation: Violation) {
+        self.violations += 1;
+        if self.kept.len() < VIOLATIONS_KEPT_MAX {
+            self.kept.push(Found { chat, violation });
+        }
+    }
+
     /// Takes in a chat's.
     pub fn add(&mut self, chat: ChatId, of: ChatVerdict) {
         self.chats += 1;
@@ -70,6 +78,11 @@ impl Verdict {
         self.acked += of.acked;
         self.refused += of.refused;
         self.unknown += of.unknown;
+        self.add_found(chat, of);
+    }
+
+    /// Takes in a chat's violations only.
+    pub fn add_found(&mut self, chat: ChatId, of: ChatVerdict) {
         self.violations += of.violations;
         let room = VIOLATIONS_KEPT_MAX.saturating_sub(self.kept.len());
         self.kept.extend(of.kept.into_iter().take(room).map(|violation| Found { chat, violation }));

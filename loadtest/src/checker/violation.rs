@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use panda_protocol::{ChatId, Counter, DeviceId, UserId};
+use panda_protocol::session::client::Unexpected;
+use panda_protocol::{ChatId, Counter, DeviceId, Seq, UserId};
 
 /// Who showed an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,10 @@ pub enum Violation {
     WrongRefusal { source: Source, code: u16, at: Duration, member: String },
     /// A removed user's session was not told that its subscription is over.
     NotEnded { session: u32, removed: u64 },
+    /// An answer does not show an event that was acked before it was asked for, and that the user may see.
+    NotShown { source: Source, seq: u64, at: Duration },
+    /// A send is there as another user's.
+    OtherActor { device: DeviceId, counter: Counter, seq: u64, user: UserId, actor: UserId },
     /// A message of a user who was no member where it stands.
     SentWhileOut { seq: u64, actor: UserId, member: String },
     /// An acked change of a membership is not at the seq of its ack.
@@ -115,7 +120,11 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gap { source, expected, got } => {
-                write!(f, "GAP: {source} got seq {got} where {expected} was due ({} missing)", got - expected)
+                write!(
+                    f,
+                    "GAP: {source} got seq {got} where {expected} was due ({} missing)",
+                    got.saturating_sub(*expected)
+                )
             }
             Self::Repeated { source, seq } => write!(f, "REPEATED: {source} got seq {seq} twice"),
             Self::Reordered { source, expected, got } => {
@@ -146,6 +155,16 @@ impl fmt::Display for Violation {
 }
 
 impl Violation {
+    /// What a session's client says of an event that it dropped.
+    pub fn unexpected(session: u32, seq: Seq, how: Unexpected) -> Self {
+        let (source, seq) = (Source::Session(session), seq.0);
+        match how {
+            Unexpected::NotListening => Self::NotListening { session, seq },
+            Unexpected::Repeated => Self::Repeated { source, seq },
+            Unexpected::Gap { expected } => Self::Gap { source, expected: expected.0, got: seq },
+        }
+    }
+
     /// Those that concern one send, named by its device and counter.
     fn fmt_send(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -169,6 +188,12 @@ impl Violation {
                     "REFUSED BUT THERE: send {counter} of device {device} was refused with {code} and is at seq {seq}"
                 )
             }
+            Self::OtherActor { device, counter, seq, user, actor } => {
+                write!(
+                    f,
+                    "OTHER ACTOR: send {counter} of device {device} is of {user}, and at seq {seq} as one of {actor}"
+                )
+            }
             Self::NeverSent { device, counter, seq } => {
                 write!(f, "NEVER SENT: seq {seq} says it is send {counter} of device {device}, which did not send it")
             }
@@ -188,6 +213,12 @@ impl Violation {
             }
             Self::NotVisible { source, seq, at, member } => {
                 write!(f, "NOT VISIBLE: {source} got seq {seq} at {at:.3?}; the user {member}")
+            }
+            Self::NotShown { source, seq, at } => {
+                write!(
+                    f,
+                    "NOT SHOWN: {source} was answered at {at:.3?} without seq {seq}, which was acked before it asked"
+                )
             }
             Self::WrongGrant { source, said, member } => {
                 write!(

@@ -28,6 +28,9 @@ pub struct ChaosReport {
     pub schedule: Vec<Fault>,
     /// What was done, and felt.
     pub faults: Vec<Felt>,
+    /// What is being done.
+    #[serde(skip)]
+    pub under_way: Option<Fault>,
 }
 
 /// What clients felt of one fault. Times in seconds; each is from when a send or call was due.
@@ -134,12 +137,31 @@ fn by_reason<S: Serializer>(counts: &BTreeMap<Repeated, u64>, serializer: S) -> 
 impl ChaosReport {
     /// Nothing was done yet.
     pub const fn new(asked: &Chaos, schedule: Vec<Fault>) -> Self {
-        Self { rate: asked.rate, bound: asked.bound, schedule, faults: Vec::new() }
+        Self { rate: asked.rate, bound: asked.bound, schedule, faults: Vec::new(), under_way: None }
     }
 
-    /// Whether all faults were done and the cluster recovered from each.
+    /// Whether the cluster recovered from each fault that was done.
     pub fn recovered(&self) -> bool {
-        self.faults.len() == self.schedule.len() && self.faults.iter().all(|felt| felt.problem.is_none())
+        self.faults.iter().all(|felt| felt.problem.is_none())
+    }
+
+    /// The run ended while a fault was felt: the cluster did not recover from it.
+    pub fn cut_short(&mut self, why: &str) {
+        let Some(fault) = self.under_way.take() else { return };
+        self.faults.push(Felt {
+            lasted_s: fault.hold.as_secs_f64(),
+            fault,
+            longest_ack_s: 0.0,
+            longest_delivery_s: 0.0,
+            longest_call_s: 0.0,
+            disturbed_s: 0.0,
+            recovered_s: None,
+            settled_s: None,
+            counts: Counts::default(),
+            failed_calls: BTreeMap::new(),
+            broken: Vec::new(),
+            problem: Some(format!("{why}; how long its sends waited is not known")),
+        });
     }
 
     /// Whether it recovered, and all held meanwhile that should.
@@ -334,7 +356,13 @@ mod tests {
     }
 
     fn report(felt: Felt) -> ChaosReport {
-        ChaosReport { rate: 100, bound: Duration::from_secs(1), schedule: vec![felt.fault.clone()], faults: vec![felt] }
+        ChaosReport {
+            rate: 100,
+            bound: Duration::from_secs(1),
+            schedule: vec![felt.fault.clone()],
+            faults: vec![felt],
+            under_way: None,
+        }
     }
 
     #[test]
@@ -360,9 +388,16 @@ mod tests {
         let mut report = report(felt(Some("kafka-1 is ended")));
         assert!(!report.recovered());
         assert!(report.to_string().contains("NOT RECOVERED: kafka-1 is ended"));
-        report.schedule.push(report.schedule[0].clone());
         report.faults[0].problem = None;
-        assert!(!report.recovered(), "one was not done");
+        report.cut_short("no session could connect again for 60s");
+        assert!(report.recovered(), "it was over");
+        report.schedule.push(report.schedule[0].clone());
+        report.under_way = Some(report.schedule[1].clone());
+        report.cut_short("no session could connect again for 60s");
+        assert!(!report.recovered());
+        assert!(report.to_string().contains("NOT RECOVERED: no session could connect again"), "{report}");
+        let summary = Summary { chaos: Some(report), ..Summary::default() };
+        assert!(!summary.passed());
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::load::Load;
-use super::{close_all, under_load};
+use super::{close_all, sum_up, under_load};
 use crate::chaos::{Calls, Cluster, Fault, Kind, plan, promises};
 use crate::cli::{Chaos, Common};
 use crate::output::OutputFile;
 use crate::report::{ChaosReport, Counts, Felt, Summary, line, write_table};
-use crate::run::{Run, RunError};
+use crate::run::{Run, RunError, Underway};
 use crate::schedule;
 use crate::series::{SLICE, Series};
 
@@ -22,7 +22,12 @@ const PATIENCE_BEYOND: Duration = Duration::from_secs(60);
 const KINDS: [Kind; 3] = [Kind::Kill, Kind::Pause, Kind::Restart];
 const TABLE_KINDS: [Kind; 4] = [Kind::Kill, Kind::Pause, Kind::Restart, Kind::Absent];
 
-pub(super) async fn run(asked: Chaos, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
+pub(super) async fn run(
+    asked: Chaos,
+    common: &Common,
+    summary: &mut Summary,
+    underway: &Underway,
+) -> Result<(), RunError> {
     summary.scenario = "chaos".into();
     let table = OutputFile::open_if("--table", asked.table.as_deref())?;
     let cluster = Cluster::new(&asked.cluster_command, &asked.cluster);
@@ -46,7 +51,7 @@ pub(super) async fn run(asked: Chaos, common: &Common, summary: &mut Summary) ->
     line(format_args!("seed {}; the faults will be:", summary.seed));
     faults.iter().for_each(line);
 
-    let load = Load::prepare((asked.sessions as usize, asked.chats as usize), &common, summary).await?;
+    let load = Load::prepare((asked.sessions as usize, asked.chats as usize), &common, summary, underway).await?;
     let run = Arc::clone(&load.run);
     run.recorder.follow(Series::new(asked.bound, load.listeners(), run.now()));
     let watch = Watch { run: &run, cluster: &cluster, calls: Calls::new(asked.bound), asked: &asked };
@@ -68,18 +73,25 @@ pub(super) async fn run(asked: Chaos, common: &Common, summary: &mut Summary) ->
             () = watch.calls.go_on(&run, &apis) => Ok(()),
         }
     };
-    let time = under_load(&run, load.sessions.len(), summary, both).await?;
-    let judged = load.judge(summary, time).await;
-    if let Err(why) = judged {
-        if report.recovered() {
-            return Err(why);
+    let ended = under_load(&run, load.sessions.len(), summary, both).await;
+    let judged = match ended {
+        Ok(time) => load.judge(summary, time).await,
+        Err(why) => {
+            report.cut_short(&why.to_string());
+            Err(why)
         }
-        // The report says which fault it was; that matters more than that nothing could be judged behind it.
-        line(format_args!("not judged: {why}"));
-    }
+    };
+    let recovered = report.recovered();
+    // The report says which fault it was; that matters more than that nothing could be judged behind it.
+    let table = table.filter(|_| !report.faults.is_empty());
     summary.chaos = Some(report);
+    sum_up(summary, underway);
     let written = table.map_or(Ok(()), |table| write_table(table, summary));
-    close_all(&run, load.sessions).await;
+    match judged {
+        Err(why) if recovered => return Err(why),
+        Err(why) => line(format_args!("not judged: {why}")),
+        Ok(()) => close_all(&run, load.sessions).await,
+    }
     written
 }
 
@@ -121,7 +133,9 @@ impl Watch<'_> {
         }
         for fault in report.schedule.clone() {
             line(format_args!("fault {fault}"));
+            report.under_way = Some(fault.clone());
             let felt = self.feel(fault, processes).await;
+            report.under_way = None;
             line(format_args!("      {felt}"));
             let recovered = felt.problem.is_none();
             report.faults.push(felt);

@@ -4,10 +4,15 @@ use super::{check_websockets, close_all, open_all, under_load, user_names};
 use crate::cli::{Common, Idle};
 use crate::provision::ChatPlan;
 use crate::report::Summary;
-use crate::run::{Run, RunError};
+use crate::run::{Run, RunError, Underway};
 use crate::session::Identity;
 
-pub(super) async fn run(asked: Idle, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
+pub(super) async fn run(
+    asked: Idle,
+    common: &Common,
+    summary: &mut Summary,
+    underway: &Underway,
+) -> Result<(), RunError> {
     let sessions = asked.sessions as usize;
     check_websockets(common, sessions)?;
     let own = |number| ChatPlan {
@@ -16,7 +21,7 @@ pub(super) async fn run(asked: Idle, common: &Common, summary: &mut Summary) -> 
         members: vec![number],
     };
     let plans: Vec<ChatPlan> = (0..sessions).map(own).collect();
-    let run = Run::prepare(common, &user_names(summary.seed, sessions), &plans).await?;
+    let run = Run::prepare(common, &user_names(summary.seed, sessions), &plans, underway).await?;
     summary.scenario = "idle".into();
     (summary.sessions, summary.chats) = (sessions, plans.len());
     summary.provision_s = run.now().as_secs_f64();

@@ -15,7 +15,7 @@ use crate::cli::Common;
 use crate::history::{CHATS_AT_ONCE, read_back};
 use crate::provision::ChatPlan;
 use crate::report::Summary;
-use crate::run::{Run, RunError};
+use crate::run::{Run, RunError, Underway};
 use crate::schedule;
 use crate::session::{Identity, Session};
 
@@ -54,6 +54,7 @@ impl Load {
         (sessions, chats): (usize, usize),
         common: &Common,
         summary: &mut Summary,
+        underway: &Underway,
     ) -> Result<Self, RunError> {
         check_websockets(common, sessions)?;
         if sessions.div_ceil(chats) > CHAT_MEMBERS_MAX {
@@ -61,7 +62,7 @@ impl Load {
         }
         let (chats_of, plans) = spread(summary.seed, sessions, chats);
         let began = tokio::time::Instant::now();
-        let run = Run::prepare(common, &user_names(summary.seed, sessions), &plans).await?;
+        let run = Run::prepare(common, &user_names(summary.seed, sessions), &plans, underway).await?;
         (summary.sessions, summary.chats) = (sessions, chats);
         summary.provision_s = began.elapsed().as_secs_f64();
         let identity = |(number, chats): (u32, &Vec<usize>)| Identity { number, user: number, chats: chats.clone() };

@@ -20,35 +20,61 @@ use tokio::task::JoinSet;
 use crate::cli::{Common, Scenario};
 use crate::limits::{check_files, open_files};
 use crate::report::{Live, Summary, line};
-use crate::run::{Run, RunError};
+use crate::run::{Run, RunError, Underway};
 use crate::session::{Identity, Session, repeats, wait};
 
 /// Sessions that connect at a time.
 const OPENING_AT_ONCE: usize = 64;
 
-/// Runs a scenario to its end. As far as it comes, `summary` tells.
+/// Runs a scenario to its end. As far as it comes, `summary` tells; what comes of it when it ends before its verdict,
+/// `underway` has: see [`sum_up`].
 ///
 /// # Errors
 /// [`RunError`] if there is no verdict, or what is to be written behind it cannot be.
-pub async fn run(scenario: Scenario, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
+pub async fn run(
+    scenario: Scenario,
+    common: &Common,
+    summary: &mut Summary,
+    underway: &Underway,
+) -> Result<(), RunError> {
     summary.seed = common.seed.unwrap_or_else(rand::random);
     summary.targets = common.bases().into_iter().map(Into::into).collect();
     summary.transport = common.transport.label().into();
     match scenario {
-        Scenario::Steady(asked) => steady::run(asked, common, summary).await?,
-        Scenario::Revisit(asked) => revisit::run(asked, common, summary).await?,
-        Scenario::Replay(asked) => replay::run(asked, common, summary).await?,
-        Scenario::Idle(asked) => idle::run(asked, common, summary).await?,
-        Scenario::Chaos(asked) => Box::pin(chaos::run(asked, common, summary)).await?,
-        Scenario::Reads(asked) => Box::pin(reads::run(asked, common, summary)).await?,
-        Scenario::Members(asked) => Box::pin(members::run(asked, common, summary)).await?,
+        Scenario::Steady(asked) => steady::run(asked, common, summary, underway).await?,
+        Scenario::Revisit(asked) => revisit::run(asked, common, summary, underway).await?,
+        Scenario::Replay(asked) => replay::run(asked, common, summary, underway).await?,
+        Scenario::Idle(asked) => idle::run(asked, common, summary, underway).await?,
+        Scenario::Chaos(asked) => Box::pin(chaos::run(asked, common, summary, underway)).await?,
+        Scenario::Reads(asked) => Box::pin(reads::run(asked, common, summary, underway)).await?,
+        Scenario::Members(asked) => Box::pin(members::run(asked, common, summary, underway)).await?,
     }
     Ok(())
+}
+
+/// Whatever became of a run: what was counted, if its load was still going on, and the violations that were found by then,
+/// if it was not judged.
+pub fn sum_up(summary: &mut Summary, underway: &Underway) {
+    let Some(run) = underway.run() else { return };
+    if let Some(&began) = run.load_began.get().filter(|_| !summary.began()) {
+        summary.recorded(&run.recorder, run.now().saturating_sub(began));
+    }
+    if summary.held.is_none() {
+        let found = run.found_so_far();
+        if !found.held() {
+            summary.judged(&found);
+        }
+    }
 }
 
 /// Names of `count` users of a run. Runs of other seeds have others.
 fn user_names(seed: u64, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("lt{seed:x}u{number}")).collect()
+}
+
+/// What a run cannot begin with where it makes its own history.
+fn used_seed(seed: u64) -> RunError {
+    RunError::Usage(format!("the chats of seed {seed} are there from an earlier run; take another --seed"))
 }
 
 fn check_websockets(common: &Common, sessions: usize) -> Result<(), RunError> {
@@ -101,7 +127,7 @@ async fn under_load(
     summary: &mut Summary,
     load: impl Future<Output = Result<(), RunError>>,
 ) -> Result<Duration, RunError> {
-    let began = run.now();
+    let began = *run.load_began.get_or_init(|| run.now());
     line("load begins");
     let live = Live::start(Arc::clone(&run.recorder), sessions);
     let ended = tokio::select! {
@@ -148,7 +174,8 @@ fn task_ended() -> RunError {
 mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
-    use panda_protocol::{ChatId, UserId};
+    use panda_client::Unexpected;
+    use panda_protocol::{ChatId, Seq, UserId};
 
     use super::*;
 
@@ -167,5 +194,32 @@ mod tests {
         assert!(matches!(ended, Err(RunError::Unreachable(_))));
         assert_eq!((summary.rates.sent, summary.rates.acked, summary.ack_us.count), (20, 1, 1));
         assert!(summary.began() && summary.held.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_ends_early_is_summed_up_with_what_was_counted_and_found() {
+        let user = |byte| UserId::from_random([byte; 16]);
+        let chat = ChatId::direct(user(1), user(2));
+        let other = ChatId::direct(user(3), user(4));
+        let underway = Underway::default();
+        let mut summary = Summary::default();
+        sum_up(&mut summary, &underway);
+        assert!(!summary.began(), "there was no run yet");
+        let run = underway.begin(Run::of_chat(chat));
+        // It is interrupted while its load goes on.
+        let interrupted = async {
+            let mut dropped = Summary::default();
+            under_load(&run, 1, &mut dropped, std::future::pending()).await
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(3), interrupted).await.is_err());
+        run.recorder.sent.store(7, Relaxed);
+        sum_up(&mut summary, &underway);
+        assert_eq!((summary.rates.sent, summary.held, summary.passed()), (7, None, true));
+        assert!((summary.load_s - 3.0).abs() < 0.01, "{}", summary.load_s);
+        run.unexpected(1, chat, Seq(5), Unexpected::NotListening);
+        run.unexpected(1, other, Seq(6), Unexpected::NotListening);
+        sum_up(&mut summary, &underway);
+        assert_eq!((summary.held, summary.violations, summary.passed()), (Some(false), 2, false));
+        assert!(summary.evidence.iter().any(|found| found.contains(&other.to_string())), "{:?}", summary.evidence);
     }
 }

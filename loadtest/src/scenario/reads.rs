@@ -1,6 +1,7 @@
 //! Posts at one target and gets at another one, over HTTP: what was acked must be there for whoever asks next, wherever.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use panda_protocol::{Counter, DeviceId, Text};
@@ -10,13 +11,13 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 
 use super::load::{read_all, text};
-use super::{check_websockets, close_all, open_all, task_ended, under_load, user_names};
+use super::{check_websockets, close_all, open_all, task_ended, under_load, used_seed, user_names};
 use crate::api::{Answered, Api, Call, Method, parsed};
 use crate::checker::{Outcome, Read, Shown};
 use crate::cli::{Common, Reads};
 use crate::provision::ChatPlan;
 use crate::report::{ReadsReport, Summary};
-use crate::run::{Run, RunError};
+use crate::run::{Run, RunError, Underway};
 use crate::schedule;
 use crate::session::Identity;
 
@@ -29,7 +30,12 @@ const LATEST: u64 = 256;
 /// A command of an `Idempotency-Key` is the first of a device of its own.
 const FIRST: Counter = Counter(1);
 
-pub(super) async fn run(asked: Reads, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
+pub(super) async fn run(
+    asked: Reads,
+    common: &Common,
+    summary: &mut Summary,
+    underway: &Underway,
+) -> Result<(), RunError> {
     summary.scenario = "reads".into();
     let (chats, users) = (asked.chats as usize, asked.chats as usize * MEMBERS);
     check_websockets(common, users)?;
@@ -40,7 +46,7 @@ pub(super) async fn run(asked: Reads, common: &Common, summary: &mut Summary) ->
     };
     let plans: Vec<ChatPlan> = (0..chats).map(plan).collect();
     let began = tokio::time::Instant::now();
-    let run = Run::prepare(common, &user_names(summary.seed, users), &plans).await?;
+    let run = Run::prepare(common, &user_names(summary.seed, users), &plans, underway).await?;
     (summary.sessions, summary.chats) = (users, chats);
     summary.provision_s = began.elapsed().as_secs_f64();
     // Everybody listens, too: what a GET shows and what is delivered must be the same.
@@ -49,22 +55,45 @@ pub(super) async fn run(asked: Reads, common: &Common, summary: &mut Summary) ->
         Identity { number: place, user: place, chats: vec![number / MEMBERS] }
     };
     let sessions = open_all(&run, (0..users).map(identity).collect()).await?;
-    let rounds = Arc::new(Rounds { api: Api::new(&run), run: Arc::clone(&run), seed: summary.seed });
+    // The same texts under the same keys would be those of that run.
+    let made = 1 + MEMBERS as u64;
+    if (0..chats).any(|chat| run.check(chat).begins() > made + 1) {
+        return Err(used_seed(summary.seed));
+    }
+    let api = Api::new(&run);
+    let rounds = Rounds { api, run: Arc::clone(&run), seed: summary.seed, done: 0.into(), elsewhere: 0.into() };
+    let rounds = Arc::new(rounds);
     let time = under_load(&run, sessions.len(), summary, rounds.go_through(&asked)).await?;
     run.all_connected().await?;
     run.all_delivered().await;
     read_all(&run, &sessions, &plans).await?;
     summary.recorded(&run.recorder, time);
-    summary.reads = Some(ReadsReport { rounds: asked.count, repeated: rounds.api.repeated() });
-    summary.judged(&run.verdict().await);
+    let report = ReadsReport {
+        rounds: asked.count,
+        done: rounds.done.load(Relaxed),
+        elsewhere: rounds.elsewhere.load(Relaxed),
+        repeated: rounds.api.repeated(),
+    };
+    let shown = report.shows_something(run.targets.len());
+    summary.reads = Some(report);
+    let verdict = run.verdict().await;
     close_all(&run, sessions).await;
-    Ok(())
+    match shown {
+        Err(why) if verdict.held() => Err(RunError::Usage(why)),
+        _ => {
+            summary.judged(&verdict);
+            Ok(())
+        }
+    }
 }
 
 struct Rounds {
     run: Arc<Run>,
     api: Arc<Api>,
     seed: u64,
+    /// GETs that were answered, and those of them at another target than the POST.
+    done: AtomicU32,
+    elsewhere: AtomicU32,
 }
 
 /// What one round does.
@@ -116,6 +145,10 @@ impl Rounds {
         // Every other target in turn.
         let read_at = posted_at + 1 + at / targets % (targets - 1).max(1);
         let (read_at, shown) = self.get(&round, seq, (read_at, posted_at)).await?;
+        if shown.is_ok() {
+            self.done.fetch_add(1, Relaxed);
+            self.elsewhere.fetch_add(u32::from(read_at != posted_at), Relaxed);
+        }
         let shown =
             shown.as_ref().map(|(head, text)| Shown { head: *head, text: text.as_deref() }).map_err(|code| *code);
         let read = Read { posted_at: posted_at + 1, read_at: read_at + 1, seq, text: round.text.as_str() };
@@ -133,7 +166,8 @@ impl Rounds {
         let (run, user) = (&self.run, u32::try_from(poster).unwrap_or(u32::MAX));
         let key = format!("lt{:x}r{number} posts", self.seed);
         let device = DeviceId::from_idempotency_key(run.users[poster].id, key.as_bytes());
-        run.recorder.sent.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        run.recorder.sent.fetch_add(1, Relaxed);
+        run.recorder.waiting.fetch_add(1, Relaxed);
         // A user's rounds overlap, so they have no order: each is a sender of its own.
         let (send, _) = run.check(chat).submitted(number, device, FIRST, text.as_bytes(), due);
         let call = Call {
@@ -143,6 +177,7 @@ impl Rounds {
             body: serde_json::json!({ "text": text.as_str() }).to_string().into_bytes(),
         };
         let Answered { target, outcome, .. } = self.api.ask(poster, call, at, None).await?;
+        run.recorder.waiting.fetch_sub(1, Relaxed);
         let seq = match outcome {
             Ok(body) => parsed::<Sent>(&body)?.seq,
             Err(code) => {

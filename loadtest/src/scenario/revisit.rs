@@ -11,17 +11,22 @@ use super::record::Record;
 use super::{close_all, say_until_taken, task_ended, under_load};
 use crate::cli::{Common, Revisit};
 use crate::report::Summary;
-use crate::run::RunError;
+use crate::run::{RunError, Underway};
 
 /// Chats that are sent to at a time.
 const CHATS_AT_ONCE: usize = 64;
 
-pub(super) async fn run(asked: Revisit, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
+pub(super) async fn run(
+    asked: Revisit,
+    common: &Common,
+    summary: &mut Summary,
+    underway: &Underway,
+) -> Result<(), RunError> {
     let record = Record::read(&asked.record)?;
     summary.scenario = "revisit".into();
     // Users and chats follow from it.
     summary.seed = record.seed;
-    let load = Load::prepare((record.sessions, record.chats.len()), common, summary).await?;
+    let load = Load::prepare((record.sessions, record.chats.len()), common, summary, underway).await?;
     for (number, digests) in record.chats.iter().enumerate() {
         load.run.check(number).expect(digests);
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use panda_protocol::event::{Event, EventBody};
 use panda_protocol::{Counter, DeviceId, UserId};
 
+use super::known::Known;
 use super::{Asked, Change, MembershipCheck, Span};
 use crate::checker::digest;
 use crate::checker::violation::{Source, Violation};
@@ -52,8 +53,45 @@ impl Membership {
     }
 }
 
-/// A message of the log.
+/// What is kept of an event of the log.
 #[derive(Debug)]
+pub(super) struct Stored {
+    /// The digest of its bytes.
+    pub(super) event: u64,
+    /// Or why it says nothing.
+    pub(super) says: Result<Says, String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Says {
+    Message(Message),
+    Added { user: UserId, visible_from: u64 },
+    Removed { user: UserId },
+    Other,
+}
+
+impl Stored {
+    pub(super) fn of(seq: u64, bytes: &Bytes) -> Self {
+        let says = match Event::from_bytes(bytes) {
+            Err(error) => Err(error.to_string()),
+            Ok(event) if event.seq.0 != seq => Err(format!("its bytes say seq {}", event.seq)),
+            Ok(Event { actor, device, counter, target, body, .. }) => Ok(match (body, target) {
+                (EventBody::MessageSent { text, .. }, _) => {
+                    Says::Message(Message { actor, device, counter, text: digest(text.as_bytes()) })
+                }
+                (EventBody::MemberAdded { visible_from, .. }, Some(user)) => {
+                    Says::Added { user, visible_from: visible_from.0 }
+                }
+                (EventBody::MemberRemoved, Some(user)) => Says::Removed { user },
+                _ => Says::Other,
+            }),
+        };
+        Self { event: digest(bytes), says }
+    }
+}
+
+/// A message of the log.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Message {
     pub(super) actor: UserId,
     pub(super) device: DeviceId,
@@ -69,6 +107,8 @@ pub(super) struct Log {
     pub(super) events: BTreeMap<u64, u64>,
     pub(super) messages: BTreeMap<u64, Message>,
     memberships: HashMap<UserId, Vec<Membership>>,
+    /// Filled in where it is judged.
+    pub(super) known: Known,
     pub(super) found: Vec<Violation>,
 }
 
@@ -76,34 +116,32 @@ impl Log {
     /// Reads it. What it says itself must fit: no hole, and no membership that nobody asked for.
     pub(super) fn of(check: &MembershipCheck) -> Self {
         let mut log = Self::default();
-        for (&seq, bytes) in &check.log {
-            if seq != log.head + 1 {
-                log.found.push(Violation::Gap { source: Source::Store, expected: log.head + 1, got: seq });
+        for (&seq, stored) in &check.log {
+            let (source, expected) = (Source::Store, log.head + 1);
+            if seq > expected {
+                log.found.push(Violation::Gap { source, expected, got: seq });
+            } else if seq < expected {
+                log.found.push(Violation::Reordered { source, expected, got: seq });
             }
             log.head = seq;
-            log.events.insert(seq, digest(bytes));
-            log.take(check, seq, bytes);
+            log.events.insert(seq, stored.event);
+            log.take(check, seq, stored);
         }
         log
     }
 
-    fn take(&mut self, check: &MembershipCheck, seq: u64, bytes: &Bytes) {
-        let event = match Event::from_bytes(bytes) {
-            Ok(event) => event,
-            Err(error) => {
-                let problem = error.to_string();
-                return self.found.push(Violation::Unreadable { source: Source::Store, seq, problem });
+    fn take(&mut self, check: &MembershipCheck, seq: u64, stored: &Stored) {
+        match &stored.says {
+            Ok(Says::Message(message)) => {
+                self.messages.insert(seq, *message);
             }
-        };
-        let Event { actor, device, counter, target, body, .. } = event;
-        match (body, target) {
-            (EventBody::MessageSent { text, .. }, _) => {
-                let text = digest(text.as_bytes());
-                self.messages.insert(seq, Message { actor, device, counter, text });
+            Ok(Says::Added { user, visible_from }) => self.added(check, seq, *user, *visible_from),
+            Ok(Says::Removed { user }) => self.removed(check, seq, *user),
+            Ok(Says::Other) => {}
+            Err(problem) => {
+                let (source, problem) = (Source::Store, problem.clone());
+                self.found.push(Violation::Unreadable { source, seq, problem });
             }
-            (EventBody::MemberAdded { visible_from, .. }, Some(user)) => self.added(check, seq, user, visible_from.0),
-            (EventBody::MemberRemoved, Some(user)) => self.removed(check, seq, user),
-            _ => {}
         }
     }
 
@@ -174,7 +212,8 @@ impl Log {
 impl MembershipCheck {
     /// The change that was acked at this seq, or else one of the same that was not answered.
     fn change_at(&self, seq: u64, user: UserId, is: impl Fn(Change) -> bool) -> Option<&Asked> {
-        let mut of_user = self.changes.iter().filter(|of| of.user == user && is(of.change));
+        let places = self.changes_of.get(&user).map_or(&[][..], Vec::as_slice);
+        let mut of_user = places.iter().map(|place| &self.changes[*place]).filter(|of| is(of.change));
         let acked = |of: &&Asked| of.answered.is_some_and(|(_, outcome)| outcome == Ok(seq));
         of_user.clone().find(acked).or_else(|| of_user.find(|of| of.answered.is_none()))
     }

@@ -5,15 +5,22 @@
 //! - nobody gets an event that no membership of its user makes visible, and none of a membership before that was asked
 //!   for: who was removed sees nothing that came after, until it is added again, and then what that gives;
 //! - who listens gets every event from where it began, in order, each once; a hole is only where a new membership begins;
-//!   who is a member in the end has everything, and who is none was told so;
+//!   who is a member in the end has everything, and who is none was told so, right behind the removal;
+//! - an answer shows what was acked before it was asked for and its user may see;
 //! - who is no member is refused as such, wherever it asks; who is one is not;
 //! - a change that was acked is at its seq, and nothing changes a membership unasked;
-//! - a message is one of those that were sent, once, where its sender was a member.
+//! - a message is one of those that were sent, once, where its sender was a member; a refused one is not there.
+//!
+//! It keeps, until then, of each event of the log its digest and what it says in some hundred bytes, of each answer what
+//! it showed in 16 bytes an event, and of what a session saw a step for all that came between two changes of its user.
+//! [`MEMBERSHIP_RECORDS_MAX`] requests and changes are a few hundred megabytes.
 //!
 //! A request overlaps what goes on while it is out. So it is judged only by what was answered before it was asked, and
 //! by what was not asked for before it was answered: all times are those of one clock.
 
+mod answers;
 mod judge;
+mod known;
 mod log;
 mod streams;
 
@@ -24,12 +31,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
-use panda_protocol::frame::{Admission, Start};
+use panda_protocol::frame::{Admission, Direction, Start};
 use panda_protocol::{ChatId, Counter, DeviceId, UserId};
 
+use self::log::{Says, Stored};
 use super::digest;
 use super::verdict::ChatVerdict;
-use super::violation::Source;
+use super::violation::{Source, Violation};
+
+/// Requests and changes that a run may make at most: all are kept until the end.
+pub const MEMBERSHIP_RECORDS_MAX: u64 = 1_000_000;
 
 /// From when something was asked until it was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +88,33 @@ impl From<&Admission> for Grant {
     }
 }
 
+/// What a request to read asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// From `from` on, or from there back.
+    pub direction: Direction,
+    /// A seq; backward, one beyond the head stands for the head.
+    pub from: u64,
+    /// At most so many events, or messages.
+    pub limit: u64,
+}
+
 /// What a request was answered with.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// A page: where the user's view begins, and (seq, digest of the event's bytes) in the page's order.
-    Page(u64, Vec<(u64, u64)>),
-    /// Messages: where the user's view begins, and (seq, digest of the text) of each.
-    Messages(u64, Vec<(u64, u64)>),
+    Page(Wanted, u64, Vec<(u64, u64)>),
+    /// Messages, in rising order in either direction.
+    Messages {
+        /// What was asked for.
+        wanted: Wanted,
+        /// The first event that the user may see.
+        begins_at: u64,
+        /// The first and the last event that were looked at for them; the last is before the first if there was none.
+        covers: (u64, u64),
+        /// Seq and digest of the text of each.
+        texts: Vec<(u64, u64)>,
+    },
     /// A send was stored at this seq.
     Stored(u64),
     /// A refusal for good.
@@ -137,9 +168,11 @@ struct Request {
 
 #[derive(Debug)]
 struct Sent {
+    user: UserId,
     text: u64,
-    /// The seq at which it was acked.
-    acked: Option<u64>,
+    asked: Duration,
+    /// Its seq, or the code with which it was refused for good. Of what nobody told it is there at most once.
+    answered: Option<(Duration, Result<u64, u16>)>,
 }
 
 #[derive(Debug)]
@@ -152,15 +185,25 @@ enum Step {
     },
     Resumed {
         grant: Grant,
-        at: Duration,
+        span: Span,
     },
+    /// One that differs from what others saw under its seq.
     Event {
         seq: u64,
         event: u64,
         at: Duration,
     },
+    /// Those from `first` to `last`, as others saw them too. From `at`, when the first came, to when the last came no
+    /// change of the user was asked for: it may see one if it may see all.
+    Events {
+        first: u64,
+        last: u64,
+        at: Duration,
+        changes: usize,
+    },
     Ended {
         code: u16,
+        resuming: bool,
         at: Duration,
     },
 }
@@ -183,10 +226,18 @@ pub struct MembershipCheck {
     chat: ChatId,
     listeners: BTreeMap<u32, Listener>,
     changes: Vec<Asked>,
+    /// Places in `changes`.
+    changes_of: HashMap<UserId, Vec<usize>>,
     requests: Vec<Request>,
     sends: HashMap<(DeviceId, Counter), Sent>,
     last_acked: u64,
-    log: BTreeMap<u64, Bytes>,
+    /// Digests of events as whoever saw them first did.
+    shown: BTreeMap<u64, u64>,
+    log: BTreeMap<u64, Stored>,
+    /// Whose memberships the log tells, and whether they are members as far as it was read.
+    members: HashMap<UserId, bool>,
+    /// What was found before everything is judged.
+    found: ChatVerdict,
 }
 
 impl MembershipCheck {
@@ -196,10 +247,14 @@ impl MembershipCheck {
             chat,
             listeners: BTreeMap::new(),
             changes: Vec::new(),
+            changes_of: HashMap::new(),
             requests: Vec::new(),
             sends: HashMap::new(),
             last_acked: 0,
+            shown: BTreeMap::new(),
             log: BTreeMap::new(),
+            members: HashMap::new(),
+            found: ChatVerdict::default(),
         }
     }
 
@@ -216,6 +271,7 @@ impl MembershipCheck {
 
     /// A change is about to be asked for. At most one of a user at a time.
     pub fn changing(&mut self, user: UserId, change: Change, asked: Duration) -> ChangeId {
+        self.changes_of.entry(user).or_default().push(self.changes.len());
         self.changes.push(Asked { user, change, asked, answered: None });
         ChangeId(self.changes.len() - 1)
     }
@@ -248,9 +304,9 @@ impl MembershipCheck {
         }
     }
 
-    /// A subscription goes on after a new connection or a gap.
-    pub fn resumed(&mut self, session: u32, grant: Grant, at: Duration) {
-        self.step(session, Step::Resumed { grant, at });
+    /// A subscription goes on after a new connection or a gap. `span` begins when it cannot have been asked for yet.
+    pub fn resumed(&mut self, session: u32, grant: Grant, span: Span) {
+        self.step(session, Step::Resumed { grant, span });
         if let Some(listener) = self.listeners.get_mut(&session) {
             listener.last = grant.from.saturating_sub(1);
         }
@@ -258,28 +314,43 @@ impl MembershipCheck {
 
     /// A session got an event.
     pub fn delivered(&mut self, session: u32, seq: u64, event: &[u8], at: Duration) {
-        self.step(session, Step::Event { seq, event: digest(event), at });
-        if let Some(listener) = self.listeners.get_mut(&session) {
-            listener.last = seq;
+        let event = digest(event);
+        let Some(listener) = self.listeners.get_mut(&session) else {
+            return self.found.violated(Violation::NotListening { session, seq });
+        };
+        listener.last = seq;
+        if *self.shown.entry(seq).or_insert(event) != event {
+            return listener.steps.push(Step::Event { seq, event, at });
+        }
+        let of_user = self.changes_of.get(&listener.user).map_or(&[][..], Vec::as_slice);
+        let (changes, changed) = (of_user.len(), of_user.last().map(|last| self.changes[*last].asked));
+        match listener.steps.last_mut() {
+            Some(Step::Events { last, changes: before, at, .. })
+                if *last + 1 == seq && *before == changes && changed.is_none_or(|changed| changed <= *at) =>
+            {
+                *last = seq;
+            }
+            _ => listener.steps.push(Step::Events { first: seq, last: seq, at, changes }),
         }
     }
 
-    /// A session was told that its subscription is over.
-    pub fn ended(&mut self, session: u32, code: u16, at: Duration) {
-        self.step(session, Step::Ended { code, at });
+    /// A session was told that its subscription is over; `resuming`: when it asked for it again, so that it may lack what
+    /// came last.
+    pub fn ended(&mut self, session: u32, code: u16, resuming: bool, at: Duration) {
+        self.step(session, Step::Ended { code, resuming, at });
         self.listens(session, false);
     }
 
-    /// A send left.
-    pub fn sending(&mut self, device: DeviceId, counter: Counter, text: &[u8]) {
-        self.sends.insert((device, counter), Sent { text: digest(text), acked: None });
+    /// A user's send left, not before `asked`.
+    pub fn sending(&mut self, user: UserId, (device, counter): (DeviceId, Counter), text: &[u8], asked: Duration) {
+        self.sends.insert((device, counter), Sent { user, text: digest(text), asked, answered: None });
     }
 
-    /// A send was acked.
-    pub fn acked(&mut self, device: DeviceId, counter: Counter, seq: u64) {
-        self.last_acked = self.last_acked.max(seq);
+    /// A send is at this seq, or was refused with a code that says that it did not and will not happen.
+    pub fn sent(&mut self, (device, counter): (DeviceId, Counter), outcome: Result<u64, u16>, at: Duration) {
+        self.last_acked = self.last_acked.max(outcome.unwrap_or(0));
         if let Some(sent) = self.sends.get_mut(&(device, counter)) {
-            sent.acked = Some(seq);
+            sent.answered = Some((at, outcome));
         }
     }
 
@@ -290,7 +361,17 @@ impl MembershipCheck {
 
     /// An event of the log, as the owner reads it.
     pub fn stored(&mut self, seq: u64, event: &Bytes) {
-        self.log.insert(seq, event.clone());
+        let stored = Stored::of(seq, event);
+        let (other, other_digest) = (Source::Store, stored.event);
+        match stored.says {
+            Ok(Says::Added { user, .. }) => self.members.insert(user, true),
+            Ok(Says::Removed { user }) => self.members.insert(user, false),
+            _ => None,
+        };
+        if let Some(before) = self.log.insert(seq, stored).filter(|before| before.event != other_digest) {
+            let (one, one_digest) = (Source::Store, before.event);
+            self.found.violated(Violation::Divergence { seq, one, one_digest, other, other_digest });
+        }
     }
 
     /// The highest seq at which a send was acked; 0 if there is none.
@@ -301,6 +382,13 @@ impl MembershipCheck {
     /// How far the log was read; 0 if it was not.
     pub fn stored_to(&self) -> u64 {
         self.log.last_key_value().map_or(0, |(seq, _)| *seq)
+    }
+
+    /// Subscriptions of a session that were refused so far.
+    #[cfg(test)]
+    pub(crate) fn refused_subscriptions(&self, session: u32) -> usize {
+        let is_refused = |step: &&Step| matches!(step, Step::Subscribe { answer: Some((_, Err(_))), .. });
+        self.listeners.get(&session).map_or(0, |listener| listener.steps.iter().filter(is_refused).count())
     }
 
     fn step(&mut self, session: u32, step: Step) -> usize {

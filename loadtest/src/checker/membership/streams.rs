@@ -1,11 +1,12 @@
 //! What each session saw of the chat, compared with the log.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use panda_protocol::frame::Start;
 use panda_protocol::{ErrorCode, UserId};
 
-use super::log::Log;
+use super::log::{Log, Removal};
 use super::{Grant, Listener, MembershipCheck, MembershipVerdict, Span, Step};
 use crate::checker::violation::{Source, Violation};
 
@@ -14,6 +15,7 @@ struct Stream<'a> {
     session: u32,
     user: UserId,
     log: &'a Log,
+    shown: &'a BTreeMap<u64, u64>,
     verdict: &'a mut MembershipVerdict,
     /// The event that is due, where that is known.
     next: Option<u64>,
@@ -24,7 +26,8 @@ struct Stream<'a> {
 impl MembershipCheck {
     pub(super) fn judge_streams(&self, log: &Log, verdict: &mut MembershipVerdict) {
         for (&session, listener) in &self.listeners {
-            let mut stream = Stream { session, user: listener.user, log, verdict, next: None, since: None };
+            let (user, shown) = (listener.user, &self.shown);
+            let mut stream = Stream { session, user, log, shown, verdict, next: None, since: None };
             listener.steps.iter().for_each(|step| stream.go_through(step));
             stream.end(listener);
         }
@@ -32,10 +35,10 @@ impl MembershipCheck {
 
     /// Sessions that do not have what they are to have in the end, once the log was read.
     pub fn unsettled(&self) -> usize {
-        let log = Log::of(self);
-        let settled = |listener: &&Listener| match log.in_the_end(listener.user) {
-            Some(membership) if membership.removed.is_none() => listener.listens && listener.last >= log.head,
-            _ => !listener.listens,
+        let head = self.stored_to();
+        let settled = |listener: &&Listener| match self.members.get(&listener.user) {
+            Some(true) => listener.listens && listener.last >= head,
+            Some(false) | None => !listener.listens,
         };
         self.listeners.values().filter(|listener| !settled(listener)).count()
     }
@@ -69,14 +72,16 @@ impl Stream<'_> {
                     None => {}
                 }
             }
-            Step::Resumed { grant, at } => {
-                // When it was asked for is not told: after the subscription began.
-                let asked = self.since.unwrap_or(at);
+            Step::Resumed { grant, span } => {
                 let behind = self.next.map(|next| next.saturating_sub(1));
-                self.granted(grant, behind, Span { asked, answered: at });
+                self.granted(grant, behind, span);
             }
             Step::Event { seq, event, at } => self.event(seq, event, at),
-            Step::Ended { code, at } => self.ended(code, at),
+            Step::Events { first, last, at, .. } => {
+                let shown = self.shown;
+                shown.range(first..=last).for_each(|(&seq, &event)| self.event(seq, event, at));
+            }
+            Step::Ended { code, resuming, at } => self.ended(code, resuming, at),
         }
     }
 
@@ -91,10 +96,13 @@ impl Stream<'_> {
             let (source, member) = (self.source(), self.member());
             self.violated(Violation::WrongGrant { source, said: visible_from, member });
         }
+        let head = self.log.head;
         let due = match (start, behind) {
+            // Where the log ends, no stream begins behind it.
+            (Start::From | Start::BeginsAt | Start::Live, _) if from > head + 1 => Some(head + 1),
             (Start::From, Some(behind)) => Some(behind + 1),
             (Start::BeginsAt, Some(behind)) => Some(visible_from).filter(|&begins| begins > behind + 1),
-            (Start::Live, None) => Some(from),
+            (Start::Live, None) => Some(self.first_live(from, span)),
             // A resume behind a subscription of which no answer and no event came.
             (Start::From | Start::BeginsAt, None) => Some(from),
             (Start::Live, Some(_)) | (Start::Reset, _) => None,
@@ -108,6 +116,14 @@ impl Stream<'_> {
             });
         }
         self.next = Some(from);
+    }
+
+    /// Where a stream begins that is to have what happens from now on: behind all that was there when it was asked for,
+    /// and not behind what was begun once it was answered.
+    fn first_live(&self, from: u64, span: Span) -> u64 {
+        let known = &self.log.known;
+        let latest = known.begun_from(span.answered).unwrap_or(u64::MAX);
+        from.max(known.by(span.asked) + 1).min(latest)
     }
 
     fn refused(&mut self, code: u16, span: Span) {
@@ -132,18 +148,22 @@ impl Stream<'_> {
         judge_sight(self.log, self.user, source, (seq, at), self.verdict);
     }
 
-    /// Only a removal ends a subscription for good: one that was not over before this one began.
-    fn ended(&mut self, code: u16, at: Duration) {
+    /// Only a removal ends a subscription for good: one that was not over before this one began. Who listened until then
+    /// has everything up to it; who was about to listen again learns of it only.
+    fn ended(&mut self, code: u16, resuming: bool, at: Duration) {
         let since = self.since.take().unwrap_or(Duration::ZERO);
         let (log, user) = (self.log, self.user);
         let removals = || log.of_user(user).iter().filter_map(|membership| membership.removed.as_ref());
-        let ends = removals().any(|removal| removal.asked <= at && removal.acked.is_none_or(|acked| acked >= since));
-        if code != ErrorCode::NotMember as u16 || !ends {
+        let may_end = |removal: &&Removal| removal.asked <= at && removal.acked.is_none_or(|acked| acked >= since);
+        if code != ErrorCode::NotMember as u16 || !removals().any(|removal| may_end(&removal)) {
             let (source, member) = (self.source(), self.member());
-            self.violated(Violation::WrongRefusal { source, code, at, member });
+            return self.violated(Violation::WrongRefusal { source, code, at, member });
         }
-        if removals().any(|removal| self.next == Some(removal.seq + 1)) {
+        let Some(next) = self.next else { return };
+        if removals().any(|removal| next == removal.seq + 1) {
             self.verdict.seen.removals_seen += 1;
+        } else if !resuming && let Some(removal) = removals().filter(may_end).find(|removal| next <= removal.seq) {
+            self.violated(Violation::Behind { session: self.session, next, head: removal.seq });
         }
     }
 

@@ -6,6 +6,9 @@ use panda_protocol::{Seq, Text, Time};
 use super::*;
 use crate::checker::violation::Violation;
 
+mod answers;
+mod streams;
+
 const OWNER: u32 = 0;
 /// Ada is made with the chat, removed at 5, added at 7, removed at 9, and added with the history at 11.
 const ADA: u32 = 1;
@@ -33,21 +36,27 @@ const fn span(asked: u64, answered: u64) -> Span {
 enum Seen {
     /// Behind what, from when to when, and the answer.
     Subscribe(Option<u64>, u64, u64, Result<Grant, u16>),
-    Resumed(Grant, u64),
+    /// Asked for not before, and answered.
+    Resumed(Grant, u64, u64),
     Event(u64, u64),
     Ended(u16, u64),
+    /// As above, by a refusal to go on.
+    NotResumed(u16, u64),
 }
 
 fn grant(start: Start, from: u64, visible_from: u64) -> Grant {
     Grant { start, from, visible_from }
 }
 
+/// The seq at which a send was acked, or the code with which it was refused, if it was answered.
+type Told = Option<Result<u64, u16>>;
+
 /// What a run recorded; [`Scene::judge`] says what is wrong with it.
 struct Scene {
     log: Vec<(u32, Option<u32>, EventBody)>,
     changes: Vec<(u32, Change, Span, Result<u64, u16>)>,
-    /// By session, text and the seq of the ack. The counter is the text's length.
-    sends: Vec<(u32, &'static str, Option<u64>)>,
+    /// By session, text, and when they were asked and answered. The counter is the text's length.
+    sends: Vec<(u32, &'static str, Span, Told)>,
     seen: Vec<(u32, Seen)>,
     requests: Vec<(u32, Span, Answer)>,
 }
@@ -83,11 +92,11 @@ impl Scene {
             (ADA, Change::Add { with_history: true }, span(40, 41), Ok(11)),
         ];
         let sends = vec![
-            (OWNER, "a", Some(4)),
-            (OWNER, "bb", Some(6)),
-            (ADA, "c", Some(8)),
-            (OWNER, "ddd", Some(10)),
-            (OWNER, "eeee", Some(12)),
+            (OWNER, "a", span(7, 8), Some(Ok(4))),
+            (OWNER, "bb", span(14, 15), Some(Ok(6))),
+            (ADA, "c", span(24, 25), Some(Ok(8))),
+            (OWNER, "ddd", span(35, 36), Some(Ok(10))),
+            (OWNER, "eeee", span(49, 50), Some(Ok(12))),
         ];
         let all = grant(Start::From, 1, 1);
         let mut seen = vec![(OWNER, Seen::Subscribe(Some(0), 1, 2, Ok(all)))];
@@ -152,10 +161,10 @@ impl Scene {
             let id = check.changing(user(session), change, span.asked);
             check.changed(id, outcome, span.answered);
         }
-        for &(session, text, acked) in &self.sends {
-            let counter = Counter(text.len() as u64);
-            check.sending(device(session), counter, text.as_bytes());
-            acked.into_iter().for_each(|seq| check.acked(device(session), counter, seq));
+        for &(session, text, span, answered) in &self.sends {
+            let send = (device(session), Counter(text.len() as u64));
+            check.sending(user(session), send, text.as_bytes(), span.asked);
+            answered.into_iter().for_each(|outcome| check.sent(send, outcome, span.answered));
         }
         for (session, seen) in &self.seen {
             match *seen {
@@ -163,9 +172,10 @@ impl Scene {
                     let step = check.subscribing(*session, behind, s(asked));
                     check.subscribed(step, outcome, s(answered));
                 }
-                Seen::Resumed(grant, at) => check.resumed(*session, grant, s(at)),
+                Seen::Resumed(grant, asked, at) => check.resumed(*session, grant, span(asked, at)),
                 Seen::Event(seq, at) => check.delivered(*session, seq, &self.bytes(seq), s(at)),
-                Seen::Ended(code, at) => check.ended(*session, code, s(at)),
+                Seen::Ended(code, at) => check.ended(*session, code, false, s(at)),
+                Seen::NotResumed(code, at) => check.ended(*session, code, true, s(at)),
             }
         }
         for (session, span, answer) in &self.requests {
@@ -216,188 +226,6 @@ fn a_sound_history_holds_and_everything_in_it_was_looked_at() {
 }
 
 #[test]
-fn an_event_behind_a_removal_is_found() {
-    let mut scene = Scene::sound();
-    // At the moment of the removal, though it is granted later with the chat's history.
-    *scene.ada(7) = Seen::Event(6, 12);
-    let found = scene.judge();
-    assert!(
-        matches!(found[..], [Violation::NotListening { session: ADA, seq: 6 }, Violation::NotVisible { seq: 6, .. }]),
-        "{found:#?}"
-    );
-    assert!(found[1].to_string().contains("removed at seq 5"), "{}", found[1]);
-    // Where the end of the subscription was not told, it is found all the same.
-    scene.without(ADA, 6);
-    assert!(matches!(scene.only(), Violation::NotVisible { source: Source::Session(ADA), seq: 6, .. }));
-}
-
-#[test]
-fn what_was_said_meanwhile_is_seen_only_with_the_chats_history() {
-    let mut scene = Scene::sound();
-    *scene.ada(8) = Seen::Subscribe(Some(5), 21, 22, Ok(grant(Start::From, 6, 7)));
-    *scene.ada(9) = Seen::Event(6, 22);
-    scene.seen.insert(scene.seen.len() - 8, (ADA, Seen::Event(7, 22)));
-    assert!(matches!(scene.only(), Violation::NotVisible { seq: 6, .. }));
-}
-
-#[test]
-fn an_answer_with_events_that_are_not_the_users_is_found() {
-    let mut scene = Scene::sound();
-    // After the second membership began, which shows 7 and what follows it.
-    scene.requests.push((ADA, span(23, 24), Answer::Page(7, scene.page(7..=8))));
-    assert_eq!(scene.judge(), []);
-    scene.requests.push((ADA, span(23, 24), Answer::Page(7, scene.page(6..=8))));
-    assert!(matches!(scene.only(), Violation::NotVisible { source: Source::Http { target: 3, .. }, seq: 6, .. }));
-    scene.requests.pop();
-    let texts = vec![(6, digest(b"bb")), (8, digest(b"c"))];
-    scene.requests.push((ADA, span(23, 24), Answer::Messages(7, texts)));
-    assert!(matches!(scene.only(), Violation::NotVisible { seq: 6, .. }));
-}
-
-#[test]
-fn an_answer_with_other_contents_or_a_hole_is_found() {
-    for (answer, fits) in [
-        (Answer::Messages(1, vec![(4, digest(b"a"))]), true),
-        (Answer::Messages(1, vec![(4, digest(b"A"))]), false),
-        (Answer::Messages(1, vec![(5, digest(b"a"))]), false),
-        (Answer::Page(1, vec![(4, 77)]), false),
-        (Answer::Page(1, Scene::sound().page([4, 6].into_iter())), false),
-        (Answer::Page(1, Scene::sound().page([6, 5, 4].into_iter())), true),
-        (Answer::Page(2, Scene::sound().page(4..=6)), false),
-    ] {
-        let mut scene = Scene::sound();
-        scene.requests.push((OWNER, span(60, 61), answer.clone()));
-        assert_eq!(scene.judge().is_empty(), fits, "{answer:?}: {:?}", scene.judge());
-    }
-}
-
-#[test]
-fn who_is_no_member_and_is_served_is_found() {
-    for (session, answer) in
-        [(ADA, Answer::Page(1, Vec::new())), (ADA, Answer::Stored(4)), (BEN, Answer::Messages(1, Vec::new()))]
-    {
-        let mut scene = Scene::sound();
-        scene.requests.push((session, span(12, 19), answer.clone()));
-        assert!(matches!(scene.only(), Violation::NotRefused { .. }), "{answer:?}");
-        // A request that was asked before the removal was acked, or answered after the next add was asked for, may be.
-        for (asked, answered) in [(10, 19), (12, 20)] {
-            let mut scene = Scene::sound();
-            scene.requests.push((ADA, span(asked, answered), Answer::Stored(4)));
-            assert_eq!(scene.judge(), []);
-        }
-    }
-}
-
-#[test]
-fn a_member_who_is_refused_and_a_wrong_code_are_found() {
-    for (session, asked, code) in
-        [(ADA, 24, NOT_MEMBER), (OWNER, 24, NOT_FOUND), (ADA, 12, NOT_FOUND), (ADA, 12, 2203), (BEN, 12, NOT_MEMBER)]
-    {
-        let mut scene = Scene::sound();
-        scene.requests.push((session, span(asked, asked + 1), Answer::Refused(code)));
-        let found = scene.only();
-        assert!(matches!(found, Violation::WrongRefusal { code: said, .. } if said == code), "{session} {found:?}");
-    }
-}
-
-#[test]
-fn a_subscription_that_is_refused_to_a_member_or_ends_without_a_removal_is_found() {
-    let mut scene = Scene::sound();
-    scene.seen.push((OWNER, Seen::Ended(NOT_MEMBER, 60)));
-    let found = scene.judge();
-    assert!(
-        matches!(found[..], [Violation::WrongRefusal { .. }, Violation::Behind { session: OWNER, .. }]),
-        "{found:#?}"
-    );
-    let mut scene = Scene::sound();
-    scene.seen.insert(0, (OWNER, Seen::Subscribe(Some(0), 1, 2, Err(NOT_MEMBER))));
-    assert!(matches!(scene.only(), Violation::WrongRefusal { source: Source::Session(OWNER), .. }));
-    // A removal that was over before the subscription began does not end it.
-    let mut scene = Scene::sound();
-    scene.seen.push((ADA, Seen::Ended(NOT_MEMBER, 60)));
-    let found = scene.judge();
-    assert!(
-        matches!(found[..], [Violation::WrongRefusal { .. }, Violation::Behind { session: ADA, .. }]),
-        "{found:#?}"
-    );
-}
-
-#[test]
-fn holes_repetitions_and_what_is_missing_in_the_end_are_found() {
-    let mut scene = Scene::sound();
-    scene.without(OWNER, 6);
-    let source = Source::Session(OWNER);
-    assert_eq!(scene.only(), Violation::Gap { source, expected: 6, got: 7 });
-    let mut scene = Scene::sound();
-    scene.seen.insert(6, (OWNER, Seen::Event(5, 30)));
-    assert_eq!(scene.only(), Violation::Repeated { source, seq: 5 });
-    let mut scene = Scene::sound();
-    scene.without(OWNER, 12);
-    assert_eq!(scene.check().unsettled(), 1);
-    assert_eq!(scene.only(), Violation::Behind { session: OWNER, next: 12, head: 12 });
-    // Who was added and never listened again has nothing of the membership.
-    let mut scene = Scene::sound();
-    (0..4).for_each(|_| scene.without(ADA, 13));
-    assert_eq!(scene.check().unsettled(), 1);
-    assert_eq!(scene.only(), Violation::Behind { session: ADA, next: 11, head: 12 });
-}
-
-#[test]
-fn who_was_removed_must_be_told() {
-    let mut scene = Scene::sound();
-    scene.log.truncate(10);
-    scene.changes.truncate(3);
-    scene.sends.truncate(4);
-    scene.seen.retain(|(_, step)| !matches!(step, Seen::Event(11.., _) | Seen::Subscribe(Some(9), ..)));
-    scene.seen.retain(|(session, step)| *session == OWNER || !matches!(step, Seen::Event(10, _)));
-    assert_eq!((scene.check().unsettled(), scene.judge()), (0, vec![]));
-    scene.seen.retain(|(_, step)| !matches!(step, Seen::Ended(_, 31)));
-    assert_eq!(scene.check().unsettled(), 1);
-    assert_eq!(scene.only(), Violation::NotEnded { session: ADA, removed: 9 });
-}
-
-#[test]
-fn a_stream_begins_and_goes_on_where_its_membership_lets_it() {
-    let begins = |step, place, next: Seen| {
-        let mut scene = Scene::sound();
-        *scene.ada(place) = step;
-        scene.seen.insert(scene.seen.len() - 4, (ADA, next));
-        scene.judge()
-    };
-    // A resume in the third membership, in place of its subscription's answer.
-    let resumed = |from, visible_from| {
-        let mut scene = Scene::sound();
-        let start = if from == 11 { Start::From } else { Start::BeginsAt };
-        scene.seen.insert(scene.seen.len() - 3, (ADA, Seen::Resumed(grant(start, from, visible_from), 43)));
-        scene.judge()
-    };
-    assert_eq!(resumed(11, 1), []);
-    assert!(matches!(
-        resumed(12, 1)[..],
-        [Violation::Gap { expected: 11, got: 12, .. }, Violation::Repeated { seq: 11, .. }]
-    ));
-    let found = resumed(11, 11);
-    assert!(matches!(found[..], [Violation::WrongGrant { said: 11, .. }]), "{found:#?}");
-    let late = begins(Seen::Subscribe(Some(9), 41, 42, Ok(grant(Start::BeginsAt, 11, 11))), 13, Seen::Event(11, 42));
-    assert!(matches!(late[0], Violation::WrongGrant { said: 11, .. }), "{late:#?}");
-}
-
-#[test]
-fn a_resume_over_a_removal_begins_at_the_new_membership() {
-    // Without a word of the removal at 5: the session was away from 4 to 7.
-    let mut scene = Scene::sound();
-    (0..4).for_each(|_| scene.without(ADA, 5));
-    let at = scene.seen.iter().position(|(session, step)| *session == ADA && matches!(step, Seen::Event(7, _)));
-    scene.seen.insert(at.unwrap(), (ADA, Seen::Resumed(grant(Start::BeginsAt, 7, 7), 22)));
-    assert_eq!(scene.judge(), []);
-    // With one word less of it, and sight of what it had missed before.
-    let mut scene = Scene::sound();
-    (0..4).for_each(|_| scene.without(ADA, 5));
-    let found = scene.judge();
-    assert!(matches!(found[..], [Violation::Gap { expected: 5, got: 7, .. }]), "{found:#?}");
-}
-
-#[test]
 fn a_log_that_gives_other_sight_than_was_asked_for_is_found() {
     let mut scene = Scene::sound();
     scene.log[6].2 = added(1);
@@ -430,22 +258,37 @@ fn messages_of_who_was_out_and_those_that_are_lost_doubled_altered_or_swapped_ar
     let found = scene.judge();
     assert!(found.iter().any(|found| matches!(found, Violation::SentWhileOut { seq: 6, .. })), "{found:#?}");
     let mut scene = Scene::sound();
-    scene.sends[3].2 = Some(9);
+    scene.sends[3].3 = Some(Ok(9));
     assert!(matches!(scene.only(), Violation::LostAck { acked: 9, .. }));
     let mut scene = Scene::sound();
     scene.sends.remove(4);
     assert!(matches!(scene.only(), Violation::NeverSent { seq: 12, .. }));
     let mut scene = Scene::sound();
     scene.log[11].2 = said("ddd");
-    scene.sends[4].2 = None;
+    scene.sends[4].3 = None;
     assert!(matches!(scene.only(), Violation::Duplicate { first: 10, second: 12, .. }));
     let mut scene = Scene::sound();
     scene.log[11].2 = said("EEEE");
     assert!(matches!(scene.only(), Violation::Altered { seq: 12, .. }));
     let mut scene = Scene::sound();
     scene.log.swap(9, 11);
-    (scene.sends[3].2, scene.sends[4].2) = (Some(12), Some(10));
+    (scene.sends[3].3, scene.sends[4].3) = (Some(Ok(12)), Some(Ok(10)));
     assert!(matches!(scene.only(), Violation::SenderOrder { seq: 12, .. }));
+}
+
+#[test]
+fn a_refused_send_that_is_there_and_one_that_is_anothers_are_found() {
+    let mut scene = Scene::sound();
+    scene.sends[1].3 = Some(Err(NOT_MEMBER));
+    let (device, counter) = (device(OWNER), Counter(2));
+    assert_eq!(scene.only(), Violation::RefusedButThere { device, counter, code: NOT_MEMBER, seq: 6 });
+    let verdict = scene.check().finish().chat;
+    assert_eq!((verdict.acked, verdict.refused, verdict.unknown), (4, 1, 0));
+    let mut check = Scene::sound().check();
+    check.sending(user(BEN), (device, counter), b"bb", s(14));
+    let other = Violation::OtherActor { device, counter, seq: 6, user: user(BEN), actor: user(OWNER) };
+    let verdict = check.finish().chat;
+    assert_eq!((verdict.kept, verdict.unknown), (vec![other], 1));
 }
 
 #[test]
@@ -465,6 +308,25 @@ fn a_log_with_a_hole_or_another_event_than_was_delivered_is_found() {
     let found = check.finish().chat.kept;
     assert!(found.iter().any(|found| matches!(found, Violation::Divergence { seq: 12, .. })), "{found:#?}");
     assert!(found.iter().any(|found| matches!(found, Violation::Unreadable { seq: 12, .. })), "{found:#?}");
+}
+
+#[test]
+fn a_log_that_is_read_twice_and_differs_and_seqs_that_cannot_be_are_found() {
+    let scene = Scene::sound();
+    let mut check = scene.check();
+    check.stored(12, &scene.bytes(12));
+    assert_eq!(check.finish().chat.kept, []);
+    let mut check = scene.check();
+    check.stored(12, &scene.bytes(11));
+    check.stored(0, &scene.bytes(1));
+    let found = check.finish().chat.kept;
+    let source = Source::Store;
+    assert!(matches!(found[0], Violation::Divergence { seq: 12, one: Source::Store, .. }), "{found:#?}");
+    assert!(found.contains(&Violation::Reordered { source, expected: 1, got: 0 }), "{found:#?}");
+    assert!(found.iter().any(|found| matches!(found, Violation::Unreadable { seq: 12, .. })), "{found:#?}");
+    // No seqs make telling it fail.
+    let told = Violation::Gap { source, expected: 5, got: 4 }.to_string();
+    assert!(told.contains("got seq 4 where 5 was due (0 missing)"), "{told}");
 }
 
 #[test]

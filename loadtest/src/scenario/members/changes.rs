@@ -36,8 +36,17 @@ struct Plan {
     target: usize,
 }
 
-/// Changes memberships of all chats until the run's clock shows `until`; ends when all changes are answered.
-pub(super) async fn go_on(shared: &Arc<Shared>, followers: &Arc<[Follower]>, until: Duration) -> Result<(), RunError> {
+/// When the changes of a chat are enough.
+#[derive(Clone, Copy)]
+pub(super) enum Until {
+    /// The run's clock shows this.
+    Time(Duration),
+    /// There were so many.
+    Count(u64),
+}
+
+/// Changes memberships of all chats, in each until then; ends when all changes are answered.
+pub(super) async fn go_on(shared: &Arc<Shared>, followers: &Arc<[Follower]>, until: Until) -> Result<(), RunError> {
     let mut chats = JoinSet::new();
     for chat in 0..shared.casts.len() {
         let (shared, followers) = (Arc::clone(shared), Arc::clone(followers));
@@ -49,7 +58,7 @@ pub(super) async fn go_on(shared: &Arc<Shared>, followers: &Arc<[Follower]>, unt
     Ok(())
 }
 
-async fn of_chat(shared: &Arc<Shared>, followers: &[Follower], chat: usize, until: Duration) -> Result<(), RunError> {
+async fn of_chat(shared: &Arc<Shared>, followers: &[Follower], chat: usize, until: Until) -> Result<(), RunError> {
     let mut random = StdRng::seed_from_u64(shared.seed ^ (chat as u64 + 1) << 40);
     let cast = &shared.casts[chat];
     let mut members: Vec<(u32, bool)> = cast.all().skip(1).collect();
@@ -64,8 +73,10 @@ async fn of_chat(shared: &Arc<Shared>, followers: &[Follower], chat: usize, unti
         let by = if is_member && leaves { user } else { cast.owner };
         let over_http = random.random_bool(0.5);
         let target = random.random_range(0..shared.run.targets.len());
-        if shared.run.now() >= until {
-            return Ok(());
+        match until {
+            Until::Time(until) if shared.run.now() >= until => return Ok(()),
+            Until::Count(count) if number >= count => return Ok(()),
+            Until::Time(_) | Until::Count(_) => {}
         }
         if shared.carry_out(followers, &Plan { number, chat, user, by, change, over_http, target }).await? {
             members[place].1 = !is_member;

@@ -15,7 +15,7 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::Shared;
-use crate::checker::{Grant, StepId};
+use crate::checker::{Grant, Span, StepId};
 use crate::report::line;
 use crate::run::Run;
 use crate::session::{BACKOFF_MAX, named, refresh, repeats, wait};
@@ -43,7 +43,10 @@ impl Follower {
         run.open.fetch_add(1, Relaxed);
         let following = |chat: usize| {
             let first = shared.casts[chat].all().any(|(session, first)| session == number && first);
-            (run.chats[chat], Following { chat, state: State::Idle, last: None, is_member: first })
+            (
+                run.chats[chat],
+                Following { chat, state: State::Idle, last: None, is_member: first, heard: Duration::ZERO },
+            )
         };
         let pump = Pump {
             shared: Arc::clone(shared),
@@ -55,6 +58,7 @@ impl Follower {
             asking: JoinSet::new(),
             refreshing: JoinSet::new(),
             connected: false,
+            caught_up: Duration::ZERO,
         };
         let pump = Mutex::new(Some(tokio::spawn(pump.run(updates))));
         Self { number, device, client, pump }
@@ -87,6 +91,9 @@ struct Following {
     last: Option<u64>,
     /// By the inbox.
     is_member: bool,
+    /// What last came of the chat, or of the connection's end, came behind this: what the client asks for by itself was
+    /// asked for later.
+    heard: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,11 +134,17 @@ struct Pump {
     asking: JoinSet<(Asking, Result<Admission, RequestError>)>,
     refreshing: JoinSet<()>,
     connected: bool,
+    /// When no update waited.
+    caught_up: Duration,
 }
 
 impl Pump {
     async fn run(mut self, mut updates: Updates) {
         loop {
+            let now = self.shared.run.now();
+            if updates.is_empty() {
+                self.caught_up = now;
+            }
             tokio::select! {
                 update = updates.next() => match update {
                     Some(update) => self.take(update),
@@ -162,15 +175,19 @@ impl Pump {
             Update::Disconnected { .. } => {
                 recorder.lost.fetch_add(u64::from(self.connected), Relaxed);
                 self.connected(false);
+                self.chats.values_mut().for_each(|following| following.heard = self.caught_up);
             }
             Update::Resumed { chat, admission } => {
                 let now = self.shared.run.now();
                 let Some(following) = self.chats.get_mut(&chat) else { return };
                 following.last = Some(admission.from.0.saturating_sub(1));
-                self.shared.check(following.chat).resumed(self.number, Grant::from(&admission), now);
+                let span = Span { asked: following.heard, answered: now };
+                following.heard = self.caught_up;
+                self.shared.check(following.chat).resumed(self.number, Grant::from(&admission), span);
             }
-            Update::Lost { entity, code } => match entity.chat() {
-                Some(chat) => self.lost(chat, code),
+            Update::Unexpected { chat, seq, how } => self.shared.run.unexpected(self.number, chat, seq, how),
+            Update::Lost { entity, code, resuming } => match entity.chat() {
+                Some(chat) => self.lost(chat, code, resuming),
                 None => line(format_args!("session {} lost its inbox: {}", self.number, named(code))),
             },
             Update::Ended { code, text } => self.ended(code, &text),
@@ -182,6 +199,7 @@ impl Pump {
     fn event(&mut self, chat: ChatId, seq: Seq, event: &Bytes) {
         let Some(following) = self.chats.get_mut(&chat) else { return };
         following.last = Some(seq.0);
+        following.heard = self.caught_up;
         let run = &self.shared.run;
         run.recorder.delivered.fetch_add(1, Relaxed);
         self.shared.check(following.chat).delivered(self.number, seq.0, event, run.now());
@@ -211,6 +229,7 @@ impl Pump {
     fn subscribe(&mut self, chat: ChatId) {
         let Some(following) = self.chats.get_mut(&chat) else { return };
         following.state = State::Asking { again: false, over: false };
+        following.heard = self.shared.run.now();
         let behind = match self.random.random_range(0..20) {
             0..14 => Some(following.last.unwrap_or(0)),
             14..17 => Some(0),
@@ -252,10 +271,10 @@ impl Pump {
         }
     }
 
-    fn lost(&mut self, chat: ChatId, code: u16) {
+    fn lost(&mut self, chat: ChatId, code: u16, resuming: bool) {
         let now = self.shared.run.now();
         let Some(following) = self.chats.get_mut(&chat) else { return };
-        self.shared.check(following.chat).ended(self.number, code, now);
+        self.shared.check(following.chat).ended(self.number, code, resuming, now);
         if let State::Asking { over, .. } = &mut following.state {
             *over = true;
             return;
@@ -290,3 +309,6 @@ impl Pump {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ mod changes;
 mod follower;
 mod traffic;
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,16 +13,20 @@ use panda_protocol::{ChatId, Seq};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::changes::Until;
 use self::follower::Follower;
-use super::{check_websockets, task_ended, under_load, user_names};
+use super::{check_websockets, task_ended, under_load, used_seed, user_names};
 use crate::api::Api;
-use crate::checker::{MembershipCheck, MembershipVerdict, Verdict};
+use crate::checker::{MEMBERSHIP_RECORDS_MAX, MembershipCheck, MembershipVerdict};
 use crate::cli::{Common, Members};
 use crate::history;
 use crate::provision::ChatPlan;
 use crate::report::{MembersReport, Summary, line};
-use crate::run::{Run, RunError};
+use crate::run::{Run, RunError, Underway};
+use crate::schedule;
 
+/// Memberships change about so often in each chat.
+const CHANGES_A_SECOND: u64 = 2;
 /// How often it is looked whether everybody has what they are to have.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -74,12 +78,18 @@ impl Shared {
     }
 }
 
-pub(super) async fn run(asked: Members, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
+pub(super) async fn run(
+    asked: Members,
+    common: &Common,
+    summary: &mut Summary,
+    underway: &Underway,
+) -> Result<(), RunError> {
     summary.scenario = "members".into();
     let Members { sessions, chats, .. } = asked;
     if sessions / 2 < chats {
         return Err(RunError::Usage(format!("{chats} chats need at least {} sessions", 2 * chats)));
     }
+    check_records(&asked)?;
     check_websockets(common, sessions as usize)?;
     let casts: Vec<Cast> = (0..chats).map(|chat| Cast::of(chat, chats, sessions)).collect();
     let plan = |(number, cast): (usize, &Cast)| ChatPlan {
@@ -89,7 +99,7 @@ pub(super) async fn run(asked: Members, common: &Common, summary: &mut Summary) 
     };
     let plans: Vec<ChatPlan> = casts.iter().enumerate().map(plan).collect();
     let began = Instant::now();
-    let run = Run::prepare(common, &user_names(summary.seed, sessions as usize), &plans).await?;
+    let run = Run::prepare(common, &user_names(summary.seed, sessions as usize), &plans, underway).await?;
     (summary.sessions, summary.chats) = (sessions as usize, chats as usize);
     summary.provision_s = began.elapsed().as_secs_f64();
     let checks = casts.iter().zip(&run.chats).map(|(cast, chat)| Mutex::new(check_of(&run, cast, *chat))).collect();
@@ -100,9 +110,18 @@ pub(super) async fn run(asked: Members, common: &Common, summary: &mut Summary) 
     settle(&shared, &followers).await?;
     is_new(&shared)?;
     let history = async {
-        let until = run.now() + asked.duration;
-        let changes = changes::go_on(&shared, &followers, until);
-        let traffic = traffic::go_on(&shared, &followers, asked.rate, asked.duration);
+        let is_over = AtomicBool::new(false);
+        let until = asked.changes.map_or_else(
+            || Until::Time(run.now() + asked.duration.unwrap_or_default()),
+            |count| Until::Count(u64::from(count)),
+        );
+        let changes = async {
+            changes::go_on(&shared, &followers, until).await?;
+            is_over.store(asked.changes.is_some(), Relaxed);
+            Ok(())
+        };
+        let schedule = schedule::Steady::new(asked.rate, asked.duration.unwrap_or_else(|| load_max(asked.rate)));
+        let traffic = traffic::go_on(&shared, &followers, schedule, &is_over);
         tokio::try_join!(changes, traffic).map(drop)
     };
     let time = under_load(&run, sessions as usize, summary, history).await?;
@@ -113,6 +132,28 @@ pub(super) async fn run(asked: Members, common: &Common, summary: &mut Summary) 
     }
     summary.recorded(&run.recorder, time);
     judge(&shared, summary)
+}
+
+/// Refuses what the checker could not keep.
+fn check_records(asked: &Members) -> Result<(), RunError> {
+    let (rate, chats) = (u64::from(asked.rate), u64::from(asked.chats));
+    let records = match (asked.duration, asked.changes) {
+        (Some(duration), _) => duration.as_secs().saturating_mul(rate + chats * CHANGES_A_SECOND),
+        // Requests go on meanwhile, as many as there may be.
+        (None, changes) => u64::from(changes.unwrap_or(0)) * chats,
+    };
+    if records <= MEMBERSHIP_RECORDS_MAX {
+        return Ok(());
+    }
+    Err(RunError::Usage(format!(
+        "that would be about {records} requests and changes, and the checker keeps at most {MEMBERSHIP_RECORDS_MAX}; take a \
+         lower --rate, fewer --chats or a shorter time"
+    )))
+}
+
+/// The load goes on until the last change, but not beyond what the checker keeps.
+fn load_max(rate: u32) -> Duration {
+    Duration::from_secs(MEMBERSHIP_RECORDS_MAX / u64::from(rate))
 }
 
 fn check_of(run: &Run, cast: &Cast, chat: ChatId) -> MembershipCheck {
@@ -152,10 +193,7 @@ fn is_new(shared: &Shared) -> Result<(), RunError> {
     if (0..shared.casts.len()).all(|chat| shared.check(chat).stored_to() == made(&shared.casts[chat])) {
         return Ok(());
     }
-    Err(RunError::Usage(format!(
-        "the chats of seed {} are there from an earlier run; take another --seed",
-        shared.seed
-    )))
+    Err(used_seed(shared.seed))
 }
 
 async fn read_log(shared: &Shared, followers: &[Follower], chat: usize) -> Result<(), RunError> {
@@ -176,7 +214,7 @@ async fn read_log(shared: &Shared, followers: &[Follower], chat: usize) -> Resul
 }
 
 fn judge(shared: &Shared, summary: &mut Summary) -> Result<(), RunError> {
-    let mut verdict = Verdict::default();
+    let mut verdict = shared.run.found_so_far();
     let mut report = MembersReport { repeated: shared.api.repeated(), ..MembersReport::default() };
     for (number, chat) in shared.run.chats.iter().enumerate() {
         let check = std::mem::replace(&mut *shared.check(number), MembershipCheck::new(*chat));
@@ -184,18 +222,36 @@ fn judge(shared: &Shared, summary: &mut Summary) -> Result<(), RunError> {
         report.add(&seen);
         verdict.add(*chat, of_chat);
     }
-    summary.judged(&verdict);
-    if verdict.held() && !report.shows_something() {
-        let why = format!("too little happened to prove anything; take a longer --duration:\n{report}");
+    let shows_something = report.shows_something();
+    let told = report.to_string();
+    summary.members = Some(report);
+    if verdict.held() && !shows_something {
+        let why =
+            format!("too little happened to prove anything; take a longer --duration, or more --changes:\n{told}");
         return Err(RunError::Usage(why));
     }
-    summary.members = Some(report);
+    summary.judged(&verdict);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_checker_could_not_keep_is_refused() {
+        let asked = |rate, seconds: Option<u64>, changes| {
+            let duration = seconds.map(Duration::from_secs);
+            check_records(&Members { sessions: 24, chats: 4, rate, duration, changes })
+        };
+        // 40 requests and 8 changes a second.
+        assert!(asked(40, Some(20_833), None).is_ok());
+        let Err(RunError::Usage(why)) = asked(40, Some(20_834), None) else { panic!("it was taken") };
+        assert!(why.contains("1000032") && why.contains("--rate"), "{why}");
+        assert!(asked(40, None, Some(250_000)).is_ok());
+        assert!(asked(40, None, Some(250_001)).is_err());
+        assert_eq!(load_max(40), Duration::from_secs(25_000));
+    }
 
     #[test]
     fn every_session_comes_and_goes_in_two_chats_and_each_chat_has_members_and_others() {

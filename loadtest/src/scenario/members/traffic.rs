@@ -1,7 +1,7 @@
 //! Everybody sends and reads at random, whether they are members or not, over their sessions and over HTTP.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use panda_client::{HistoryPage, RequestError};
@@ -18,10 +18,10 @@ use super::super::task_ended;
 use super::Shared;
 use super::follower::Follower;
 use crate::api::{Answered, Call, Method, parsed};
-use crate::checker::{Answer, Source, Span, digest};
+use crate::checker::{Answer, Source, Span, Wanted, digest};
 use crate::run::RunError;
 use crate::schedule;
-use crate::session::{repeats, wait};
+use crate::session::{is_final, repeats, wait};
 
 /// Requests under way at a time; while so many are, the schedule waits.
 const AT_ONCE: usize = 256;
@@ -47,17 +47,20 @@ enum What {
     Get(Option<u64>, usize),
 }
 
-/// So many a second for so long; ends when all are answered.
+/// As the schedule says, or until nothing else is done any more; ends when all are answered.
 pub(super) async fn go_on(
     shared: &Arc<Shared>,
     followers: &Arc<[Follower]>,
-    rate: u32,
-    duration: Duration,
+    schedule: schedule::Steady,
+    is_over: &AtomicBool,
 ) -> Result<(), RunError> {
     let mut random = StdRng::seed_from_u64(shared.seed);
-    let (schedule, began) = (schedule::Steady::new(rate, duration), shared.run.now());
+    let began = shared.run.now();
     let mut requests = JoinSet::new();
     for number in 0..schedule.count() {
+        if is_over.load(Relaxed) {
+            break;
+        }
         let due = began + schedule.due(number);
         tokio::time::sleep_until(shared.run.instant(due)).await;
         if requests.len() >= AT_ONCE
@@ -116,20 +119,16 @@ impl Shared {
         let late = || RunError::Unreachable(format!("a send was not answered within {:?}", run.patience));
         let submitted = tokio::time::timeout_at(until, submitted).await.map_err(|_| late())?;
         let submitted = submitted.map_err(|error| RunError::Unreachable(format!("a send was not taken: {error}")))?;
-        run.recorder.sent.fetch_add(1, Relaxed);
-        let (device, counter) = (follower.device(), submitted.counter);
-        self.check(chat).sending(device, counter, text.as_bytes());
+        let send = (follower.device(), submitted.counter);
+        self.leaves(request, send, text, asked);
         let outcome = tokio::time::timeout_at(until, submitted.outcome()).await.map_err(|_| late())?;
-        let span = Span { asked, answered: run.now() };
-        let source = Source::Answer(request.session);
-        match outcome {
-            Ok(seq) => self.stored(request, (device, counter), seq.0, (source, span)),
-            Err(RequestError::Refused { code, .. }) => {
-                run.recorder.refusal(code);
-                self.answered(request, source, span, Answer::Refused(code));
-            }
+        let outcome = match outcome {
+            Ok(seq) => Ok(seq.0),
+            Err(RequestError::Refused { code, .. }) => Err(code),
             Err(RequestError::Ended) => return Err(ended(request)),
-        }
+        };
+        let span = Span { asked, answered: run.now() };
+        self.arrived(request, send, outcome, true, (Source::Answer(request.session), span));
         Ok(())
     }
 
@@ -141,39 +140,57 @@ impl Shared {
         let (run, chat, user) = (&self.run, request.chat, request.session as usize);
         let key = format!("lt{:x}m{chat}s{}", self.seed, request.number);
         let device = DeviceId::from_idempotency_key(run.users[user].id, key.as_bytes());
-        run.recorder.sent.fetch_add(1, Relaxed);
-        self.check(chat).sending(device, FIRST, text.as_bytes());
+        self.leaves(request, (device, FIRST), text, run.now());
         let call = Call {
             method: Method::Post,
             path: format!("/chats/{}/messages", run.chats[chat]),
             key: Some(key),
             body: serde_json::json!({ "text": text.as_str() }).to_string().into_bytes(),
         };
-        let Answered { target, span, outcome } = self.api.ask(user, call, target, None).await?;
+        let Answered { target, span, outcome, certain } = self.api.ask(user, call, target, None).await?;
+        let outcome = match outcome {
+            Ok(body) => Ok(parsed::<Sent>(&body)?.seq),
+            Err(code) => Err(code),
+        };
         let source = Source::Http { session: request.session, target: target + 1 };
-        match outcome {
-            Ok(body) => {
-                let Sent { seq } = parsed(&body)?;
-                self.stored(request, (device, FIRST), seq, (source, span));
-            }
-            Err(code) => {
-                run.recorder.refusal(code);
-                self.answered(request, source, span, Answer::Refused(code));
-            }
-        }
+        self.arrived(request, (device, FIRST), outcome, certain, (source, span));
         Ok(())
     }
 
-    fn stored(
+    fn leaves(&self, request: &Request, send: (DeviceId, Counter), text: &Text, asked: Duration) {
+        let (run, user) = (&self.run, self.run.users[request.session as usize].id);
+        run.recorder.sent.fetch_add(1, Relaxed);
+        run.recorder.waiting.fetch_add(1, Relaxed);
+        self.check(request.chat).sending(user, send, text.as_bytes(), asked);
+    }
+
+    /// `certain`: no copy of it that was sent before may still arrive.
+    fn arrived(
         &self,
         request: &Request,
-        (device, counter): (DeviceId, Counter),
-        seq: u64,
+        send: (DeviceId, Counter),
+        outcome: Result<u64, u16>,
+        certain: bool,
         (source, span): (Source, Span),
     ) {
-        self.run.recorder.ack(request.chat, span.answered.saturating_sub(request.due), span.answered);
-        self.check(request.chat).acked(device, counter, seq);
-        self.answered(request, source, span, Answer::Stored(seq));
+        let (recorder, at) = (&self.run.recorder, span.answered);
+        recorder.waiting.fetch_sub(1, Relaxed);
+        let answer = match outcome {
+            Ok(seq) => {
+                recorder.ack(request.chat, at.saturating_sub(request.due), at);
+                Answer::Stored(seq)
+            }
+            Err(code) => {
+                recorder.refusal(code);
+                Answer::Refused(code)
+            }
+        };
+        if outcome.map_or_else(|code| certain && is_final(code), |_| true) {
+            self.check(request.chat).sent(send, outcome, at);
+        } else {
+            recorder.unknown.fetch_add(1, Relaxed);
+        }
+        self.answered(request, source, span, answer);
     }
 
     async fn page(
@@ -184,6 +201,7 @@ impl Shared {
     ) -> Result<(), RunError> {
         let (run, entity) = (&self.run, EntityId::from(self.run.chats[request.chat]));
         let until = tokio::time::Instant::now() + run.patience;
+        let wanted = Wanted { direction, from: from.0, limit: PAGE };
         loop {
             let asked = run.now();
             let page = follower.client().page(entity, direction, from, PAGE);
@@ -193,7 +211,7 @@ impl Shared {
                 Ok(HistoryPage { begins_at, events, .. }) => {
                     // Bytes that are no event have no seq; 0 is none of the log's.
                     let shown = |event: &bytes::Bytes| (peek_seq(event).map_or(0, |seq| seq.0), digest(event));
-                    Answer::Page(begins_at.0, events.iter().map(shown).collect())
+                    Answer::Page(wanted, begins_at.0, events.iter().map(shown).collect())
                 }
                 Err(error) if repeats(&error) && tokio::time::Instant::now() < until => {
                     tokio::time::sleep(wait(&error)).await;
@@ -212,13 +230,9 @@ impl Shared {
         let after = behind.map_or_else(String::new, |seq| format!("after={seq}&"));
         let path = format!("/chats/{}?{after}limit={PAGE}", self.run.chats[request.chat]);
         let asked = self.api.ask(request.session as usize, Call::get(path), target, None);
-        let Answered { target, span, outcome } = asked.await?;
+        let Answered { target, span, outcome, .. } = asked.await?;
         let answer = match outcome {
-            Ok(body) => {
-                let Chat { chat: Info { begins_at }, messages } = parsed(&body)?;
-                let shown = messages.into_iter().map(|message| (message.seq, digest(message.text.as_bytes())));
-                Answer::Messages(begins_at, shown.collect())
-            }
+            Ok(body) => parsed::<Chat>(&body)?.answer(behind),
             Err(code) => Answer::Refused(code),
         };
         self.answered(request, Source::Http { session: request.session, target: target + 1 }, span, answer);
@@ -231,6 +245,23 @@ impl Shared {
 struct Chat {
     chat: Info,
     messages: Vec<Message>,
+    before: Option<u64>,
+    after: u64,
+}
+
+impl Chat {
+    /// As the answer to a request for what is behind an event, or for the latest.
+    fn answer(self, behind: Option<u64>) -> Answer {
+        let Self { chat: Info { begins_at }, messages, before, after } = self;
+        let wanted = match behind {
+            Some(seq) => Wanted { direction: Direction::Forward, from: seq + 1, limit: PAGE },
+            None => Wanted { direction: Direction::Backward, from: u64::MAX, limit: PAGE },
+        };
+        // Without older ones it began where the user's view does, or where it was asked to.
+        let first = before.unwrap_or_else(|| begins_at.max(behind.map_or(0, |seq| seq + 1)));
+        let texts = messages.into_iter().map(|message| (message.seq, digest(message.text.as_bytes()))).collect();
+        Answer::Messages { wanted, begins_at, covers: (first, after), texts }
+    }
 }
 
 #[derive(Deserialize)]
@@ -246,4 +277,28 @@ struct Message {
 
 fn ended(request: &Request) -> RunError {
     RunError::Unreachable(format!("session {} was ended", request.session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(behind: Option<u64>, json: &str) -> ((u64, u64), Direction, u64, usize) {
+        let Answer::Messages { wanted, covers, texts, .. } = parsed::<Chat>(json.as_bytes()).unwrap().answer(behind)
+        else {
+            panic!("another answer")
+        };
+        (covers, wanted.direction, wanted.from, texts.len())
+    }
+
+    #[test]
+    fn an_answer_says_which_events_it_covers() {
+        let tea = r#"{"chat":{"begins_at":3},"messages":[{"seq":8,"text":"tea"}],"before":7,"after":9}"#;
+        assert_eq!(answer(Some(6), tea), ((7, 9), Direction::Forward, 7, 1));
+        assert_eq!(answer(None, tea), ((7, 9), Direction::Backward, u64::MAX, 1));
+        let older = r#"{"chat":{"begins_at":3},"messages":[],"before":null,"after":5}"#;
+        assert_eq!(answer(None, older).0, (3, 5), "all that the user may see");
+        assert_eq!(answer(Some(0), older).0, (3, 5));
+        assert_eq!(answer(Some(5), older).0, (6, 5), "nothing yet");
+    }
 }

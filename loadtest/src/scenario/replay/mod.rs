@@ -19,14 +19,19 @@ use crate::cli::{Common, Replay};
 use crate::history::{CHATS_AT_ONCE as READ_AT_ONCE, read_back};
 use crate::provision::ChatPlan;
 use crate::report::Summary;
-use crate::run::{Run, RunError};
+use crate::run::{Run, RunError, Underway};
 use crate::schedule::Speed;
 use crate::transcript::{Conversation, Message, Transcript};
 
 /// Chats that are replayed at a time at [`Speed::Max`]; more would only close and open sessions.
 const CHATS_AT_ONCE: usize = 48;
 
-pub(super) async fn run(asked: Replay, common: &Common, summary: &mut Summary) -> Result<(), RunError> {
+pub(super) async fn run(
+    asked: Replay,
+    common: &Common,
+    summary: &mut Summary,
+    underway: &Underway,
+) -> Result<(), RunError> {
     let transcript = Transcript::open(&asked.file).map_err(|error| RunError::Usage(error.to_string()))?;
     let sessions_max = (asked.sessions_max as usize).min(transcript.users.len());
     check_websockets(common, sessions_max)?;
@@ -39,7 +44,7 @@ pub(super) async fn run(asked: Replay, common: &Common, summary: &mut Summary) -
     let plans: Vec<ChatPlan> = transcript.chats.iter().enumerate().map(plan).collect();
     let names = user_names(summary.seed, transcript.users.len());
     let began = tokio::time::Instant::now();
-    let run = Run::prepare(common, &names, &plans).await?;
+    let run = Run::prepare(common, &names, &plans, underway).await?;
     summary.scenario = format!("replay {}", asked.file.display());
     (summary.sessions, summary.chats) = (names.len(), plans.len());
     summary.provision_s = began.elapsed().as_secs_f64();
