@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import subprocess
+import sys
 from pathlib import Path
 
 from .part import PROBE_SECONDS, Part
@@ -35,14 +36,14 @@ BUILD = os.environ.get("PANDA_BUILD", "release")
 
 
 def build():
-    """Builds the server; nothing happens if it is built. With the load tester, as in ops/run and ops/test: alone, it would
-    have other features of its libraries and be built once more."""
+    """Builds the server and the load tester; nothing happens if they are built."""
     if BUILD != "release":
         if not binary().exists():
             raise Refusal(f"PANDA_BUILD is {BUILD}, but there is no {binary()}: run 'ops/test binaries', or unset PANDA_BUILD")
         return
-    script = ". ops/toolchain && need_toolchain && cargo build --quiet --locked --release -p panda -p panda-loadtest"
-    if subprocess.run(["bash", "-c", script], cwd=ROOT).returncode != 0:
+    script = ". ops/toolchain && need_toolchain && build_release"
+    # Standard output is for what the caller says.
+    if subprocess.run(["bash", "-c", script], cwd=ROOT, stdout=sys.stderr).returncode != 0:
         raise Refusal("panda could not be built; what stands above says why")
 
 
