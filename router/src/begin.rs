@@ -29,7 +29,7 @@ pub(crate) async fn begin<L: CommandLog, S: EventStore + EpochStore>(
     parts: &Parts<L, S>,
     rules_max: u16,
 ) -> Result<Result<Begun<L::Reader>, GivenUp>, StoreError> {
-    let persist = Persist::new(&parts.store, Guard::new(parts.epoch.clone(), watch::channel(None).1));
+    let persist = Persist::new(parts.shard, &parts.store, Guard::new(parts.epoch.clone(), watch::channel(None).1));
     if let Err(open) = persist.still_open().await? {
         return Ok(Err(GivenUp::EpochOver { open }));
     }
@@ -51,7 +51,7 @@ pub(crate) async fn begin<L: CommandLog, S: EventStore + EpochStore>(
     let reader = loop {
         match parts.log.read(parts.shard, from).await {
             Ok(reader) => break reader,
-            Err(error) => wait = retry(LOG, error, wait).await?,
+            Err(error) => wait = retry(LOG, Some(parts.shard), error, wait).await?,
         }
     };
     let start = Checkpoint { position: from.unwrap_or(Position { epoch: takeover.epoch, offset: 0 }), rules };

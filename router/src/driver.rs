@@ -190,7 +190,7 @@ struct Driver<'a, L, S> {
 impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
     fn new(core: Shard, parts: &'a mut Parts<L, S>, started: Moment) -> Self {
         let (heard, hears) = watch::channel(Some(started));
-        let persist = Persist::new(&parts.store, Guard::new(parts.epoch.clone(), hears));
+        let persist = Persist::new(parts.shard, &parts.store, Guard::new(parts.epoch.clone(), hears));
         let damages = DamageLog::new(parts.shard, parts.metrics.damaged.clone());
         Self {
             core,
@@ -309,7 +309,7 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
                     loop {
                         match log.end(shard).await {
                             Ok(position) => return Ok(Input::End(position)),
-                            Err(error) => wait = retry(LOG, error, wait).await?,
+                            Err(error) => wait = retry(LOG, Some(shard), error, wait).await?,
                         }
                     }
                 })

@@ -170,13 +170,18 @@ impl Held {
         let mut finished = Ok(());
         let all = async {
             while let Some((shard, end)) = self.ends.next().await {
+                self.shards.remove(&shard);
                 if let Err(error) = outcome(shard, end) {
                     finished = std::mem::replace(&mut finished, Ok(())).and(Err(error));
                 }
             }
         };
         if timeout(self.finish_max + HANG_MAX, all).await.is_err() {
-            tracing::error!("a thread of the router hangs; its shards are left to the next owner as after a crash");
+            let shards: Vec<u16> = self.shards.keys().map(|shard| shard.0).collect();
+            tracing::error!(
+                ?shards,
+                "a thread of the router hangs; its shards are left to the next owner as after a crash"
+            );
         }
         finished
     }

@@ -134,7 +134,7 @@ async fn ask<S: EpochStore>(
             let asked = Moment::now();
             match store.log_epoch().await {
                 Ok(open) => break Said { asked, open: open.map_or(own, |open| open.epoch) },
-                Err(error) => match retry(STORE, error, wait).await {
+                Err(error) => match retry(STORE, None, error, wait).await {
                     Ok(longer) => wait = longer,
                     Err(error) => return error,
                 },

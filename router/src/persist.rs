@@ -25,15 +25,17 @@ pub(crate) const LOG: &str = "the command log";
 /// Knows whether an operation may still be sent.
 #[derive(Clone)]
 pub(crate) struct Persist<S> {
+    /// For whom, as the log names it.
+    shard: ShardId,
     store: S,
     guard: Guard,
 }
 
 impl<S: EventStore> Persist<S> {
     /// What waits in the store is asked again when it is its turn.
-    pub(crate) fn new(store: &S, guard: Guard) -> Self {
+    pub(crate) fn new(shard: ShardId, store: &S, guard: Guard) -> Self {
         let may = guard.clone();
-        Self { store: store.sending_while(SendWhile::new(move || may.is_sure())), guard }
+        Self { shard, store: store.sending_while(SendWhile::new(move || may.is_sure())), guard }
     }
 
     /// Waits for the store to say whether the shard's epoch is open, if that is not known. Otherwise returns
@@ -68,7 +70,7 @@ impl<S: EventStore> Persist<S> {
             }
             match operation(self.store.clone()).await {
                 Ok(done) => return Ok(Ok(done)),
-                Err(error) => wait = retry(STORE, error, wait).await?,
+                Err(error) => wait = retry(STORE, Some(self.shard), error, wait).await?,
             }
         }
     }
@@ -131,13 +133,18 @@ pub(crate) async fn flush<S: EventStore>(
     Ok(Input::Flushed(entity))
 }
 
-/// Waits before the next try of `service`, or returns an error that no repetition mends.
-pub(crate) async fn retry(service: &str, error: StoreError, wait: Duration) -> Result<Duration, StoreError> {
+/// Waits before the next try of `service`, for a shard or for all, or returns an error that no repetition mends.
+pub(crate) async fn retry(
+    service: &str,
+    shard: Option<ShardId>,
+    error: StoreError,
+    wait: Duration,
+) -> Result<Duration, StoreError> {
     if !error.is_retryable() {
         return Err(error);
     }
     if wait == RETRY_MIN {
-        tracing::warn!(service, %error, "refused; trying again");
+        tracing::warn!(service, shard = shard.map(|shard| shard.0), %error, "refused; trying again");
     }
     sleep(wait).await;
     Ok((wait * 2).min(RETRY_MAX))

@@ -240,7 +240,8 @@ impl<L: CommandLog> Core<L> {
     /// A part of what a subscription missed. What finds no room is read again later.
     pub(crate) fn missed(&mut self, session: SessionKey, key: SubscriptionKey, body: &Bytes) {
         if let Err(error) = self.take_missed(session, key, body) {
-            self.unreadable(session, error);
+            let entity = self.subscriptions.one(key).map(|one| one.entity);
+            self.unreadable(session, entity, error);
         }
     }
 

@@ -162,10 +162,10 @@ impl<L: CommandLog> Core<L> {
     pub(crate) fn read_part(&mut self, key: SessionKey, body: &Bytes) {
         let Some(read) = self.member_mut(key).and_then(|member| member.reads.out.as_mut()) else { return };
         let counted = read.count(body);
-        let (frame, lane) = (read.frame(body, false), read.lane);
+        let (frame, lane, entity) = (read.frame(body, false), read.lane, read.entity);
         self.queue_on(key, lane, frame);
         if let Err(error) = counted {
-            self.unreadable(key, error);
+            self.unreadable(key, Some(entity), error);
         }
     }
 
@@ -175,7 +175,7 @@ impl<L: CommandLog> Core<L> {
             Ok(body) => {
                 let Some(mut read) = self.member_mut(key).and_then(|member| member.reads.out.take()) else { return };
                 if let Err(error) = read.count(&body) {
-                    return self.unreadable(key, error);
+                    return self.unreadable(key, Some(read.entity), error);
                 }
                 let behind = read.behind();
                 self.queue_on(key, read.lane, read.frame(&body, behind.is_some()));
@@ -195,8 +195,10 @@ impl<L: CommandLog> Core<L> {
     }
 
     /// A router's page is of another version or broken: the session cannot go on with it.
-    pub(super) fn unreadable(&mut self, key: SessionKey, error: DecodeError) {
-        tracing::error!(%error, "a router sent a page that cannot be read");
+    pub(super) fn unreadable(&mut self, key: SessionKey, entity: Option<EntityId>, error: DecodeError) {
+        let (session, user) = self.who(key);
+        let entity = entity.map(tracing::field::display);
+        tracing::error!(session, user, entity, %error, "a router sent a page that cannot be read");
         self.end(key, ErrorCode::Internal.into());
     }
 }

@@ -194,8 +194,10 @@ impl<L: CommandLog, T: Connection> Future for SessionTask<L, T> {
             None => this.step(cx),
         }));
         stepped.unwrap_or_else(|_| {
-            this.core.borrow().metrics.panics.inc();
-            tracing::error!("a session was closed after a panic");
+            let core = this.core.borrow();
+            core.metrics.panics.inc();
+            let (session, user) = core.who(this.key);
+            tracing::error!(session, user, "a session was closed after a panic");
             Poll::Ready(())
         })
     }

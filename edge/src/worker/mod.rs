@@ -16,7 +16,7 @@ use panda_access::{AccessKeys, FleetSecret, ProofSealer, TicketSealer};
 use panda_link::Links;
 use panda_protocol::frame::{Bye, Frame, Ping};
 use panda_protocol::session::server::{Close, Due, ServerLimits, ServerSession};
-use panda_protocol::{ErrorCode, SessionId, Text, Time};
+use panda_protocol::{ErrorCode, SessionId, Text, Time, UserId};
 use panda_storage::command_log::CommandLog;
 #[cfg(test)]
 use run::serve_until_stop;
@@ -24,6 +24,7 @@ pub(crate) use run::{Command, WorkerParts, bind};
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::field::{DisplayValue, display};
 
 use self::wheel::Wheel;
 use crate::admission::Handshake;
@@ -171,6 +172,11 @@ impl<L: CommandLog> Core<L> {
 
     pub(crate) fn member_mut(&mut self, key: SessionKey) -> Option<&mut Member> {
         self.session_mut(key)?.member.as_deref_mut()
+    }
+
+    /// A session and its user, as a log names them; neither has a name before its Hello was found good.
+    pub(crate) fn who(&self, key: SessionKey) -> (Option<DisplayValue<SessionId>>, Option<DisplayValue<UserId>>) {
+        self.member(key).map(|member| (display(member.id), display(member.user))).unzip()
     }
 
     /// Milliseconds since the worker's start.

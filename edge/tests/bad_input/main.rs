@@ -10,6 +10,7 @@ mod handshakes;
 mod opening;
 mod raw;
 mod scene;
+mod secrets;
 mod slow;
 #[path = "../support/mod.rs"]
 mod support;

@@ -26,7 +26,7 @@ pub(crate) fn start(config: &LogConfig) -> anyhow::Result<()> {
     if human {
         builder.with_ansi(stderr().is_terminal()).with_target(false).init();
     } else {
-        builder.json().flatten_event(true).init();
+        builder.json().flatten_event(true).with_span_list(false).init();
     }
     Ok(())
 }

@@ -9,14 +9,14 @@ use panda_protocol::event::{ChatKind, Role};
 use panda_protocol::frame::{ChatEntry, ChatInfoReply, ChatsPage, CommandBody, Direction, PageChunk};
 use panda_protocol::limits::{CHAT_NAME_BYTES_MAX, COMMAND_MEMBERS_MAX, PAGE_EVENTS_MAX, PAGE_ROWS_MAX, VARINT_MAX};
 use panda_protocol::link::ReadQuery;
-use panda_protocol::{ChatId, EntityId, ErrorCode, Seq, Text, UserId};
+use panda_protocol::{ChatId, DecodeError, EntityId, ErrorCode, Seq, Text, UserId};
 use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
 use super::body::{Asked, Body, InPath, Json};
 use super::messages::{MessageJson, message_of};
 use super::problem::{Answer, Problem};
-use super::sending::{FIRST, IdempotencyKey, chat_id, command, read as read_parts, read_one};
+use super::sending::{FIRST, IdempotencyKey, chat_id, command, read as read_parts, read_one, unreadable};
 use super::users::existing;
 use crate::Api;
 use crate::backend::Backend;
@@ -194,11 +194,11 @@ async fn backward<B: Backend>(api: &Api<B>, user: UserId, chat: ChatId, from: Se
             break;
         }
         let events = page(api, user, chat, Direction::Backward, from, wanted).await?;
-        let Some((newest, oldest)) = ends(&events)? else { break };
+        let Some((newest, oldest)) = ends(&events).map_err(|error| unreadable(chat, error))? else { break };
         history.last = history.last.or(Some(newest));
         history.first = Some(oldest);
         from = Seq(oldest.saturating_sub(1));
-        append(&mut history.messages, &events)?;
+        append(&mut history.messages, &events).map_err(|error| unreadable(chat, error))?;
     }
     history.messages.reverse();
     Ok(history)
@@ -213,11 +213,11 @@ async fn forward<B: Backend>(api: &Api<B>, user: UserId, chat: ChatId, after: Se
             break;
         }
         let events = page(api, user, chat, Direction::Forward, from, wanted).await?;
-        let Some((oldest, newest)) = ends(&events)? else { break };
+        let Some((oldest, newest)) = ends(&events).map_err(|error| unreadable(chat, error))? else { break };
         history.first = history.first.or(Some(oldest));
         history.last = Some(newest);
         from = Seq(newest).next();
-        append(&mut history.messages, &events)?;
+        append(&mut history.messages, &events).map_err(|error| unreadable(chat, error))?;
     }
     Ok(history)
 }
@@ -236,12 +236,12 @@ async fn page<B: Backend>(
 }
 
 /// The seqs of the first and last event, in the page's order.
-fn ends(events: &[bytes::Bytes]) -> Answer<Option<(u64, u64)>> {
+fn ends(events: &[bytes::Bytes]) -> Result<Option<(u64, u64)>, DecodeError> {
     let (Some(first), Some(last)) = (events.first(), events.last()) else { return Ok(None) };
     Ok(Some((panda_protocol::event::peek_seq(first)?.0, panda_protocol::event::peek_seq(last)?.0)))
 }
 
-fn append(messages: &mut Vec<MessageJson>, events: &[bytes::Bytes]) -> Answer<()> {
+fn append(messages: &mut Vec<MessageJson>, events: &[bytes::Bytes]) -> Result<(), DecodeError> {
     for event in events {
         messages.extend(message_of(event)?);
     }

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use panda_protocol::ErrorCode;
 use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use super::problem::Problem;
 use crate::Api;
@@ -33,7 +34,9 @@ pub(crate) async fn around<B: Backend>(State(api): State<Arc<Api<B>>>, request: 
     let id = request_id(&request);
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = request.method().clone();
-    let answered = timeout(api.config.request_timeout, next.run(request)).await;
+    // Whatever the request makes somebody say in the log has its id.
+    let span = tracing::error_span!("request", request = ?id);
+    let answered = timeout(api.config.request_timeout, next.run(request)).instrument(span).await;
     // Nothing is known of what a request that took too long has done.
     let mut response = answered.unwrap_or_else(|_| Problem::new(ErrorCode::OutcomeUnknown).into_response());
     let headers = response.headers_mut();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use panda_protocol::event::{Event, EventBody, MessageFormat};
 use panda_protocol::frame::CommandBody;
 use panda_protocol::limits::TEXT_BYTES_MAX;
-use panda_protocol::{EntityId, Text};
+use panda_protocol::{DecodeError, EntityId, Text};
 use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
@@ -59,7 +59,7 @@ pub(crate) async fn send<B: Backend>(
 }
 
 /// The message that an event's bytes hold; none for an event of another kind.
-pub(crate) fn message_of(bytes: &Bytes) -> Answer<Option<MessageJson>> {
+pub(crate) fn message_of(bytes: &Bytes) -> Result<Option<MessageJson>, DecodeError> {
     let event = Event::from_bytes(bytes)?;
     let EventBody::MessageSent { text, .. } = event.body else { return Ok(None) };
     Ok(Some(MessageJson {

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use panda_access::AccessError;
 use panda_link::CommandRefused;
 use panda_protocol::link::Rejection;
-use panda_protocol::{DecodeError, ErrorCode, UserId};
+use panda_protocol::{ErrorCode, UserId};
 use panda_storage::user_store::FieldError;
 use panda_storage::{StoreError, UserStoreError};
 use serde_json::{Map, Value, json};
@@ -235,14 +235,6 @@ impl From<StoreError> for Problem {
             tracing::error!(%error, "the user store failed");
         }
         Self::new(ErrorCode::Unavailable)
-    }
-}
-
-/// A reply of a router that is not what this version knows.
-impl From<DecodeError> for Problem {
-    fn from(error: DecodeError) -> Self {
-        tracing::error!(%error, "a router's reply could not be read");
-        Self::new(ErrorCode::Internal)
     }
 }
 

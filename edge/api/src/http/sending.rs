@@ -7,7 +7,7 @@ use panda_link::CommandRefused;
 use panda_protocol::codec::{Reader, Wire};
 use panda_protocol::frame::CommandBody;
 use panda_protocol::link::ReadQuery;
-use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Seq, UserId};
+use panda_protocol::{ChatId, Counter, DecodeError, DeviceId, EntityId, ErrorCode, Seq, UserId};
 
 use super::problem::{Answer, Problem};
 use crate::Api;
@@ -80,7 +80,7 @@ pub(crate) async fn read<B: Backend, T: Wire>(
     query: ReadQuery,
 ) -> Answer<Vec<T>> {
     let bodies = api.parts.chats.read(user, entity, query).await?;
-    bodies.iter().map(|body| decode(body)).collect()
+    bodies.iter().map(|body| decode(entity, body)).collect()
 }
 
 /// Reads a reply of one part.
@@ -92,17 +92,24 @@ pub(crate) async fn read_one<B: Backend, T: Wire>(
 ) -> Answer<T> {
     let mut parts = read(api, user, entity, query).await?;
     parts.pop().filter(|_| parts.is_empty()).ok_or_else(|| {
-        tracing::error!("a router's reply has another number of parts than one");
+        tracing::error!(%entity, "a router's reply has another number of parts than one");
         Problem::new(ErrorCode::Internal)
     })
 }
 
 /// A reply's body stands behind a request's number on the wire; here there is none, so it is 0.
-fn decode<T: Wire>(body: &Bytes) -> Answer<T> {
+fn decode<T: Wire>(entity: EntityId, body: &Bytes) -> Answer<T> {
     let mut frame = BytesMut::with_capacity(body.len() + 1);
     frame.put_u8(0);
     frame.put_slice(body);
-    Ok(T::decode(&mut Reader::new(frame.freeze()))?)
+    T::decode(&mut Reader::new(frame.freeze())).map_err(|error| unreadable(entity, error))
+}
+
+/// What a router said of an entity is not what this version knows.
+pub(crate) fn unreadable(entity: impl Into<EntityId>, error: DecodeError) -> Problem {
+    let entity = entity.into();
+    tracing::error!(%entity, %error, "a router's reply could not be read");
+    Problem::new(ErrorCode::Internal)
 }
 
 /// A chat as a path names it.

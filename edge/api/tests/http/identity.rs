@@ -296,3 +296,19 @@ async fn no_log_holds_a_password_a_token_or_a_key() {
         assert!(!logs.contains(secret), "{secret} stands in the log");
     }
 }
+
+#[tokio::test]
+async fn what_a_request_makes_the_log_say_has_its_id() {
+    Logs::capture();
+    let server = Server::start().await;
+    let id = format!("traced-{:016x}", rand::random::<u64>());
+    let body = json!({ "username": "traceable", "password": "correct horse" }).to_string();
+    let registered = server.post("/register").header("X-Request-Id", &id).body(&body).send().await;
+    assert_eq!((registered.status, registered.header("x-request-id")), (201, Some(id.as_str())));
+    let logs = Logs::text();
+    let told: Vec<&str> = logs.lines().filter(|line| line.contains(&id)).collect();
+    // Its handler's own line, and the one that says how it was answered.
+    for what in ["registered", "answered"] {
+        assert!(told.iter().any(|line| line.contains(what)), "{what}: {told:?}");
+    }
+}

@@ -3,6 +3,7 @@
 mod appends;
 mod devices;
 mod draining;
+mod logs;
 mod model;
 mod readmissions;
 mod requests;
@@ -46,6 +47,8 @@ struct Peer {
     took: VecDeque<Frame>,
     /// Bytes that it takes before it takes no more.
     room: usize,
+    /// Reading from it panics.
+    breaks: bool,
     pages: Option<Pipe>,
     waker: Option<Waker>,
 }
@@ -57,6 +60,7 @@ struct Pipe(Rc<RefCell<Peer>>);
 impl Transport for Pipe {
     fn poll_recv(&mut self, cx: &mut Context<'_>, _: usize) -> Poll<Result<RawFrame, TransportError>> {
         let mut peer = self.0.borrow_mut();
+        assert!(!peer.breaks, "a transport with a defect");
         match peer.said.pop_front() {
             Some(frame) => Poll::Ready(Ok(frame)),
             None => {

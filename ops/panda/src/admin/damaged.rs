@@ -19,7 +19,7 @@ pub(super) fn accept(damaged: &Damaged, given: DamagedArgs) -> anyhow::Result<()
              they are with --leave-damaged, whose help says what that costs"
         );
     }
-    tracing::warn!("{damaged}. The epoch is opened without them");
+    tracing::warn!(%damaged, "the epoch is opened without what is damaged");
     Ok(())
 }
 
