@@ -242,3 +242,45 @@ fn listing<T: Wire>(
     out.list(&entries, Writer::value);
     out.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use panda_protocol::Reader;
+    use panda_protocol::frame::PageChunk;
+    use panda_protocol::limits::{EVENT_BYTES_MAX, FRAME_BYTES_MAX};
+
+    use super::*;
+
+    /// The bytes of the events in each chunk of a page with events of these sizes.
+    fn chunks_of(sizes: &[usize]) -> Vec<Vec<usize>> {
+        let head = Seq(sizes.len() as u64);
+        let (direction, limit) = (Direction::Forward, PAGE_EVENTS_MAX);
+        let right = PageRight { direction, from: Seq(1), limit, begins_at: Seq(1), ends_at: head, head };
+        let events = (1..).map(Seq).zip(sizes.iter().map(|size| Bytes::from(vec![7; *size])));
+        let bodies = page_chunks(&right, Incarnation::default(), events.collect());
+        let mut chunks = Vec::new();
+        for (index, body) in bodies.iter().enumerate() {
+            let mut frame = Writer::default();
+            frame.varint(1);
+            frame.raw(body);
+            assert!(frame.len() < FRAME_BYTES_MAX, "a chunk fits a frame");
+            let chunk: PageChunk = Reader::new(frame.freeze()).value().expect("a chunk");
+            assert_eq!(chunk.last, index + 1 == bodies.len(), "the last one says so, and no other");
+            chunks.push(chunk.events.iter().map(Bytes::len).collect());
+        }
+        chunks
+    }
+
+    #[test]
+    fn a_chunk_of_a_page_ends_before_its_events_are_more_than_16_kib() {
+        const MAX: usize = PAGE_CHUNK_BYTES_MAX;
+        assert_eq!(chunks_of(&[]), [[0; 0]]);
+        assert_eq!(chunks_of(&[1_024; 16]), [[1_024; 16]]);
+        assert_eq!(chunks_of(&[1_024; 17]), [vec![1_024; 16], vec![1_024]]);
+        assert_eq!(chunks_of(&[MAX - 1, 1, 1]), [vec![MAX - 1, 1], vec![1]]);
+        assert_eq!(chunks_of(&[MAX - 1, 2]), [[MAX - 1], [2]]);
+        // One that is longer than a chunk has one of its own.
+        assert_eq!(chunks_of(&[1, EVENT_BYTES_MAX, 1]), [[1], [EVENT_BYTES_MAX], [1]]);
+        assert_eq!(chunks_of(&[EVENT_BYTES_MAX; 3]), [[EVENT_BYTES_MAX]; 3]);
+    }
+}

@@ -1,12 +1,12 @@
 //! Bytes that are no frame, and the error that each must give.
 
 use bytes::Bytes;
-use panda_protocol::DeviceId;
 use panda_protocol::codec::DecodeError;
 use panda_protocol::error_code::ErrorCode;
-use panda_protocol::frame::{Frame, Hello};
+use panda_protocol::frame::{Frame, Hello, RequestId, Signal, SignalKind, Subscribe, Sync, SyncEntry};
 use panda_protocol::framing::next_frame;
-use panda_protocol::limits::FRAME_BYTES_MAX;
+use panda_protocol::limits::{FRAME_BYTES_MAX, PROOF_BYTES_MAX, SIGNAL_BYTES_MAX};
+use panda_protocol::{ChatId, DeviceId};
 
 use super::samples;
 
@@ -104,7 +104,24 @@ pub(crate) fn cases() -> Vec<(String, Bytes)> {
     cases.push(("command with a text above its limit".to_owned(), too_long(&send)));
     cases.push(("message of an unknown format".to_owned(), changed(&send, 23, 0x09)));
     cases.push(("message that is not UTF-8".to_owned(), changed(&send, 25, 0xff)));
+    cases.extend(beyond_limits().map(|(name, frame)| (name.to_owned(), frame.to_bytes())));
     cases
+}
+
+/// Frames that are whole and have one byte more than they may in a field.
+fn beyond_limits() -> impl Iterator<Item = (&'static str, Frame)> {
+    let chat = ChatId::direct(samples::user(1), samples::user(2));
+    let payload = Bytes::from(vec![7; SIGNAL_BYTES_MAX + 1]);
+    let signal = Signal { chat, user: None, kind: SignalKind::TYPING, payload };
+    let entry = SyncEntry { chat, cursor: None, proof: Bytes::from(vec![7; PROOF_BYTES_MAX + 1]) };
+    let subscribe = Subscribe { request: RequestId(1), entry: entry.clone() };
+    let sync = Sync { request: RequestId(1), chats: vec![entry] };
+    [
+        ("signal with a payload above its limit", signal.into()),
+        ("subscribe with a proof above its limit", subscribe.into()),
+        ("sync with a proof above its limit", sync.into()),
+    ]
+    .into_iter()
 }
 
 fn of_no_device(hello: Frame) -> Bytes {

@@ -7,6 +7,7 @@ mod certificates;
 mod damage;
 mod epochs;
 mod links;
+mod listings;
 mod loads;
 mod moves;
 mod new_log;

@@ -10,8 +10,9 @@ use std::task::{Context, Waker};
 use panda_protocol::event::{MessageFormat, peek_seq};
 use panda_protocol::frame::{
     Ack, Command, CommandBody, Direction, Frame, Page, Ping, RequestId, Signal, SignalKind, Sync, SyncEntry,
+    Unsubscribe,
 };
-use panda_protocol::limits::{TEXT_BYTES_MAX, UNANSWERED_COMMANDS_MAX};
+use panda_protocol::limits::{SUBSCRIPTIONS_MAX, TEXT_BYTES_MAX, UNANSWERED_COMMANDS_MAX};
 use panda_protocol::link::{Answer, Down, Outcome, Up};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Generation, Seq};
 
@@ -259,6 +260,38 @@ async fn two_syncs_with_one_request_number_are_both_answered_and_count_no_longer
     assert_eq!((chats, lasts), (5, 3));
     assert_eq!(fixture.core.session(key).unwrap().machine.in_flight(), 0);
     assert!(fixture.core.member(key).unwrap().syncs.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_listens_to_10_000_chats_and_to_no_further_one() {
+    let limits = SessionLimits::default();
+    assert_eq!(limits.subscriptions_max, SUBSCRIPTIONS_MAX);
+    let (mut fixture, mut router) = (Fixture::new(limits), Router::default());
+    let key = open(&mut fixture, &mut router, 1);
+    let chat = |number: usize| ChatId::group(user(1), DeviceId::NONE, Counter(number as u64));
+    let answer = |fixture: &mut Fixture, router: &mut Router, number: usize| {
+        if !router.chats.contains_key(&EntityId::from(chat(number))) {
+            router.add(chat(number).into(), user(1), true);
+        }
+        subscribe(fixture, key, number as u64, chat(number));
+        settle(fixture, router);
+        let took = fixture.take_all(key);
+        let [answer] = &took[..] else { panic!("{took:?}") };
+        answer.clone()
+    };
+    for number in 1..=SUBSCRIPTIONS_MAX {
+        let answer = answer(&mut fixture, &mut router, number);
+        assert!(matches!(answer, Frame::Subscribed(_)), "{number}: {answer:?}");
+    }
+    let Frame::Error(refused) = answer(&mut fixture, &mut router, SUBSCRIPTIONS_MAX + 1) else {
+        panic!("one more is refused")
+    };
+    assert_eq!(refused.code, ErrorCode::TooManySubscriptions as u16);
+    // One that is there begins anew, and one that is given up makes room.
+    assert!(matches!(answer(&mut fixture, &mut router, 7), Frame::Subscribed(_)));
+    fixture.hear(key, Unsubscribe { request: RequestId(1), chat: chat(9) });
+    assert!(matches!(&fixture.take_all(key)[..], [Frame::Unsubscribed(_)]));
+    assert!(matches!(answer(&mut fixture, &mut router, SUBSCRIPTIONS_MAX + 1), Frame::Subscribed(_)));
 }
 
 #[tokio::test(start_paused = true)]
