@@ -1,5 +1,6 @@
 //! A whole router over a log and a store in memory, with one link.
 
+mod admissions;
 mod asks;
 #[path = "../../../protocol/link-io/tests/support/certificates.rs"]
 #[allow(dead_code, reason = "the tests of the links' own crate use the rest of it")]
