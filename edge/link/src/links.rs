@@ -12,7 +12,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream as _};
-use panda_protocol::error_code::Recovery;
 use panda_protocol::frame::SignalKind;
 use panda_protocol::link::{
     Admit, CommandOrigin, CommandRecord, Down, LinkId, Opens, Outcome, Read, ReadQuery, Record, Rejection, Up,
@@ -301,8 +300,7 @@ impl<L: CommandLog, C> Links<L, C> {
                 let entity = self.waiting.entity(admitted.token)?;
                 self.is_current(self.shard(entity), admitted.generation).then_some(())?;
                 let waiting = self.waiting.remove(admitted.token)?.context.caller()?;
-                let outcome = admitted.outcome.map_err(|rejection| self.timed(rejection));
-                Some(Arrived::Admission { waiting, outcome })
+                Some(Arrived::Admission { waiting, outcome: admitted.outcome })
             }
             Down::Events(events) => {
                 self.is_current(self.shard(events.entity), events.generation).then_some(Arrived::Events(events))
@@ -316,7 +314,7 @@ impl<L: CommandLog, C> Links<L, C> {
                 let waiting = self.waiting.remove(answer.token)?.context.caller()?;
                 let outcome = match answer.outcome {
                     Outcome::Applied(seq) => Ok(seq),
-                    Outcome::Rejected(rejection) => Err(self.timed(rejection)),
+                    Outcome::Rejected(rejection) => Err(rejection),
                 };
                 Some(Arrived::Command { waiting, outcome })
             }
@@ -332,7 +330,6 @@ impl<L: CommandLog, C> Links<L, C> {
                 }
                 outcome => {
                     let Waiting { entity, context, .. } = self.waiting.remove(reply.token)?;
-                    let outcome = outcome.map_err(|rejection| self.timed(rejection));
                     match context {
                         Asker::Caller(waiting) => Some(Arrived::Read { waiting, outcome }),
                         Asker::Withheld(number) => {
@@ -487,16 +484,6 @@ impl<L: CommandLog, C> Links<L, C> {
             AppendError::Full | AppendError::Unavailable => ErrorCode::Unavailable,
             AppendError::Unknown => ErrorCode::OutcomeUnknown,
         })
-    }
-
-    /// A refusal for now says when to come back; an owner has no reason to name another time than the edge.
-    fn timed(&self, rejection: Rejection) -> Rejection {
-        match Recovery::of(rejection.code as u16) {
-            Recovery::Repeat | Recovery::Ask if rejection.retry_after_ms == 0 => {
-                Rejection { retry_after_ms: self.limits.retry_after_ms, ..rejection }
-            }
-            _ => rejection,
-        }
     }
 
     const fn later(&self, code: ErrorCode) -> Rejection {

@@ -15,6 +15,7 @@ use panda_protocol::{DecodeError, EntityId, ErrorCode, Seq, UserId};
 use panda_storage::command_log::CommandLog;
 
 use super::reads::chunk;
+use super::requests::RETRY_AFTER_MS;
 use super::{SessionKey, Waiting};
 use crate::fan_out::{Encoded, SLICE_LISTENERS};
 use crate::subscriptions::{Ends, State, SubscriptionKey};
@@ -403,12 +404,13 @@ pub(super) struct EndedWhy {
 
 impl From<ErrorCode> for EndedWhy {
     fn from(code: ErrorCode) -> Self {
-        Self { code, retry_after_ms: 0 }
+        Rejection::new(code).into()
     }
 }
 
 impl From<Rejection> for EndedWhy {
     fn from(rejection: Rejection) -> Self {
+        let rejection = rejection.told(RETRY_AFTER_MS);
         Self { code: rejection.code, retry_after_ms: rejection.retry_after_ms }
     }
 }

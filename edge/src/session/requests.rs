@@ -19,6 +19,8 @@ use crate::worker::Core;
 
 /// Signals of a session a second, over a longer time; more are dropped.
 pub(super) const SIGNALS_PER_SECOND: u32 = 20;
+/// When to come back, where nobody knows better.
+pub(super) const RETRY_AFTER_MS: u64 = 1_000;
 
 impl<L: CommandLog> Core<L> {
     /// A frame came on the session's stream.
@@ -283,7 +285,7 @@ impl<L: CommandLog> Core<L> {
 }
 
 pub(super) fn error_reply(request: RequestId, rejection: Rejection) -> Frame {
-    let Rejection { code, retry_after_ms, details } = rejection;
+    let Rejection { code, retry_after_ms, details } = rejection.told(RETRY_AFTER_MS);
     ErrorReply { details, ..ErrorReply::new(request, code).retry_after_ms(retry_after_ms) }.into()
 }
 
@@ -298,5 +300,6 @@ fn forget_answered(syncs: &mut Slab<usize>, sync: usize) {
 }
 
 fn refusal(chat: ChatId, rejection: Rejection) -> SyncedEntry {
+    let rejection = rejection.told(RETRY_AFTER_MS);
     SyncedEntry { chat, outcome: Err((rejection.code as u16, rejection.retry_after_ms)) }
 }

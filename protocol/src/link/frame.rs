@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::error_code::ErrorCode;
+use crate::error_code::{ErrorCode, Recovery};
 use crate::frame::{Admission, Direction, ErrorDetails, SignalKind};
 use crate::ids::{ChatId, Counter, Cursor, DeviceId, EntityId, Generation, Position, Seq, SessionId, ShardId, UserId};
 use crate::limits::COMMAND_MEMBERS_MAX;
@@ -343,6 +343,18 @@ impl Rejection {
     pub const fn new(code: ErrorCode) -> Self {
         Self { code, retry_after_ms: 0, details: None }
     }
+
+    /// As it is told to whoever asked: a refusal for now says when to come back, if nothing else is known after
+    /// `retry_after_ms`. Of too many requests that wait, replies say it.
+    #[must_use]
+    pub fn told(self, retry_after_ms: u64) -> Self {
+        match Recovery::of(self.code as u16) {
+            Recovery::Repeat | Recovery::Ask if self.retry_after_ms == 0 && self.code != ErrorCode::TooManyInFlight => {
+                Self { retry_after_ms, ..self }
+            }
+            _ => self,
+        }
+    }
 }
 
 /// A part of what was read.
@@ -354,4 +366,24 @@ pub struct ReadReply {
     pub last: bool,
     /// The body of the client's reply frame behind its request number, or why not.
     pub body: Result<Bytes, Rejection>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_now_says_when_to_come_back() {
+        for (code, says_when) in [
+            (ErrorCode::OutcomeUnknown, true),
+            (ErrorCode::Damaged, true),
+            (ErrorCode::TooManyInFlight, false),
+            (ErrorCode::NotMember, false),
+        ] {
+            let told = Rejection::new(code).told(700);
+            assert_eq!(told, Rejection { retry_after_ms: if says_when { 700 } else { 0 }, ..Rejection::new(code) });
+        }
+        let known = Rejection { retry_after_ms: 9, ..Rejection::new(ErrorCode::RateLimited) };
+        assert_eq!(known.told(700), known);
+    }
 }

@@ -162,22 +162,6 @@ fn an_answer_reaches_who_waits_for_it_once() {
 }
 
 #[test]
-fn a_refusal_for_now_says_when_to_come_back() {
-    for (code, says_when) in
-        [(ErrorCode::OutcomeUnknown, true), (ErrorCode::Damaged, true), (ErrorCode::NotMember, false)]
-    {
-        let mut links = links(TestLog::default());
-        links.read(0, user(1), entity(1), ReadQuery::Info, 7).expect("there is room");
-        let Some(Up::Read(read)) = links.next_up() else { panic!("it is asked") };
-        let refused = ReadReply { token: read.token, last: true, body: Err(Rejection::new(code)) };
-        let Some(Arrived::Read { waiting: 7, outcome: Err(rejection) }) = links.arrive(Down::Read(refused)) else {
-            panic!("who asked is told")
-        };
-        assert_eq!((rejection.code, rejection.retry_after_ms > 0), (code, says_when));
-    }
-}
-
-#[test]
 fn tokens_say_whose_they_are() {
     let mut links = links(TestLog::default());
     for _ in 0..3 {

@@ -12,7 +12,7 @@
 //! though it is what brought the users to the limit.
 //!
 //! The limit is soft. It is checked before the append, so commands that are under way at once do not see each other;
-//! and no command waits for longer than [`LinkLimits::withheld_ms`] for an owner that is away.
+//! and no command waits for longer than [`withheld_ms`](super::LinkLimits::withheld_ms) for an owner that is away.
 //!
 //! Commands of one sender to one entity leave in the order in which they came: those behind one that waits wait, too.
 

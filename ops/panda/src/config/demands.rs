@@ -371,8 +371,8 @@ mod tests {
             set_at(&mut config, &["data"]);
             let expected =
                 format!("panda.toml:1: `data` names a folder, and {} is none: name another folder", file.display());
-            assert_eq!(told(config.is_usable()), [expected.clone()]);
-            assert_eq!(told(config.meets(&Demands::SERVE)), [expected.clone()]);
+            assert_eq!(told(config.is_usable()), [&*expected]);
+            assert_eq!(told(config.meets(&Demands::SERVE)), [&*expected]);
             assert!(told(config.meets(&Demands::EDGE)).contains(&expected));
             config.meets(&Demands { needs: &[], ..Demands::ROUTER }).unwrap();
         }
