@@ -190,6 +190,7 @@ async fn a_turned_away_connection_hears_when_to_come_back() {
         within(client.read_to_string(&mut answer)).await.unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         assert!(answer.contains(&format!("Retry-After: {wait}\r\n")), "{answer}");
+        assert!(answer.contains(&format!(r#""retry_after_ms":{}}}"#, wait * 1_000)), "{answer}");
     }
 }
 

@@ -20,15 +20,15 @@ use super::bootstrap::look_every;
 const DEAF_AFTER_MIN: Duration = Duration::from_secs(10);
 /// The client says only now and then what it heard.
 const DEAF_AFTER_LOOKS: u32 = 3;
-/// One in the place of another that never heard anything has twice as long, up to this: it is the brokers that are
+/// One in the place of another that never heard the broker has twice as long, up to this: it is the broker that is
 /// away, and a new client costs something and is told of.
 const DEAF_AFTER_MAX: Duration = Duration::from_secs(120);
 /// Whoever leads what no broker is known to lead; nobody has this number.
 const NO_LEADER: i32 = -1;
 
-/// What brokers have answered to a client; clones share it.
+/// What brokers have answered to a client, once it has said so; clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answers(Arc<Mutex<Counted>>);
+pub(super) struct Answers(Arc<Mutex<Option<Counted>>>);
 
 #[derive(Debug, Default)]
 struct Counted {
@@ -47,14 +47,16 @@ impl Answers {
             counted.brokers.insert(broker.nodeid, broker.rx);
             counted.leaders.extend(broker.toppars.values().map(|led| (led.partition, broker.nodeid)));
         }
-        *self.0.lock() = counted;
+        *self.0.lock() = Some(counted);
     }
 
-    /// Who leads a partition, and how many answers of it have come; where nobody is known to, of all brokers.
-    fn of_leader(&self, partition: i32) -> (i32, u64) {
-        let Counted { sum, brokers, leaders } = &*self.0.lock();
+    /// Who leads a partition, and how many answers of it have come; where nobody is known to, of all brokers. None of a
+    /// client that has said nothing yet.
+    fn of_leader(&self, partition: i32) -> Option<(i32, u64)> {
+        let counted = self.0.lock();
+        let Counted { sum, brokers, leaders } = counted.as_ref()?;
         let known = leaders.get(&partition).and_then(|leader| Some((*leader, *brokers.get(leader)?)));
-        known.unwrap_or((NO_LEADER, *sum))
+        Some(known.unwrap_or((NO_LEADER, *sum)))
     }
 }
 
@@ -65,34 +67,38 @@ pub(super) struct Hearing {
     deaf_after: Duration,
     /// How many answers of a broker have come, and when the last did.
     heard: HashMap<i32, (u64, Instant)>,
-    heard_any: bool,
+    /// Whether whoever it became deaf to had ever answered it.
+    was_heard: bool,
 }
 
 impl Hearing {
     /// Of a client that begins now and knows so many partitions.
     pub(super) fn new(partitions: u16) -> Self {
         let deaf_after_min = DEAF_AFTER_MIN.max(look_every(partitions) * DEAF_AFTER_LOOKS);
-        Self { deaf_after_min, deaf_after: deaf_after_min, heard: HashMap::new(), heard_any: false }
+        Self { deaf_after_min, deaf_after: deaf_after_min, heard: HashMap::new(), was_heard: false }
     }
 
     /// Of the client that takes the place of this one's.
     pub(super) fn next(&self) -> Self {
         let longer = (self.deaf_after * 2).min(DEAF_AFTER_MAX.max(self.deaf_after_min));
-        let deaf_after = if self.heard_any { self.deaf_after_min } else { longer };
-        Self { deaf_after, heard: HashMap::new(), heard_any: false, ..*self }
+        let deaf_after = if self.was_heard { self.deaf_after_min } else { longer };
+        Self { deaf_after, heard: HashMap::new(), was_heard: false, ..*self }
     }
 
     /// Whether it is to be given up, which waits for records of these partitions. Who asks for nothing hears nothing,
     /// and is not deaf.
     pub(super) fn is_deaf(&mut self, answers: &Answers, asked: impl Iterator<Item = i32>, now: Instant) -> bool {
         let mut of_asked = HashMap::new();
-        for (leader, count) in asked.map(|partition| answers.of_leader(partition)) {
+        for (leader, count) in asked.filter_map(|partition| answers.of_leader(partition)) {
             let before = self.heard.get(&leader).filter(|(answers, _)| *answers == count);
             of_asked.insert(leader, *before.unwrap_or(&(count, now)));
-            self.heard_any |= count > 0;
         }
         self.heard = of_asked;
-        self.heard.values().any(|(_, heard)| now.duration_since(*heard) > self.deaf_after)
+        let mut deaf = self.heard.values().filter(|(_, heard)| now.duration_since(*heard) > self.deaf_after).peekable();
+        let is_deaf = deaf.peek().is_some();
+        // What another broker says does not make one that is away come back sooner.
+        self.was_heard = deaf.all(|(answers, _)| *answers > 0);
+        is_deaf
     }
 }
 
@@ -100,7 +106,8 @@ impl Hearing {
 #[derive(Debug)]
 pub(super) struct Silence {
     deaf_after: Duration,
-    since: HashMap<i32, Instant>,
+    /// When the first and the last of such a row of questions was not answered.
+    since: HashMap<i32, (Instant, Instant)>,
 }
 
 impl Silence {
@@ -110,14 +117,19 @@ impl Silence {
 
     /// A broker answered.
     pub(super) fn answered(&mut self, broker: i32) {
-        *self = Self { since: std::mem::take(&mut self.since), ..Self::new() };
         self.since.remove(&broker);
+        if self.since.is_empty() {
+            *self = Self::new();
+        }
     }
 
     /// A question to a broker was not answered: whether the client is to be given up. The next one has longer.
     pub(super) fn is_deaf(&mut self, broker: i32, now: Instant) -> bool {
-        let since = *self.since.entry(broker).or_insert(now);
-        if now.duration_since(since) <= self.deaf_after {
+        // Of one that was not asked for long, nothing is known.
+        self.since.retain(|_, (_, last)| now.duration_since(*last) <= DEAF_AFTER_MAX);
+        let (since, last) = self.since.entry(broker).or_insert((now, now));
+        *last = now;
+        if now.duration_since(*since) <= self.deaf_after {
             return false;
         }
         *self = Self { deaf_after: (self.deaf_after * 2).min(DEAF_AFTER_MAX), since: HashMap::new() };
@@ -149,10 +161,10 @@ mod tests {
     #[test]
     fn answers_are_counted_of_whoever_leads() {
         let answers = Answers::default();
-        assert_eq!(answers.of_leader(3), (NO_LEADER, 0));
+        assert_eq!(answers.of_leader(3), None);
         answers.look(&statistics(&[(1, 3, &[0, 1]), (2, 4, &[2]), (-1, 5, &[3])]));
-        assert_eq!([0, 1, 2].map(|partition| answers.of_leader(partition)), [(1, 3), (1, 3), (2, 4)]);
-        assert_eq!(answers.of_leader(3), (NO_LEADER, 12), "the client's own helper leads nothing");
+        assert_eq!([0, 1, 2].map(|partition| answers.of_leader(partition)), [(1, 3), (1, 3), (2, 4)].map(Some));
+        assert_eq!(answers.of_leader(3), Some((NO_LEADER, 12)), "the client's own helper leads nothing");
     }
 
     #[test]
@@ -189,6 +201,11 @@ mod tests {
     fn a_client_that_seldom_says_what_it_heard_has_more_time() {
         let (began, answers) = (Instant::now(), Answers::default());
         let mut hearing = Hearing::new(u16::MAX);
+        assert!(
+            !hearing.is_deaf(&answers, [0].into_iter(), after(began, 500_000)),
+            "it has said nothing of itself yet"
+        );
+        answers.look(&statistics(&[]));
         assert!(!hearing.is_deaf(&answers, [0].into_iter(), began));
         assert!(!hearing.is_deaf(&answers, [0].into_iter(), after(began, 90_000)));
         assert!(hearing.is_deaf(&answers, [0].into_iter(), after(began, 90_001)));
@@ -202,24 +219,30 @@ mod tests {
         silence.answered(2);
         assert!(silence.is_deaf(1, after(began, 10_001)), "another broker answers");
         assert!(!silence.is_deaf(1, after(began, 10_002)));
+        silence.answered(2);
         assert!(!silence.is_deaf(1, after(began, 30_002)), "the next client has longer");
         silence.answered(1);
         assert!(!silence.is_deaf(1, after(began, 30_003)));
         assert!(silence.is_deaf(1, after(began, 40_004)), "it was answered since");
+        assert!(!silence.is_deaf(1, after(began, 40_005)));
+        assert!(!silence.is_deaf(1, after(began, 400_000)), "it was not asked for long");
     }
 
     #[test]
     fn while_brokers_are_away_clients_are_replaced_less_and_less_often() {
         let (began, answers) = (Instant::now(), Answers::default());
         let mut hearing = Hearing::new(64);
+        // Another broker answers all the time.
+        answers.look(&statistics(&[(1, 0, &[0]), (2, 9, &[1])]));
         for seconds in [10, 20, 40, 80, 120, 120] {
-            assert!(!hearing.is_deaf(&answers, [0].into_iter(), began));
+            assert!(!hearing.is_deaf(&answers, [0, 1].into_iter(), began));
             assert!(!hearing.is_deaf(&answers, [0].into_iter(), after(began, seconds * 1_000)));
             assert!(hearing.is_deaf(&answers, [0].into_iter(), after(began, seconds * 1_000 + 1)));
             hearing = hearing.next();
         }
         answers.look(&statistics(&[(1, 1, &[0])]));
         assert!(!hearing.is_deaf(&answers, [0].into_iter(), began));
+        assert!(hearing.is_deaf(&answers, [0].into_iter(), after(began, 120_001)));
         let mut hearing = hearing.next();
         assert!(!hearing.is_deaf(&answers, [0].into_iter(), began));
         assert!(hearing.is_deaf(&answers, [0].into_iter(), after(began, 10_001)), "it had heard something");

@@ -10,6 +10,8 @@ pub(super) struct Answer {
     status: &'static str,
     code: ErrorCode,
     detail: &'static str,
+    /// When to come back; 0: nothing is said.
+    retry_after_s: u64,
     headers: String,
     /// The id that the request brought; empty: it gets one.
     request_id: String,
@@ -25,6 +27,7 @@ impl Answer {
             status: "400 Bad Request",
             code: ErrorCode::InvalidRequest,
             detail,
+            retry_after_s: 0,
             headers: String::new(),
             request_id: String::new(),
         }
@@ -36,6 +39,7 @@ impl Answer {
             status: "403 Forbidden",
             code: ErrorCode::OriginRefused,
             detail: "pages of this origin may connect once http.origins of the configuration has it",
+            retry_after_s: 0,
             headers: String::new(),
             request_id: String::new(),
         }
@@ -47,6 +51,7 @@ impl Answer {
             status: "426 Upgrade Required",
             code: ErrorCode::InvalidRequest,
             detail,
+            retry_after_s: 0,
             headers: "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n".into(),
             request_id: String::new(),
         }
@@ -58,6 +63,7 @@ impl Answer {
             status: "431 Request Header Fields Too Large",
             code: ErrorCode::TooLarge,
             detail: "a request head has at most 16 KiB and 64 fields",
+            retry_after_s: 0,
             headers: String::new(),
             request_id: String::new(),
         }
@@ -69,8 +75,9 @@ impl Answer {
             Refusal::Address | Refusal::Http => "429 Too Many Requests",
             Refusal::Handshakes | Refusal::Sessions => "503 Service Unavailable",
         };
-        let headers = format!("Retry-After: {}\r\n", refusal.retry_after_s());
-        Self { status, code: refusal.code(), detail: "", headers, request_id: String::new() }
+        let retry_after_s = refusal.retry_after_s();
+        let headers = format!("Retry-After: {retry_after_s}\r\n");
+        Self { status, code: refusal.code(), detail: "", retry_after_s, headers, request_id: String::new() }
     }
 
     /// To a request with this id, if it is a plain one.
@@ -84,14 +91,18 @@ impl Answer {
 
     /// The whole response; the connection ends with it.
     pub(super) fn to_http(&self) -> String {
-        let Self { status, code, detail, headers, request_id } = self;
+        let Self { status, code, detail, retry_after_s, headers, request_id } = self;
         let made = || format!("{:016x}", rand::random::<u64>());
         let request_id = if request_id.is_empty() { made() } else { request_id.clone() };
         let (label, title) = (code.label(), code.text());
         // None of these texts holds a character that JSON would want escaped.
         let detail = if detail.is_empty() { String::new() } else { format!(r#","detail":"{detail}""#) };
+        let wait = match retry_after_s {
+            0 => String::new(),
+            seconds => format!(r#","retry_after_ms":{}"#, seconds * 1_000),
+        };
         let body = format!(
-            r#"{{"type":"urn:panda:error:{label}","title":"{title}","status":{number},"code":{code},"label":"{label}"{detail}}}"#,
+            r#"{{"type":"urn:panda:error:{label}","title":"{title}","status":{number},"code":{code},"label":"{label}"{detail}{wait}}}"#,
             number = &status[..3],
             code = *code as u16,
         );
