@@ -289,9 +289,9 @@ async fn a_lane_that_sleeps_gets_a_head_and_holds_nobody_up() {
     edge.hub.stop().await;
 }
 
-/// What is next behind these events.
+/// What is next behind these events. That another shard has no owner is said between them after a while.
 fn taken(downs: &[Down], mut next: u64) -> u64 {
-    for down in downs {
+    for down in downs.iter().filter(|down| !matches!(down, Down::Backlog { .. })) {
         let Down::Events(events) = down else { panic!("{down:?} is no event") };
         for event in &events.events {
             assert_eq!(event.seq, Seq(next));
