@@ -21,7 +21,8 @@ def own_cluster(edges, routers):
     """Started here, and gone with its data afterwards."""
     if state.load(NAME):
         raise Refusal(f"there is a cluster '{NAME}' already; run: ops/cluster down --wipe --name {NAME}")
-    wanted = {"services": None, "replicas": 1, "edges": edges, "routers": routers, "apis": None}
+    plain = {"link_proxies": None, "small_disks": None}
+    wanted = {"services": None, "replicas": 1, "edges": edges, "routers": routers, "apis": None, **plain}
     try:
         yield Own(lifecycle.up(NAME, wanted, first_port=None))
     except Exception as failed:

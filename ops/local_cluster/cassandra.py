@@ -2,7 +2,7 @@
 
 import struct
 
-from . import packages
+from . import disks, packages
 from .part import FILES, Part, Talk
 
 STARTUP, READY, QUERY, RESULT = 0x01, 0x02, 0x07, 0x08
@@ -40,6 +40,10 @@ class Node(Part):
             # All of them, so that a node starts whichever of the others is away.
             seeds=",".join(f"{host}:{storage}" for host in self.cluster.hosts()),
             data=data,
+            # On a disk that fills up, what is stored into a mapped file and finds no room is lost where it is stored, and
+            # Java says so late, and to whichever thread: a write could be acknowledged that is not in the log. Written past
+            # the cache, what has no room fails where it is written. Other disks need not be able to do that.
+            commitlog_access="direct" if disks.has(self.cluster, self.name) else "legacy",
         )
 
     def command(self):

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from . import lifecycle, panda, state
+from . import disks, lifecycle, panda, state
 from .refusal import Refusal
 
 ABOUT = """\
@@ -42,12 +42,24 @@ def parser():
     def sized(command):
         command.add_argument("--replicas", type=int, choices=state.REPLICAS, help="brokers, and nodes of Cassandra (default: 1)")
         command.add_argument("--first-port", type=int, metavar="N", help="the first of 100 ports (default: free ones from 20000 on)")
+        command.add_argument(
+            "--small-disks",
+            action="store_true",
+            default=None,
+            help="give each of Kafka, Cassandra and PostgreSQL a disk of its own that 'fill' can fill (needs root and loop devices)",
+        )
 
     command = verb("up", up, "start what does not run yet and wait until it is ready")
     sized(command)
     command.add_argument("--edges", type=int, metavar="N", help="edges (default: 0)")
     command.add_argument("--routers", type=int, metavar="M", help="routers (default: 0)")
     command.add_argument("--apis", type=int, metavar="N", help="processes of the HTTP API alone (default: 1 if there are routers)")
+    command.add_argument(
+        "--link-proxies",
+        action="store_true",
+        default=None,
+        help="put a process link-N before the links of router-N: to 'kill' it resets them, to 'pause' it cuts them silently",
+    )
     command = verb("services", services, "start only backing services and print variables for the stores' contract tests")
     sized(command)
     command.add_argument("services", nargs="*", metavar="SERVICE", help=f"which: {', '.join(state.SERVICES)} (default: all)")
@@ -61,11 +73,14 @@ def parser():
     verb("resume", resume, "let a paused process go on", of_part=True)
     command = verb("restart", restart, "stop a process in order if it runs, start it, wait until it is ready", of_part=True)
     command.add_argument("--no-wait", action="store_true", help="only start it")
+    verb("fill", fill, "leave nothing of a process's small disk", of_part=True)
+    verb("free", free, "make room on it again; start the process if it ended for want of it", of_part=True)
     return top
 
 
 def up(options):
-    asked = wanted(options, services=None, edges=options.edges, routers=options.routers, apis=options.apis)
+    own = {"edges": options.edges, "routers": options.routers, "apis": options.apis}
+    asked = wanted(options, services=None, link_proxies=options.link_proxies, **own)
     lifecycle.up(options.name, asked, options.first_port)
     return status(options)
 
@@ -75,12 +90,13 @@ def services(options):
     if unknown:
         raise Refusal(f"there is no service '{unknown[0]}'; there are {', '.join(state.SERVICES)}")
     chosen = [name for name in state.SERVICES if name in options.services] or None
-    cluster = lifecycle.up(options.name, wanted(options, services=chosen, edges=0, routers=0, apis=0), options.first_port)
+    asked = wanted(options, services=chosen, link_proxies=None, edges=0, routers=0, apis=0)
+    cluster = lifecycle.up(options.name, asked, options.first_port)
     for name in cluster.size.services:
         print(f"PANDA_TEST_{name.upper()}={lifecycle.SERVICES[name].test_address(cluster)}")
 
 
-def wanted(options, services, edges, routers, apis):
+def wanted(options, services, link_proxies, edges, routers, apis):
     """What was asked for; None is whatever the cluster has."""
     for what, count in (("edges", edges), ("routers", routers), ("apis", apis)):
         if count is not None and count < 0:
@@ -88,7 +104,8 @@ def wanted(options, services, edges, routers, apis):
     if options.first_port is not None and options.first_port not in state.FIRST_PORTS_ALLOWED:
         allowed = state.FIRST_PORTS_ALLOWED
         raise Refusal(f"--first-port {options.first_port} does not do: from {allowed.start} to {allowed.stop - 1}")
-    return {"services": services, "replicas": options.replicas, "edges": edges, "routers": routers, "apis": apis}
+    made_with = {"replicas": options.replicas, "link_proxies": link_proxies, "small_disks": options.small_disks}
+    return {"services": services, "edges": edges, "routers": routers, "apis": apis, **made_with}
 
 
 def down(options):
@@ -103,6 +120,9 @@ def status(options):
         alive = process is not None and process.alive()
         pid, memory = (process.pid, f"{process.memory_bytes() >> 20} MiB") if alive else ("-", "-")
         print(f"{part.name:<12} {state_of(process):<8} {pid:>8} {memory:>8}  {part.address}")
+    if cluster.size.small_disks:
+        names = (part.name for part in lifecycle.parts_of(cluster) if disks.has(cluster, part.name))
+        print(f"small disks: {' '.join(names)}")
     if key := panda.admin_key(cluster):
         print(f"admin key: {key}")
 
@@ -139,6 +159,14 @@ def resume(options):
 def restart(options):
     part = chosen(options)
     lifecycle.restart(part.cluster, part, wait=not options.no_wait)
+
+
+def fill(options):
+    lifecycle.fill(chosen(options))
+
+
+def free(options):
+    lifecycle.free(chosen(options))
 
 
 def existing(name):

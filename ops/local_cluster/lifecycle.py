@@ -5,7 +5,7 @@ import sys
 import time
 from dataclasses import replace
 
-from . import cassandra, kafka, panda, postgres, process, redis, state
+from . import cassandra, disks, kafka, panda, postgres, process, redis, state
 from .refusal import Refusal
 
 SERVICES = {"kafka": kafka, "cassandra": cassandra, "postgres": postgres, "redis": redis}
@@ -43,19 +43,29 @@ def up(name, wanted, first_port):
         last = cluster.first_port + state.PORTS_A_CLUSTER - 1
         say(f"cluster '{name}' in {cluster.folder}, ports {cluster.first_port} to {last}")
         started = time.monotonic()
-        own = [part for part in absent if isinstance(part, panda.Process)]
-        prepare(absent)
-        if cluster.size.replicas > 1:
-            # A keyspace that is made before all nodes see each other is missing on those that join afterwards.
-            services = [part for part in parts if not isinstance(part, panda.Process)]
-            start([part for part in absent if part not in own])
-            await_all(services, "works together with the others", lambda part: part.settled())
-            start(own)
-        else:
-            start(absent)
-        await_all(parts, "works together with the others", lambda part: part.settled())
+        try:
+            start_all(cluster, parts, absent)
+        except BaseException:
+            # Of what does not run, nobody would look for a disk.
+            unmount(absent)
+            raise
         say(f"all is ready after {time.monotonic() - started:.1f} s")
         return cluster
+
+
+def start_all(cluster, parts, absent):
+    """Starts what is absent of a cluster's processes and waits until all of them work together."""
+    own = [part for part in absent if isinstance(part, panda.Process)]
+    prepare(absent)
+    if cluster.size.replicas > 1:
+        # A keyspace that is made before all nodes see each other is missing on those that join afterwards.
+        services = [part for part in parts if not isinstance(part, panda.Process)]
+        start([part for part in absent if part not in own])
+        await_all(services, "works together with the others", lambda part: part.settled())
+        start(own)
+    else:
+        start(absent)
+    await_all(parts, "works together with the others", lambda part: part.settled())
 
 
 def make(name, wanted, first_port):
@@ -65,7 +75,11 @@ def make(name, wanted, first_port):
         edges=wanted["edges"] or 0,
         routers=wanted["routers"] or 0,
         apis=apis_of(wanted),
+        link_proxies=bool(wanted["link_proxies"]),
+        small_disks=bool(wanted["small_disks"]),
     )
+    if size.small_disks:
+        disks.check()
     return state.make(name, size, first_port, lambda cluster: [at for part in parts_of(cluster) for at in part.listens()])
 
 
@@ -93,8 +107,9 @@ def check_unchanged(cluster, wanted, first_port):
         grows = what in GROWING and value is not None and value > has[what]
         if value is not None and value != has[what] and not grows:
             shown = " ".join(has[what]) if what == "services" else has[what]
+            made = f"without --{what.replace('_', '-')}" if shown is False else f"with {what.replace('_', '-')} {shown}"
             raise Refusal(
-                f"cluster '{cluster.name}' was made with {what.replace('_', '-')} {shown}; "
+                f"cluster '{cluster.name}' was made {made}; "
                 f"to change that, first run: ops/cluster down --wipe --name {cluster.name}"
             )
 
@@ -109,7 +124,16 @@ def prepare(parts):
                     f"or choose other ports with down --wipe and then up --first-port N"
                 )
     for part in parts:
+        if disks.has(part.cluster, part.name):
+            disks.mount(part.cluster, part.name)
         part.prepare()
+
+
+def unmount(parts):
+    """Unmounts the disks of those that do not run."""
+    for part in parts:
+        if disks.has(part.cluster, part.name) and not part.running():
+            disks.unmount(part.cluster, part.name)
 
 
 def start(parts, wait=True):
@@ -184,6 +208,7 @@ def down(name, wipe):
         stop(parts)
         for part in parts:
             cluster.record(part.name).unlink(missing_ok=True)
+        unmount(parts)
         say(f"cluster '{name}' is down after {time.monotonic() - started:.1f} s")
         if wipe:
             shutil.rmtree(cluster.folder)
@@ -195,3 +220,32 @@ def restart(cluster, part, wait=True):
         stop([part])
         prepare([part])
         start([part], wait)
+
+
+def fill(part):
+    """Leaves nothing of a process's own disk."""
+    say(f"{part.name} has a full disk: {disks.fill(part.cluster, part.name) >> 20} MiB were left")
+
+
+def free(part):
+    """Makes room on a process's own disk, and starts the process if it ended for want of it."""
+    with state.locked(part.cluster.name):
+        disks.free(part.cluster, part.name)
+        if heals(part):
+            return
+        say(f"{part.name} ended of its full disk and is started")
+        prepare([part])
+        start([part])
+
+
+def heals(part):
+    """Whether a process serves clients once it has room: one that ends late, of what it met before, does not."""
+    ended = []
+
+    def decided():
+        ended[:] = [not part.running()]
+        return ended[0] or answers(part, lambda part: part.ready())
+
+    if not process.until(decided, READY_SECONDS):
+        raise Refusal(f"{part.name} has room again and does not serve. Its last lines:\n{last_lines(part)}")
+    return not ended[0]

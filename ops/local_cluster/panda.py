@@ -1,4 +1,5 @@
-"""Edges, APIs and routers: what `--edges`, `--apis` and `--routers` start. All that a cluster knows of Panda itself is in this file."""
+"""Edges, APIs and routers: what `--edges`, `--apis` and `--routers` start. All that a cluster knows of Panda itself is in this
+file, but for what stands before the routers' links (`links`)."""
 
 import http.client
 import json
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from . import links
 from .part import PROBE_SECONDS, Part
 from .refusal import Refusal
 
@@ -124,9 +126,14 @@ class Router(Process):
 
     def sections(self):
         return {
-            "router": {"links": self.address},
+            "router": {"links": self.address, **self.advertised()},
             "events": {"nodes": self.addresses("cassandra"), "replicas": self.cluster.size.replicas},
         }
+
+
+    def advertised(self):
+        """Where edges and APIs are told to open their links, if that is not where this listens."""
+        return {"advertise": links.address_of(self)} if self.cluster.size.link_proxies else {}
 
 
 class Front(Process):
@@ -181,7 +188,9 @@ def parts(cluster):
     size = cluster.size
     check(size.edges, size.routers, size.apis)
     kinds = ((Router, size.routers), (Edge, size.edges), (Api, size.apis))
-    return [kind(cluster, number) for kind, count in kinds for number in range(1, count + 1)]
+    own = [kind(cluster, number) for kind, count in kinds for number in range(1, count + 1)]
+    routers = own[: size.routers] if size.link_proxies else []
+    return [links.Link(router, number) for number, router in enumerate(routers, start=1)] + own
 
 
 def admin_key(cluster):

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 
-from . import packages
+from . import disks, packages
 from .part import PROBE_SECONDS, Part
 from .process import Stat, until
 from .refusal import Refusal
@@ -72,6 +72,9 @@ class Postgres(Part):
             "max_connections": 200,
             "shared_buffers": "64MB",
         }
+        if disks.has(self.cluster, self.name):
+            # Twice its checkpoint's worth may lie there at a time.
+            settings["max_wal_size"] = "96MB"
         options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
         return [packages.postgres_tool("postgres"), "-D", str(self.cluster.data(self.name)), "-p", str(self.port), *options]
 

@@ -12,6 +12,7 @@ import uuid
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from . import disks
 from .refusal import Refusal
 
 SERVICES = ("kafka", "cassandra", "postgres", "redis")
@@ -32,6 +33,9 @@ class Size:
     routers: int
     # One that was made before there were any has none.
     apis: int = 0
+    # Whether links go through processes that can be cut, and whether services have disks that can be filled.
+    link_proxies: bool = False
+    small_disks: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,11 @@ class Cluster:
         return [self.host(number) for number in range(1, self.size.replicas + 1)]
 
     def data(self, part):
-        return self.folder / "data" / part
+        return self.disk(part) / "data" if disks.has(self, part) else self.folder / "data" / part
+
+    def disk(self, part):
+        """Where the disk of a process is mounted that has one of its own."""
+        return self.folder / "disks" / part
 
     def config(self, part):
         return self.folder / "config" / part
