@@ -28,7 +28,10 @@ type Room = Pin<Box<dyn Future<Output = Option<mpsc::OwnedPermit<Update>>> + Sen
 pub(crate) struct Task {
     session: ClientSession<Waiter>,
     /// Servers of one deployment: the first one is where the next connection is made. At least one.
-    connectors: VecDeque<Connector>,
+    /// Each with its place among those that the application gave.
+    connectors: VecDeque<(usize, Connector)>,
+    /// Where the last connection was made; `None` if a server named the address.
+    server: Option<usize>,
     transport: TransportKind,
     or_websocket: bool,
     /// Why the last attempt failed, until that is told.
@@ -89,11 +92,11 @@ impl Task {
             seed: rand::random(),
         });
         let started = Instant::now();
-        let mut connectors = VecDeque::from(config.others);
-        connectors.push_front(connector);
+        let connectors = std::iter::once(connector).chain(config.others).enumerate().collect();
         Self {
             session,
             connectors,
+            server: None,
             attempted: false,
             transport: config.transport,
             or_websocket: config.or_websocket,
@@ -152,7 +155,8 @@ impl Task {
                         self.tell(Update::Connecting { attempt, transport: self.transport });
                         self.turn(address.is_empty());
                     }
-                    let (connector, transport) = (self.connectors[0].clone(), self.transport);
+                    let ((place, connector), transport) = (self.connectors[0].clone(), self.transport);
+                    self.server = address.is_empty().then_some(place);
                     self.dialing = Some(Box::pin(async move { connector.connect(transport, &address).await }));
                 }
                 Output::Close(farewell) => self.close(farewell).await,
@@ -167,8 +171,10 @@ impl Task {
                         self.opened(user);
                     }
                     let mut update = Update::from(notice);
-                    if let Update::Disconnected { reason, .. } = &mut update {
-                        *reason = self.reason.take();
+                    match &mut update {
+                        Update::Connected { server, .. } => *server = self.server,
+                        Update::Disconnected { reason, .. } => *reason = self.reason.take(),
+                        _ => {}
                     }
                     self.tell(update);
                 }
@@ -351,7 +357,7 @@ impl Task {
         if self.transport == TransportKind::Quic
             && self.or_websocket
             && reason.is_certificate
-            && self.connectors.iter().all(Connector::has_websocket)
+            && self.connectors.iter().all(|(_, connector)| connector.has_websocket())
         {
             self.transport = TransportKind::WebSocket;
         }

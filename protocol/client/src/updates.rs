@@ -48,6 +48,9 @@ pub enum Update {
         user: UserId,
         /// Where the inbox is. `reset` says to drop what was kept of it.
         inbox: InboxState,
+        /// Which server it is: 0 the first that the client was given, 1 the first of the others, and so on; `None` if a
+        /// server named another address.
+        server: Option<usize>,
     },
     /// The connection is over. Nothing that was asked for is lost.
     Disconnected {
@@ -137,7 +140,8 @@ pub struct Reason {
 impl From<Notice> for Update {
     fn from(notice: Notice) -> Self {
         match notice {
-            Notice::Connected { session, user, inbox } => Self::Connected { session, user, inbox },
+            // The task knows which one it dialed.
+            Notice::Connected { session, user, inbox } => Self::Connected { session, user, inbox, server: None },
             Notice::Disconnected { code, retry_in_ms } => {
                 Self::Disconnected { code, retry_in: retry_in_ms.map(Duration::from_millis), reason: None }
             }

@@ -69,7 +69,8 @@ pub(in crate::chat) fn ada() -> State {
     let me = Me { user: user(ADA), device: DeviceId::from_random([ADA; 16]), name: "ada".into() };
     let mut state = State::new(me, TransportKind::Quic, None, Naming::Loose);
     let inbox = InboxState { incarnation: Incarnation::default(), head: Seq(1), from: Seq(2), reset: false };
-    state.update(Update::Connected { session: SessionId::from_random([1; 16]), user: user(ADA), inbox }, SECOND);
+    let session = SessionId::from_random([1; 16]);
+    state.update(Update::Connected { session, user: user(ADA), inbox, server: Some(0) }, SECOND);
     state.people.told(user(BEN), Some("ben".into()));
     drain(&mut state);
     news(&mut state);
