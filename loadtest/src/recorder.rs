@@ -30,8 +30,8 @@ pub struct Recorder {
     pub unknown: AtomicU64,
     /// Events that sessions got.
     pub delivered: AtomicU64,
-    /// Connections that were lost.
-    pub lost: AtomicU64,
+    /// Connections that were lost, by the place of their target.
+    lost: Mutex<BTreeMap<Option<usize>, u64>>,
     /// Connections that came back after one was lost.
     pub reconnects: AtomicU64,
     /// Sessions that are connected now.
@@ -81,7 +81,7 @@ impl Default for Recorder {
             acked: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
+            lost: Mutex::default(),
             reconnects: AtomicU64::new(0),
             connected: AtomicI64::new(0),
             waiting: AtomicI64::new(0),
@@ -136,6 +136,16 @@ impl Recorder {
     /// Refusals after which clients sent the command again.
     pub fn repeats(&self) -> BTreeMap<Repeated, u64> {
         self.repeated.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A session lost its connection to the target at this place; `None` if it is none of the run's.
+    pub fn lose(&self, target: Option<usize>) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner).entry(target).or_default() += 1;
+    }
+
+    /// Connections that were lost, by the place of their target.
+    pub fn losses(&self) -> BTreeMap<Option<usize>, u64> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A send was refused.

@@ -165,14 +165,19 @@ impl Run {
     }
 
     /// Where session `number` connects first, and where it goes when that one is lost, as a balancer
-    /// between would do it. By pairs, so that each target gets both transports where they are mixed; those
-    /// of one target then spread over the others.
+    /// between would do it.
     pub fn connectors(&self, number: u32) -> (Connector, Vec<Connector>) {
+        let mut connectors = self.order(number).into_iter().map(|target| self.targets[target].connector.clone());
+        (connectors.next().expect("a run has at least one target"), connectors.collect())
+    }
+
+    /// The places of a session's servers among the targets, the one where it connects first in front. By pairs, so that
+    /// each target gets both transports where they are mixed; those of one target then spread over the others.
+    pub fn order(&self, number: u32) -> Vec<usize> {
         let (pair, count) = (number as usize / 2, self.targets.len());
-        let at = |step: usize| self.targets[(pair + step) % count].connector.clone();
         let backwards = (pair / count).is_multiple_of(2);
-        let others = (1..count).map(|step| at(if backwards { count - step } else { step }));
-        (at(0), others.collect())
+        let step = |step: usize| if backwards { count - step } else { step };
+        (0..count).map(|place| (pair + step(place)) % count).collect()
     }
 
     /// The number of a chat of this run.

@@ -78,6 +78,8 @@ impl Session {
             identity: identity.clone(),
             client: client.clone(),
             connected: false,
+            order: run.order(identity.number),
+            target: None,
             refreshing: JoinSet::new(),
         };
         let pump = Mutex::new(Some(tokio::spawn(pump.run(updates))));
@@ -159,7 +161,7 @@ impl Sent {
                 outcome
             }
         };
-        run.check(chat).answered(send, outcome);
+        run.check(chat).answered(send, outcome, run.now());
         answer.map(|_| ())
     }
 }
@@ -197,6 +199,10 @@ struct Pump {
     identity: Identity,
     client: Client,
     connected: bool,
+    /// The places of its servers among the run's targets.
+    order: Vec<usize>,
+    /// The target to which it was connected last; `None` if that is none of the run's.
+    target: Option<usize>,
     /// At most one at a time. Updates are taken meanwhile: the client reads no answer while they wait.
     refreshing: JoinSet<()>,
 }
@@ -215,7 +221,8 @@ impl Pump {
                         self.run.recorder.delivery(chat, after, now);
                     }
                 }
-                Update::Connected { .. } => {
+                Update::Connected { server, .. } => {
+                    self.target = server.and_then(|place| self.order.get(place).copied());
                     if connections > 0 {
                         self.run.recorder.reconnects.fetch_add(1, Relaxed);
                     }
@@ -223,7 +230,9 @@ impl Pump {
                     self.connected(true);
                 }
                 Update::Disconnected { .. } => {
-                    self.run.recorder.lost.fetch_add(u64::from(self.connected), Relaxed);
+                    if self.connected {
+                        self.run.recorder.lose(self.target);
+                    }
                     self.connected(false);
                 }
                 Update::Resumed { chat, admission } => {

@@ -1,5 +1,5 @@
 //! A cluster's processes, through the command that works on it: `VERB [PROCESS] --name CLUSTER` with the
-//! verbs status, kill, pause, resume and restart.
+//! verbs status, kill, pause, resume and restart; fill and free where processes have small disks.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 
-use super::plan::{Fault, Kind, part_of};
+use super::plan::{Cut, Fault, Kind, Victim, part_of};
 use crate::report::line;
 
 /// A start waits until the process is ready; this is longer than the command's own limit.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(300);
 /// What is read of a command's output.
 const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
+/// The part that only carries links.
+const LINK: &str = "link";
 /// Of the command's complaint, what a report shows.
 const COMPLAINT_CHARACTERS_MAX: usize = 600;
 
@@ -42,6 +44,8 @@ pub struct Status {
     pub processes: Vec<Process>,
     /// The file of the first API key.
     pub admin_key: Option<PathBuf>,
+    /// Processes whose disks can be filled.
+    pub small_disks: Vec<String>,
 }
 
 impl Status {
@@ -50,6 +54,8 @@ impl Status {
         for row in text.lines().skip(1) {
             if let Some(path) = row.strip_prefix("admin key: ") {
                 status.admin_key = Some(PathBuf::from(path));
+            } else if let Some(names) = row.strip_prefix("small disks: ") {
+                status.small_disks = names.split_whitespace().map(ToOwned::to_owned).collect();
             } else if let [name, state, .., address] = row.split_whitespace().collect::<Vec<_>>()[..] {
                 let [name, state, address] = [name, state, address].map(ToOwned::to_owned);
                 status.processes.push(Process { name, state, address });
@@ -78,12 +84,47 @@ impl Status {
         of_part.map(|process| process.address.clone()).collect()
     }
 
+    /// The process at an address.
+    pub fn name_at(&self, address: &str) -> Option<&str> {
+        let mut processes = self.processes.iter();
+        processes.find(|process| process.address == address).map(|process| process.name.as_str())
+    }
+
+    /// The processes of these parts, each with those of these kinds that can be done to it. If no part is named, what only
+    /// carries links is left alone: it stands before a router so that the router's links can be cut.
+    pub fn victims(&self, parts: &[String], kinds: &[Kind]) -> Vec<Victim> {
+        let chosen = |part: &str| if parts.is_empty() { part != LINK } else { parts.iter().any(|named| named == part) };
+        let names = self.processes.iter().map(|process| &process.name).filter(|name| chosen(part_of(name)));
+        let victim = |name: &String| {
+            let kinds = kinds.iter().copied().filter(|kind| self.can(name, *kind)).collect();
+            Victim { process: name.clone(), kinds }
+        };
+        names.map(victim).collect()
+    }
+
+    fn can(&self, process: &str, kind: Kind) -> bool {
+        match kind {
+            Kind::Kill | Kind::Pause | Kind::Restart => true,
+            // What waits for another part to come back is a process of Panda or what that needs.
+            Kind::Absent => part_of(process) != LINK,
+            Kind::LinkCut => {
+                link_of(process).is_some_and(|link| self.processes.iter().any(|process| process.name == link))
+            }
+            Kind::DiskFull => self.small_disks.iter().any(|name| name == process),
+        }
+    }
+
     /// Those that do not run, in words; `None` if all do.
     pub fn missing(&self) -> Option<String> {
         let missing = self.processes.iter().filter(|process| process.state != "running");
         let words: Vec<String> = missing.map(|process| format!("{} is {}", process.name, process.state)).collect();
         (!words.is_empty()).then(|| words.join(", "))
     }
+}
+
+/// `link-2` of `router-2`: the process through which the router's links go, if there is one.
+fn link_of(router: &str) -> Option<String> {
+    router.strip_prefix("router-").map(|number| format!("{LINK}-{number}"))
 }
 
 /// A fault that is going on; if it is dropped before its end, whoever watches hears how to end it.
@@ -123,22 +164,27 @@ impl Cluster {
     pub async fn carry_out(&self, fault: &Fault, processes: &[String]) -> Result<(), String> {
         let name = fault.process.as_str();
         match fault.kind {
-            Kind::Kill => {
-                self.call(&["kill", name]).await?;
-                let open = self.open("restart", vec![name.to_owned()]);
-                tokio::time::sleep(fault.hold).await;
-                self.end(open).await
-            }
-            Kind::Pause => {
-                self.call(&["pause", name]).await?;
-                let open = self.open("resume", vec![name.to_owned()]);
-                tokio::time::sleep(fault.hold).await;
-                self.end(open).await
-            }
+            Kind::Kill => self.hold("kill", name, "restart", fault.hold).await,
+            Kind::Pause => self.hold("pause", name, "resume", fault.hold).await,
             Kind::Restart => self.call(&["restart", name]).await.map(drop),
             Kind::Absent => self.be_absent(fault, processes).await,
-            Kind::LinkCut | Kind::DiskFull => fault.kind.possible().map_err(ToOwned::to_owned),
+            Kind::DiskFull => self.hold("fill", name, "free", fault.hold).await,
+            Kind::LinkCut => {
+                let link = link_of(name).ok_or_else(|| format!("{name} takes no links"))?;
+                match fault.cut {
+                    Some(Cut::Silent) => self.hold("pause", &link, "resume", fault.hold).await,
+                    Some(Cut::Reset) | None => self.hold("kill", &link, "restart", fault.hold).await,
+                }
+            }
         }
+    }
+
+    /// One verb, and after a while the one that ends it.
+    async fn hold(&self, verb: &str, process: &str, end: &'static str, time: Duration) -> Result<(), String> {
+        self.call(&[verb, process]).await?;
+        let open = self.open(end, vec![process.to_owned()]);
+        tokio::time::sleep(time).await;
+        self.end(open).await
     }
 
     /// Everything of the part is away; an edge, an API and all routers start meanwhile. The other edges go on, and
@@ -198,6 +244,18 @@ async fn text_of(output: Option<impl tokio::io::AsyncRead + Unpin>) -> std::io::
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The edges whose sockets a fault may end.
+pub fn touched_edges(fault: &Fault, processes: &[String]) -> Vec<String> {
+    let mut touched = if fault.kind == Kind::Absent {
+        let (absent, starting) = absent_and_starting(fault, processes);
+        [absent, starting].concat()
+    } else {
+        vec![fault.process.clone()]
+    };
+    touched.retain(|process| part_of(process) == "edge");
+    touched
+}
+
 /// Which processes are away, and which start meanwhile.
 fn absent_and_starting(fault: &Fault, processes: &[String]) -> (Vec<String>, Vec<String>) {
     let absent = |name: &&String| match fault.part() {
@@ -226,6 +284,7 @@ router-2     ended           -        -  127.0.0.1:20062
 edge-1       paused       4501   30 MiB  http://127.0.0.1:20010
 edge-2       running      4502   30 MiB  http://127.0.0.1:20013
 api-1        running      4503   20 MiB  http://127.0.0.1:20092
+small disks: kafka-1
 admin key: /var/tmp/c/dev/admin.key
 ";
 
@@ -236,15 +295,50 @@ admin key: /var/tmp/c/dev/admin.key
         assert_eq!(status.edges(), ["http://127.0.0.1:20010", "http://127.0.0.1:20013"]);
         assert_eq!(status.apis(), ["http://127.0.0.1:20092"]);
         assert_eq!(status.missing().unwrap(), "router-2 is ended, edge-1 is paused");
+        assert_eq!(status.name_at("http://127.0.0.1:20013"), Some("edge-2"));
+        assert_eq!(status.small_disks, ["kafka-1"]);
         assert_eq!(status.admin_key.unwrap(), Path::new("/var/tmp/c/dev/admin.key"));
         assert_eq!(Status::read(""), Status::default());
+    }
+
+    fn absent(process: &str) -> Fault {
+        Fault { number: 1, process: process.into(), kind: Kind::Absent, cut: None, hold: Duration::ZERO }
+    }
+
+    #[test]
+    fn only_what_a_cluster_was_made_for_can_be_cut_or_filled() {
+        let mut status = Status::read(STATUS);
+        let all = [Kind::Pause, Kind::LinkCut, Kind::DiskFull, Kind::Absent];
+        let of = |status: &Status, parts: &[&str], process: &str| {
+            let parts: Vec<String> = parts.iter().map(|&part| part.to_owned()).collect();
+            let mut victims = status.victims(&parts, &all).into_iter();
+            victims.find(|victim| victim.process == process).map(|victim| victim.kinds)
+        };
+        assert_eq!(of(&status, &[], "kafka-1").unwrap(), [Kind::Pause, Kind::DiskFull, Kind::Absent]);
+        assert_eq!(of(&status, &[], "router-2").unwrap(), [Kind::Pause, Kind::Absent]);
+        assert_eq!(of(&status, &["kafka"], "router-2"), None);
+        let link = Process { name: "link-2".into(), state: "running".into(), address: "127.0.0.9:20062".into() };
+        status.processes.push(link);
+        assert_eq!(of(&status, &[], "router-2").unwrap(), [Kind::Pause, Kind::LinkCut, Kind::Absent]);
+        assert_eq!(of(&status, &[], "link-2"), None, "it is no part of what is tried");
+        assert_eq!(of(&status, &["link"], "link-2").unwrap(), [Kind::Pause], "unless that is asked for");
+    }
+
+    #[test]
+    fn a_fault_touches_the_edge_that_is_lost_and_the_one_that_starts() {
+        let names = Status::read(STATUS).names();
+        let fault = |process: &str, kind| Fault { kind, ..absent(process) };
+        assert_eq!(touched_edges(&fault("edge-2", Kind::Kill), &names), ["edge-2"]);
+        assert_eq!(touched_edges(&fault("kafka-1", Kind::Absent), &names), ["edge-1"]);
+        assert_eq!(touched_edges(&fault("edge-2", Kind::Absent), &names), ["edge-2"]);
+        assert!(touched_edges(&fault("router-1", Kind::LinkCut), &names).is_empty());
     }
 
     #[test]
     fn while_a_part_is_absent_the_routers_an_edge_and_an_api_start() {
         let names = Status::read(STATUS).names();
         let of = |process: &str| {
-            let fault = Fault { number: 1, process: process.into(), kind: Kind::Absent, hold: Duration::ZERO };
+            let fault = absent(process);
             let (away, starting) = absent_and_starting(&fault, &names);
             (away.join(" "), starting.join(" "))
         };

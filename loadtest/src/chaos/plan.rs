@@ -1,5 +1,4 @@
-//! Which faults, in which order, for how long. The same seed, processes, kinds and count give the same
-//! schedule. Pure.
+//! Which faults, in which order, for how long. The same seed, victims and count give the same schedule. Pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,8 +12,10 @@ use serde::{Serialize, Serializer};
 /// A link or a group's session ends after 3 s of silence: a pause is clearly shorter or clearly longer.
 const SHORT_PAUSE_MS: std::ops::RangeInclusive<u64> = 300..=2_000;
 const LONG_PAUSE_MS: std::ops::RangeInclusive<u64> = 4_500..=30_000;
-/// How long what was killed stays away.
+/// How long what was killed stays away, and a link cut.
 const AWAY_MS: std::ops::RangeInclusive<u64> = 500..=10_000;
+/// A disk is full for long enough that whoever writes to it meets it.
+const FULL_MS: std::ops::RangeInclusive<u64> = 3_000..=15_000;
 /// In the fault table.
 const TABLE_PAUSE: Duration = Duration::from_secs(30);
 const TABLE_AWAY: Duration = Duration::from_secs(10);
@@ -31,10 +32,20 @@ pub enum Kind {
     Restart,
     /// All processes of its part are away while an edge, an API and the routers start; then they start.
     Absent,
-    /// The connection of an edge and a router is cut; cannot be done here.
+    /// All links of a router are cut, and whole again after a while.
     LinkCut,
-    /// The disk of a process is full; cannot be done here.
+    /// Nothing is left of a process's disk, and there is room again after a while.
     DiskFull,
+}
+
+/// How links are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cut {
+    /// They are reset, and new ones refused.
+    Reset,
+    /// They stay open, new ones too, and no byte passes.
+    Silent,
 }
 
 impl Kind {
@@ -50,17 +61,16 @@ impl Kind {
         }
     }
 
-    /// Why it cannot be done to processes of one machine.
-    ///
-    /// # Errors
-    /// A sentence that says what to do instead.
-    pub const fn possible(self) -> Result<(), &'static str> {
+    /// What a cluster must have for it that not every cluster has.
+    pub const fn needs(self) -> Option<&'static str> {
         match self {
-            Self::LinkCut => Err("a link on loopback cannot be cut without rights over the machine's network; \
-                 pause an edge or a router for longer than 3 s instead: both ends then end the link"),
-            Self::DiskFull => Err("a disk cannot be filled for one process without mounting one; \
-                 ops/journeys/full-disk does that where it may"),
-            _ => Ok(()),
+            Self::LinkCut => {
+                Some("no router's links go through a process that can be cut; 'ops/cluster up --link-proxies' makes them")
+            }
+            Self::DiskFull => {
+                Some("none of these processes has a disk of its own that can be filled; 'ops/cluster up --small-disks' makes them")
+            }
+            Self::Kill | Self::Pause | Self::Restart | Self::Absent => None,
         }
     }
 
@@ -69,6 +79,7 @@ impl Kind {
             Self::Restart => return Duration::ZERO,
             Self::Pause if long => LONG_PAUSE_MS,
             Self::Pause => SHORT_PAUSE_MS,
+            Self::DiskFull => FULL_MS,
             _ => AWAY_MS,
         };
         Duration::from_millis(random.random_range(range))
@@ -84,6 +95,9 @@ pub struct Fault {
     pub process: String,
     /// What is done to it.
     pub kind: Kind,
+    /// How, of a cut of links.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
     /// From the fault to its end; in JSON in seconds.
     #[serde(rename = "hold_s", serialize_with = "seconds")]
     pub hold: Duration,
@@ -98,8 +112,15 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>3}  {:<8} {:<12}", self.number, self.kind.label(), self.process)?;
-        if self.hold > Duration::ZERO { write!(f, " for {:.1} s", self.hold.as_secs_f64()) } else { Ok(()) }
+        write!(f, "{:>3}  {:<9} {:<12}", self.number, self.kind.label(), self.process)?;
+        if self.hold > Duration::ZERO {
+            write!(f, " for {:.1} s", self.hold.as_secs_f64())?;
+        }
+        match self.cut {
+            Some(Cut::Reset) => f.write_str(", links reset and refused"),
+            Some(Cut::Silent) => f.write_str(", links open and silent"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -119,29 +140,39 @@ pub fn part_of(process: &str) -> &str {
     }
 }
 
+/// A process to which faults are done, and which of them can be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Victim {
+    /// Such as `router-2`.
+    pub process: String,
+    /// Those of a part's first process are those of all; without any, nothing is done to it.
+    pub kinds: Vec<Kind>,
+}
+
 /// A schedule of `count` faults. Parts come in rounds, each once a round; a part's kinds too, and its
 /// processes take turns, so that sessions that moved off one meet the next fault where they went. Every
 /// second pause of a part is a long one, unless `pause` says how long all are.
-pub fn draw(seed: u64, processes: &[String], kinds: &[Kind], count: usize, pause: Option<Duration>) -> Vec<Fault> {
+pub fn draw(seed: u64, victims: &[Victim], count: usize, pause: Option<Duration>) -> Vec<Fault> {
     let mut random = StdRng::seed_from_u64(seed);
-    let mut parts = parts(processes);
+    let mut parts = parts(victims);
     let mut faults = Vec::with_capacity(count);
-    while faults.len() < count && !parts.is_empty() && !kinds.is_empty() {
+    while faults.len() < count && !parts.is_empty() {
         parts.shuffle(&mut random);
         for part in &mut parts {
             if faults.len() == count {
                 break;
             }
             if part.kinds.is_empty() {
-                part.kinds = kinds.to_vec();
+                part.kinds = part.possible.to_vec();
                 part.kinds.shuffle(&mut random);
             }
-            let kind = part.kinds.pop().unwrap_or(kinds[0]);
+            let Some(kind) = part.kinds.pop() else { continue };
             let long = part.pauses % 2 == 0;
             part.pauses += usize::from(kind == Kind::Pause);
             let drawn = kind.hold(&mut random, long);
             let hold = pause.filter(|_| kind == Kind::Pause).unwrap_or(drawn);
-            faults.push(Fault { number: faults.len() + 1, process: part.turn().to_owned(), kind, hold });
+            let cut = (kind == Kind::LinkCut).then(|| part.cut(&mut random));
+            faults.push(Fault { number: faults.len() + 1, process: part.turn().to_owned(), kind, cut, hold });
         }
     }
     faults
@@ -150,14 +181,14 @@ pub fn draw(seed: u64, processes: &[String], kinds: &[Kind], count: usize, pause
 /// Each part once with each kind, with the same times for all: the fault table's. Edges come first, and each fault of one
 /// goes to where the fault before it left the sessions: a pause leaves them where they are, and whatever is absent takes
 /// them off an edge that is started meanwhile.
-pub fn table(processes: &[String], kinds: &[Kind]) -> Vec<Fault> {
+pub fn table(victims: &[Victim]) -> Vec<Fault> {
     let mut faults: Vec<Fault> = Vec::new();
-    let mut parts = parts(processes);
+    let mut parts = parts(victims);
     parts.sort_by_key(|part| part_of(part.processes[0]) != "edge");
     for part in &mut parts {
         let mut process = part.turn();
-        for (place, &kind) in kinds.iter().enumerate() {
-            if place > 0 && kinds[place - 1] != Kind::Pause {
+        for (place, &kind) in part.possible.iter().enumerate() {
+            if place > 0 && part.possible[place - 1] != Kind::Pause {
                 process = part.turn();
             }
             let hold = match kind {
@@ -165,7 +196,9 @@ pub fn table(processes: &[String], kinds: &[Kind]) -> Vec<Fault> {
                 Kind::Pause => TABLE_PAUSE,
                 _ => TABLE_AWAY,
             };
-            faults.push(Fault { number: faults.len() + 1, process: process.to_owned(), kind, hold });
+            // The one that nobody is told of.
+            let cut = (kind == Kind::LinkCut).then_some(Cut::Silent);
+            faults.push(Fault { number: faults.len() + 1, process: process.to_owned(), kind, cut, hold });
         }
     }
     faults
@@ -174,9 +207,12 @@ pub fn table(processes: &[String], kinds: &[Kind]) -> Vec<Fault> {
 struct Part<'a> {
     processes: Vec<&'a str>,
     turn: usize,
+    possible: &'a [Kind],
     /// Kinds that are still to come in this round.
     kinds: Vec<Kind>,
     pauses: usize,
+    /// How its links were cut last.
+    cut: Option<Cut>,
 }
 
 impl<'a> Part<'a> {
@@ -184,15 +220,29 @@ impl<'a> Part<'a> {
         self.turn += 1;
         self.processes[(self.turn - 1) % self.processes.len()]
     }
+
+    /// The first one is drawn, then both take turns.
+    fn cut(&mut self, random: &mut StdRng) -> Cut {
+        let cut = match self.cut {
+            Some(Cut::Reset) => Cut::Silent,
+            Some(Cut::Silent) => Cut::Reset,
+            None if random.random_bool(0.5) => Cut::Silent,
+            None => Cut::Reset,
+        };
+        *self.cut.insert(cut)
+    }
 }
 
 /// In the order in which they are listed.
-fn parts(processes: &[String]) -> Vec<Part<'_>> {
+fn parts(victims: &[Victim]) -> Vec<Part<'_>> {
     let mut parts: Vec<Part<'_>> = Vec::new();
-    for process in processes {
+    for Victim { process, kinds: possible } in victims.iter().filter(|victim| !victim.kinds.is_empty()) {
         match parts.iter_mut().find(|part| part_of(part.processes[0]) == part_of(process)) {
             Some(part) => part.processes.push(process),
-            None => parts.push(Part { processes: vec![process], turn: 0, kinds: Vec::new(), pauses: 0 }),
+            None => {
+                let (processes, kinds) = (vec![process.as_str()], Vec::new());
+                parts.push(Part { processes, turn: 0, possible, kinds, pauses: 0, cut: None });
+            }
         }
     }
     parts
@@ -204,24 +254,23 @@ mod tests {
 
     const KINDS: [Kind; 3] = [Kind::Kill, Kind::Pause, Kind::Restart];
 
-    fn processes() -> Vec<String> {
-        ["kafka-1", "cassandra-1", "postgres", "redis", "router-1", "router-2", "edge-1", "edge-2"]
-            .map(Into::into)
-            .into()
+    fn victims(kinds: &[Kind]) -> Vec<Victim> {
+        let processes = ["kafka-1", "cassandra-1", "postgres", "redis", "router-1", "router-2", "edge-1", "edge-2"];
+        processes.map(|process| Victim { process: process.into(), kinds: kinds.to_vec() }).into()
     }
 
     #[test]
     fn a_seed_gives_the_same_schedule_and_another_one_another() {
-        let drawn = |seed| draw(seed, &processes(), &KINDS, 40, None);
+        let drawn = |seed| draw(seed, &victims(&KINDS), 40, None);
         assert_eq!(drawn(7), drawn(7));
         assert_ne!(drawn(7), drawn(8));
-        assert_eq!(draw(7, &processes(), &KINDS, 20, None), drawn(7)[..20], "a shorter one is its beginning");
+        assert_eq!(draw(7, &victims(&KINDS), 20, None), drawn(7)[..20], "a shorter one is its beginning");
     }
 
     #[test]
     fn every_part_gets_its_share_of_faults_and_of_every_kind() {
         for seed in 0..50 {
-            let faults = draw(seed, &processes(), &KINDS, 40, None);
+            let faults = draw(seed, &victims(&KINDS), 40, None);
             assert_eq!(faults.len(), 40);
             for part in ["kafka", "cassandra", "postgres", "redis", "router", "edge"] {
                 let of_part = || faults.iter().filter(|fault| fault.part() == part);
@@ -237,16 +286,45 @@ mod tests {
     #[test]
     fn a_pause_that_was_asked_for_is_of_all_pauses_and_of_nothing_else() {
         let minute = Duration::from_secs(60);
-        let faults = draw(7, &processes(), &KINDS, 40, Some(minute));
-        for (fault, drawn) in faults.iter().zip(draw(7, &processes(), &KINDS, 40, None)) {
+        let faults = draw(7, &victims(&KINDS), 40, Some(minute));
+        for (fault, drawn) in faults.iter().zip(draw(7, &victims(&KINDS), 40, None)) {
             let hold = if fault.kind == Kind::Pause { minute } else { drawn.hold };
             assert_eq!(*fault, Fault { hold, ..drawn });
         }
     }
 
     #[test]
+    fn what_only_some_processes_can_suffer_is_done_to_those_and_links_are_cut_both_ways() {
+        let of = |process: &str, kinds: &[Kind]| Victim { process: process.into(), kinds: kinds.into() };
+        let routers = ["router-1", "router-2"].map(|router| of(router, &[Kind::Kill, Kind::LinkCut]));
+        let victims = [of("kafka-1", &[Kind::DiskFull]), routers[0].clone(), routers[1].clone()];
+        for seed in 0..20 {
+            let faults = draw(seed, &victims, 16, None);
+            assert_eq!(faults.len(), 16);
+            for fault in &faults {
+                let victim = victims.iter().find(|victim| victim.process == fault.process).unwrap();
+                assert!(victim.kinds.contains(&fault.kind) && !fault.hold.is_zero(), "{fault}");
+                assert_eq!(fault.cut.is_some(), fault.kind == Kind::LinkCut);
+            }
+            let cuts: Vec<Cut> = faults.iter().filter_map(|fault| fault.cut).collect();
+            assert!(cuts.len() == 4 && cuts[0] != cuts[1] && cuts[0] == cuts[2], "{cuts:?}");
+        }
+        let fault = |kind, cut| Fault {
+            number: 1,
+            process: "router-2".into(),
+            kind,
+            cut,
+            hold: Duration::from_millis(7_300),
+        };
+        let silent = fault(Kind::LinkCut, Some(Cut::Silent));
+        assert_eq!(silent.to_string(), "  1  link-cut  router-2     for 7.3 s, links open and silent");
+        assert_eq!(serde_json::to_value(&silent).unwrap()["cut"], "silent");
+        assert!(serde_json::to_value(fault(Kind::DiskFull, None)).unwrap().get("cut").is_none());
+    }
+
+    #[test]
     fn processes_of_a_part_take_turns() {
-        let faults = draw(1, &processes(), &KINDS, 36, None);
+        let faults = draw(1, &victims(&KINDS), 36, None);
         let edges: Vec<&str> =
             faults.iter().filter(|fault| fault.part() == "edge").map(|fault| fault.process.as_str()).collect();
         assert_eq!(edges, ["edge-1", "edge-2", "edge-1", "edge-2", "edge-1", "edge-2"]);
@@ -254,18 +332,18 @@ mod tests {
 
     #[test]
     fn the_table_has_each_part_with_each_kind_once() {
-        let faults = table(&processes(), &[Kind::Kill, Kind::Pause, Kind::Restart, Kind::Absent]);
+        let faults = table(&victims(&[Kind::Kill, Kind::Pause, Kind::Restart, Kind::Absent]));
         assert_eq!(faults.len(), 6 * 4);
         assert!(faults.iter().filter(|fault| fault.kind == Kind::Pause).all(|fault| fault.hold.as_secs() == 30));
-        assert_eq!(faults[4].to_string(), "  5  kill     kafka-1      for 10.0 s");
+        assert_eq!(faults[4].to_string(), "  5  kill      kafka-1      for 10.0 s");
         let edges: Vec<&str> = faults[..4].iter().map(|fault| fault.process.as_str()).collect();
         assert_eq!(edges, ["edge-1", "edge-2", "edge-2", "edge-1"], "where the sessions are");
     }
 
     #[test]
     fn nothing_to_do_makes_an_empty_schedule() {
-        assert!(draw(1, &[], &KINDS, 5, None).is_empty());
-        assert!(draw(1, &processes(), &[], 5, None).is_empty());
+        assert!(draw(1, &[], 5, None).is_empty());
+        assert!(draw(1, &victims(&[]), 5, None).is_empty());
     }
 
     #[test]

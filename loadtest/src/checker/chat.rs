@@ -46,6 +46,8 @@ struct Send {
     text: u64,
     due: Duration,
     outcome: Outcome,
+    /// When it was acked, or else due.
+    at: Duration,
 }
 
 /// The reference of one seq: what the first source showed.
@@ -213,7 +215,7 @@ impl ChatCheck {
         due: Duration,
     ) -> (SendId, Vec<Duration>) {
         let place = u32::try_from(self.sends.len()).expect("fewer than 2^32 sends fit the memory");
-        let send = Send { user, device, counter, text: digest(text), due, outcome: Outcome::Unknown };
+        let send = Send { user, device, counter, text: digest(text), due, outcome: Outcome::Unknown, at: due };
         self.sends.push(send);
         self.by_counter.insert((device, counter), place);
         let mut early = Vec::new();
@@ -227,9 +229,11 @@ impl ChatCheck {
         (SendId(place), early)
     }
 
-    /// The answer to a send.
-    pub fn answered(&mut self, send: SendId, outcome: Outcome) {
-        self.sends[send.0 as usize].outcome = outcome;
+    /// The answer to a send, `at` so long after the load began.
+    pub fn answered(&mut self, send: SendId, outcome: Outcome, at: Duration) {
+        let send = &mut self.sends[send.0 as usize];
+        send.outcome = outcome;
+        send.at = if matches!(outcome, Outcome::Acked(_)) { at } else { send.due };
     }
 
     /// The violations that were found so far; they are in no later verdict.
@@ -308,7 +312,7 @@ impl ChatCheck {
 
     /// Every message of our devices is one of our sends, once, in its sender's order.
     fn judge_messages(&mut self) {
-        let mut found = Vec::new();
+        let (mut found, mut never_sent) = (Vec::new(), Vec::new());
         let mut first_seq: HashMap<u32, u64> = HashMap::new();
         let mut last_of_device: HashMap<DeviceId, u32> = HashMap::new();
         let mut last_of_user: HashMap<u32, u32> = HashMap::new();
@@ -316,21 +320,22 @@ impl ChatCheck {
             let Some(&Message { device, counter, text }) = entry.message.as_ref() else { continue };
             let Some(&place) = self.by_counter.get(&(device, counter)) else {
                 if self.devices.contains(&device) {
-                    found.push(Violation::NeverSent { device, counter, seq });
+                    never_sent.push(Violation::NeverSent { device, counter, seq });
                 }
                 continue;
             };
             let send = &self.sends[place as usize];
             if let Some(&first) = first_seq.get(&place) {
-                found.push(Violation::Duplicate { device, counter, first, second: seq });
+                found.push((Violation::Duplicate { device, counter, first, second: seq }, send.at));
                 continue;
             }
             first_seq.insert(place, seq);
             if send.text != text {
-                found.push(Violation::Altered { device, counter, seq, sent_digest: send.text, got_digest: text });
+                let (sent_digest, got_digest) = (send.text, text);
+                found.push((Violation::Altered { device, counter, seq, sent_digest, got_digest }, send.at));
             }
             if let Outcome::Refused(code) = send.outcome {
-                found.push(Violation::RefusedButThere { device, counter, code, seq });
+                found.push((Violation::RefusedButThere { device, counter, code, seq }, send.at));
             }
             let mut last = last_of_device.insert(device, place).unwrap_or(0);
             // Over a user's devices only acked sends have an order: what is unknown may happen late.
@@ -340,16 +345,17 @@ impl ChatCheck {
             if last > place {
                 let later = &self.sends[last as usize];
                 let (later_device, later_counter) = (later.device, later.counter);
-                found.push(Violation::SenderOrder { device, counter, seq, later_device, later_counter });
+                found.push((Violation::SenderOrder { device, counter, seq, later_device, later_counter }, send.at));
             }
         }
-        found.into_iter().for_each(|violation| self.violated(violation));
+        never_sent.into_iter().for_each(|violation| self.violated(violation));
+        found.into_iter().for_each(|(violation, at)| self.verdict.harmed(violation, at));
     }
 
     /// Every acked send is at the seq of its ack.
     fn judge_sends(&mut self) {
         let mut found = Vec::new();
-        for &Send { device, counter, outcome, .. } in &self.sends {
+        for &Send { device, counter, outcome, at, .. } in &self.sends {
             match outcome {
                 Outcome::Acked(acked) => {
                     self.verdict.acked += 1;
@@ -363,13 +369,13 @@ impl ChatCheck {
                         (_, None) => "an event that is no message".to_owned(),
                         (_, Some(other)) => format!("send {} of device {}", other.counter, other.device),
                     };
-                    found.push(Violation::LostAck { device, counter, acked, there });
+                    found.push((Violation::LostAck { device, counter, acked, there }, at));
                 }
                 Outcome::Refused(_) => self.verdict.refused += 1,
                 Outcome::Unknown => self.verdict.unknown += 1,
             }
         }
-        found.into_iter().for_each(|violation| self.violated(violation));
+        found.into_iter().for_each(|(violation, at)| self.verdict.harmed(violation, at));
     }
 
     /// Compares with the reference, or makes it.

@@ -15,6 +15,7 @@
 //! as it says itself.
 
 mod chat;
+mod harm;
 mod membership;
 mod reads;
 mod verdict;
@@ -26,6 +27,7 @@ mod tests;
 use std::hash::{DefaultHasher, Hasher as _};
 
 pub use chat::{ChatCheck, Delivered, Outcome, SendId};
+pub use harm::{Harm, Harmed, Losses};
 pub use membership::{
     Answer, Change, ChangeId, Grant, MEMBERSHIP_RECORDS_MAX, MembersSeen, MembershipCheck, MembershipVerdict, Span,
     StepId, Wanted,

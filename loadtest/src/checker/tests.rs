@@ -11,6 +11,7 @@ use super::*;
 
 const DUE: Duration = Duration::from_millis(10);
 const AT: Duration = Duration::from_millis(13);
+const ACKED: Duration = Duration::from_millis(12);
 
 fn chat() -> ChatId {
     ChatId::direct(user(1), user(2))
@@ -62,7 +63,7 @@ impl Run {
             sends.push(check.submitted(user, device(from), Counter(counter), text.as_bytes(), DUE).0);
         }
         for (seq, send) in (FROM..).zip(&sends) {
-            check.answered(*send, Outcome::Acked(seq));
+            check.answered(*send, Outcome::Acked(seq), ACKED);
         }
         Self { check, events, sends }
     }
@@ -142,7 +143,7 @@ fn a_lost_ack_is_found() {
 #[test]
 fn an_ack_that_names_another_seq_is_found() {
     let mut run = Run::new();
-    run.check.answered(run.sends[0], Outcome::Acked(6));
+    run.check.answered(run.sends[0], Outcome::Acked(6), ACKED);
     run.deliver(1, 5..=8);
     run.deliver(2, 5..=8);
     run.store();
@@ -236,8 +237,8 @@ fn a_sender_out_of_order_is_found() {
     let mut run = Run::new();
     run.events[0] = message(5, 1, 2, "c");
     run.events[2] = message(7, 1, 1, "a");
-    run.check.answered(run.sends[0], Outcome::Acked(7));
-    run.check.answered(run.sends[2], Outcome::Acked(5));
+    run.check.answered(run.sends[0], Outcome::Acked(7), ACKED);
+    run.check.answered(run.sends[2], Outcome::Acked(5), ACKED);
     run.deliver(1, 5..=8);
     run.deliver(2, 5..=8);
     run.store();
@@ -249,7 +250,7 @@ fn a_sender_out_of_order_is_found() {
 fn an_unknown_outcome_is_at_most_once() {
     for stored in [true, false] {
         let mut run = Run::new();
-        run.check.answered(run.sends[3], Outcome::Unknown);
+        run.check.answered(run.sends[3], Outcome::Unknown, ACKED);
         if !stored {
             run.events.pop();
         }
@@ -262,7 +263,7 @@ fn an_unknown_outcome_is_at_most_once() {
         assert_eq!(verdict.unknown, 1);
     }
     let mut run = Run::new();
-    run.check.answered(run.sends[3], Outcome::Unknown);
+    run.check.answered(run.sends[3], Outcome::Unknown, ACKED);
     run.events.push(message(9, 2, 2, "d"));
     run.deliver(1, 5..=9);
     run.deliver(2, 5..=9);
@@ -273,7 +274,7 @@ fn an_unknown_outcome_is_at_most_once() {
 #[test]
 fn a_refused_send_that_happened_is_found() {
     let mut run = Run::new();
-    run.check.answered(run.sends[3], Outcome::Refused(2000));
+    run.check.answered(run.sends[3], Outcome::Refused(2000), ACKED);
     run.deliver(1, 5..=8);
     run.deliver(2, 5..=8);
     run.store();
@@ -428,4 +429,30 @@ fn what_a_client_drops_is_found_and_taken_at_any_time() {
     let found = check.take_found();
     assert_eq!((&found.kept[..], found.violations), (&expected[..], 3));
     assert_eq!(check.finish().violations, 0, "they are told once");
+}
+
+#[test]
+fn what_happened_to_a_send_is_told_by_when_it_was_acked_or_else_due() {
+    let harmed = |run: Run| run.verdict().harmed;
+    let mut lost = Run::new();
+    lost.events.pop();
+    lost.store();
+    assert_eq!(harmed(lost), [Harmed { how: Harm::Lost, at: ACKED }]);
+    let mut doubled = Run::new();
+    doubled.events.push(message(9, 2, 2, "d"));
+    doubled.store();
+    assert_eq!(harmed(doubled), [Harmed { how: Harm::Doubled, at: ACKED }]);
+    let mut reordered = Run::new();
+    reordered.events[0] = message(5, 1, 2, "c");
+    reordered.events[2] = message(7, 1, 1, "a");
+    reordered.check.answered(reordered.sends[0], Outcome::Unknown, AT);
+    reordered.check.answered(reordered.sends[2], Outcome::Acked(5), AT);
+    reordered.store();
+    assert_eq!(harmed(reordered), [Harmed { how: Harm::Reordered, at: DUE }], "nobody knows when it would have been");
+    let mut whole = Run::new();
+    whole.store();
+    assert_eq!(harmed(whole), []);
+    let of = [Harm::Lost, Harm::Doubled, Harm::Lost].map(|how| Harmed { how, at: AT });
+    assert_eq!(Losses::of(&of).to_string(), "2 lost, 1 doubled");
+    assert!(Losses::of(&[]).is_none());
 }

@@ -1,7 +1,10 @@
 //! What the checker says in the end.
 
+use std::time::Duration;
+
 use panda_protocol::ChatId;
 
+use super::harm::{Harm, Harmed};
 use super::violation::{Found, Violation};
 use super::{CHAT_VIOLATIONS_KEPT_MAX, VIOLATIONS_KEPT_MAX};
 
@@ -17,6 +20,7 @@ pub struct ChatVerdict {
     pub(super) unknown: u64,
     pub(super) violations: u64,
     pub(super) kept: Vec<Violation>,
+    pub(super) harmed: Vec<Harmed>,
 }
 
 impl ChatVerdict {
@@ -26,6 +30,12 @@ impl ChatVerdict {
         if self.kept.len() < CHAT_VIOLATIONS_KEPT_MAX {
             self.kept.push(violation);
         }
+    }
+
+    /// As [`Self::violated`], of a send that was acked, or else due, at `at`.
+    pub(super) fn harmed(&mut self, violation: Violation, at: Duration) {
+        self.harmed.extend(Harm::of(&violation).map(|how| Harmed { how, at }));
+        self.violated(violation);
     }
 }
 
@@ -52,6 +62,8 @@ pub struct Verdict {
     pub violations: u64,
     /// The first [`VIOLATIONS_KEPT_MAX`] of them, with the evidence.
     pub kept: Vec<Found>,
+    /// Every send to which something happened; of one that is there several times, each time but the first.
+    pub harmed: Vec<Harmed>,
 }
 
 impl Verdict {
@@ -78,6 +90,7 @@ impl Verdict {
         self.acked += of.acked;
         self.refused += of.refused;
         self.unknown += of.unknown;
+        self.harmed.extend_from_slice(&of.harmed);
         self.add_found(chat, of);
     }
 

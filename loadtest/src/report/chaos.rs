@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use panda_protocol::ErrorCode;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
-use super::Summary;
+use super::{Counts, LostSockets, Summary};
 use crate::chaos::plan::seconds;
 use crate::chaos::{Failure, Fault};
+use crate::checker::{Harmed, Losses};
 use crate::cli::Chaos;
 use crate::output::OutputFile;
-use crate::recorder::{Recorder, Repeated};
 use crate::run::RunError;
 
 /// The faults of a run and what clients felt of them.
@@ -28,9 +26,13 @@ pub struct ChaosReport {
     pub schedule: Vec<Fault>,
     /// What was done, and felt.
     pub faults: Vec<Felt>,
-    /// What is being done.
+    /// What happened to sends in all that must not; absent if nothing was judged.
+    pub losses: Option<Losses>,
+    /// What of it happened to sends before the first fault.
+    pub losses_before: Option<Losses>,
+    /// What is being done, and when it began.
     #[serde(skip)]
-    pub under_way: Option<Fault>,
+    pub under_way: Option<(Fault, Duration)>,
 }
 
 /// What clients felt of one fault. Times in seconds; each is from when a send or call was due.
@@ -39,6 +41,9 @@ pub struct Felt {
     /// The fault.
     #[serde(flatten)]
     pub fault: Fault,
+    /// When it began, on the run's clock.
+    #[serde(rename = "began_s", serialize_with = "seconds")]
+    pub began: Duration,
     /// From the fault to when the process was ready again.
     pub lasted_s: f64,
     /// The longest ack.
@@ -56,88 +61,45 @@ pub struct Felt {
     /// What was counted meanwhile.
     #[serde(flatten)]
     pub counts: Counts,
+    /// Connections that were lost, by edge.
+    #[serde(flatten)]
+    pub lost_sockets: LostSockets,
     /// HTTP calls that were tried again, by why.
     pub failed_calls: BTreeMap<Failure, u64>,
+    /// What happened to sends that were acked, or else due, from its beginning to that of the next one; absent if nothing
+    /// was judged.
+    pub losses: Option<Losses>,
     /// What should have held meanwhile and did not.
     pub broken: Vec<String>,
     /// Why the cluster counts as not recovered.
     pub problem: Option<String>,
 }
 
-/// What a recorder has counted.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Counts {
-    /// Sends that were acked.
-    pub acked: u64,
-    /// Sends whose outcome nobody told.
-    pub unknown: u64,
-    /// Connections of sessions that were lost.
-    pub connections_lost: u64,
-    /// Sends that were refused for good, by code.
-    #[serde(serialize_with = "by_code")]
-    pub refused: BTreeMap<u16, u64>,
-    /// Refusals after which the client sent again, by code.
-    #[serde(serialize_with = "by_reason")]
-    pub repeated: BTreeMap<Repeated, u64>,
-}
-
-impl Counts {
-    /// All so far.
-    pub fn of(recorder: &Recorder) -> Self {
-        Self {
-            acked: recorder.acked.load(Relaxed),
-            unknown: recorder.unknown.load(Relaxed),
-            connections_lost: recorder.lost.load(Relaxed),
-            refused: recorder.refusals(),
-            repeated: recorder.repeats(),
-        }
-    }
-
-    /// What came behind `before`.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        Self {
-            acked: self.acked.saturating_sub(before.acked),
-            unknown: self.unknown.saturating_sub(before.unknown),
-            connections_lost: self.connections_lost.saturating_sub(before.connections_lost),
-            refused: less(&self.refused, &before.refused),
-            repeated: less(&self.repeated, &before.repeated),
-        }
-    }
-
-    /// Every refusal, in words; empty if there was none.
-    fn refusals(&self) -> String {
-        let refused = self.refused.iter().map(|(code, count)| format!("{count} {} for good", name(*code)));
-        let repeated = self.repeated.iter().map(|(why, count)| format!("{count} {}", words(*why)));
-        refused.chain(repeated).collect::<Vec<_>>().join(", ")
-    }
-}
-
-fn less<K: Ord + Copy>(counts: &BTreeMap<K, u64>, before: &BTreeMap<K, u64>) -> BTreeMap<K, u64> {
-    let since = |(key, count): (&K, &u64)| (*key, count.saturating_sub(before.get(key).copied().unwrap_or(0)));
-    counts.iter().map(since).filter(|(_, count)| *count > 0).collect()
-}
-
-fn name(code: u16) -> String {
-    ErrorCode::from_u16(code).map_or_else(|| code.to_string(), |known| known.to_string())
-}
-
-fn words(Repeated { code, names_wait }: Repeated) -> String {
-    format!("{}{}", name(code), if names_wait { "" } else { " without retry_after" })
-}
-
-fn by_code<S: Serializer>(counts: &BTreeMap<u16, u64>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(counts.iter().map(|(code, count)| (name(*code), count)))
-}
-
-fn by_reason<S: Serializer>(counts: &BTreeMap<Repeated, u64>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(counts.iter().map(|(why, count)| (words(*why), count)))
-}
-
 impl ChaosReport {
     /// Nothing was done yet.
     pub const fn new(asked: &Chaos, schedule: Vec<Fault>) -> Self {
-        Self { rate: asked.rate, bound: asked.bound, schedule, faults: Vec::new(), under_way: None }
+        Self {
+            rate: asked.rate,
+            bound: asked.bound,
+            schedule,
+            faults: Vec::new(),
+            losses: None,
+            losses_before: None,
+            under_way: None,
+        }
+    }
+
+    /// Takes in what the checker found to have happened to sends. Each is of the fault that had begun last when it was
+    /// acked, or else due.
+    pub fn judged(&mut self, harmed: &[Harmed]) {
+        let starts: Vec<Duration> = self.faults.iter().map(|felt| felt.began).collect();
+        let faults_begun = |send: &Harmed| starts.partition_point(|&began| began <= send.at);
+        let of_window = |begun| Losses::of(harmed.iter().filter(|&send| faults_begun(send) == begun));
+        self.losses = Some(Losses::of(harmed));
+        self.losses_before = Some(of_window(0));
+        for (begun, felt) in (1..).zip(&mut self.faults) {
+            felt.losses = Some(of_window(begun));
+        }
     }
 
     /// Whether the cluster recovered from each fault that was done.
@@ -147,10 +109,11 @@ impl ChaosReport {
 
     /// The run ended while a fault was felt: the cluster did not recover from it.
     pub fn cut_short(&mut self, why: &str) {
-        let Some(fault) = self.under_way.take() else { return };
+        let Some((fault, began)) = self.under_way.take() else { return };
         self.faults.push(Felt {
             lasted_s: fault.hold.as_secs_f64(),
             fault,
+            began,
             longest_ack_s: 0.0,
             longest_delivery_s: 0.0,
             longest_call_s: 0.0,
@@ -158,7 +121,9 @@ impl ChaosReport {
             recovered_s: None,
             settled_s: None,
             counts: Counts::default(),
+            lost_sockets: LostSockets::default(),
             failed_calls: BTreeMap::new(),
+            losses: None,
             broken: Vec::new(),
             problem: Some(format!("{why}; how long its sends waited is not known")),
         });
@@ -186,8 +151,8 @@ impl fmt::Display for Felt {
             or_never(self.recovered_s),
             or_never(self.settled_s),
         )?;
-        if self.counts.connections_lost > 0 {
-            write!(f, "; {} connections lost", self.counts.connections_lost)?;
+        if !self.lost_sockets.is_none() {
+            write!(f, "; {}", self.lost_sockets)?;
         }
         let refusals = self.counts.refusals();
         if !refusals.is_empty() {
@@ -195,6 +160,9 @@ impl fmt::Display for Felt {
         }
         if !self.failed_calls.is_empty() {
             write!(f, "; calls failed: {}", calls(&self.failed_calls))?;
+        }
+        if let Some(losses) = &self.losses {
+            write!(f, "; sends: {losses}")?;
         }
         for broken in &self.broken {
             write!(f, "; NOT KEPT: {broken}")?;
@@ -216,6 +184,9 @@ impl fmt::Display for ChaosReport {
         writeln!(f, "  faults     {done} of {all}, at {}/s, well within {:?}:", self.rate, self.bound)?;
         for felt in &self.faults {
             writeln!(f, "  {}\n       {felt}", felt.fault)?;
+        }
+        if let (Some(losses), Some(before)) = (&self.losses, &self.losses_before) {
+            writeln!(f, "  losses     in all: {losses}; before the first fault: {before}")?;
         }
         Ok(())
     }
@@ -307,6 +278,11 @@ fn verdict(summary: &Summary, chaos: &ChaosReport) -> String {
         Some(false) => format!("**The checker found {} violations.**\n", summary.violations),
         None => "**Nothing could be judged: the cluster was gone in the end.**\n".into(),
     };
+    for felt in &chaos.faults {
+        if let Some(losses) = felt.losses.filter(|losses| !losses.is_none()) {
+            text.push_str(&format!("- {} {}: sends: {losses}\n", felt.fault.kind.label(), felt.fault.process));
+        }
+    }
     let missed = chaos.schedule.len() - chaos.faults.len();
     if missed > 0 {
         text.push_str(&format!("\n**{missed} faults were not done, because the cluster did not recover:**\n\n"));
@@ -333,14 +309,18 @@ fn verdict(summary: &Summary, chaos: &ChaosReport) -> String {
 mod tests {
     use super::*;
     use crate::chaos::Kind;
+    use crate::checker::Harm;
+    use crate::recorder::Repeated;
     use crate::report::Checked;
 
     fn felt(problem: Option<&str>) -> Felt {
-        let fault = Fault { number: 1, process: "kafka-1".into(), kind: Kind::Pause, hold: Duration::from_secs(30) };
+        let hold = Duration::from_secs(30);
+        let fault = Fault { number: 1, process: "kafka-1".into(), kind: Kind::Pause, cut: None, hold };
         let why = |names_wait| Repeated { code: 2000, names_wait };
         let repeated = BTreeMap::from([(why(true), 40), (why(false), 2)]);
         Felt {
             fault,
+            began: Duration::from_secs(10),
             lasted_s: 30.2,
             longest_ack_s: 31.04,
             longest_delivery_s: 31.1,
@@ -349,7 +329,9 @@ mod tests {
             recovered_s: Some(31.0),
             settled_s: problem.is_none().then_some(31.0),
             counts: Counts { acked: 7, connections_lost: 3, repeated, ..Counts::default() },
+            lost_sockets: LostSockets { of_touched: BTreeMap::from([("edge-1".into(), 3)]), ..LostSockets::default() },
             failed_calls: BTreeMap::from([(Failure::NoAnswer, 5)]),
+            losses: None,
             broken: Vec::new(),
             problem: problem.map(Into::into),
         }
@@ -361,6 +343,8 @@ mod tests {
             bound: Duration::from_secs(1),
             schedule: vec![felt.fault.clone()],
             faults: vec![felt],
+            losses: None,
+            losses_before: None,
             under_way: None,
         }
     }
@@ -370,12 +354,12 @@ mod tests {
         let report = report(felt(None));
         assert!(report.recovered());
         let text = report.to_string();
-        assert!(text.contains("pause    kafka-1      for 30.0 s"), "{text}");
+        assert!(text.contains("pause     kafka-1      for 30.0 s"), "{text}");
         assert!(
             text.contains("40 unavailable (2000)") && text.contains("2 unavailable (2000) without retry_after"),
             "{text}"
         );
-        assert!(text.contains("3 connections lost") && text.contains("5 no answer"), "{text}");
+        assert!(text.contains("connections lost: 3 of edge-1") && text.contains("5 no answer"), "{text}");
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["faults"][0]["kind"], "pause");
         assert_eq!((&json["faults"][0]["hold_s"], &json["bound_s"]), (&30.0.into(), &1.0.into()));
@@ -392,7 +376,7 @@ mod tests {
         report.cut_short("no session could connect again for 60s");
         assert!(report.recovered(), "it was over");
         report.schedule.push(report.schedule[0].clone());
-        report.under_way = Some(report.schedule[1].clone());
+        report.under_way = Some((report.schedule[1].clone(), Duration::from_secs(90)));
         report.cut_short("no session could connect again for 60s");
         assert!(!report.recovered());
         assert!(report.to_string().contains("NOT RECOVERED: no session could connect again"), "{report}");
@@ -409,6 +393,32 @@ mod tests {
         assert!(report.to_string().contains("NOT KEPT: 3 sessions lost"));
         let summary = Summary { held: Some(true), ..Summary::default() };
         assert!(verdict(&summary, &report).contains("- pause kafka-1: 3 sessions lost"));
+    }
+
+    #[test]
+    fn each_loss_is_told_with_the_fault_that_had_begun_last_when_the_send_was_acked() {
+        let at = |how, seconds| Harmed { how, at: Duration::from_secs(seconds) };
+        let mut report = report(felt(None));
+        report.schedule.push(report.schedule[0].clone());
+        report.faults.push(Felt { began: Duration::from_secs(60), ..felt(None) });
+        report.schedule.push(report.schedule[0].clone());
+        report.faults.push(Felt { began: Duration::from_secs(90), ..felt(None) });
+        assert!(!report.to_string().contains("losses"), "nothing was judged yet");
+        let harmed =
+            [at(Harm::Lost, 9), at(Harm::Lost, 10), at(Harm::Doubled, 59), at(Harm::Reordered, 60), at(Harm::Lost, 60)];
+        report.judged(&harmed);
+        let of = |losses: Option<Losses>| losses.unwrap().to_string();
+        assert_eq!(of(report.losses_before), "1 lost");
+        let faults: Vec<String> = report.faults.iter().map(|felt| of(felt.losses)).collect();
+        assert_eq!(faults, ["1 lost, 1 doubled", "1 lost, 1 reordered", "nothing lost"]);
+        let text = report.to_string();
+        assert!(text.contains("in all: 3 lost, 1 doubled, 1 reordered; before the first fault: 1 lost"), "{text}");
+        assert!(text.contains("; sends: 1 lost, 1 doubled\n"), "{text}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!((&json["losses"]["lost"], &json["losses_before"]["lost"]), (&3.into(), &1.into()));
+        assert_eq!((&json["faults"][0]["losses"]["doubled"], &json["faults"][1]["began_s"]), (&1.into(), &60.0.into()));
+        let summary = Summary { held: Some(false), violations: 5, ..Summary::default() };
+        assert!(verdict(&summary, &report).contains("- pause kafka-1: sends: 1 lost, 1 reordered\n"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use panda_protocol::ErrorCode;
 use serde::Serialize;
 
 use super::{ChaosReport, MembersReport, ReadsReport};
-use crate::checker::Verdict;
+use crate::checker::{Harmed, Verdict};
 use crate::recorder::Recorder;
 
 /// What a run was and what it showed. Its JSON is what scripts read; fields are added, never changed.
@@ -51,6 +51,9 @@ pub struct Summary {
     pub violations: u64,
     /// The first of them, with their evidence.
     pub evidence: Vec<String>,
+    /// Every send to which something happened that must not.
+    #[serde(skip)]
+    pub harmed: Vec<Harmed>,
     /// What was checked.
     pub checked: Checked,
     /// The faults that were done, where that was asked for.
@@ -155,6 +158,7 @@ impl Summary {
         self.held = Some(verdict.held());
         self.violations = verdict.violations;
         self.evidence = verdict.kept.iter().map(ToString::to_string).collect();
+        self.harmed.clone_from(&verdict.harmed);
         self.checked = Checked {
             events: verdict.events,
             deliveries: verdict.deliveries,

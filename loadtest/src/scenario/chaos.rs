@@ -7,10 +7,11 @@ use tokio::sync::oneshot;
 
 use super::load::Load;
 use super::{close_all, sum_up, under_load};
-use crate::chaos::{Calls, Cluster, Fault, Kind, plan, promises};
+use crate::chaos::cluster::touched_edges;
+use crate::chaos::{Calls, Cluster, Fault, Kind, Status, plan, promises};
 use crate::cli::{Chaos, Common};
 use crate::output::OutputFile;
-use crate::report::{ChaosReport, Counts, Felt, Summary, line, write_table};
+use crate::report::{ChaosReport, Counts, Felt, LostSockets, Summary, line, write_table};
 use crate::run::{Run, RunError, Underway};
 use crate::schedule;
 use crate::series::{SLICE, Series};
@@ -19,8 +20,10 @@ use crate::series::{SLICE, Series};
 const LOAD_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// For what a fault holds, and a start in its course.
 const PATIENCE_BEYOND: Duration = Duration::from_secs(60);
-const KINDS: [Kind; 3] = [Kind::Kill, Kind::Pause, Kind::Restart];
-const TABLE_KINDS: [Kind; 4] = [Kind::Kill, Kind::Pause, Kind::Restart, Kind::Absent];
+/// What is done if nothing is said, as far as the cluster was made for it.
+const KINDS: [Kind; 5] = [Kind::Kill, Kind::Pause, Kind::Restart, Kind::LinkCut, Kind::DiskFull];
+const TABLE_KINDS: [Kind; 6] =
+    [Kind::Kill, Kind::Pause, Kind::Restart, Kind::Absent, Kind::LinkCut, Kind::DiskFull];
 
 pub(super) async fn run(
     asked: Chaos,
@@ -47,14 +50,16 @@ pub(super) async fn run(
     // A session that is away is the matter of --recovery first.
     common.patience = common.patience.max(asked.recovery + PATIENCE_BEYOND);
     let processes = status.names();
-    let faults = schedule(&asked, summary.seed, &processes)?;
+    let faults = schedule(&asked, summary.seed, &status)?;
+    let name_of = |url: &String| status.name_at(url).unwrap_or(url).to_owned();
+    let edges = common.targets.iter().map(name_of).collect();
     line(format_args!("seed {}; the faults will be:", summary.seed));
     faults.iter().for_each(line);
 
     let load = Load::prepare((asked.sessions as usize, asked.chats as usize), &common, summary, underway).await?;
     let run = Arc::clone(&load.run);
     run.recorder.follow(Series::new(asked.bound, load.listeners(), run.now()));
-    let watch = Watch { run: &run, cluster: &cluster, calls: Calls::new(asked.bound), asked: &asked };
+    let watch = Watch { run: &run, cluster: &cluster, calls: Calls::new(asked.bound), asked: &asked, edges };
     let mut report = ChaosReport::new(&asked, faults);
     let seed = summary.seed;
     let both = async {
@@ -75,7 +80,13 @@ pub(super) async fn run(
     };
     let ended = under_load(&run, load.sessions.len(), summary, both).await;
     let judged = match ended {
-        Ok(time) => load.judge(summary, time).await,
+        Ok(time) => {
+            let judged = load.judge(summary, time).await;
+            if judged.is_ok() {
+                report.judged(&summary.harmed);
+            }
+            judged
+        }
         Err(why) => {
             report.cut_short(&why.to_string());
             Err(why)
@@ -95,25 +106,25 @@ pub(super) async fn run(
     written
 }
 
-fn schedule(asked: &Chaos, seed: u64, processes: &[String]) -> Result<Vec<Fault>, RunError> {
+fn schedule(asked: &Chaos, seed: u64, status: &Status) -> Result<Vec<Fault>, RunError> {
     let usage = |why: String| Err(RunError::Usage(why));
     let default: &[Kind] = if asked.table.is_some() { &TABLE_KINDS } else { &KINDS };
     let kinds = if asked.kinds.is_empty() { default } else { &asked.kinds };
-    for kind in kinds {
-        if let Err(why) = kind.possible() {
-            return usage(format!("--kinds {}: {why}", kind.label()));
-        }
-    }
+    let processes = status.names();
     let parts: Vec<&str> = processes.iter().map(|process| plan::part_of(process)).collect();
     if let Some(unknown) = asked.parts.iter().find(|part| !parts.contains(&part.as_str())) {
         return usage(format!("--parts {unknown}: the cluster has {}", processes.join(", ")));
     }
-    let chosen =
-        |process: &&String| asked.parts.is_empty() || asked.parts.iter().any(|part| part == plan::part_of(process));
-    let processes: Vec<String> = processes.iter().filter(chosen).cloned().collect();
+    let victims = status.victims(&asked.parts, kinds);
+    for kind in &asked.kinds {
+        let needs = kind.needs().filter(|_| victims.iter().all(|victim| !victim.kinds.contains(kind)));
+        if let Some(why) = needs {
+            return usage(format!("--kinds {}: {why}", kind.label()));
+        }
+    }
     Ok(match asked.table {
-        Some(_) => plan::table(&processes, kinds),
-        None => plan::draw(seed, &processes, kinds, asked.faults as usize, asked.pause),
+        Some(_) => plan::table(&victims),
+        None => plan::draw(seed, &victims, asked.faults as usize, asked.pause),
     })
 }
 
@@ -123,6 +134,8 @@ struct Watch<'a> {
     cluster: &'a Cluster,
     calls: Calls,
     asked: &'a Chaos,
+    /// Names of the edges, in the order of the run's targets.
+    edges: Vec<String>,
 }
 
 impl Watch<'_> {
@@ -133,7 +146,7 @@ impl Watch<'_> {
         }
         for fault in report.schedule.clone() {
             line(format_args!("fault {fault}"));
-            report.under_way = Some(fault.clone());
+            report.under_way = Some((fault.clone(), self.run.now()));
             let felt = self.feel(fault, processes).await;
             report.under_way = None;
             line(format_args!("      {felt}"));
@@ -171,9 +184,11 @@ impl Watch<'_> {
         let recovered = since(self.series(|series| series.calm_from(began, now)));
         let settled = since(calm.is_ok().then(|| self.series(|series| series.calm_since(began, now))).flatten());
         let counts = Counts::of(recorder).since(&before);
-        let broken = promises::broken(&fault, &counts, &failed_calls);
+        let lost_sockets = LostSockets::of(&counts.lost_at, &self.edges, &touched_edges(&fault, processes));
+        let broken = promises::broken(&lost_sockets, &counts, &failed_calls);
         Felt {
             fault,
+            began,
             lasted_s: healed.saturating_sub(began).as_secs_f64(),
             longest_ack_s: longest.ack.as_secs_f64(),
             longest_delivery_s: longest.delivery.as_secs_f64(),
@@ -182,7 +197,9 @@ impl Watch<'_> {
             recovered_s: recovered,
             settled_s: settled,
             counts,
+            lost_sockets,
             failed_calls,
+            losses: None,
             broken,
             problem: calm.err(),
         }

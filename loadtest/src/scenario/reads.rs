@@ -188,7 +188,7 @@ impl Rounds {
         };
         let now = run.now();
         run.recorder.ack(chat, now.saturating_sub(due), now);
-        run.check(chat).answered(send, Outcome::Acked(seq));
+        run.check(chat).answered(send, Outcome::Acked(seq), now);
         Ok(Some((seq, target)))
     }
 

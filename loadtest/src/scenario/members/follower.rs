@@ -58,6 +58,7 @@ impl Follower {
             asking: JoinSet::new(),
             refreshing: JoinSet::new(),
             connected: false,
+            target: None,
             caught_up: Duration::ZERO,
         };
         let pump = Mutex::new(Some(tokio::spawn(pump.run(updates))));
@@ -134,6 +135,8 @@ struct Pump {
     asking: JoinSet<(Asking, Result<Admission, RequestError>)>,
     refreshing: JoinSet<()>,
     connected: bool,
+    /// The target to which it was connected last; `None` if that is none of the run's.
+    target: Option<usize>,
     /// When no update waited.
     caught_up: Duration,
 }
@@ -163,7 +166,8 @@ impl Pump {
                 Some(chat) => self.event(chat, seq, &event),
                 None => self.inbox(&event),
             },
-            Update::Connected { inbox, .. } => {
+            Update::Connected { inbox, server, .. } => {
+                self.target = server.and_then(|place| self.shared.run.order(self.number).get(place).copied());
                 recorder.reconnects.fetch_add(u64::from(self.store.is_some()), Relaxed);
                 let is_first = self.store.replace(inbox.incarnation).is_none();
                 self.connected(true);
@@ -173,7 +177,9 @@ impl Pump {
                 }
             }
             Update::Disconnected { .. } => {
-                recorder.lost.fetch_add(u64::from(self.connected), Relaxed);
+                if self.connected {
+                    recorder.lose(self.target);
+                }
                 self.connected(false);
                 self.chats.values_mut().for_each(|following| following.heard = self.caught_up);
             }
