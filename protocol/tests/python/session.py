@@ -33,10 +33,12 @@ class Ended(Exception):
         self.bye = bye
 
 
-def http(base, method, path, body=None, token=None):
+def http(base, method, path, body=None, token=None, key=None):
     request = urllib.request.Request(base + path, method=method, data=body and json.dumps(body).encode())
     if token:
         request.add_header("Authorization", f"Bearer {token}")
+    if key:
+        request.add_header("Idempotency-Key", key)
     try:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             return answer.status, json.load(answer)
