@@ -75,7 +75,8 @@ pub enum Scenario {
     Replay(Replay),
     /// Holds sessions that do nothing, each with its inbox and a chat of its own.
     Idle(Idle),
-    /// Sends at an even rate while processes of a cluster are killed, paused and restarted.
+    /// Sends at an even rate while faults are done to a cluster: processes are killed, paused and restarted; where it was made
+    /// for that, links are cut and disks are filled.
     ///
     /// One after the other, each once all is calm. The faults are drawn from --seed and printed before the first of
     /// them. Exit status 1 also means that the cluster did not recover from a fault within --recovery.
@@ -187,7 +188,7 @@ pub struct Idle {
     pub duration: Duration,
 }
 
-/// Sends at an even rate while processes of a cluster are killed, paused and restarted.
+/// Sends at an even rate while faults are done to a cluster.
 #[derive(Clone, Debug, Args)]
 pub struct Chaos {
     /// Sessions, each of a user of its own.

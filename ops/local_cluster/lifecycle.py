@@ -13,6 +13,8 @@ READY_SECONDS = 180
 # Of these a cluster may get more.
 GROWING = ("edges", "routers", "apis")
 LOG_LINES_SHOWN = 20
+# A process that met a full disk a moment before there was room may still end of it.
+ENDS_LATE_SECONDS = 1
 
 
 def parts_of(cluster):
@@ -239,13 +241,13 @@ def free(part):
 
 
 def heals(part):
-    """Whether a process serves clients once it has room: one that ends late, of what it met before, does not."""
-    ended = []
+    """Whether a process that has room again serves clients, or has ended."""
 
     def decided():
-        ended[:] = [not part.running()]
-        return ended[0] or answers(part, lambda part: part.ready())
+        return not part.running() or answers(part, lambda part: part.ready())
 
+    if process.until(lambda: not part.running(), ENDS_LATE_SECONDS):
+        return False
     if not process.until(decided, READY_SECONDS):
         raise Refusal(f"{part.name} has room again and does not serve. Its last lines:\n{last_lines(part)}")
-    return not ended[0]
+    return part.running()

@@ -64,12 +64,12 @@ impl Kind {
     /// What a cluster must have for it that not every cluster has.
     pub const fn needs(self) -> Option<&'static str> {
         match self {
-            Self::LinkCut => {
-                Some("no router's links go through a process that can be cut; 'ops/cluster up --link-proxies' makes them")
-            }
-            Self::DiskFull => {
-                Some("none of these processes has a disk of its own that can be filled; 'ops/cluster up --small-disks' makes them")
-            }
+            Self::LinkCut => Some(
+                "no router's links go through a process that can be cut; 'ops/cluster up --link-proxies' makes them",
+            ),
+            Self::DiskFull => Some(
+                "none of these processes has a disk of its own that can be filled; 'ops/cluster up --small-disks' makes them",
+            ),
             Self::Kill | Self::Pause | Self::Restart | Self::Absent => None,
         }
     }
@@ -171,7 +171,7 @@ pub fn draw(seed: u64, victims: &[Victim], count: usize, pause: Option<Duration>
             part.pauses += usize::from(kind == Kind::Pause);
             let drawn = kind.hold(&mut random, long);
             let hold = pause.filter(|_| kind == Kind::Pause).unwrap_or(drawn);
-            let cut = (kind == Kind::LinkCut).then(|| part.cut(&mut random));
+            let cut = (kind == Kind::LinkCut).then(|| if random.random() { Cut::Silent } else { Cut::Reset });
             faults.push(Fault { number: faults.len() + 1, process: part.turn().to_owned(), kind, cut, hold });
         }
     }
@@ -211,25 +211,12 @@ struct Part<'a> {
     /// Kinds that are still to come in this round.
     kinds: Vec<Kind>,
     pauses: usize,
-    /// How its links were cut last.
-    cut: Option<Cut>,
 }
 
 impl<'a> Part<'a> {
     fn turn(&mut self) -> &'a str {
         self.turn += 1;
         self.processes[(self.turn - 1) % self.processes.len()]
-    }
-
-    /// The first one is drawn, then both take turns.
-    fn cut(&mut self, random: &mut StdRng) -> Cut {
-        let cut = match self.cut {
-            Some(Cut::Reset) => Cut::Silent,
-            Some(Cut::Silent) => Cut::Reset,
-            None if random.random_bool(0.5) => Cut::Silent,
-            None => Cut::Reset,
-        };
-        *self.cut.insert(cut)
     }
 }
 
@@ -241,7 +228,7 @@ fn parts(victims: &[Victim]) -> Vec<Part<'_>> {
             Some(part) => part.processes.push(process),
             None => {
                 let (processes, kinds) = (vec![process.as_str()], Vec::new());
-                parts.push(Part { processes, turn: 0, possible, kinds, pauses: 0, cut: None });
+                parts.push(Part { processes, turn: 0, possible, kinds, pauses: 0 });
             }
         }
     }
@@ -298,6 +285,7 @@ mod tests {
         let of = |process: &str, kinds: &[Kind]| Victim { process: process.into(), kinds: kinds.into() };
         let routers = ["router-1", "router-2"].map(|router| of(router, &[Kind::Kill, Kind::LinkCut]));
         let victims = [of("kafka-1", &[Kind::DiskFull]), routers[0].clone(), routers[1].clone()];
+        let mut cuts: Vec<(String, Cut)> = Vec::new();
         for seed in 0..20 {
             let faults = draw(seed, &victims, 16, None);
             assert_eq!(faults.len(), 16);
@@ -306,16 +294,13 @@ mod tests {
                 assert!(victim.kinds.contains(&fault.kind) && !fault.hold.is_zero(), "{fault}");
                 assert_eq!(fault.cut.is_some(), fault.kind == Kind::LinkCut);
             }
-            let cuts: Vec<Cut> = faults.iter().filter_map(|fault| fault.cut).collect();
-            assert!(cuts.len() == 4 && cuts[0] != cuts[1] && cuts[0] == cuts[2], "{cuts:?}");
+            cuts.extend(faults.iter().filter_map(|fault| Some((fault.process.clone(), fault.cut?))));
         }
-        let fault = |kind, cut| Fault {
-            number: 1,
-            process: "router-2".into(),
-            kind,
-            cut,
-            hold: Duration::from_millis(7_300),
-        };
+        for cut in [Cut::Reset, Cut::Silent] {
+            assert!(routers.iter().all(|router| cuts.contains(&(router.process.clone(), cut))), "{cuts:?}");
+        }
+        let fault =
+            |kind, cut| Fault { number: 1, process: "router-2".into(), kind, cut, hold: Duration::from_millis(7_300) };
         let silent = fault(Kind::LinkCut, Some(Cut::Silent));
         assert_eq!(silent.to_string(), "  1  link-cut  router-2     for 7.3 s, links open and silent");
         assert_eq!(serde_json::to_value(&silent).unwrap()["cut"], "silent");

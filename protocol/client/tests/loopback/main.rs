@@ -101,12 +101,19 @@ async fn a_lost_server_is_left_for_the_next(transport: TransportKind) {
     let mut config = ClientConfig::new(transport, DeviceId::from_random(rand::random()), Text::from("token"));
     config.backoff_max = Duration::from_millis(20);
     config.others = vec![Connector::new(absent).unwrap(), connector(&second)];
-    let (client, _updates) = panda_client::start(connector(&first), config);
+    let (client, mut updates) = panda_client::start(connector(&first), config);
     // The first one cuts the connection behind this; behind the one that is not there comes the second.
     assert_eq!(within(client.send(chat(), Text::from("x"))).await, Ok(Seq(1)));
     let connections = |server: &Server| server.state.lock().unwrap().connections;
     assert_eq!((connections(&first), connections(&second)), (1, 1));
     within(client.close()).await;
+    let mut connected = Vec::new();
+    while let Some(update) = within(updates.next()).await {
+        if let Update::Connected { server, .. } = update {
+            connected.push(server);
+        }
+    }
+    assert_eq!(connected, [Some(0), Some(2)], "it is told which server it has");
 }
 
 #[tokio::test]
