@@ -84,6 +84,7 @@ def unmount(cluster, part):
 def fill(cluster, part):
     """Takes all that is left of a disk, to the last block; answers how much that was, in bytes."""
     check_has(cluster, part)
+    mount(cluster, part)
     taken, step = 0, BALLAST_STEP_BYTES
     with open(cluster.disk(part) / BALLAST, "ab") as ballast:
         at = ballast.tell()
@@ -102,8 +103,9 @@ def fill(cluster, part):
 
 
 def free(cluster, part):
-    """Gives back what `fill` took."""
+    """Gives back what `fill` took, also of a disk that is not mounted: on a full one nothing starts."""
     check_has(cluster, part)
+    mount(cluster, part)
     (cluster.disk(part) / BALLAST).unlink(missing_ok=True)
 
 
@@ -111,5 +113,3 @@ def check_has(cluster, part):
     if not has(cluster, part):
         which = f"--small-disks gives one to {', '.join(MIB)}" if cluster.size.small_disks else "'up --small-disks' makes them"
         raise Refusal(f"{part} has no disk of its own: {which}")
-    if not os.path.ismount(cluster.disk(part)):
-        raise Refusal(f"the disk of {part} is not mounted; 'ops/cluster up --name {cluster.name}' mounts it")

@@ -49,7 +49,10 @@ def up(name, wanted, first_port):
             start_all(cluster, parts, absent)
         except BaseException:
             # Of what does not run, nobody would look for a disk.
-            unmount(absent)
+            try:
+                unmount(absent)
+            except Refusal as also:
+                say(str(also))
             raise
         say(f"all is ready after {time.monotonic() - started:.1f} s")
         return cluster
@@ -226,13 +229,20 @@ def restart(cluster, part, wait=True):
 
 def fill(part):
     """Leaves nothing of a process's own disk."""
-    say(f"{part.name} has a full disk: {disks.fill(part.cluster, part.name) >> 20} MiB were left")
+    with state.locked(part.cluster.name):
+        say(f"{part.name} has a full disk: {disks.fill(part.cluster, part.name) >> 20} MiB were left")
+        if part.process() is None:
+            unmount([part])
 
 
 def free(part):
     """Makes room on a process's own disk, and starts the process if it ended for want of it."""
     with state.locked(part.cluster.name):
         disks.free(part.cluster, part.name)
+        if part.process() is None:
+            # It was stopped in order, and its disk is not in use.
+            unmount([part])
+            return
         if heals(part):
             return
         say(f"{part.name} ended of its full disk and is started")
