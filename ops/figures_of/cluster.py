@@ -13,7 +13,7 @@ SESSIONS, CHATS, SECONDS = 300, 100, 30
 MOVED = {"sessions": 256, "chats": 256, "rate": 200}
 MESSAGES = 10_000
 # The same faults each time, so that figures of two runs compare; chats of their own.
-SEEDS = {"restart": 1, "kill": 2}
+SEEDS = {"stop": 3, "restart": 1, "kill": 2}
 
 
 def measure(options, table):
@@ -28,11 +28,11 @@ def measure(options, table):
             for rate in RATES:
                 at_rate(cluster, rate, options.runs, f"{name}, {rate:,}/s", table)
             if routers > 1:
-                for kind, what in (("restart", "planned stop and start"), ("kill", "kill and start")):
+                for kind, what in (("stop", "planned stop"), ("restart", "planned stop and start at once"), ("kill", "kill and start")):
                     acks, away = longest_acks(cluster, kind, options.runs)
                     table.add(f"{name}: longest ack, {what} of a router", "s", acks)
                     if any(away):
-                        table.add(f"{name}: from the kill to the start of that router", "s", away)
+                        table.add(f"{name}: from the {kind} to the start of that router", "s", away)
 
 
 def at_rate(cluster, rate, runs, name, table):

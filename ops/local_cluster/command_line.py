@@ -71,6 +71,7 @@ def parser():
     verb("kill", kill, "kill -9 a process and all that it started", of_part=True)
     verb("pause", pause, "make a process hang, with its connections open", of_part=True)
     verb("resume", resume, "let a paused process go on", of_part=True)
+    verb("stop", stop, "stop a process in order", of_part=True)
     command = verb("restart", restart, "stop a process in order if it runs, start it, wait until it is ready", of_part=True)
     command.add_argument("--no-wait", action="store_true", help="only start it")
     verb("fill", fill, "leave nothing of a process's small disk", of_part=True)
@@ -154,6 +155,10 @@ def pause(options):
 
 def resume(options):
     running(options).process().resume()
+
+
+def stop(options):
+    lifecycle.stop_alone(running(options))
 
 
 def restart(options):

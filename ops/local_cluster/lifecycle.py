@@ -220,6 +220,13 @@ def down(name, wipe):
             say(f"removed {cluster.folder}")
 
 
+def stop_alone(part):
+    """Stops one process in order; the others go on."""
+    with state.locked(part.cluster.name):
+        stop([part])
+        part.cluster.record(part.name).unlink(missing_ok=True)
+
+
 def restart(cluster, part, wait=True):
     with state.locked(cluster.name):
         stop([part])

@@ -1,5 +1,5 @@
 //! A cluster's processes, through the command that works on it: `VERB [PROCESS] --name CLUSTER` with the
-//! verbs status, kill, pause, resume and restart; fill and free where processes have small disks.
+//! verbs status, kill, pause, resume, stop and restart; fill and free where processes have small disks.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -104,7 +104,7 @@ impl Status {
 
     fn can(&self, process: &str, kind: Kind) -> bool {
         match kind {
-            Kind::Kill | Kind::Pause | Kind::Restart => true,
+            Kind::Kill | Kind::Pause | Kind::Stop | Kind::Restart => true,
             // What waits for another part to come back is a process of Panda or what that needs.
             Kind::Absent => part_of(process) != LINK,
             Kind::LinkCut => {
@@ -166,6 +166,7 @@ impl Cluster {
         match fault.kind {
             Kind::Kill => self.hold("kill", name, "restart", fault.hold).await,
             Kind::Pause => self.hold("pause", name, "resume", fault.hold).await,
+            Kind::Stop => self.hold("stop", name, "restart", fault.hold).await,
             Kind::Restart => self.call(&["restart", name]).await.map(drop),
             Kind::Absent => self.be_absent(fault, processes).await,
             Kind::DiskFull => self.hold("fill", name, "free", fault.hold).await,

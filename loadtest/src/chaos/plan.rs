@@ -28,7 +28,9 @@ pub enum Kind {
     Kill,
     /// It hangs with its connections open, and goes on after a while.
     Pause,
-    /// Stopped in order and started.
+    /// Stopped in order, and started after a while.
+    Stop,
+    /// Stopped in order and started at once.
     Restart,
     /// All processes of its part are away while an edge, an API and the routers start; then they start.
     Absent,
@@ -54,6 +56,7 @@ impl Kind {
         match self {
             Self::Kill => "kill",
             Self::Pause => "pause",
+            Self::Stop => "stop",
             Self::Restart => "restart",
             Self::Absent => "absent",
             Self::LinkCut => "link-cut",
@@ -70,7 +73,7 @@ impl Kind {
             Self::DiskFull => Some(
                 "none of these processes has a disk of its own that can be filled; 'ops/cluster up --small-disks' makes them",
             ),
-            Self::Kill | Self::Pause | Self::Restart | Self::Absent => None,
+            Self::Kill | Self::Pause | Self::Stop | Self::Restart | Self::Absent => None,
         }
     }
 

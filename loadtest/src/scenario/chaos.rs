@@ -22,7 +22,8 @@ const LOAD_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 const PATIENCE_BEYOND: Duration = Duration::from_secs(60);
 /// What is done if nothing is said, as far as the cluster was made for it.
 const KINDS: [Kind; 5] = [Kind::Kill, Kind::Pause, Kind::Restart, Kind::LinkCut, Kind::DiskFull];
-const TABLE_KINDS: [Kind; 6] = [Kind::Kill, Kind::Pause, Kind::Restart, Kind::Absent, Kind::LinkCut, Kind::DiskFull];
+const TABLE_KINDS: [Kind; 7] =
+    [Kind::Kill, Kind::Pause, Kind::Stop, Kind::Restart, Kind::Absent, Kind::LinkCut, Kind::DiskFull];
 
 pub(super) async fn run(
     asked: Chaos,
