@@ -209,9 +209,9 @@ pub struct Chaos {
     /// How many faults.
     #[arg(long, value_name = "N", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub faults: u32,
-    /// What is done to processes. Default: kill,pause,restart, with --table also stop and absent; and what the cluster was made for:
-    /// link-cut to routers where links go through proxies (`ops/cluster up --link-proxies`), disk-full to services with
-    /// small disks (`--small-disks`).
+    /// What is done to processes. Default: kill,pause,restart, with --table also stop and absent; and what the cluster was
+    /// made for: link-cut to routers where links go through proxies (`ops/cluster up --link-proxies`), disk-full to
+    /// services with small disks (`--small-disks`).
     #[arg(long, value_name = "KIND,…", value_enum, value_delimiter = ',')]
     pub kinds: Vec<Kind>,
     /// To which kinds of process, such as edge,router,kafka. Default: all that the cluster has, without the proxies before
