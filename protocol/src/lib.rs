@@ -18,6 +18,7 @@ pub mod limits;
 pub mod link;
 pub mod session;
 pub mod text;
+pub mod trace;
 
 pub use codec::{DecodeError, Reader, Writer};
 pub use error_code::ErrorCode;
@@ -26,3 +27,4 @@ pub use ids::{
     UserId,
 };
 pub use text::Text;
+pub use trace::TraceContext;

@@ -46,7 +46,8 @@ async fn outcome(raw: &mut Raw, (who, device): (UserId, DeviceId), request: u64,
         CommandBody::SetSetting { .. } => who.into(),
         _ => ChatId::group(who, device, Counter(request)).into(),
     };
-    raw.say(Command { request: RequestId(request), entity, counter: Counter(request), after: Counter(0), body }).await;
+    let (counter, after) = (Counter(request), Counter(0));
+    raw.say(Command { request: RequestId(request), entity, counter, after, body, trace: None }).await;
     loop {
         match raw.next().await {
             Some(Frame::Ack(ack)) if ack.request == RequestId(request) => return None,

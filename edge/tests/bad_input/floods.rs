@@ -144,7 +144,7 @@ async fn commands_beyond_the_rate_are_rate_limited_and_answered_in_their_order()
         let send = |number| {
             let body = CommandBody::Send { format: MessageFormat::Text, text: "again".into() };
             let (counter, after) = (Counter(number + 1), Counter(number));
-            Command { request: RequestId(number), entity: chat.into(), counter, after, body }.into()
+            Command { request: RequestId(number), entity: chat.into(), counter, after, body, trace: None }.into()
         };
         let (mut next, mut limited) = (0, 0);
         raw.flood(pieces(COMMANDS, send), |frame| {

@@ -11,7 +11,7 @@ use panda_client::TransportKind;
 use panda_protocol::event::MessageFormat;
 use panda_protocol::frame::{Command, CommandBody, Frame, Hello, Refresh, RequestId, Signal, SignalKind};
 use panda_protocol::limits::TEXT_BYTES_MAX;
-use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode};
+use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, TraceContext};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::raw::{Raw, hello, hello_with_ticket, read_out, tcp, upgrade_head};
@@ -76,7 +76,15 @@ impl Secrets {
 /// The code with which a command is refused, if it is.
 async fn outcome(raw: &mut Raw, entity: EntityId, counter: u64, body: CommandBody) -> Option<u16> {
     let (request, after) = (RequestId(counter), Counter(counter - 1));
-    raw.say(Command { request, entity, counter: Counter(counter), after, body }).await;
+    raw.say(Command {
+        request,
+        entity,
+        counter: Counter(counter),
+        after,
+        body,
+        trace: TraceContext::new([1; 16], [2; 8], 1),
+    })
+    .await;
     loop {
         match raw.next().await {
             Some(Frame::Ack(ack)) if ack.request == request => return None,
@@ -137,6 +145,7 @@ fn malformed(secrets: &mut Secrets) -> Bytes {
         counter: Counter(1),
         after: Counter(0),
         body: say(text.clone()),
+        trace: None,
     };
     let whole = Frame::from(command).to_bytes();
     let at = whole.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();

@@ -9,7 +9,7 @@ use panda_protocol::frame::{
     Admission, ChatEntry, ChatInfoReply, CommandBody, Direction, ErrorDetails, MemberEntry, Signal, SignalKind,
 };
 use panda_protocol::session::client::{HistoryPage, Question, Refusal, Reply};
-use panda_protocol::{ChatId, Counter, Cursor, EntityId, ErrorCode, Seq, Text, UserId};
+use panda_protocol::{ChatId, Counter, Cursor, EntityId, ErrorCode, Seq, Text, TraceContext, UserId};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::ClientConfig;
@@ -153,7 +153,30 @@ impl Client {
     /// # Errors
     /// [`RequestError`]
     pub async fn submit(&self, entity: EntityId, body: CommandBody) -> Result<Submitted, RequestError> {
-        let Taken { counter, outcome, .. } = self.change(Change::Command(entity, body)).await?;
+        self.submit_command(entity, body, None).await
+    }
+
+    /// As [`Self::submit`], for a command that is to be followed in a context: where the server acts on contexts,
+    /// its log says how long each step took, if the context is sampled.
+    ///
+    /// # Errors
+    /// [`RequestError`]
+    pub async fn submit_traced(
+        &self,
+        entity: EntityId,
+        body: CommandBody,
+        trace: TraceContext,
+    ) -> Result<Submitted, RequestError> {
+        self.submit_command(entity, body, Some(trace)).await
+    }
+
+    async fn submit_command(
+        &self,
+        entity: EntityId,
+        body: CommandBody,
+        trace: Option<TraceContext>,
+    ) -> Result<Submitted, RequestError> {
+        let Taken { counter, outcome, .. } = self.change(Change::Command(entity, body, trace)).await?;
         Ok(Submitted { counter, outcome })
     }
 

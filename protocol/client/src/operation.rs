@@ -2,7 +2,7 @@
 
 use panda_protocol::frame::{CommandBody, Signal};
 use panda_protocol::session::client::{Question, Refusal, Reply};
-use panda_protocol::{ChatId, Counter, Cursor, EntityId, ErrorCode, Text, UserId};
+use panda_protocol::{ChatId, Counter, Cursor, EntityId, ErrorCode, Text, TraceContext, UserId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// Who waits for an answer. Dropped without one if the client ends.
@@ -17,7 +17,7 @@ pub(crate) struct Taken {
 
 /// What to change.
 pub(crate) enum Change {
-    Command(EntityId, CommandBody),
+    Command(EntityId, CommandBody, Option<TraceContext>),
     /// These two need to know whose session it is.
     Group(Text, Vec<UserId>),
     Direct(UserId),

@@ -415,7 +415,7 @@ impl Task {
 
     fn submit(&mut self, submission: Submission) {
         let entity = match &submission.change {
-            Change::Command(entity, _) => Some(*entity),
+            Change::Command(entity, ..) => Some(*entity),
             Change::Group(..) | Change::Direct(_) => match self.session.user() {
                 None => return self.early.push_back(submission),
                 Some(user) => match submission.change {
@@ -440,8 +440,8 @@ impl Task {
             (Change::Group(name, members), _) => {
                 self.session.create_group(name, members, waiter).map(|(chat, counter)| (Some(chat), counter))
             }
-            (Change::Command(_, body), Some(entity)) => {
-                self.session.submit(entity, body, waiter).map(|counter| (None, counter))
+            (Change::Command(_, body, trace), Some(entity)) => {
+                self.session.submit_traced(entity, body, trace, waiter).map(|counter| (None, counter))
             }
             (Change::Direct(peer), Some(entity)) => {
                 let body = CommandBody::CreateDirect { peer };

@@ -13,6 +13,7 @@ use crate::limits::{
     CHAT_NAME_BYTES_MAX, COMMAND_MEMBERS_MAX, SETTING_KEY_BYTES_MAX, SETTING_VALUE_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use crate::text::Text;
+use crate::trace::TraceContext;
 
 /// A change asked for. (entity, user, device) have one row of counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub struct Command {
     pub after: Counter,
     /// What to change.
     pub body: CommandBody,
+    /// In whose context it is to be followed. It stands behind the body and is a part of what the digest is of, so a
+    /// command that is sent again has the same.
+    pub trace: Option<TraceContext>,
 }
 
 /// What to change.
@@ -187,6 +191,9 @@ impl Wire for Command {
         out.value(&self.counter);
         out.value(&self.after);
         self.body.encode(out);
+        if let Some(trace) = &self.trace {
+            trace.encode_behind_body(out);
+        }
     }
 
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
@@ -196,6 +203,7 @@ impl Wire for Command {
             counter: input.value()?,
             after: input.value()?,
             body: CommandBody::decode(input)?,
+            trace: TraceContext::behind_body(&input.take_rest()),
         };
         if command.counter.0 == 0 || command.after >= command.counter {
             return Err(DecodeError::Invalid);

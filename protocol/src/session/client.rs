@@ -275,9 +275,9 @@ impl<W> ClientSession<W> {
     fn send_command(&mut self, entity: EntityId) -> Option<Bytes> {
         let request = RequestId(self.last_request + 1);
         let lane = self.lanes.get_mut(&entity)?;
-        let (counter, after, body) = lane.send()?;
+        let (counter, after, body, trace) = lane.send()?;
         // The body's bytes are shared, so this copies no text before the frame does.
-        let command = Command { request, entity, counter, after, body: body.clone() };
+        let command = Command { request, entity, counter, after, body: body.clone(), trace };
         if lane.is_ready() {
             self.ready.push_back(Ready::Lane(entity));
         }

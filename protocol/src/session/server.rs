@@ -21,6 +21,7 @@ use crate::frame::{
 use crate::framing::RawFrame;
 use crate::ids::{Counter, EntityId};
 use crate::limits::{FRAME_BYTES_MAX, HELLO_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX};
+use crate::trace::TraceContext;
 
 /// What all sessions of a server share.
 #[derive(Clone, Copy, Debug)]
@@ -92,8 +93,10 @@ pub struct CommandRequest {
     pub after: Counter,
     /// What it says.
     pub body: CommandBody,
-    /// Kind and body, byte for byte as they came.
+    /// Kind and body and what stands behind it, byte for byte as they came.
     pub kind_and_body: Bytes,
+    /// In whose context it is to be followed.
+    pub trace: Option<TraceContext>,
 }
 
 /// What a client asks for. The request's number stands beside it.
@@ -265,7 +268,8 @@ impl ServerSession {
             return Err(DecodeError::Invalid.into());
         }
         let kind_and_body = input.take_rest();
-        let body = match CommandBody::decode(&mut Reader::new(kind_and_body.clone())) {
+        let input = &mut Reader::new(kind_and_body.clone());
+        let body = match CommandBody::decode(input) {
             Ok(body) => body,
             Err(DecodeError::TooLarge) => return Ok(Heard::Refused(request, Some(entity), ErrorCode::TooLarge)),
             Err(DecodeError::UnknownVersion) => {
@@ -273,7 +277,8 @@ impl ServerSession {
             }
             Err(error) => return Err(error.into()),
         };
-        let command = CommandRequest { entity, counter, after, body, kind_and_body };
+        let trace = TraceContext::behind_body(&input.take_rest());
+        let command = CommandRequest { entity, counter, after, body, kind_and_body, trace };
         Ok(self.request(limits, request, Request::Command(command)))
     }
 

@@ -10,7 +10,9 @@ use panda_protocol::frame::*;
 use panda_protocol::framing::{frame_bytes, next_frame};
 use panda_protocol::limits::*;
 use panda_protocol::link::{CommandOrigin, CommandRecord, Effect, LinkId, Record};
-use panda_protocol::{ChatId, Counter, Cursor, DeviceId, EntityId, Incarnation, Seq, SessionId, Text, Time, UserId};
+use panda_protocol::{
+    ChatId, Counter, Cursor, DeviceId, EntityId, Incarnation, Seq, SessionId, Text, Time, TraceContext, UserId,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -197,14 +199,19 @@ fn entry() -> impl Strategy<Value = SyncEntry> {
     })
 }
 
+fn trace() -> impl Strategy<Value = TraceContext> {
+    any::<([u8; 16], [u8; 8], u8)>()
+        .prop_filter_map("an identifier of zeros", |(trace, parent, flags)| TraceContext::new(trace, parent, flags))
+}
+
 fn live() -> impl Strategy<Value = Frame> {
     let outcome = prop_oneof![admission().prop_map(Ok), (any::<u16>(), number()).prop_map(Err)];
     let synced = (chat(), outcome).prop_map(|(chat, outcome)| SyncedEntry { chat, outcome });
     let details = (number(), seq()).prop_map(|(counter, seq)| ErrorDetails { counter: Counter(counter), seq });
-    let command = (request(), entity(), 1..=VARINT_MAX, number(), command_body()).prop_map(
-        |(request, entity, counter, after, body)| {
+    let command = (request(), entity(), 1..=VARINT_MAX, number(), command_body(), option::of(trace())).prop_map(
+        |(request, entity, counter, after, body, trace)| {
             let (counter, after) = (Counter(counter), Counter(after % counter));
-            Command { request, entity, counter, after, body }.into()
+            Command { request, entity, counter, after, body, trace }.into()
         },
     );
     let error = (request(), any::<u16>(), number(), option::of(details), text(ERROR_TEXT_BYTES_MAX)).prop_map(

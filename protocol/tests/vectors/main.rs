@@ -8,6 +8,7 @@ mod fields;
 mod links;
 mod malformed;
 mod samples;
+mod traces;
 
 use std::path::PathBuf;
 

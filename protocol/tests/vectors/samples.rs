@@ -321,7 +321,11 @@ fn changes() -> Vec<(&'static str, Frame)> {
     let details = ErrorDetails { counter: Counter(6), seq: Seq(41) };
     let command = |(name, body): (&'static str, CommandBody)| {
         let entity = if body.is_inbox() { user(1).into() } else { chat().into() };
-        (name, Command { request: RequestId(70), entity, counter: Counter(7), after: Counter(6), body }.into())
+        (
+            name,
+            Command { request: RequestId(70), entity, counter: Counter(7), after: Counter(6), body, trace: None }
+                .into(),
+        )
     };
     let mut frames: Vec<(&'static str, Frame)> = commands().into_iter().map(command).collect();
     frames.push(("ack", Ack { request: RequestId(70), seq: Seq(42) }.into()));

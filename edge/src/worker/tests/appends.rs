@@ -22,7 +22,7 @@ async fn what_became_of_an_append_is_heard_however_much_comes_down() {
     let body = CommandBody::Send { format: MessageFormat::Text, text: "hi".into() };
     let entity = ChatId::direct(user(1), user(2)).into();
     let (counter, after) = (Counter(1), Counter(0));
-    fixture.hear(key, ClientCommand { request: RequestId(1), entity, counter, after, body });
+    fixture.hear(key, ClientCommand { request: RequestId(1), entity, counter, after, body, trace: None });
     let core = RefCell::new(fixture.core);
     let (up, mut ups) = mpsc::channel(64);
     let (downs, mut down) = mpsc::channel(64);

@@ -44,6 +44,7 @@ fn send(request: u64, entity: EntityId) -> Command {
         counter: Counter(request),
         after: Counter(request - 1),
         body: CommandBody::Send { format: MessageFormat::Text, text: "hi".into() },
+        trace: None,
     }
 }
 

@@ -43,7 +43,7 @@ fn open(fixture: &mut Fixture, router: &mut Router) -> SessionKey {
 impl Fixture {
     fn tell(&mut self, key: SessionKey, request: u64, entity: EntityId, body: CommandBody) {
         let (counter, after) = (Counter(request), Counter(request - 1));
-        self.hear(key, Command { request: RequestId(request), entity, counter, after, body });
+        self.hear(key, Command { request: RequestId(request), entity, counter, after, body, trace: None });
     }
 
     /// What the worker's loop does behind whatever arrived.

@@ -28,7 +28,8 @@ fn write(dir: &Path, target: &str, seeds: impl IntoIterator<Item = Vec<u8>>) -> 
 fn main() -> Result<()> {
     let dir = std::env::args().nth(1).ok_or_else(|| Error::other("which folder? seeds DIR"))?;
     let dir = Path::new(&dir);
-    let (frames, malformed) = (vectors("frames.json")?, vectors("malformed.json")?);
+    let frames = [vectors("frames.json")?, vectors("traces.json")?].concat();
+    let malformed = vectors("malformed.json")?;
     write(dir, "decode_frame", [frames.clone(), vectors("grown.json")?, malformed.clone()].concat())?;
     write(dir, "link_frame", [vectors("link.json")?, vectors("malformed_link.json")?].concat())?;
     let all = frames.concat();

@@ -13,6 +13,7 @@ use crate::limits::{
     VARINT_MAX,
 };
 use crate::text::Text;
+use crate::trace::TraceContext;
 
 impl<W> ClientSession<W> {
     /// Whether another command of this entity can be taken now.
@@ -27,6 +28,20 @@ impl<W> ClientSession<W> {
     /// [`ErrorCode::TooLarge`] if a part of the body is above its limit, or with
     /// [`ErrorCode::LimitReached`] if this device used the highest counter that there is.
     pub fn submit(&mut self, entity: EntityId, body: CommandBody, waiter: W) -> Result<Counter, (W, ErrorCode)> {
+        self.submit_traced(entity, body, None, waiter)
+    }
+
+    /// Takes a command that is to be followed in a context, and gives its counter.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn submit_traced(
+        &mut self,
+        entity: EntityId,
+        body: CommandBody,
+        trace: Option<TraceContext>,
+        waiter: W,
+    ) -> Result<Counter, (W, ErrorCode)> {
         if !self.has_room(entity) {
             return Err((waiter, ErrorCode::TooManyInFlight));
         }
@@ -34,7 +49,7 @@ impl<W> ClientSession<W> {
             return Err((waiter, ErrorCode::TooLarge));
         }
         let Some(counter) = self.next_counter() else { return Err((waiter, ErrorCode::LimitReached)) };
-        self.push(entity, counter, body, waiter);
+        self.push(entity, counter, body, trace, waiter);
         Ok(counter)
     }
 
@@ -56,7 +71,7 @@ impl<W> ClientSession<W> {
         }
         let Some(counter) = self.next_counter() else { return Err((waiter, ErrorCode::LimitReached)) };
         let chat = ChatId::group(user, self.parameters.device, counter);
-        self.push(chat.into(), counter, body, waiter);
+        self.push(chat.into(), counter, body, None, waiter);
         Ok((chat, counter))
     }
 
@@ -69,13 +84,13 @@ impl<W> ClientSession<W> {
         Some(counter)
     }
 
-    fn push(&mut self, entity: EntityId, counter: Counter, body: CommandBody, waiter: W) {
+    fn push(&mut self, entity: EntityId, counter: Counter, body: CommandBody, trace: Option<TraceContext>, waiter: W) {
         if !self.lanes.contains_key(&entity) && self.lanes.len() >= LANES_MAX {
             self.forget_a_lane();
         }
         let lane = self.lanes.entry(entity).or_insert_with(Lane::new);
         let was_ready = lane.is_ready();
-        lane.push(counter, body, waiter);
+        lane.push(counter, body, trace, waiter);
         if lane.is_ready() && !was_ready {
             self.ready.push_back(Ready::Lane(entity));
         }

@@ -11,6 +11,7 @@ use crate::error_code::{ErrorCode, Recovery};
 use crate::frame::CommandBody;
 use crate::ids::Counter;
 use crate::limits::UNANSWERED_COMMANDS_MAX;
+use crate::trace::TraceContext;
 
 /// How often the first command of a lane may come back as out of order before it is given up: each
 /// time names where to go on, so a second time means that somebody else uses this device.
@@ -36,6 +37,8 @@ struct Queued<W> {
     counter: Counter,
     after: Counter,
     body: CommandBody,
+    /// The same however often it is sent: it counts among what must not change.
+    trace: Option<TraceContext>,
     waiter: W,
     adjusted: u8,
     asked: bool,
@@ -73,18 +76,18 @@ impl<W> Lane<W> {
         self.commands.is_empty()
     }
 
-    pub(super) fn push(&mut self, counter: Counter, body: CommandBody, waiter: W) {
+    pub(super) fn push(&mut self, counter: Counter, body: CommandBody, trace: Option<TraceContext>, waiter: W) {
         debug_assert!(self.commands.back().is_none_or(|last| last.counter < counter));
         let after = Counter(0);
-        self.commands.push_back(Queued { counter, after, body, waiter, adjusted: 0, asked: false });
+        self.commands.push_back(Queued { counter, after, body, trace, waiter, adjusted: 0, asked: false });
     }
 
     pub(super) fn is_ready(&self) -> bool {
         !self.held && self.returned.is_none() && self.sent < self.commands.len()
     }
 
-    /// The next command to send: its counter, the one before it, and the body.
-    pub(super) fn send(&mut self) -> Option<(Counter, Counter, &CommandBody)> {
+    /// The next command to send: its counter, the one before it, the body and its context.
+    pub(super) fn send(&mut self) -> Option<(Counter, Counter, &CommandBody, Option<TraceContext>)> {
         if !self.is_ready() {
             return None;
         }
@@ -97,7 +100,7 @@ impl<W> Lane<W> {
         }
         self.sent += 1;
         self.in_flight += 1;
-        Some((command.counter, command.after, &command.body))
+        Some((command.counter, command.after, &command.body, command.trace))
     }
 
     fn position(&self, counter: Counter) -> Option<usize> {

@@ -10,6 +10,7 @@ use crate::frame::{
 use crate::framing::{RawFrame, next_frame};
 use crate::ids::{Counter, DeviceId, Incarnation, Seq};
 use crate::limits::FRAME_BYTES_MAX;
+use crate::trace::TraceContext;
 
 mod commands;
 mod connection;

@@ -123,6 +123,7 @@ fn a_command_keeps_its_bytes_even_those_of_a_newer_version() {
         counter: Counter(2),
         after: Counter(1),
         body: CommandBody::Rename { name: Text::from("new") },
+        trace: None,
     };
     let RawFrame { kind, body } = raw(command.clone());
     let mut grown = body.to_vec();
@@ -131,6 +132,19 @@ fn a_command_keeps_its_bytes_even_those_of_a_newer_version() {
     let Heard::Request(RequestId(9), Request::Command(heard)) = heard else { panic!("{heard:?}") };
     assert_eq!(heard.body, command.body);
     assert!(heard.kind_and_body.starts_with(&[0x07]) && heard.kind_and_body.ends_with(b"grown"));
+}
+
+#[test]
+fn a_trace_context_is_heard_and_stays_among_the_commands_bytes() {
+    let trace = TraceContext::new([7; 16], [3; 8], 1);
+    let body = CommandBody::Rename { name: Text::from("new") };
+    let command =
+        Command { request: RequestId(9), entity: chat().into(), counter: Counter(2), after: Counter(1), body, trace };
+    let heard = opened().hear(&LIMITS, raw(command), 0).unwrap();
+    let Heard::Request(_, Request::Command(heard)) = heard else { panic!("{heard:?}") };
+    assert_eq!(heard.trace, trace);
+    // Kind, length, name; then the context.
+    assert_eq!((heard.kind_and_body.len(), TraceContext::behind_body(&heard.kind_and_body[5..])), (5 + 26, trace));
 }
 
 #[test]

@@ -17,6 +17,27 @@ fn sixty_four_commands_wait_and_no_more() {
 }
 
 #[test]
+fn a_command_has_its_trace_context_again_whenever_it_is_sent_again() {
+    let trace = TraceContext::new([7; 16], [3; 8], 1);
+    let mut session = opened();
+    session.submit_traced(chat().into(), say("a"), trace, 1).unwrap();
+    session.submit(chat().into(), say("b"), 2).unwrap();
+    for now_ms in [0, 700] {
+        let frames = sent(&mut session, now_ms);
+        let traces: Vec<_> = frames
+            .iter()
+            .filter_map(|frame| if let Frame::Command(command) = frame { Some(command.trace) } else { None })
+            .collect();
+        assert_eq!(traces, [trace, None]);
+        for (request, ..) in commands(&frames) {
+            let refused = ErrorReply::new(request, ErrorCode::RateLimited).retry_after_ms(700);
+            hear(&mut session, refused, now_ms);
+        }
+        session.tick(now_ms + 700);
+    }
+}
+
+#[test]
 fn a_body_that_would_break_the_connection_is_refused_here() {
     let mut session = opened();
     let large = say(&"x".repeat(70_000));

@@ -169,7 +169,7 @@ impl Server {
     }
 
     fn answer(&mut self, command: Command) -> Frame {
-        let Command { request, entity, counter, after, body } = command;
+        let Command { request, entity, counter, after, body, .. } = command;
         if self.faults && self.random.one_in(12) {
             return ErrorReply::new(request, ErrorCode::Unavailable).retry_after_ms(self.random.below(50)).into();
         }
