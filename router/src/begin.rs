@@ -2,7 +2,7 @@
 
 use panda_protocol::link::Record;
 use panda_protocol::{Position, ShardId};
-use panda_storage::{AppendError, Checkpoint, CommandLog, EpochStore, EventStore, StoreError};
+use panda_storage::{AppendError, Appender, Checkpoint, CommandLog, EpochStore, EventStore, StoreError};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -33,7 +33,7 @@ pub(crate) async fn begin<L: CommandLog, S: EventStore + EpochStore>(
     if let Err(open) = persist.still_open().await? {
         return Ok(Err(GivenUp::EpochOver { open }));
     }
-    let takeover = take_over(&parts.log, parts.shard, &Record::Takeover { router: parts.router, rules_max }).await;
+    let takeover = take_over(&parts.log, parts.shard, parts.router, rules_max).await;
     // The Takeover may have waited for long, and whoever opens an epoch sees in the group who came before.
     let said = parts.epoch.since(Moment::now()).await?;
     if said.open > parts.log.epoch() {
@@ -59,10 +59,11 @@ pub(crate) async fn begin<L: CommandLog, S: EventStore + EpochStore>(
 }
 
 /// Appends the record with which a term begins; one that may be in the log already does no harm.
-async fn take_over<L: CommandLog>(log: &L, shard: ShardId, takeover: &Record) -> Position {
+async fn take_over<L: CommandLog>(log: &L, shard: ShardId, router: u64, rules_max: u16) -> Position {
+    let takeover = Record::Takeover { router, rules_max };
     let mut wait = RETRY_MIN;
     loop {
-        let appended = match log.append(shard, takeover.to_bytes()) {
+        let appended = match log.append(shard, takeover.to_bytes(), Appender::Router(router).into()) {
             Ok(appending) => appending.await,
             Err(error) => Err(error),
         };

@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use panda_protocol::link::{Down, Effect, Record};
-use panda_protocol::{Generation, Position, ShardId, Time};
-use panda_storage::{CommandLog, EpochStore, EventStore, ShardReader, StoreError};
+use panda_protocol::{Generation, Position, ShardId, Time, TraceContext};
+use panda_storage::{Appender, CommandLog, EpochStore, EventStore, RecordHeaders, ShardReader, StoreError};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 
@@ -31,6 +31,7 @@ use crate::shard::load::read_scan;
 use crate::shard::{GivenUp, Input, Output, Shard, ShardFigures, ShardLimits};
 use crate::tail::touched;
 use crate::tenure::Tenure;
+use crate::traces;
 
 /// Records taken from the log at once.
 const RECORDS_AT_ONCE: usize = 512;
@@ -166,7 +167,7 @@ struct Driver<'a, L, S> {
     parts: &'a mut Parts<L, S>,
     work: FuturesUnordered<Done>,
     /// Effects on their way to the log: one at a time, in order.
-    effects: std::collections::VecDeque<Effect>,
+    effects: std::collections::VecDeque<(Effect, Option<TraceContext>)>,
     figures: ShardFigures,
     damages: DamageLog,
     /// What this shard has added to the gauge that all shards share.
@@ -188,7 +189,10 @@ struct Driver<'a, L, S> {
 }
 
 impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
-    fn new(core: Shard, parts: &'a mut Parts<L, S>, started: Moment) -> Self {
+    fn new(mut core: Shard, parts: &'a mut Parts<L, S>, started: Moment) -> Self {
+        if traces::are_told() {
+            core.tell_traces();
+        }
         let (heard, hears) = watch::channel(Some(started));
         let persist = Persist::new(parts.shard, &parts.store, Guard::new(parts.epoch.clone(), hears));
         let damages = DamageLog::new(parts.shard, parts.metrics.damaged.clone());
@@ -222,8 +226,8 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
         for output in outputs {
             match output {
                 Output::Send(link, down) => links.send(link, down),
-                Output::AppendEffect(effect) => {
-                    self.effects.push_back(effect);
+                Output::AppendEffect(effect, trace) => {
+                    self.effects.push_back((effect, trace));
                     if self.effects.len() == 1 {
                         self.append_effect();
                     }
@@ -241,6 +245,10 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
                 Output::Watermark(link, position) => {
                     let (shard, generation) = (self.parts.shard, self.core.generation());
                     links.send(link, Down::Watermark { shard, generation, position });
+                }
+                Output::Traced(record) => {
+                    let now = micros(Moment::now(), self.started);
+                    traces::released(self.parts.router, self.parts.shard, &record, now);
                 }
                 other => self.start(other),
             }
@@ -338,7 +346,8 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
                 })
             }
             Output::Send(..)
-            | Output::AppendEffect(_)
+            | Output::AppendEffect(..)
+            | Output::Traced(_)
             | Output::Backlog(_)
             | Output::GiveUp(_)
             | Output::Watermark(..)
@@ -367,7 +376,8 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
 
     /// Appends the first effect that waits; it stays in front until the log has confirmed it.
     fn append_effect(&mut self) {
-        let Some(effect) = self.effects.front() else { return };
+        let Some((effect, trace)) = self.effects.front() else { return };
+        let headers = RecordHeaders::from(Appender::Router(self.parts.router)).traced(*trace);
         let log = self.parts.log.clone();
         let shard = effect.target.shard(log.shards());
         let record = Record::Effect(effect.clone()).to_bytes();
@@ -379,7 +389,7 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
                 if let Err(open) = persist.still_open().await? {
                     return Ok(Input::EpochOver(open));
                 }
-                let appended = match log.append(shard, record.clone()) {
+                let appended = match log.append(shard, record.clone(), headers) {
                     Ok(appending) => appending.await,
                     Err(error) => Err(error),
                 };

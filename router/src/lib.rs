@@ -33,6 +33,7 @@ mod tail;
 mod tenure;
 mod terms;
 mod thread;
+mod traces;
 
 pub use metrics::RouterMetrics;
 pub use router::{Router, RouterConfig, RouterError, start};

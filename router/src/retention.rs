@@ -123,7 +123,10 @@ mod tests {
         static SECONDS: AtomicU64 = AtomicU64::new(0);
         let log = EmbeddedLog::new(1, 1, || Time(SECONDS.fetch_add(10, Ordering::Relaxed) * 1_000_000));
         for _ in 0..records {
-            log.append(SHARD, Default::default()).expect("there is room").await.expect("it is appended");
+            log.append(SHARD, Default::default(), Default::default())
+                .expect("there is room")
+                .await
+                .expect("it is appended");
         }
         log
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use panda_protocol::ShardId;
 use panda_protocol::link::{Down, Effect, LinkId, Record, Up};
 use panda_storage::ownership::OWNER_ADDRESS_BYTES_MAX;
-use panda_storage::{CommandLog, EpochStore, EventStore, OwnershipBoard, StoreError};
+use panda_storage::{Appender, CommandLog, EpochStore, EventStore, OwnershipBoard, StoreError};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::announcer::Announcer;
@@ -162,20 +162,20 @@ pub async fn start<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard>
     let links = Attachments::new(controls, doors);
     let mut router = Router { id: config.router, links, stop, ended: Some(ended), threads, readiness, metrics };
     tokio::select! {
-        appended = append_owed(&log, &store) => appended?,
+        appended = append_owed(config.router, &log, &store) => appended?,
         error = router.failed() => return Err(error),
     }
     Ok(router)
 }
 
 /// Appends what stored events still owe to other entities.
-async fn append_owed<L: CommandLog, S: EventStore>(log: &L, store: &S) -> Result<(), RouterError> {
+async fn append_owed<L: CommandLog, S: EventStore>(router: u64, log: &L, store: &S) -> Result<(), RouterError> {
     for owed in store.owed_effects().await? {
         let effect =
             Effect { source: owed.source, source_seq: owed.source_seq, target: owed.target, event: owed.event };
         let shard = effect.target.shard(log.shards());
         let record = Record::Effect(effect).to_bytes();
-        while match log.append(shard, record.clone()) {
+        while match log.append(shard, record.clone(), Appender::Router(router).into()) {
             Ok(appending) => appending.await.is_err(),
             Err(_) => true,
         } {

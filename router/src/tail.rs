@@ -69,7 +69,10 @@ mod tests {
             |target| Record::Effect(Effect { source: inbox(9), source_seq: Seq(1), target, event: Default::default() });
         let takeover = Record::Takeover { router: 1, rules_max: 1 };
         for record in [effect(inbox(1)), takeover, effect(inbox(2)), effect(inbox(3))] {
-            log.append(SHARD, record.to_bytes()).expect("there is room").await.expect("it is appended");
+            log.append(SHARD, record.to_bytes(), Default::default())
+                .expect("there is room")
+                .await
+                .expect("it is appended");
         }
         log
     }

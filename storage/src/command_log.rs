@@ -7,6 +7,7 @@ use bytes::Bytes;
 use panda_protocol::{Position, ShardId, Time};
 
 use crate::error::StoreError;
+use crate::record_headers::RecordHeaders;
 
 /// Why a record was not appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +32,8 @@ pub struct LogRecord {
     pub time: Time,
     /// What was appended.
     pub record: Bytes,
+    /// What was told of it beside.
+    pub headers: RecordHeaders,
 }
 
 /// The log that edges append to and routers read.
@@ -52,7 +55,7 @@ pub trait CommandLog: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`AppendError::Full`] or [`AppendError::Unavailable`] at once: nothing was appended.
-    fn append(&self, shard: ShardId, record: Bytes) -> Result<Self::Appending, AppendError>;
+    fn append(&self, shard: ShardId, record: Bytes, headers: RecordHeaders) -> Result<Self::Appending, AppendError>;
 
     /// Joins those who share the shards among each other.
     fn join(&self, router: u64) -> Self::Group;

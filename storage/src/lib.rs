@@ -26,6 +26,7 @@ pub mod kafka;
 pub mod ownership;
 pub mod postgres;
 pub mod private;
+pub mod record_headers;
 pub mod redis;
 pub mod scylla;
 pub mod send_while;
@@ -40,5 +41,6 @@ pub use event_store::{
     Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, SettledEffect, StateRow,
 };
 pub use ownership::{Ownership, OwnershipBoard, OwnershipWatch};
+pub use record_headers::{Appender, RecordHeaders, TRACE_TARGET};
 pub use send_while::SendWhile;
 pub use user_store::{UserStore, UserStoreError};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use panda_link::{CommandRefused, LinkClient};
 use panda_protocol::frame::CommandBody;
 use panda_protocol::link::{ReadQuery, Rejection};
-use panda_protocol::{Counter, DeviceId, EntityId, Seq, UserId};
+use panda_protocol::{Counter, DeviceId, EntityId, Seq, TraceContext, UserId};
 use panda_storage::{Cache, UserStore};
 
 /// Which implementations an API runs on. A tuple of the three is one.
@@ -27,7 +27,8 @@ impl<U: UserStore, C: Cache, L: Chats> Backend for (U, C, L) {
 
 /// The way to the owners of chats and inboxes, the same that sessions take.
 pub trait Chats: Clone + Send + Sync + 'static {
-    /// Asks for a change and waits until it is stored or refused.
+    /// Asks for a change, to be followed in a context if in any, and waits until it is stored or refused.
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one record")]
     fn command(
         &self,
         actor: UserId,
@@ -36,6 +37,7 @@ pub trait Chats: Clone + Send + Sync + 'static {
         counter: Counter,
         after: Counter,
         body: &CommandBody,
+        trace: Option<TraceContext>,
     ) -> impl Future<Output = Result<Seq, CommandRefused>> + Send;
 
     /// Reads for a user: the bodies of all parts of the reply.
@@ -56,8 +58,9 @@ impl Chats for LinkClient {
         counter: Counter,
         after: Counter,
         body: &CommandBody,
+        trace: Option<TraceContext>,
     ) -> Result<Seq, CommandRefused> {
-        Self::command(self, actor, device, entity, counter, after, body).await
+        Self::command(self, actor, device, entity, counter, after, body, trace).await
     }
 
     async fn read(&self, user: UserId, entity: EntityId, query: ReadQuery) -> Result<Vec<Bytes>, Rejection> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use panda_protocol::frame::CommandBody;
 use panda_protocol::link::{Down, ReadQuery, Rejection, Up};
-use panda_protocol::{Counter, DeviceId, EntityId, ErrorCode, Seq, UserId, Writer};
+use panda_protocol::{Counter, DeviceId, EntityId, ErrorCode, Seq, TraceContext, UserId, Writer};
 use panda_storage::command_log::CommandLog;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -28,6 +28,7 @@ enum Call {
         counter: Counter,
         after: Counter,
         command: Bytes,
+        trace: Option<TraceContext>,
         answer: oneshot::Sender<CommandOutcome>,
     },
     Read {
@@ -69,6 +70,7 @@ impl LinkClient {
     /// # Errors
     /// The owner's rejection; `unavailable`, `backlogged` or [`CommandRefused::Full`] if nothing was appended;
     /// `outcome_unknown` if it may still happen.
+    #[expect(clippy::too_many_arguments, reason = "they are the fields of one record")]
     pub async fn command(
         &self,
         actor: UserId,
@@ -77,12 +79,13 @@ impl LinkClient {
         counter: Counter,
         after: Counter,
         body: &CommandBody,
+        trace: Option<TraceContext>,
     ) -> Result<Seq, CommandRefused> {
         let mut command = Writer::with_capacity(64);
         body.encode(&mut command);
         let command = command.freeze();
         let (answer, outcome) = oneshot::channel();
-        let call = Call::Command { actor, device, entity, counter, after, command, answer };
+        let call = Call::Command { actor, device, entity, counter, after, command, trace, answer };
         if self.calls.send(call).await.is_err() {
             return Err(Rejection::new(ErrorCode::Unavailable).into());
         }
@@ -149,9 +152,9 @@ impl<L: CommandLog> LinkDriver<L> {
 
     fn take(&mut self, call: Call, now_ms: u64) {
         match call {
-            Call::Command { actor, device, entity, counter, after, command, answer } => {
+            Call::Command { actor, device, entity, counter, after, command, trace, answer } => {
                 let caller = LinkCaller(Caller::Command(answer));
-                let sent = self.links.command(now_ms, actor, device, entity, counter, after, command, caller);
+                let sent = self.links.command(now_ms, actor, device, entity, counter, after, command, trace, caller);
                 if let Err((rejection, waiting)) = sent {
                     tell(Arrived::Command { waiting, outcome: Err(rejection) });
                 }

@@ -9,6 +9,7 @@
 mod client;
 pub mod hub;
 mod links;
+mod traced;
 mod waiting;
 
 pub use client::{LinkCaller, LinkClient, LinkDriver};

@@ -17,13 +17,16 @@ use panda_protocol::link::{
     Admit, CommandOrigin, CommandRecord, Down, LinkId, Opens, Outcome, Read, ReadQuery, Record, Rejection, Up,
 };
 use panda_protocol::{
-    ChatId, Counter, Cursor, DeviceId, EntityId, ErrorCode, Generation, Position, Seq, SessionId, ShardId, UserId,
+    ChatId, Counter, Cursor, DeviceId, EntityId, ErrorCode, Generation, Position, Seq, SessionId, ShardId,
+    TraceContext, UserId,
 };
 use panda_storage::command_log::{AppendError, CommandLog};
+use panda_storage::{Appender, RecordHeaders};
 
 pub use self::arrived::{Arrived, CommandRefused};
 pub use self::limits::LinkLimits;
 use self::withheld::{Asker, Outgoing, Withheld};
+use crate::traced::Traced;
 use crate::waiting::{Asked, Waiting, WaitingTable};
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,7 +114,8 @@ impl<L: CommandLog, C> Links<L, C> {
 
     /// Appends a command: at once, or once the owners of inboxes were asked whether the users whom it adds to a chat, or
     /// one before it does, have room for that. Its outcome comes as [`Arrived::Command`] or [`Arrived::Full`] from
-    /// [`Self::arrive`], [`Self::poll_failed`] or [`Self::expire`]. `command` is its kind and body as in the frame.
+    /// [`Self::arrive`], [`Self::poll_failed`] or [`Self::expire`]. `command` is its kind and body as in the
+    /// frame; `trace`, in whose context it is to be followed, goes beside it.
     ///
     /// # Errors
     /// `backlogged` or `unavailable`, with a wait: nothing was appended, and `context` comes back.
@@ -125,10 +129,12 @@ impl<L: CommandLog, C> Links<L, C> {
         counter: Counter,
         after: Counter,
         command: Bytes,
+        trace: Option<TraceContext>,
         context: C,
     ) -> Result<(), (Rejection, C)> {
         self.now_ms = self.now_ms.max(now_ms);
-        let outgoing = Outgoing { actor, device, entity, counter, after, command, context };
+        let traced = trace.map(|trace| Box::new(Traced::new(trace)));
+        let outgoing = Outgoing { actor, device, entity, counter, after, command, traced, context };
         let mut adds = outgoing.adds();
         if !adds.is_empty() && !self.has_room_to_withhold(adds.len()) {
             adds.clear();
@@ -159,23 +165,30 @@ impl<L: CommandLog, C> Links<L, C> {
 
     /// Appends a command at once.
     fn send_out(&mut self, now_ms: u64, outgoing: Outgoing<C>) -> Result<(), (Rejection, C)> {
-        let Outgoing { actor, device, entity, counter, after, command, context } = outgoing;
+        let Outgoing { actor, device, entity, counter, after, command, mut traced, context } = outgoing;
         if let Err(rejection) = self.may_append(entity) {
             return Err((rejection, context));
         }
         let shard = self.shard(entity);
         let origin = CommandOrigin { link: self.link, token: self.waiting.next_token() };
         let record = Record::Command(CommandRecord { origin, entity, actor, device, counter, after, command });
-        match self.log.append(shard, record.to_bytes()) {
+        let trace = traced.as_ref().map(|traced| traced.context);
+        traced.take_if(|traced| !traced.append());
+        let headers = RecordHeaders::from(Appender::Edge(self.link)).traced(trace);
+        match self.log.append(shard, record.to_bytes(), headers) {
             Ok(append) => {
                 let asked = Asked::Command { position: None, ask: false };
-                let waiting = Waiting { entity, asked, context: Asker::Caller(context) };
+                let waiting = Waiting { entity, asked, traced, context: Asker::Caller(context) };
                 let token = self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
                 let epoch = self.shards[usize::from(shard.0)].generation.map_or(0, Generation::epoch);
                 self.appending.push(Appending { token, epoch, append });
                 Ok(())
             }
-            Err(error) => Err((self.append_failed(error), context)),
+            Err(error) => {
+                let rejection = self.append_failed(error);
+                self.tell_traced(entity, traced.as_deref(), &Err(rejection));
+                Err((rejection, context))
+            }
         }
     }
 
@@ -220,7 +233,7 @@ impl<L: CommandLog, C> Links<L, C> {
             return Err((self.later(ErrorCode::Unavailable), context));
         }
         let (entity, asked) = (admit.entity, Asked::Admission(admit.clone()));
-        let waiting = Waiting { entity, asked, context: Asker::Caller(context) };
+        let waiting = Waiting { entity, asked, traced: None, context: Asker::Caller(context) };
         self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms);
         self.up.push_back(Up::Admit(admit));
         Ok(())
@@ -249,7 +262,8 @@ impl<L: CommandLog, C> Links<L, C> {
     fn ask(&mut self, now_ms: u64, user: UserId, entity: EntityId, query: ReadQuery, asker: Asker<C>) -> u64 {
         self.now_ms = self.now_ms.max(now_ms);
         let read = Read { token: self.waiting.next_token(), user, entity, query };
-        let waiting = Waiting { entity, asked: Asked::Read { read: read.clone(), begun: false }, context: asker };
+        let asked = Asked::Read { read: read.clone(), begun: false };
+        let waiting = Waiting { entity, asked, traced: None, context: asker };
         self.up.push_back(Up::Read(read));
         self.waiting.insert(waiting, now_ms + self.limits.answer_timeout_ms)
     }
@@ -311,11 +325,13 @@ impl<L: CommandLog, C> Links<L, C> {
             Down::Answer(answer) => {
                 let entity = self.waiting.entity(answer.token)?;
                 self.is_current(self.shard(entity), answer.generation).then_some(())?;
-                let waiting = self.waiting.remove(answer.token)?.context.caller()?;
+                let Waiting { traced, context, .. } = self.waiting.remove(answer.token)?;
                 let outcome = match answer.outcome {
                     Outcome::Applied(seq) => Ok(seq),
                     Outcome::Rejected(rejection) => Err(rejection),
                 };
+                self.tell_traced(entity, traced.as_deref(), &outcome);
+                let waiting = context.caller()?;
                 Some(Arrived::Command { waiting, outcome })
             }
             Down::Read(reply) => match reply.body {
@@ -384,11 +400,16 @@ impl<L: CommandLog, C> Links<L, C> {
                             self.up.push_back(Up::Ask { token, entity: waiting.entity, position });
                         }
                         waiting.asked = Asked::Command { position: Some(position), ask: false };
+                        if let Some(traced) = &mut waiting.traced {
+                            traced.appended(position);
+                        }
                     }
                 }
                 Err(error) => {
-                    if let Some(waiting) = self.waiting.remove(token).and_then(|waiting| waiting.context.caller()) {
-                        let outcome = Err(self.append_failed(error));
+                    let Some(Waiting { entity, traced, context, .. }) = self.waiting.remove(token) else { continue };
+                    let outcome = Err(self.append_failed(error));
+                    self.tell_traced(entity, traced.as_deref(), &outcome);
+                    if let Some(waiting) = context.caller() {
                         return Poll::Ready(Arrived::Command { waiting, outcome });
                     }
                 }
@@ -406,7 +427,7 @@ impl<L: CommandLog, C> Links<L, C> {
             return Some(Arrived::Read { waiting, outcome: Err(unavailable) });
         }
         loop {
-            let Waiting { entity, asked, context } = self.waiting.take_expired(now_ms)?;
+            let Waiting { entity, asked, traced, context } = self.waiting.take_expired(now_ms)?;
             let waiting = match context {
                 Asker::Caller(waiting) => waiting,
                 Asker::Withheld(number) => {
@@ -416,7 +437,9 @@ impl<L: CommandLog, C> Links<L, C> {
             };
             return Some(match asked {
                 Asked::Command { .. } => {
-                    Arrived::Command { waiting, outcome: Err(self.later(ErrorCode::OutcomeUnknown)) }
+                    let outcome = Err(self.later(ErrorCode::OutcomeUnknown));
+                    self.tell_traced(entity, traced.as_deref(), &outcome);
+                    Arrived::Command { waiting, outcome }
                 }
                 Asked::Admission(_) => Arrived::Admission { waiting, outcome: Err(unavailable) },
                 Asked::Read { .. } => Arrived::Read { waiting, outcome: Err(unavailable) },
@@ -477,6 +500,13 @@ impl<L: CommandLog, C> Links<L, C> {
         });
         let begun = begun_tokens.into_iter().filter_map(|token| self.waiting.remove(token));
         self.broken.extend(begun.filter_map(|waiting| waiting.context.caller()));
+    }
+
+    /// Says what a command that somebody follows is answered with.
+    fn tell_traced(&self, entity: EntityId, traced: Option<&Traced>, outcome: &Result<Seq, Rejection>) {
+        if let Some(traced) = traced {
+            traced.answered(self.link, entity, outcome);
+        }
     }
 
     fn append_failed(&self, error: AppendError) -> Rejection {

@@ -7,6 +7,8 @@ use panda_protocol::EntityId;
 use panda_protocol::Position;
 use panda_protocol::link::{Admit, Read};
 
+use crate::traced::Traced;
+
 /// What an answer is waited for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -32,6 +34,8 @@ pub(crate) enum Asked {
 pub(crate) struct Waiting<C> {
     pub(crate) entity: EntityId,
     pub(crate) asked: Asked,
+    /// Of the commands whose answer is told in the log.
+    pub(crate) traced: Option<Box<Traced>>,
     pub(crate) context: C,
 }
 

@@ -33,7 +33,7 @@ pub(crate) struct Unanswered {
 
 impl<L: CommandLog> Core<L> {
     pub(super) fn command(&mut self, key: SessionKey, request: RequestId, command: CommandRequest) {
-        let CommandRequest { entity, counter, after, kind_and_body, .. } = command;
+        let CommandRequest { entity, counter, after, kind_and_body, trace, .. } = command;
         let now_ms = self.now_ms();
         let rate = self.take_command(key);
         let Some(member) = self.member_mut(key) else { return };
@@ -50,7 +50,7 @@ impl<L: CommandLog> Core<L> {
             return self.commanded(key, request, Err(Rejection::new(ErrorCode::NotFound)));
         }
         let waiting = Waiting::Command { session: key, request };
-        let sent = self.links.command(now_ms, user, device, entity, counter, after, kind_and_body, waiting);
+        let sent = self.links.command(now_ms, user, device, entity, counter, after, kind_and_body, trace, waiting);
         self.metrics.commands.inc();
         self.stir();
         if let Err((rejection, _)) = sent {

@@ -38,7 +38,9 @@ use futures_util::{TryStreamExt as _, stream};
 use panda_protocol::link::Record;
 use panda_protocol::{EntityId, Position, Seq, ShardId, Time};
 use panda_storage::event_store::BUCKET_EVENTS;
-use panda_storage::{CommandLog, Copies, EntityStore, EventStore as _, ReadOrder, ShardReader as _, StoreError};
+use panda_storage::{
+    Appender, CommandLog, Copies, EntityStore, EventStore as _, ReadOrder, ShardReader as _, StoreError,
+};
 use tokio::time::{Instant, sleep};
 
 pub use self::damaged::Damaged;
@@ -157,7 +159,7 @@ async fn append<L: CommandLog>(log: &L, shard: ShardId, record: &Record) -> Posi
     let mut away = Away::new("the command log");
     let bytes = record.to_bytes();
     loop {
-        let error = match log.append(shard, bytes.clone()) {
+        let error = match log.append(shard, bytes.clone(), Appender::Admin.into()) {
             Ok(appending) => match appending.await {
                 Ok(position) => return position,
                 Err(error) => error,

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use panda_protocol::link::{Down, Effect, LinkId, Record};
-use panda_protocol::{EntityId, Position, Seq, Time, UserId};
+use panda_protocol::{EntityId, Position, Seq, Time, TraceContext, UserId};
 use panda_storage::{EventBatch, EventRow, OwedEffect, SettledEffect};
 
 use super::load::batches;
 use super::reads::Question;
+use super::traced::{Followed, TracedRecord};
 use crate::rows::{Row, RowId, Rows};
 
 /// Events kept of an active entity, so that most catch-up never reaches the store.
@@ -20,7 +21,16 @@ const RING_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) enum Pending {
     /// A command or an effect.
-    Record { record: Record, rules: u16, position: Position, time: Time, since: Time, bytes: usize },
+    Record {
+        record: Record,
+        rules: u16,
+        position: Position,
+        time: Time,
+        since: Time,
+        bytes: usize,
+        /// Of the few that somebody follows.
+        followed: Option<Box<Followed>>,
+    },
     /// A question of an edge; it is answered from what was applied before it.
     Question { link: LinkId, question: Question },
 }
@@ -30,10 +40,12 @@ pub(super) enum Pending {
 pub(super) enum Release {
     /// An answer.
     Send(LinkId, Down),
-    /// An event, to all who have interest.
-    Event(Box<Stored>),
+    /// An event, to all who have interest; in whose context its effects are.
+    Event(Box<Stored>, Option<TraceContext>),
     /// A question that was decided and may now be answered.
     Question { link: LinkId, question: Question, decided: super::reads::Decided },
+    /// A record of a sampled trace: all of it is out.
+    Traced(Box<TracedRecord>),
 }
 
 /// A released event, as the ring keeps it.
@@ -64,6 +76,8 @@ pub(super) struct Batch {
     /// Rows that these events changed, as they are behind the last of them.
     pub(super) touched: HashSet<RowId>,
     pub(super) changed: Vec<(RowId, Row)>,
+    /// When it was durable, if it could not be released then.
+    pub(super) stored: Option<Time>,
 }
 
 impl Batch {

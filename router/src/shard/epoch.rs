@@ -94,6 +94,11 @@ impl Shard {
 
     /// A batch is durable, or has nothing to be written.
     pub(super) fn written(&mut self, id: EntityId) {
+        if self.epoch.is_doubted()
+            && let Some(batch) = self.entities.get_mut(&id).and_then(|entity| entity.in_flight.as_mut())
+        {
+            batch.stored = Some(self.now);
+        }
         self.go_on_or_hold(Held::Written(id));
     }
 

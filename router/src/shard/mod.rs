@@ -33,6 +33,7 @@ mod progress;
 mod reads;
 mod resume;
 mod rules;
+mod traced;
 
 use std::collections::HashMap;
 
@@ -45,6 +46,7 @@ pub use self::given_up::GivenUp;
 pub use self::input::{Input, Loaded};
 pub use self::limits::ShardLimits;
 pub use self::output::Output;
+pub use self::traced::TracedRecord;
 
 use self::ahead::Ahead;
 use self::checkpoint::Checkpoints;
@@ -54,6 +56,7 @@ use self::entity::{Entity, Pending};
 use self::interest::Interests;
 use self::progress::Progress;
 use self::rules::Rules;
+use self::traced::Followed;
 use crate::fold;
 use crate::rulebook::Rulebook;
 
@@ -105,6 +108,7 @@ pub struct Shard {
     now: Time,
     backlog_ms: u64,
     outputs: Vec<Output>,
+    tells_traces: bool,
     figures: ShardFigures,
 }
 
@@ -145,6 +149,7 @@ impl Shard {
             now: Time(0),
             backlog_ms: 0,
             outputs: Vec::new(),
+            tells_traces: false,
             figures: ShardFigures::default(),
         };
         if start.rules > rulebook.newest {
@@ -216,7 +221,7 @@ impl Shard {
         if self.given_up {
             return;
         }
-        let LogRecord { position, time, record } = record;
+        let LogRecord { position, time, record, headers } = record;
         let bytes = record.len();
         let Some(record) = Record::from_bytes(record).ok().filter(fold::knows) else {
             return self.give_up(GivenUp::UnknownRecord);
@@ -237,7 +242,8 @@ impl Shard {
                 // Records that wait are decided under the rules that held where they stand.
                 let (since, rules) = (self.now, self.rules.current());
                 self.queued_bytes += bytes;
-                self.enqueue(entity, Pending::Record { record, rules, position, time, since, bytes });
+                let followed = headers.trace.map(|context| Box::new(Followed { context, from: headers.from }));
+                self.enqueue(entity, Pending::Record { record, rules, position, time, since, bytes, followed });
             }
             (None, record) => {
                 self.progress.pass(position);

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use panda_protocol::link::{Down, Effect, LinkId};
-use panda_protocol::{EntityId, Position, Seq, Time};
+use panda_protocol::{EntityId, Position, Seq, Time, TraceContext};
 use panda_storage::{Checkpoint, EventBatch, ReadOrder, StateRow};
 
-use super::GivenUp;
 use super::load::Wanted;
+use super::{GivenUp, TracedRecord};
 
 /// What is to be done.
 #[derive(Debug)]
@@ -57,8 +57,8 @@ pub enum Output {
     },
     /// Send a frame down a link.
     Send(LinkId, Down),
-    /// Append to the log; one at a time, in order.
-    AppendEffect(Effect),
+    /// Append to the log, in this context if in any; one at a time, in order.
+    AppendEffect(Effect, Option<TraceContext>),
     /// Ask where the log ends now.
     AskEnd,
     /// Ask the store which epoch of the log is open.
@@ -81,6 +81,8 @@ pub enum Output {
     Checkpoint(Checkpoint),
     /// Tell the edges how long the oldest command waits, in milliseconds; 0: no longer.
     Backlog(u64),
+    /// Everything of a record of a sampled trace is out. Comes if [`super::Shard::tell_traces`] was called.
+    Traced(Box<TracedRecord>),
     /// Give the shard up: another owner took over, or a record is of a version that is not known.
     GiveUp(GivenUp),
 }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use panda_protocol::event::Event;
 use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
 use panda_protocol::link::{Answer, Down, Effect, Events, LinkEvent, Outcome, Record, Rejection};
-use panda_protocol::{EntityId, ErrorCode, Position, Time};
+use panda_protocol::{EntityId, ErrorCode, Position, Time, TraceContext};
 use panda_storage::{EventRow, OwedEffect, SettledEffect};
 
 use super::entity::{Batch, Entity, Pending, Release, Stored};
@@ -49,13 +49,17 @@ impl Shard {
                     let decided = if damaged { Decided::Damaged } else { question.decide(entity, self.incarnation) };
                     entity.building.releases.push(Release::Question { link, question, decided });
                 }
-                Pending::Record { record, rules, position, time, since, bytes } => {
-                    let handed_back = self.command(id, record, rules, position, time);
+                Pending::Record { record, rules, position, time, since, bytes, followed } => {
+                    let (releases, trace) = (entity.building.releases.len(), followed.as_ref().map(|of| of.context));
+                    let handed_back = self.command(id, record, rules, position, time, trace);
+                    if handed_back.is_ok() {
+                        self.note_traced(id, position, time, followed.as_deref(), releases);
+                    }
                     let Some(entity) = self.entities.get_mut(&id) else { return };
                     if let Err(record) = handed_back {
                         // The batch is full: the command opens the next one.
-                        let record = *record;
-                        entity.queue.push_front(Pending::Record { record, rules, position, time, since, bytes });
+                        let again = Pending::Record { record: *record, rules, position, time, since, bytes, followed };
+                        entity.queue.push_front(again);
                         break;
                     }
                     entity.building.taken += 1;
@@ -76,6 +80,7 @@ impl Shard {
         rules: u16,
         position: Position,
         time: Time,
+        trace: Option<TraceContext>,
     ) -> Result<(), Box<Record>> {
         if self.damages.contains(id) {
             self.hold_back(id, &record, position);
@@ -89,7 +94,7 @@ impl Shard {
         let applied =
             catch_unwind(AssertUnwindSafe(|| (self.rulebook.apply)(rules, &*entity, &record, position, time)));
         match applied {
-            Ok(Ok(events)) => return self.take_events(id, record, position, events),
+            Ok(Ok(events)) => return self.take_events(id, record, position, events, trace),
             Ok(Err(Decision::Duplicate(seq))) => {
                 self.figures.duplicates += 1;
                 self.answer(id, &record, Outcome::Applied(seq));
@@ -129,6 +134,7 @@ impl Shard {
         record: Record,
         position: Position,
         events: Vec<Event>,
+        trace: Option<TraceContext>,
     ) -> Result<(), Box<Record>> {
         let Some(entity) = self.entities.get_mut(&id) else { return Ok(()) };
         let encoded: Vec<_> = events.iter().map(Event::to_bytes).collect();
@@ -156,7 +162,7 @@ impl Shard {
             });
             let ends = fold::ends(event);
             let stored = Stored { seq: event.seq, position, time: event.time, ends, bytes, effects };
-            entity.building.releases.push(Release::Event(Box::new(stored)));
+            entity.building.releases.push(Release::Event(Box::new(stored), trace));
         }
         match (&record, first) {
             (Record::Effect(effect), _) => entity.building.settles.push(settled(effect)),
@@ -220,18 +226,22 @@ impl Shard {
         let mut answers: Vec<Output> = Vec::new();
         for release in batch.releases {
             match release {
-                Release::Event(stored) => {
+                Release::Event(stored, trace) => {
                     let Some(entity) = self.entities.get_mut(&id) else { return };
                     entity.released = (stored.seq, stored.time);
                     events.push(LinkEvent { seq: stored.seq, ends: stored.ends, event: stored.bytes.clone() });
                     self.figures.events += 1;
                     for effect in &stored.effects {
                         self.progress.owe(stored.position);
-                        self.outputs.push(Output::AppendEffect(effect.clone()));
+                        self.outputs.push(Output::AppendEffect(effect.clone(), trace));
                     }
                     entity.remember(*stored);
                 }
                 Release::Send(link, down) => answers.push(Output::Send(link, down)),
+                Release::Traced(mut traced) => {
+                    traced.stored = batch.stored.unwrap_or(now);
+                    answers.push(Output::Traced(traced));
+                }
                 Release::Question { link, question, decided } => {
                     // A question sees the events before it as sent already.
                     self.send_events(id, std::mem::take(&mut events));
@@ -310,7 +320,8 @@ impl Shard {
             let (ends, bytes) = (fold::ends(&event), row.event.clone());
             let stored = Stored { seq: row.seq, position: row.position, time: row.time, ends, bytes, effects };
             entity.building.rows.push(row);
-            entity.building.releases.push(Release::Event(Box::new(stored)));
+            // Whose trace it was in is not stored.
+            entity.building.releases.push(Release::Event(Box::new(stored), None));
         }
         self.write(id);
     }
@@ -322,7 +333,7 @@ impl Shard {
             let Ok(event) = Event::from_bytes(bytes) else { continue };
             for effect in fold::effects(id, &event, bytes) {
                 self.progress.owe(*position);
-                self.outputs.push(Output::AppendEffect(effect));
+                self.outputs.push(Output::AppendEffect(effect, None));
             }
         }
     }

@@ -53,7 +53,8 @@ impl Listened {
         let (up, mut ups) = mpsc::channel(64);
         let (mut downs, down) = mpsc::channel(64);
         let ended = tokio::spawn(async move { open.carry(&mut ups, &mut downs).await });
-        let mut edge = Edge { log: self.log.clone(), up, down, waiting: Vec::new(), token: link.0 * 1_000 };
+        let (log, headers) = (self.log.clone(), Default::default());
+        let mut edge = Edge { log, up, down, waiting: Vec::new(), token: link.0 * 1_000, headers };
         // What was asked before an owner is heard of would have to be asked again.
         for _ in 0..SHARDS {
             let first = timeout(PATIENCE, edge.next_of_all()).await.expect("the router says what it owns");

@@ -18,6 +18,7 @@ mod resume;
 #[path = "../support/mod.rs"]
 mod support;
 mod takeover;
+mod traces;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -34,7 +35,7 @@ use panda_router::shard::GivenUp;
 use panda_router::{RouterConfig, RouterError, start};
 use panda_storage::embedded::MemoryBoard;
 use panda_storage::event_store::BUCKET_EVENTS;
-use panda_storage::{CommandLog, EpochStore, EventStore};
+use panda_storage::{CommandLog, EpochStore, EventStore, RecordHeaders};
 use tokio::sync::mpsc;
 
 use support::log::MemoryLog;
@@ -56,6 +57,8 @@ struct Edge<L = MemoryLog> {
     down: mpsc::Receiver<Vec<Down>>,
     waiting: Vec<Down>,
     token: u64,
+    /// Of its commands.
+    headers: RecordHeaders,
 }
 
 impl<L: CommandLog> Edge<L> {
@@ -132,7 +135,7 @@ impl<L: CommandLog> Edge<L> {
             after: Counter(counter - 1),
             command: command.freeze(),
         });
-        let appended = self.log.append(entity.shard(self.log.shards()), record.to_bytes());
+        let appended = self.log.append(entity.shard(self.log.shards()), record.to_bytes(), self.headers);
         assert!(appended.is_ok());
         self.token
     }
@@ -185,7 +188,7 @@ async fn attach<L: CommandLog>(router: &panda_router::Router, log: &L) -> Edge<L
     // The log may hold commands of an earlier attachment: no token is given twice.
     static TOKENS: AtomicU64 = AtomicU64::new(0);
     let token = TOKENS.fetch_add(1_000, Ordering::Relaxed);
-    Edge { log: log.clone(), up, down, waiting: Vec::new(), token }
+    Edge { log: log.clone(), up, down, waiting: Vec::new(), token, headers: Default::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -311,7 +314,7 @@ async fn a_router_that_is_too_old_for_a_shard_leaves_the_group_and_says_so() {
     let (log, store) = (MemoryLog::new(2), MemoryStore::new(1, true, BUCKET_EVENTS));
     let (mut router, mut edge) = start_over(&log, &store, 1).await;
     let newer = Record::Rules { version: RULES_CURRENT + 1 };
-    log.append(ShardId(0), newer.to_bytes()).expect("there is room").await.expect("it is appended");
+    log.append(ShardId(0), newer.to_bytes(), Default::default()).expect("there is room").await.expect("it is appended");
     let ended = tokio::time::timeout(std::time::Duration::from_secs(20), router.failed());
     let error = ended.await.expect("the shard is given up");
     assert!(matches!(error, RouterError::GivenUp { shard: ShardId(0), .. }), "{error:?}");

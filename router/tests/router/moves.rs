@@ -194,7 +194,8 @@ impl TestEdge {
                     after: Counter(counter - 1),
                     command: command.clone(),
                 });
-                let appended = self.log.append(entity.shard(SHARDS), record.to_bytes()).expect("there is room");
+                let appended = self.log.append(entity.shard(SHARDS), record.to_bytes(), Default::default());
+                let appended = appended.expect("there is room");
                 let position = appended.into_inner().expect("it is appended");
                 let (answer, answered) = oneshot::channel();
                 known.waiting.insert(token, Waiting { entity, position, answer });

@@ -7,7 +7,10 @@ use panda_protocol::Generation;
 use super::*;
 
 async fn append(log: &MemoryLog, record: Record) {
-    log.append(ShardId(0), record.to_bytes()).expect("there is room").await.expect("it is appended");
+    log.append(ShardId(0), record.to_bytes(), Default::default())
+        .expect("there is room")
+        .await
+        .expect("it is appended");
 }
 
 impl Edge {

@@ -109,10 +109,10 @@ impl Owner {
             let store = store.clone();
             match output {
                 Output::Send(link, down) => downs.push((link, down)),
-                Output::AppendEffect(effect) => self.effects.push_back(effect),
+                Output::AppendEffect(effect, _) => self.effects.push_back(effect),
                 Output::AskEnd => self.ends.push_back(end),
                 Output::GiveUp(why) => self.given_up = Some(why),
-                Output::Backlog(_) => {}
+                Output::Backlog(_) | Output::Traced(_) => {}
                 Output::ReadTail { tail, from, to } => self.tails.push_back((tail, from, to)),
                 Output::Readmit(link) => downs.push((link, Down::Readmit { shard, generation })),
                 Output::Watermark(link, position) => {

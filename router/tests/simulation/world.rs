@@ -280,7 +280,12 @@ impl World {
         // The log's clock stands still at times, and goes back.
         self.log_time = (self.log_time + self.random.random_range(0..2_000)).saturating_sub(300);
         let position = self.end_of_log();
-        self.log.push(LogRecord { position, time: Time(self.log_time), record: record.to_bytes() });
+        self.log.push(LogRecord {
+            position,
+            time: Time(self.log_time),
+            record: record.to_bytes(),
+            headers: Default::default(),
+        });
         self.appended += 1;
         position
     }

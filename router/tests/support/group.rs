@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use panda_protocol::{Position, ShardId, Time};
 use panda_storage::embedded::EmbeddedLog;
-use panda_storage::{AppendError, CommandLog, ShardChange, ShardGroup, StoreError};
+use panda_storage::{AppendError, CommandLog, RecordHeaders, ShardChange, ShardGroup, StoreError};
 use tokio::sync::mpsc;
 
 /// Changes that a member was not told yet.
@@ -64,8 +64,8 @@ impl CommandLog for SharedLog {
         self.log.epoch()
     }
 
-    fn append(&self, shard: ShardId, record: Bytes) -> Result<Self::Appending, AppendError> {
-        self.log.append(shard, record)
+    fn append(&self, shard: ShardId, record: Bytes, headers: RecordHeaders) -> Result<Self::Appending, AppendError> {
+        self.log.append(shard, record, headers)
     }
 
     fn join(&self, router: u64) -> Member {

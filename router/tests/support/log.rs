@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use panda_protocol::link::Record;
 use panda_protocol::{Position, ShardId, Time};
-use panda_storage::{AppendError, CommandLog, LogRecord, ShardChange, ShardGroup, ShardReader, StoreError};
+use panda_storage::{
+    AppendError, CommandLog, LogRecord, RecordHeaders, ShardChange, ShardGroup, ShardReader, StoreError,
+};
 use tokio::sync::watch;
 
 struct Shard {
@@ -90,7 +92,7 @@ impl CommandLog for MemoryLog {
         self.epoch
     }
 
-    fn append(&self, shard: ShardId, record: Bytes) -> Result<Self::Appending, AppendError> {
+    fn append(&self, shard: ShardId, record: Bytes, headers: RecordHeaders) -> Result<Self::Appending, AppendError> {
         let shard = self.shard(shard);
         let effect = matches!(Record::from_bytes(record.clone()), Ok(Record::Effect(_)));
         let lost = effect && self.loses_effects.load(Ordering::Relaxed);
@@ -100,7 +102,7 @@ impl CommandLog for MemoryLog {
         if lost {
             return Ok(std::future::ready(Ok(position)));
         }
-        records.push(LogRecord { position, time: Time(self.since + offset), record });
+        records.push(LogRecord { position, time: Time(self.since + offset), record, headers });
         shard.grown.send_replace(offset + 1);
         Ok(std::future::ready(Ok(position)))
     }

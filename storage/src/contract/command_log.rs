@@ -5,16 +5,20 @@ use std::future::Future as _;
 use std::task::Poll;
 
 use bytes::Bytes;
-use panda_protocol::{Position, ShardId};
+use panda_protocol::link::LinkId;
+use panda_protocol::{Position, ShardId, TraceContext};
 
 use crate::command_log::{AppendError, CommandLog, LogRecord, ShardChange, ShardGroup, ShardReader};
 use crate::error::StoreError;
+use crate::record_headers::{Appender, RecordHeaders};
 
 const SHARD: ShardId = ShardId(1);
+const NONE: RecordHeaders = RecordHeaders { from: None, trace: None };
 
 /// Runs every test on a new log.
 pub(crate) async fn all<L: CommandLog>(make: impl AsyncFn() -> L) {
     records_are_read_in_the_order_they_were_appended(make().await).await;
+    records_bring_their_headers_and_no_others(make().await).await;
     a_reader_waits_for_the_next_record(make().await).await;
     a_reader_begins_where_it_is_told(make().await).await;
     the_end_is_behind_the_last_record(make().await).await;
@@ -57,7 +61,7 @@ fn record(number: u8) -> Bytes {
 async fn fill(log: &impl CommandLog, count: u8) -> Vec<Position> {
     let mut positions = Vec::new();
     for number in 0..count {
-        positions.push(log.append(SHARD, record(number)).unwrap().await.unwrap());
+        positions.push(log.append(SHARD, record(number), NONE).unwrap().await.unwrap());
     }
     positions
 }
@@ -85,18 +89,32 @@ async fn read(reader: &mut impl ShardReader, count: usize) -> Vec<LogRecord> {
     records
 }
 
+async fn records_bring_their_headers_and_no_others(log: impl CommandLog) {
+    let trace = TraceContext::new([0xa1; 16], [0xb2; 8], 1);
+    let [edge, router] = [Appender::Edge(LinkId(7)), Appender::Router(u64::MAX)].map(RecordHeaders::from);
+    let told = [edge.traced(trace), NONE, router, Appender::Admin.into(), NONE.traced(trace), edge];
+    for headers in told {
+        log.append(SHARD, record(1), headers).unwrap().await.unwrap();
+    }
+    for _ in 0..2 {
+        let read = read(&mut open(&log, None).await, told.len()).await;
+        assert_eq!(read.iter().map(|record| record.headers).collect::<Vec<_>>(), told);
+        assert!(read.iter().all(|read| read.record == record(1)));
+    }
+}
+
 async fn a_reader_waits_for_the_next_record(log: impl CommandLog) {
     let mut reader = open(&log, None).await;
     {
         let mut next = std::pin::pin!(reader.next(5));
         assert!(std::future::poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending())).await);
-        log.append(ShardId(0), record(9)).unwrap().await.unwrap();
-        log.append(SHARD, record(1)).unwrap().await.unwrap();
+        log.append(ShardId(0), record(9), NONE).unwrap().await.unwrap();
+        log.append(SHARD, record(1), NONE).unwrap().await.unwrap();
         assert_eq!(next.await.unwrap()[0].record, record(1));
     }
     // Dropping a wait loses nothing.
     drop(reader.next(5));
-    log.append(SHARD, record(2)).unwrap().await.unwrap();
+    log.append(SHARD, record(2), NONE).unwrap().await.unwrap();
     assert_eq!(reader.next(5).await.unwrap()[0].record, record(2));
 }
 
@@ -106,7 +124,7 @@ async fn a_reader_begins_where_it_is_told(log: impl CommandLog) {
     assert_eq!(reader.next(1).await.unwrap()[0].position, positions[3]);
     let end = end(&log).await;
     let mut reader = open(&log, Some(end)).await;
-    let position = log.append(SHARD, record(7)).unwrap().await.unwrap();
+    let position = log.append(SHARD, record(7), NONE).unwrap().await.unwrap();
     assert_eq!(reader.next(1).await.unwrap()[0].position, position);
     let beyond = Position { offset: position.offset + 10, ..position };
     assert!(log.read(SHARD, Some(beyond)).await.is_err());
@@ -118,7 +136,7 @@ async fn the_end_is_behind_the_last_record(log: impl CommandLog) {
     assert!(empty <= positions[0]);
     let end = end(&log).await;
     assert!(end > positions[2]);
-    let next = log.append(SHARD, record(1)).unwrap().await.unwrap();
+    let next = log.append(SHARD, record(1), NONE).unwrap().await.unwrap();
     assert!(next >= end);
 }
 
@@ -151,14 +169,14 @@ async fn a_group_of_one_owns_every_shard(log: impl CommandLog) {
 }
 
 async fn a_dropped_append_is_not_taken_back(log: impl CommandLog) {
-    drop(log.append(SHARD, record(1)).unwrap());
+    drop(log.append(SHARD, record(1), NONE).unwrap());
     let mut reader = open(&log, None).await;
     assert_eq!(reader.next(1).await.unwrap()[0].record, record(1));
 }
 
 async fn a_sender_keeps_its_order_without_waiting(log: impl CommandLog) {
     let mut reader = open(&log, None).await;
-    let appending: Vec<_> = (0..200).map(|number| log.append(SHARD, record(number)).unwrap()).collect();
+    let appending: Vec<_> = (0..200).map(|number| log.append(SHARD, record(number), NONE).unwrap()).collect();
     let positions = futures_util::future::join_all(appending).await.into_iter().collect::<Result<Vec<_>, _>>().unwrap();
     let read = read(&mut reader, 200).await;
     assert_eq!(read.iter().map(|record| record.position).collect::<Vec<_>>(), positions);
@@ -178,7 +196,7 @@ async fn two_readers_of_a_shard_each_read_all_of_it(log: impl CommandLog) {
         let mut again = open(&log, Some(positions[from])).await;
         assert_eq!(read(&mut again, 1).await[0].position, positions[from]);
     }
-    let position = log.append(SHARD, record(9)).unwrap().await.unwrap();
+    let position = log.append(SHARD, record(9), NONE).unwrap().await.unwrap();
     assert_eq!(read(&mut one, 1).await[0].position, position);
 }
 
@@ -192,7 +210,7 @@ async fn what_is_read_from_an_older_epoch_begins_with_the_first_record(log: impl
 
 async fn a_shard_that_is_not_there_is_refused(log: impl CommandLog) {
     let none = ShardId(log.shards());
-    assert_eq!(log.append(none, record(1)).err(), Some(AppendError::Unavailable));
+    assert_eq!(log.append(none, record(1), NONE).err(), Some(AppendError::Unavailable));
     assert!(log.end(none).await.is_err());
     assert!(log.read(none, None).await.is_err());
     let somewhere = Position { epoch: log.epoch(), offset: 1 };

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::command_log::{AppendError, CommandLog, LogRecord, ShardChange, ShardGroup, ShardReader};
 use crate::error::StoreError;
+use crate::record_headers::RecordHeaders;
 
 /// Records of one shard that nobody has read yet.
 const UNREAD_RECORDS_MAX: usize = 8_192;
@@ -48,7 +49,7 @@ struct Records {
     first: u64,
     /// Everything before it was read by somebody.
     read: u64,
-    records: VecDeque<(Time, Bytes)>,
+    records: VecDeque<(Time, Bytes, RecordHeaders)>,
     unread_bytes: usize,
     kept_bytes: usize,
 }
@@ -84,13 +85,13 @@ impl Records {
         usize::try_from(self.read - self.first).unwrap_or(usize::MAX)
     }
 
-    fn append(&mut self, time: Time, record: Bytes) -> Option<u64> {
+    fn append(&mut self, time: Time, record: Bytes, headers: RecordHeaders) -> Option<u64> {
         if self.unread() >= UNREAD_RECORDS_MAX || self.unread_bytes + record.len() > UNREAD_BYTES_MAX {
             return None;
         }
         let offset = self.end();
         self.unread_bytes += record.len();
-        self.records.push_back((time, record));
+        self.records.push_back((time, record, headers));
         Some(offset)
     }
 
@@ -116,7 +117,7 @@ impl Records {
 
     /// Only while something read is kept.
     fn drop_first(&mut self) {
-        if let Some((_, record)) = self.records.pop_front() {
+        if let Some((_, record, _)) = self.records.pop_front() {
             self.kept_bytes -= record.len();
             self.first += 1;
         }
@@ -136,12 +137,12 @@ impl CommandLog for EmbeddedLog {
         self.inner.epoch
     }
 
-    fn append(&self, shard: ShardId, record: Bytes) -> Result<Self::Appending, AppendError> {
+    fn append(&self, shard: ShardId, record: Bytes, headers: RecordHeaders) -> Result<Self::Appending, AppendError> {
         let shard = self.shard(shard).ok_or(AppendError::Unavailable)?;
         let offset = {
             let mut records = shard.records.lock();
             // Inside the lock, so that times rise with offsets as far as the clock does.
-            records.append((self.inner.clock)(), record).ok_or(AppendError::Full)?
+            records.append((self.inner.clock)(), record, headers).ok_or(AppendError::Full)?
         };
         shard.appended.notify_waiters();
         Ok(ready(Ok(Position { epoch: self.inner.epoch, offset })))
@@ -239,10 +240,11 @@ impl EmbeddedReader {
         let start = usize::try_from(start).unwrap_or(usize::MAX).min(records.records.len());
         let taken: Vec<_> = (self.offset..)
             .zip(records.records.range(start..).take(max))
-            .map(|(offset, (time, record))| LogRecord {
+            .map(|(offset, (time, record, headers))| LogRecord {
                 position: Position { epoch, offset },
                 time: *time,
                 record: record.clone(),
+                headers: *headers,
             })
             .collect();
         self.offset += taken.len() as u64;
@@ -273,6 +275,8 @@ impl ShardReader for EmbeddedReader {
 mod tests {
     use super::*;
 
+    const NONE: RecordHeaders = RecordHeaders { from: None, trace: None };
+
     fn log() -> EmbeddedLog {
         EmbeddedLog::new(4, 7, || Time(1_800_000_000_000_000))
     }
@@ -287,22 +291,22 @@ mod tests {
         let log = log();
         let shard = ShardId(1);
         for _ in 0..UNREAD_RECORDS_MAX {
-            log.append(shard, Bytes::new()).unwrap().await.unwrap();
+            log.append(shard, Bytes::new(), NONE).unwrap().await.unwrap();
         }
-        assert_eq!(log.append(shard, Bytes::new()).unwrap_err(), AppendError::Full);
-        log.append(ShardId(2), Bytes::new()).unwrap().await.unwrap();
+        assert_eq!(log.append(shard, Bytes::new(), NONE).unwrap_err(), AppendError::Full);
+        log.append(ShardId(2), Bytes::new(), NONE).unwrap().await.unwrap();
         let mut reader = log.read(shard, None).await.unwrap();
         assert_eq!(reader.next(10).await.unwrap().len(), 10);
-        log.append(shard, Bytes::new()).unwrap().await.unwrap();
+        log.append(shard, Bytes::new(), NONE).unwrap().await.unwrap();
     }
 
     #[tokio::test]
     async fn a_queue_of_many_bytes_refuses() {
         let log = log();
         let half = Bytes::from(vec![0; UNREAD_BYTES_MAX / 2]);
-        log.append(ShardId(0), half.clone()).unwrap().await.unwrap();
-        log.append(ShardId(0), half).unwrap().await.unwrap();
-        assert_eq!(log.append(ShardId(0), Bytes::from_static(b"x")).unwrap_err(), AppendError::Full);
+        log.append(ShardId(0), half.clone(), NONE).unwrap().await.unwrap();
+        log.append(ShardId(0), half, NONE).unwrap().await.unwrap();
+        assert_eq!(log.append(ShardId(0), Bytes::from_static(b"x"), NONE).unwrap_err(), AppendError::Full);
     }
 
     #[tokio::test]
@@ -312,7 +316,7 @@ mod tests {
         let mut reader = log.read(shard, None).await.unwrap();
         let chunk = Bytes::from(vec![0; UNREAD_BYTES_MAX]);
         for _ in 0..4 {
-            log.append(shard, chunk.clone()).unwrap().await.unwrap();
+            log.append(shard, chunk.clone(), NONE).unwrap().await.unwrap();
             reader.next(1).await.unwrap();
         }
         assert!(log.shard(shard).unwrap().records.lock().kept_bytes <= KEPT_BYTES_MAX);

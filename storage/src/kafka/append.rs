@@ -23,7 +23,7 @@ use parking_lot::{Mutex, RwLock};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::statistics::Statistics;
 use tokio::sync::oneshot;
@@ -38,6 +38,7 @@ use super::questions::{Answer, Bound, Questions};
 use super::thread::{self, Breaks};
 use crate::command_log::AppendError;
 use crate::error::StoreError;
+use crate::record_headers::{FROM_HEADER, RecordHeaders, TRACE_HEADER};
 
 /// How long the thread waits for reports before it looks after the rest.
 const LOOK: Duration = Duration::from_millis(100);
@@ -168,7 +169,13 @@ impl Appends {
         KafkaLogState { gates: Arc::clone(&self.inner.gates) }
     }
 
-    pub(super) fn append(&self, epoch: u32, shard: ShardId, record: &Bytes) -> Result<KafkaAppending, AppendError> {
+    pub(super) fn append(
+        &self,
+        epoch: u32,
+        shard: ShardId,
+        record: &Bytes,
+        headers: RecordHeaders,
+    ) -> Result<KafkaAppending, AppendError> {
         let Inner { config, gates, producer, .. } = self.inner.as_ref();
         let gate = gates.get(usize::from(shard.0)).ok_or(AppendError::Unavailable)?;
         let producer = producer.read();
@@ -176,9 +183,10 @@ impl Appends {
         gate.lock().admit(Instant::now(), config.patience, config.shard_records_max)?;
         let (confirmed, offset) = oneshot::channel();
         let sent = Box::new(Sent { shard: shard.0, confirmed });
-        let record = BaseRecord::<(), [u8], _>::with_opaque_to(&config.topic, sent)
+        let mut record = BaseRecord::<(), [u8], _>::with_opaque_to(&config.topic, sent)
             .partition(i32::from(shard.0))
             .payload(record);
+        record.headers = owned(headers);
         match producer.send(record) {
             Ok(()) => Ok(KafkaAppending { epoch, offset }),
             Err((error, _)) => {
@@ -255,6 +263,21 @@ impl Inner {
             Err(error) => tracing::warn!(%error, "there is no producer for the command log yet"),
         }
     }
+}
+
+/// As the client takes them; none where there is nothing to tell.
+fn owned(RecordHeaders { from, trace }: RecordHeaders) -> Option<OwnedHeaders> {
+    let words =
+        [(FROM_HEADER, from.map(|from| from.to_string())), (TRACE_HEADER, trace.map(|trace| trace.to_string()))];
+    let count = words.iter().filter(|(_, word)| word.is_some()).count();
+    (count > 0).then(|| {
+        words
+            .into_iter()
+            .filter_map(|(key, word)| Some((key, word?)))
+            .fold(OwnedHeaders::new_with_capacity(count), |headers, (key, word)| {
+                headers.insert(Header { key, value: Some(&word) })
+            })
+    })
 }
 
 /// Lets a gate open once the shard's leader answers.

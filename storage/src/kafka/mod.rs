@@ -55,6 +55,7 @@ pub use self::thread::KafkaLogBreak;
 use self::topic::{Admin, Layout, check_brokers, prepare};
 use crate::command_log::{AppendError, CommandLog};
 use crate::error::StoreError;
+use crate::record_headers::RecordHeaders;
 
 /// The log of a cluster. Clones share its connections; one a process is enough. When the last one is
 /// dropped, records that were taken are still sent: [`KafkaLog::ended`] waits for that.
@@ -166,8 +167,8 @@ impl CommandLog for KafkaLog {
         self.inner.epoch
     }
 
-    fn append(&self, shard: ShardId, record: Bytes) -> Result<KafkaAppending, AppendError> {
-        self.inner.appends.append(self.inner.epoch, shard, &record)
+    fn append(&self, shard: ShardId, record: Bytes, headers: RecordHeaders) -> Result<KafkaAppending, AppendError> {
+        self.inner.appends.append(self.inner.epoch, shard, &record, headers)
     }
 
     fn join(&self, router: u64) -> KafkaGroup {

@@ -19,7 +19,7 @@ use super::body::{BulkBody, Json};
 use super::chats::chat_name;
 use super::identity::{parse_email, token_of};
 use super::problem::{Answer, Problem};
-use super::sending::FIRST;
+use super::sending::{FIRST, TraceParent};
 use super::users::{existing, shortened};
 use crate::Api;
 use crate::backend::{Backend, Chats as _};
@@ -113,6 +113,7 @@ pub(crate) async fn users<B: Backend>(
 pub(crate) async fn chats<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     _provisioner: Provisioner,
+    trace: TraceParent,
     BulkBody(asked): BulkBody<BulkChats>,
 ) -> Answer<Json<MadeChats>> {
     if asked.chats.len() > BULK_CHATS_MAX {
@@ -128,7 +129,7 @@ pub(crate) async fn chats<B: Backend>(
     }
     let api = &api;
     let make_one = |(which, chat): (String, Planned)| async move {
-        make(api, chat).await.map_err(|problem| problem.of_one(&which))
+        make(api, chat, trace).await.map_err(|problem| problem.of_one(&which))
     };
     let made = stream::iter(planned).map(make_one).buffered(CHATS_AT_ONCE);
     Ok(Json(MadeChats { chats: made.try_collect().await? }))
@@ -161,7 +162,7 @@ async fn plan<B: Backend>(api: &Api<B>, chat: BulkChat) -> Answer<Planned> {
 
 /// Makes the chat by as many commands as its members need. Repeated, every command answers as it did
 /// the first time, so a request that was cut short is completed by the same request.
-async fn make<B: Backend>(api: &Api<B>, chat: Planned) -> Answer<MadeChat> {
+async fn make<B: Backend>(api: &Api<B>, chat: Planned, TraceParent(trace): TraceParent) -> Answer<MadeChat> {
     let device = DeviceId::from_idempotency_key(chat.creator, chat.key.as_bytes());
     let id = ChatId::group(chat.creator, device, FIRST);
     let mut groups = chat.members.chunks(COMMAND_MEMBERS_MAX);
@@ -175,7 +176,7 @@ async fn make<B: Backend>(api: &Api<B>, chat: Planned) -> Answer<MadeChat> {
     let mut applied = Counter(0);
     for body in std::iter::once(create).chain(adds) {
         let counter = Counter(applied.0 + 1);
-        match api.parts.chats.command(chat.creator, device, EntityId::from(id), counter, applied, &body).await {
+        match api.parts.chats.command(chat.creator, device, EntityId::from(id), counter, applied, &body, trace).await {
             Ok(_) => applied = counter,
             // All of these are members already; a refused command uses no counter up.
             Err(refused) if refused.code() == ErrorCode::NothingToDo => {}

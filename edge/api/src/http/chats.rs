@@ -16,7 +16,7 @@ use super::auth::Caller;
 use super::body::{Asked, Body, InPath, Json};
 use super::messages::{MessageJson, message_of};
 use super::problem::{Answer, Problem};
-use super::sending::{FIRST, IdempotencyKey, chat_id, command, read as read_parts, read_one, unreadable};
+use super::sending::{FIRST, IdempotencyKey, TraceParent, chat_id, command, read as read_parts, read_one, unreadable};
 use super::users::existing;
 use crate::Api;
 use crate::backend::Backend;
@@ -101,6 +101,7 @@ pub(crate) async fn create<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Caller(user): Caller,
     key: IdempotencyKey,
+    trace: TraceParent,
     Body(asked): Body<NewChat>,
 ) -> Answer<(StatusCode, Json<Made>)> {
     let device = key.device(user);
@@ -123,7 +124,7 @@ pub(crate) async fn create<B: Backend>(
             (ChatId::group(user, device, FIRST), CommandBody::CreateGroup { name, members })
         }
     };
-    let done = command(&api, user, device, EntityId::from(chat), &body).await?;
+    let done = command(&api, user, device, EntityId::from(chat), &body, trace).await?;
     let status = if done.changed { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(Made { id: chat.to_string(), seq: done.seq.0 })))
 }

@@ -14,7 +14,7 @@ use super::auth::Caller;
 use super::body::{Asked, Body, InPath, Json};
 use super::chats::{page_limit, role_name, too_many_members};
 use super::problem::{Answer, Problem};
-use super::sending::{Done, IdempotencyKey, chat_id, command, read_one};
+use super::sending::{Done, IdempotencyKey, TraceParent, chat_id, command, read_one};
 use super::users::{existing, one};
 use crate::Api;
 use crate::backend::Backend;
@@ -92,6 +92,7 @@ pub(crate) async fn add<B: Backend>(
     Caller(user): Caller,
     InPath(id): InPath<String>,
     key: IdempotencyKey,
+    trace: TraceParent,
     Body(asked): Body<NewMembers>,
 ) -> Answer<Json<Changed>> {
     let chat = chat_id(&id)?;
@@ -104,7 +105,7 @@ pub(crate) async fn add<B: Backend>(
     }
     let role = role_of(asked.role.as_deref())?;
     let body = CommandBody::AddMembers { role, with_history: asked.with_history.unwrap_or(false), members };
-    Ok(command(&api, user, key.device(user), EntityId::from(chat), &body).await?.into())
+    Ok(command(&api, user, key.device(user), EntityId::from(chat), &body, trace).await?.into())
 }
 
 pub(crate) async fn remove<B: Backend>(
@@ -112,11 +113,12 @@ pub(crate) async fn remove<B: Backend>(
     caller: Caller,
     InPath((id, member)): InPath<(String, String)>,
     key: IdempotencyKey,
+    trace: TraceParent,
 ) -> Answer<Json<Changed>> {
     let chat = chat_id(&id)?;
     let (user, member) = (caller.0, one(&api, caller, &member).await?);
     let body = CommandBody::RemoveMembers { members: vec![member] };
-    Ok(command(&api, user, key.device(user), EntityId::from(chat), &body).await?.into())
+    Ok(command(&api, user, key.device(user), EntityId::from(chat), &body, trace).await?.into())
 }
 
 fn role_of(name: Option<&str>) -> Answer<Role> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::auth::Caller;
 use super::body::{Body, InPath, Json};
 use super::problem::{Answer, Problem};
-use super::sending::{IdempotencyKey, chat_id, command};
+use super::sending::{IdempotencyKey, TraceParent, chat_id, command};
 use crate::Api;
 use crate::backend::Backend;
 
@@ -44,6 +44,7 @@ pub(crate) async fn send<B: Backend>(
     caller: Caller,
     InPath(id): InPath<String>,
     key: IdempotencyKey,
+    trace: TraceParent,
     Body(asked): Body<Message>,
 ) -> Answer<(StatusCode, Json<Sent>)> {
     let chat = chat_id(&id)?;
@@ -54,7 +55,7 @@ pub(crate) async fn send<B: Backend>(
         return Err(Problem::too_large("text", format!("a message has at most {TEXT_BYTES_MAX} bytes")));
     }
     let body = CommandBody::Send { format: MessageFormat::Text, text: Text::from(asked.text) };
-    let done = command(&api, caller.0, key.device(caller.0), EntityId::from(chat), &body).await?;
+    let done = command(&api, caller.0, key.device(caller.0), EntityId::from(chat), &body, trace).await?;
     Ok((StatusCode::CREATED, Json(Sent { chat: chat.to_string(), seq: done.seq.0 })))
 }
 

@@ -1,5 +1,7 @@
 //! How a request becomes a command: which device and counter it has, and how replies are read.
 
+use std::convert::Infallible;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -7,7 +9,7 @@ use panda_link::CommandRefused;
 use panda_protocol::codec::{Reader, Wire};
 use panda_protocol::frame::CommandBody;
 use panda_protocol::link::ReadQuery;
-use panda_protocol::{ChatId, Counter, DecodeError, DeviceId, EntityId, ErrorCode, Seq, UserId};
+use panda_protocol::{ChatId, Counter, DecodeError, DeviceId, EntityId, ErrorCode, Seq, TraceContext, UserId};
 
 use super::problem::{Answer, Problem};
 use crate::Api;
@@ -44,6 +46,22 @@ impl IdempotencyKey {
     }
 }
 
+/// In whose context a request's commands are to be followed: its `traceparent`, if it has one that W3C Trace Context
+/// allows. Any other is as if it were not there.
+#[derive(Clone, Copy)]
+pub(crate) struct TraceParent(pub(crate) Option<TraceContext>);
+
+impl<S: Sync> FromRequestParts<S> for TraceParent {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let mut values = parts.headers.get_all("traceparent").iter();
+        // Of several nobody knows which one is meant.
+        let only = values.next().filter(|_| values.next().is_none());
+        Ok(Self(only.and_then(|value| value.to_str().ok()?.parse().ok())))
+    }
+}
+
 /// The counter of a request's only command.
 pub(crate) const FIRST: Counter = Counter(1);
 
@@ -62,8 +80,9 @@ pub(crate) async fn command<B: Backend>(
     device: DeviceId,
     entity: EntityId,
     body: &CommandBody,
+    TraceParent(trace): TraceParent,
 ) -> Answer<Done> {
-    match api.parts.chats.command(actor, device, entity, FIRST, Counter(0), body).await {
+    match api.parts.chats.command(actor, device, entity, FIRST, Counter(0), body, trace).await {
         Ok(seq) => Ok(Done { seq, changed: true }),
         Err(CommandRefused::Rejected(refused)) if refused.code == ErrorCode::NothingToDo => {
             Ok(Done { seq: refused.details.map_or(Seq(0), |details| details.seq), changed: false })

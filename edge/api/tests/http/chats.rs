@@ -120,6 +120,49 @@ async fn a_message_with_a_repeated_key_is_sent_once() {
 }
 
 #[tokio::test]
+async fn every_command_is_in_the_context_of_its_traceparent_and_one_that_is_none_is_ignored() {
+    const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let server = Server::start().await;
+    let ((_, ada), (bob_id, _)) = (server.user("ada").await, server.user("bob").await);
+    let chat = server.chat(&ada, &[]).await;
+    server.chats.take_traces();
+    let (members, messages) = (format!("/chats/{chat}/members"), format!("/chats/{chat}/messages"));
+    let bulk = json!({ "chats": [{ "key": "k", "name": "tea", "creator": "@ada", "members": ["@bob"] }] }).to_string();
+    let requests = [
+        (server.post("/chats").bearer(&ada), json!({ "name": "tea" }).to_string()),
+        (server.post(&messages).bearer(&ada), json!({ "text": "hi" }).to_string()),
+        (server.post(&members).bearer(&ada), json!({ "members": [bob_id] }).to_string()),
+        (server.delete(&format!("{members}/{bob_id}")).bearer(&ada), String::new()),
+        (server.post("/bulk/chats").bearer(&server.admin_key), bulk),
+    ];
+    for (request, body) in requests {
+        let answer = request.header("Traceparent", GOOD).body(&body).send().await;
+        assert!(matches!(answer.status, 200 | 201), "{}", answer.body);
+    }
+    assert_eq!(server.chats.take_traces(), [Some(GOOD.parse().unwrap()); 5]);
+    let zeros = GOOD.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32));
+    for bad in [&[""][..], &["garbage"], &[zeros.as_str()], &[GOOD, GOOD]] {
+        let request = server.post(&messages).bearer(&ada).body(&json!({ "text": "hi" }).to_string());
+        let request = bad.iter().fold(request, |request, value| request.header("traceparent", value));
+        assert_eq!((request.send().await.status, server.chats.take_traces()), (201, vec![None]), "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_repeated_in_another_context_is_the_same_request() {
+    let server = Server::start().await;
+    let (_, ada) = server.user("ada").await;
+    let chat = server.chat(&ada, &[]).await;
+    let send = async |trace: &str| {
+        let request = server.post(&format!("/chats/{chat}/messages")).bearer(&ada).header("Idempotency-Key", "k1");
+        request.header("traceparent", trace).body(&json!({ "text": "once" }).to_string()).send().await
+    };
+    let first = send("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").await;
+    let again = send("00-5bf92f3577b34da6a3ce929d0e0e4736-10f067aa0ba902b7-00").await;
+    assert_eq!((first.status, again.status, first.json()), (201, 201, again.json()));
+}
+
+#[tokio::test]
 async fn texts_beyond_their_limits_are_refused_before_they_travel() {
     let server = Server::start().await;
     let (_, ada) = server.user("ada").await;

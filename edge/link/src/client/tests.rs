@@ -34,7 +34,7 @@ fn user() -> UserId {
 
 async fn rename(client: LinkClient) -> Result<Seq, CommandRefused> {
     let body = CommandBody::Rename { name: "tea".into() };
-    client.command(user(), DeviceId::from_random([1; 16]), user().into(), Counter(1), Counter(0), &body).await
+    client.command(user(), DeviceId::from_random([1; 16]), user().into(), Counter(1), Counter(0), &body, None).await
 }
 
 impl Router {
@@ -84,7 +84,8 @@ async fn whoever_is_in_too_many_chats_is_named() {
     let device = DeviceId::from_random([1; 16]);
     let chat = EntityId::from(ChatId::group(user(), device, Counter(1)));
     let create = CommandBody::CreateGroup { name: "tea".into(), members: Vec::new() };
-    let made = tokio::spawn(async move { client.command(user(), device, chat, Counter(1), Counter(0), &create).await });
+    let made =
+        tokio::spawn(async move { client.command(user(), device, chat, Counter(1), Counter(0), &create, None).await });
     let Some(Up::Read(counted)) = router.up.recv().await else { panic!("a read was asked for") };
     assert_eq!((counted.entity, counted.query), (user().into(), ReadQuery::ChatCount));
     let mut body = Writer::default();
@@ -126,4 +127,29 @@ async fn without_a_router_nothing_is_waited_for() {
     drop(router);
     let read = client.read(user(), user().into(), ReadQuery::Info).await;
     assert_eq!(read.expect_err("the router is gone").code, ErrorCode::Unavailable);
+}
+
+#[tokio::test]
+async fn a_context_goes_beside_the_command_and_changes_none_of_its_bytes() {
+    let (client, router) = client();
+    let trace = TraceContext::new([1; 16], [2; 8], 1);
+    let body = CommandBody::Rename { name: "tea".into() };
+    for context in [None, trace] {
+        let (client, body, device) = (client.clone(), body.clone(), DeviceId::from_random([1; 16]));
+        tokio::spawn(async move {
+            client.command(user(), device, user().into(), Counter(1), Counter(0), &body, context).await
+        });
+        tokio::task::yield_now().await;
+    }
+    let mut reader = router.log.read(panda_protocol::ShardId(0), None).await.expect("the shard exists");
+    let mut records = Vec::new();
+    while records.len() < 2 {
+        records.extend(reader.next(16).await.expect("the log can be read"));
+    }
+    assert_eq!([records[0].headers.trace, records[1].headers.trace], [None, trace]);
+    let bytes = |record: &panda_storage::LogRecord| match Record::from_bytes(record.record.clone()) {
+        Ok(Record::Command(command)) => command.command,
+        other => panic!("{other:?} is no command"),
+    };
+    assert_eq!(bytes(&records[0]), bytes(&records[1]));
 }

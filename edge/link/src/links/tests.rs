@@ -39,6 +39,8 @@ type Appended = (ShardId, Bytes, Confirm);
 #[derive(Clone, Default)]
 struct TestLog {
     appended: Arc<Mutex<Vec<Appended>>>,
+    /// Of all that were appended.
+    headers: Arc<Mutex<Vec<RecordHeaders>>>,
     refuses: Arc<Mutex<Option<AppendError>>>,
 }
 
@@ -72,12 +74,13 @@ impl CommandLog for TestLog {
         1
     }
 
-    fn append(&self, shard: ShardId, record: Bytes) -> Result<Self::Appending, AppendError> {
+    fn append(&self, shard: ShardId, record: Bytes, headers: RecordHeaders) -> Result<Self::Appending, AppendError> {
         if let Some(error) = *self.refuses.lock() {
             return Err(error);
         }
         let (sender, receiver) = oneshot::channel();
         self.appended.lock().push((shard, record, sender));
+        self.headers.lock().push(headers);
         Ok(Confirmation(receiver))
     }
 
@@ -101,7 +104,7 @@ impl CommandLog for TestLog {
 impl Links<TestLog, u32> {
     fn send(&mut self, to: EntityId, context: u32) -> Result<(), (Rejection, u32)> {
         let device = DeviceId::from_random([1; 16]);
-        self.command(0, user(1), device, to, Counter(1), Counter(0), Bytes::from_static(b"c"), context)
+        self.command(0, user(1), device, to, Counter(1), Counter(0), Bytes::from_static(b"c"), None, context)
     }
 
     fn poll(&mut self) -> Option<Arrived<'static, u32>> {
@@ -145,6 +148,19 @@ fn admitted(token: u64, entity: EntityId, generation: u64) -> Down {
 
 fn applied(token: u64, generation: u64) -> Down {
     Down::Answer(Answer { token, generation: Generation(generation), outcome: Outcome::Applied(Seq(5)) })
+}
+
+#[test]
+fn a_record_names_the_end_that_appended_it_and_the_context_of_its_command() {
+    let log = TestLog::default();
+    let mut links = links(log.clone());
+    for trace in [None, TraceContext::new([1; 16], [2; 8], 0), TraceContext::new([1; 16], [2; 8], 1)] {
+        let device = DeviceId::from_random([1; 16]);
+        let command = Bytes::from_static(b"c");
+        links.command(0, user(1), device, entity(1), Counter(1), Counter(0), command, trace, 10).unwrap();
+        let headers = *log.headers.lock().last().unwrap();
+        assert_eq!(headers, RecordHeaders { from: Some(Appender::Edge(LINK)), trace });
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ use panda_protocol::{Counter, DeviceId, EntityId, Reader, UserId};
 use panda_storage::command_log::CommandLog;
 
 use super::{Arrived, CommandRefused, Links};
+use crate::traced::Traced;
 
 /// Bytes of the commands that an end of a link withholds; a further one is refused. They wait for about a second.
 const WITHHELD_BYTES_MAX: usize = 16 << 20;
@@ -41,6 +42,8 @@ pub(super) struct Outgoing<C> {
     pub(super) counter: Counter,
     pub(super) after: Counter,
     pub(super) command: Bytes,
+    /// Of the few that somebody follows.
+    pub(super) traced: Option<Box<Traced>>,
     pub(super) context: C,
 }
 

@@ -43,7 +43,8 @@ fn owner() -> Shard {
 }
 
 fn take(owner: &mut Shard, offset: u64, record: &Record) {
-    let entry = LogRecord { position: at(offset), time: Time(1), record: record.to_bytes() };
+    let entry =
+        LogRecord { position: at(offset), time: Time(1), record: record.to_bytes(), headers: Default::default() };
     owner.handle(Input::Records(vec![entry]));
 }
 

@@ -102,6 +102,7 @@ fn a_position_that_the_shard_has_not_passed_is_answered_once_it_has() {
         position: at(offset),
         time: Time(offset),
         record: Record::Rules { version: 1 }.to_bytes(),
+        headers: Default::default(),
     };
     shard.handle(Input::Records(vec![rules(10)]));
     assert!(go_on(&mut shard, at(12)).is_empty());

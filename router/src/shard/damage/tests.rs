@@ -49,7 +49,8 @@ pub(in crate::shard) fn command(shard: &mut Shard, offset: u64, number: u8, coun
         after: Counter(counter - 1),
         command: command.freeze(),
     });
-    let entry = LogRecord { position: at(offset), time: Time(1), record: record.to_bytes() };
+    let entry =
+        LogRecord { position: at(offset), time: Time(1), record: record.to_bytes(), headers: Default::default() };
     shard.handle(Input::Records(vec![entry]));
 }
 

@@ -43,7 +43,12 @@ fn command(offset: u64, counter: u64) -> Input {
         after: Counter(counter - 1),
         command: command.freeze(),
     });
-    Input::Records(vec![LogRecord { position: at(offset), time: Time(1_000 + offset), record: record.to_bytes() }])
+    Input::Records(vec![LogRecord {
+        position: at(offset),
+        time: Time(1_000 + offset),
+        record: record.to_bytes(),
+        headers: Default::default(),
+    }])
 }
 
 /// Does the load that is asked for, of an entity that is not stored.

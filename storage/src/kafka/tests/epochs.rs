@@ -39,7 +39,7 @@ async fn a_topic_that_was_made_anew_is_refused_until_an_epoch_is_opened() {
         let log = KafkaLog::open(&config, &store).await.unwrap();
         assert_eq!(log.epoch(), 1);
         let known = store.log_epoch().await.unwrap().unwrap();
-        let position = log.append(ShardId(1), Bytes::from_static(b"old")).unwrap().await.unwrap();
+        let position = log.append(ShardId(1), Bytes::from_static(b"old"), NONE).unwrap().await.unwrap();
         drop(log);
         // The same again, from where the store is.
         let behind = Position { offset: position.offset + 1, ..position };
@@ -51,7 +51,7 @@ async fn a_topic_that_was_made_anew_is_refused_until_an_epoch_is_opened() {
         let opened = open_epoch(&config, &store).await.unwrap();
         assert_eq!((opened.epoch, opened.log.cluster), (2, known.log.cluster));
         let log = KafkaLog::open(&config, &store).await.unwrap();
-        let next = log.append(ShardId(1), Bytes::from_static(b"new")).unwrap().await.unwrap();
+        let next = log.append(ShardId(1), Bytes::from_static(b"new"), NONE).unwrap().await.unwrap();
         assert_eq!(next, Position { epoch: 2, offset: 0 });
         // What is stored of the old log is before all of this one.
         let mut reader = log.read(ShardId(1), Some(behind)).await.unwrap();
@@ -69,7 +69,7 @@ async fn a_log_that_ends_before_or_begins_behind_what_is_stored_is_refused() {
         let store = store(&place);
         let log = KafkaLog::open(&config, &store).await.unwrap();
         for _ in 0..4 {
-            log.append(ShardId(2), Bytes::from_static(b"x")).unwrap().await.unwrap();
+            log.append(ShardId(2), Bytes::from_static(b"x"), NONE).unwrap().await.unwrap();
         }
         let beyond = log.release(ShardId(2), Position { epoch: 1, offset: 99 }).await;
         assert!(matches!(beyond, Err(StoreError::Corrupt(_))), "{beyond:?}");

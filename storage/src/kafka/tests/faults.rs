@@ -42,7 +42,7 @@ async fn until_healed<T>(mut call: impl AsyncFnMut() -> Result<T, StoreError>) -
 }
 
 async fn append(log: &KafkaLog, shard: ShardId, record: Bytes) -> Result<Position, AppendError> {
-    log.append(shard, record)?.await
+    log.append(shard, record, NONE)?.await
 }
 
 /// Appends until it is confirmed.
@@ -65,7 +65,7 @@ async fn keep_appending(log: KafkaLog, writer: u16, stop: Arc<AtomicBool>) -> Ve
     while !stop.load(Ordering::Relaxed) {
         let records: Vec<_> = (0..8).map(|index| Bytes::from(format!("{writer}/{:08}", number + index))).collect();
         number += 8;
-        let appending: Vec<_> = records.iter().map(|record| log.append(shard, record.clone())).collect();
+        let appending: Vec<_> = records.iter().map(|record| log.append(shard, record.clone(), NONE)).collect();
         for (record, appending) in records.into_iter().zip(appending) {
             let outcome = match appending {
                 Ok(appending) => appending.await,
@@ -103,7 +103,8 @@ async fn appends_through_kills_and_pauses_are_in_the_log_once_or_not_as_they_wer
             until_appended(&log, ShardId(0)).await;
             server.run(down, BROKER).await;
             // From some moment on a record is refused at once, and whoever asks is told within his time.
-            while !matches!(log.append(ShardId(0), Bytes::from_static(b"refused")), Err(AppendError::Unavailable)) {
+            while !matches!(log.append(ShardId(0), Bytes::from_static(b"refused"), NONE), Err(AppendError::Unavailable))
+            {
                 tokio::time::sleep(LOOK).await;
             }
             assert!(log.state().refusing() > 0);

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use panda_protocol::TraceContext;
+use panda_protocol::link::LinkId;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::*;
+use crate::record_headers::Appender;
 
 const RATE: usize = 1_000;
 const SECONDS: usize = 5;
@@ -19,6 +22,11 @@ fn on_processor() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// As edges append.
+fn edges() -> RecordHeaders {
+    Appender::Edge(LinkId(u64::MAX)).into()
+}
+
 fn record() -> Bytes {
     Bytes::from(vec![7; 200])
 }
@@ -30,13 +38,20 @@ async fn appends_are_quick() {
         // A machine that is busy with other tests holds a broker up for longer than clients should wait.
         let patience = GUARD;
         let log = KafkaLog::connect(&KafkaLogConfig { linger, patience, ..server.config() }, EPOCH).await.unwrap();
-        println!("linger {linger:?}: {}", measure(&log).await);
+        println!("linger {linger:?}: {}", measure(&log, edges()).await);
+    }
+    let log = KafkaLog::connect(&KafkaLogConfig { patience: GUARD, ..server.config() }, EPOCH).await.unwrap();
+    let traced = edges().traced(TraceContext::new([1; 16], [2; 8], 1));
+    for (what, headers) in
+        [("no header", NONE), ("who appends", edges()), ("that and a trace", traced), ("no header", NONE)]
+    {
+        println!("{what}: {}", measure(&log, headers).await);
     }
     server.end().await;
 }
 
-async fn measure(log: &KafkaLog) -> String {
-    log.append(ShardId(0), record()).unwrap().await.unwrap();
+async fn measure(log: &KafkaLog, headers: RecordHeaders) -> String {
+    log.append(ShardId(0), record(), headers).unwrap().await.unwrap();
     let before = on_processor();
     let mut tick = interval(Duration::from_millis(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -44,7 +59,7 @@ async fn measure(log: &KafkaLog) -> String {
     for number in 0..RATE * SECONDS {
         // Counted from when it was due.
         let due = tick.tick().await;
-        let appending = log.append(ShardId(u16::try_from(number % 4).unwrap()), record()).unwrap();
+        let appending = log.append(ShardId(u16::try_from(number % 4).unwrap()), record(), headers).unwrap();
         appends.push(tokio::spawn(async move {
             appending.await.unwrap();
             Instant::now().duration_since(due)
@@ -57,7 +72,7 @@ async fn measure(log: &KafkaLog) -> String {
     let (before, began) = (on_processor(), Instant::now());
     let mut appends = Vec::new();
     while appends.len() < BURST {
-        match log.append(ShardId(u16::try_from(appends.len() % 4).unwrap()), record()) {
+        match log.append(ShardId(u16::try_from(appends.len() % 4).unwrap()), record(), headers) {
             Ok(appending) => appends.push(appending),
             Err(refused) => {
                 assert_eq!(refused, AppendError::Full);

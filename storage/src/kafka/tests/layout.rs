@@ -17,7 +17,7 @@ async fn many_processes_may_start_at_once_and_one_topic_is_made() {
     let starts = (0..4).map(|_| KafkaLog::connect(&config, EPOCH));
     for started in futures_util::future::join_all(starts).await {
         let log = started.unwrap();
-        log.append(ShardId(3), Bytes::from_static(b"x")).unwrap().await.unwrap();
+        log.append(ShardId(3), Bytes::from_static(b"x"), NONE).unwrap().await.unwrap();
     }
     server.end().await;
 }

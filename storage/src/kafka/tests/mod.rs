@@ -4,6 +4,7 @@
 mod epochs;
 mod faults;
 mod figures;
+mod headers;
 mod layout;
 mod members;
 mod ownership;
@@ -18,6 +19,7 @@ use crate::contract::test_server;
 
 /// The epoch of every log here.
 const EPOCH: u32 = 7;
+const NONE: RecordHeaders = RecordHeaders { from: None, trace: None };
 /// Ends a test that hangs.
 const GUARD: Duration = Duration::from_secs(120);
 

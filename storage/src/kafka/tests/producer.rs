@@ -14,7 +14,7 @@ async fn a_producer_that_broke_is_replaced_and_what_it_had_is_unknown() {
     let log = server.log().await;
     let shard = ShardId(1);
     let test = async {
-        log.append(shard, Bytes::from_static(b"before")).unwrap().await.unwrap();
+        log.append(shard, Bytes::from_static(b"before"), NONE).unwrap().await.unwrap();
         for _ in 0..3 {
             log.inner.appends.with_producer(|producer| {
                 let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
@@ -23,7 +23,7 @@ async fn a_producer_that_broke_is_replaced_and_what_it_had_is_unknown() {
             });
             // Refused, or told that nobody knows, until another producer is there.
             loop {
-                let appended = match log.append(shard, Bytes::from_static(b"after")) {
+                let appended = match log.append(shard, Bytes::from_static(b"after"), NONE) {
                     Ok(appending) => appending.await,
                     Err(refused) => {
                         assert_eq!(refused, AppendError::Unavailable);

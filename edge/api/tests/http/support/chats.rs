@@ -12,7 +12,9 @@ use panda_protocol::frame::{
     RequestId, command_digest,
 };
 use panda_protocol::link::{ReadQuery, Rejection};
-use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Incarnation, Seq, Text, Time, UserId, Writer};
+use panda_protocol::{
+    ChatId, Counter, DeviceId, EntityId, ErrorCode, Incarnation, Seq, Text, Time, TraceContext, UserId, Writer,
+};
 
 /// The chats of one test; clones share them.
 #[derive(Clone, Default)]
@@ -26,6 +28,7 @@ struct State {
     outage: Option<ErrorCode>,
     full: Vec<UserId>,
     commands: usize,
+    traces: Vec<Option<TraceContext>>,
 }
 
 #[derive(Default)]
@@ -51,6 +54,11 @@ impl MemoryChats {
         self.state.lock().unwrap().full.push(user.parse().unwrap());
     }
 
+    /// In whose contexts commands came since this was asked last.
+    pub(crate) fn take_traces(&self) -> Vec<Option<TraceContext>> {
+        std::mem::take(&mut self.state.lock().unwrap().traces)
+    }
+
     /// How many commands came, repeated ones too.
     pub(crate) fn commands(&self) -> usize {
         self.state.lock().unwrap().commands
@@ -71,9 +79,11 @@ impl Chats for MemoryChats {
         counter: Counter,
         after: Counter,
         body: &CommandBody,
+        trace: Option<TraceContext>,
     ) -> Result<Seq, CommandRefused> {
         let mut state = self.state.lock().unwrap();
         state.commands += 1;
+        state.traces.push(trace);
         if let Some(code) = state.outage {
             return Err(Rejection::new(code).into());
         }

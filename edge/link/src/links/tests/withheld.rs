@@ -48,7 +48,7 @@ impl Links<TestLog, u32> {
         body.encode(&mut command);
         let context = u32::try_from(counter).expect("a small number");
         let (counter, after) = (Counter(counter), Counter(counter - 1));
-        self.command(0, user(1), device(of), to, counter, after, command.freeze(), context)
+        self.command(0, user(1), device(of), to, counter, after, command.freeze(), None, context)
     }
 
     fn questions(&mut self) -> Vec<Read> {
@@ -313,7 +313,28 @@ fn a_command_that_cannot_be_read_is_its_owners_to_refuse() {
     let mut links = links(&log);
     for (counter, bytes) in (1..).zip([&[0x02][..], &[0x03, 0xff], &[0x04, 9], &[]]) {
         let (command, counter) = (Bytes::copy_from_slice(bytes), Counter(counter));
-        links.command(0, user(1), device(1), group(1), counter, Counter(0), command, 1).expect("there is room");
+        links.command(0, user(1), device(1), group(1), counter, Counter(0), command, None, 1).expect("there is room");
     }
     assert_eq!((log.appended.lock().len(), links.withheld()), (4, 0));
+}
+
+#[test]
+fn a_withheld_command_is_appended_with_its_own_context() {
+    let log = TestLog::default();
+    let mut links = links(&log);
+    let trace = |number| TraceContext::new([number; 16], [1; 8], 0);
+    let mut tell = |counter: u64, body: &CommandBody, trace| {
+        let mut command = Writer::default();
+        body.encode(&mut command);
+        let (counter, after) = (Counter(counter), Counter(counter - 1));
+        links.command(0, user(1), device(1), group(1), counter, after, command.freeze(), trace, 0).unwrap();
+    };
+    tell(1, &create(&[]), trace(5));
+    tell(2, &say("a"), None);
+    tell(3, &say("b"), trace(6));
+    assert!(log.headers.lock().is_empty(), "they wait");
+    let asked = links.questions().remove(0);
+    links.count(&asked, 0);
+    let told: Vec<_> = log.headers.lock().iter().map(|headers| headers.trace).collect();
+    assert_eq!(told, [trace(5), None, trace(6)]);
 }
