@@ -13,6 +13,7 @@ use panda_edge::{Edge, EdgeConfig, EdgeParts, SessionLimits, WorkerLink};
 use panda_protocol::link::LinkId;
 use panda_protocol::{DeviceId, EntityId, Seq, Text, Time, UserId};
 use panda_router::{Router, RouterConfig};
+use panda_storage::CommandLog;
 use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog, MemoryBoard};
 use tokio::sync::mpsc;
 
@@ -47,9 +48,19 @@ impl Server {
 
     /// One that stores its events in `data`, and its certificate in `folder`.
     pub(crate) async fn on(folder: tempfile::TempDir, data: &Path, change: impl FnOnce(&mut EdgeConfig)) -> Self {
+        Self::over(folder, data, |log| log, change).await
+    }
+
+    /// One whose edge and router see the log as `log` makes it.
+    pub(crate) async fn over<L: CommandLog>(
+        folder: tempfile::TempDir,
+        data: &Path,
+        log: impl FnOnce(EmbeddedLog) -> L,
+        change: impl FnOnce(&mut EdgeConfig),
+    ) -> Self {
         let data = DataFolder::open(data).unwrap();
         let events = EmbeddedEvents::open(&data).unwrap();
-        let log = EmbeddedLog::new(16, events.epoch(), now);
+        let log = log(EmbeddedLog::new(16, events.epoch(), now));
         let board = MemoryBoard::default();
         let router = panda_router::start(RouterConfig::new(1), log.clone(), events.clone(), board).await.unwrap();
         let mut links = Vec::new();

@@ -51,7 +51,8 @@ pub(crate) fn run(command: &AdminCommand) -> anyhow::Result<ExitCode> {
 
 fn load(args: &ConfigArgs, overrides: &Overrides) -> anyhow::Result<Config> {
     let config = config::load(args.file().as_deref(), std::env::vars(), overrides)?;
-    logs::start(&config.log)?;
+    // Nothing that an operator does by hand is a part of a trace.
+    drop(logs::start(&config.log)?);
     Ok(config)
 }
 

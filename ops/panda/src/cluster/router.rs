@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use panda_router::listener::{LinkListener, ListenerLimits, Listening};
 use panda_router::shard::ShardLimits;
 use panda_router::{Router, RouterConfig};
+use panda_storage::Appender;
 use panda_storage::kafka::{KafkaLogBreak, KafkaLogEnd};
 use prometheus_client::registry::Registry;
 
@@ -61,6 +62,7 @@ impl Role for RouterRole {
             ..RouterConfig::new(rand::random())
         };
         let router = panda_router::start(router_config, log, events, board).await.context("start the router")?;
+        tracing::info!(from = %Appender::Router(router.id()), "this process's records in the command log name it so");
         router.metrics().register(registry);
         let links = listener.listen(&router, fleet.link_keys(), ListenerLimits::default());
         Ok(Self { router, links, address, log: end, broken, backlog_ms: Arc::default() })

@@ -5,8 +5,8 @@ use panda_access::FleetSecret;
 use panda_edge::WorkerLink;
 use panda_link::hub::{Hub, HubConfig, HubLane};
 use panda_protocol::link::LinkId;
-use panda_storage::OwnershipBoard as _;
 use panda_storage::kafka::{KafkaLog, KafkaLogBreak, KafkaLogState, KafkaOwnership};
+use panda_storage::{Appender, OwnershipBoard as _};
 use prometheus_client::registry::Registry;
 
 use super::services;
@@ -39,6 +39,7 @@ impl Ways {
         let board = services::board(config).await?;
         let lanes = u8::try_from(count).with_context(|| format!("{count} ends of links are more than there can be"))?;
         let link = LinkId(rand::random());
+        tracing::info!(from = %Appender::Edge(link), "this process's records in the command log name it so");
         let shards = config.commands.shards;
         let hub = HubConfig { link, keys: fleet.link_keys(), tls, shards, lanes };
         let (hub, lanes) = Hub::start(hub, board.watch()).context("start the hub of links")?;

@@ -163,6 +163,7 @@ mod tests {
                     format!("| `{key}` | {} | {least} to {most} | ", shown(default))
                 }
                 Value::Array(_) => format!("| `{key}` | {} | list of texts | ", shown(default)),
+                Value::Boolean(_) => format!("| `{key}` | {} | true or false | ", shown(default)),
                 Value::String(text) if text.parse::<SocketAddr>().is_ok() => {
                     format!("| `{key}` | {} | IP address and port | ", shown(default))
                 }

@@ -282,11 +282,13 @@ pub(crate) struct LogConfig {
     pub(crate) format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `info,panda_router=debug`.
     pub(crate) level: String,
+    /// Whether the steps of commands whose senders follow them (W3C Trace Context, sampled) are logged.
+    pub(crate) traces: bool,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Auto, level: "info".to_owned() }
+        Self { format: LogFormat::Auto, level: "info".to_owned(), traces: false }
     }
 }
 

@@ -80,14 +80,19 @@ pub(crate) fn now() -> Time {
 /// What stands in the way of a start, or what failed, in a sentence.
 pub(crate) fn run<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
     R::check(config)?;
-    logs::start(&config.log)?;
+    let left_out = logs::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("main")
         .enable_all()
         .build()
         .context("start the main runtime")?;
-    runtime.block_on(live::<R>(config))
+    runtime.block_on(async {
+        tokio::select! {
+            ended = live::<R>(config) => ended,
+            never = left_out.tell() => match never {},
+        }
+    })
 }
 
 async fn live<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
