@@ -2,6 +2,7 @@
 
 use panda_protocol::link::Record;
 use panda_protocol::{Position, ShardId};
+use panda_storage::known_log::read_on;
 use panda_storage::{AppendError, Appender, Checkpoint, CommandLog, EpochStore, EventStore, StoreError};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -25,6 +26,10 @@ pub(crate) struct Begun<R> {
 
 /// Takes the shard over, and finds from where it is to be read. Whatever is away is waited for. A process that
 /// was paused may come back to its group behind the end of its epoch: then it takes nothing over.
+///
+/// # Errors
+/// What the store or the log returned and no repetition mends; [`StoreError::Misconfigured`] if the log is not the one
+/// that was read up to the shard's checkpoint.
 pub(crate) async fn begin<L: CommandLog, S: EventStore + EpochStore>(
     parts: &Parts<L, S>,
     rules_max: u16,
@@ -40,22 +45,55 @@ pub(crate) async fn begin<L: CommandLog, S: EventStore + EpochStore>(
         return Ok(Err(GivenUp::EpochOver { open: said.open }));
     }
     let shard = parts.shard;
-    let stored = match persist.until_done(|store| async move { store.checkpoint(shard).await }).await? {
-        Ok(stored) => stored,
-        Err(open) => return Ok(Err(GivenUp::EpochOver { open })),
-    };
-    // The rules go on from one epoch to the next, positions do not.
-    let rules = stored.map_or(RULES_FIRST, |stored| stored.rules);
-    let from = stored.map(|stored| stored.position).filter(|from| from.epoch == takeover.epoch);
-    let mut wait = RETRY_MIN;
-    let reader = loop {
-        match parts.log.read(parts.shard, from).await {
-            Ok(reader) => break reader,
-            Err(error) => wait = retry(LOG, Some(parts.shard), error, wait).await?,
+    let stored = async || persist.until_done(|store| async move { store.checkpoint(shard).await }).await;
+    Ok(match go_on(stored, async |stored| open(&parts.log, shard, stored).await).await? {
+        Ok((stored, reader)) => {
+            Ok(Begun { takeover, start: start(stored, takeover.epoch), reader, sure_at: said.asked })
         }
-    };
-    let start = Checkpoint { position: from.unwrap_or(Position { epoch: takeover.epoch, offset: 0 }), rules };
-    Ok(Ok(Begun { takeover, start, reader, sure_at: said.asked }))
+        Err(open) => Err(GivenUp::EpochOver { open }),
+    })
+}
+
+/// Opens the log at what is stored. Where it is refused, the owner before may have gone on meanwhile, and the log deleted
+/// what is behind its next checkpoint: so it is for good only at a checkpoint that stays.
+async fn go_on<R>(
+    stored: impl AsyncFn() -> Result<Result<Option<Checkpoint>, u32>, StoreError>,
+    open: impl AsyncFn(Option<Checkpoint>) -> Result<R, StoreError>,
+) -> Result<Result<(Option<Checkpoint>, R), u32>, StoreError> {
+    let mut refused = None;
+    loop {
+        let stored = match stored().await? {
+            Ok(stored) => stored,
+            Err(open) => return Ok(Err(open)),
+        };
+        match open(stored).await {
+            Ok(reader) => return Ok(Ok((stored, reader))),
+            Err(StoreError::Misconfigured(_)) if refused.replace(stored) != Some(stored) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Where an owner in this epoch begins. The rules go on from one epoch to the next, positions do not.
+fn start(stored: Option<Checkpoint>, epoch: u32) -> Checkpoint {
+    let rules = stored.map_or(RULES_FIRST, |stored| stored.rules);
+    let first = Checkpoint { position: Position { epoch, offset: 0 }, rules, last: None };
+    stored.filter(|stored| stored.position.epoch == epoch).unwrap_or(first)
+}
+
+/// Reads the log from there on.
+async fn open<L: CommandLog>(log: &L, shard: ShardId, stored: Option<Checkpoint>) -> Result<L::Reader, StoreError> {
+    let mut wait = RETRY_MIN;
+    loop {
+        let opened = match &stored {
+            Some(stored) if stored.position.epoch == log.epoch() => read_on(log, shard, stored).await,
+            _ => log.read(shard, None).await,
+        };
+        match opened {
+            Ok(reader) => return Ok(reader),
+            Err(error) => wait = retry(LOG, Some(shard), error, wait).await?,
+        }
+    }
 }
 
 /// Appends the record with which a term begins; one that may be in the log already does no harm.
@@ -72,5 +110,36 @@ async fn take_over<L: CommandLog>(log: &L, shard: ShardId, router: u64, rules_ma
             Err(AppendError::Full | AppendError::Unavailable | AppendError::Unknown) => sleep(wait).await,
         }
         wait = (wait * 2).min(RETRY_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn checkpoint(offset: u64) -> Option<Checkpoint> {
+        Some(Checkpoint { position: Position { epoch: 1, offset }, rules: RULES_FIRST, last: None })
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_refused_is_tried_again_at_the_checkpoint_to_which_the_owner_before_came() {
+        let looks = Cell::new(0);
+        let stored = async || Ok(Ok(checkpoint(looks.replace(looks.get() + 1))));
+        let refused = |stored: Option<Checkpoint>| StoreError::Misconfigured(format!("{stored:?}"));
+        let open = async |stored| if stored == checkpoint(2) { Ok("a reader") } else { Err(refused(stored)) };
+        let opened = go_on(stored, open).await.expect("it can be opened");
+        assert_eq!(opened, Ok((checkpoint(2), "a reader")));
+        let tries = Cell::new(0);
+        let open = async |stored| {
+            tries.set(tries.get() + 1);
+            Err::<(), _>(refused(stored))
+        };
+        let ended = go_on(async || Ok(Ok(checkpoint(7))), open).await;
+        assert!(matches!(ended, Err(StoreError::Misconfigured(_))), "{ended:?}");
+        assert_eq!(tries.get(), 2, "the checkpoint stays");
+        let over = go_on(async || Ok(Err(3)), open).await;
+        assert!(matches!(over, Ok(Err(3))), "{over:?}");
     }
 }

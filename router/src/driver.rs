@@ -182,7 +182,7 @@ struct Driver<'a, L, S> {
     /// When the log was heard, for what is under way.
     heard: watch::Sender<Option<Moment>>,
     persist: Persist<S>,
-    /// The checkpoint that is being written.
+    /// Behind the last record before the checkpoint that is being written.
     checkpoint: Position,
     /// What of the log is being deleted behind the last one.
     releases: Releases,
@@ -335,7 +335,7 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
             }
             Output::Checkpoint(checkpoint) => {
                 let shard = self.parts.shard;
-                self.checkpoint = checkpoint.position;
+                self.checkpoint = checkpoint.behind_last();
                 Box::pin(async move {
                     let written =
                         persist.until_done(|store| async move { store.write_checkpoint(shard, checkpoint).await });

@@ -109,6 +109,8 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use panda_storage::embedded::EmbeddedLog;
+    use panda_storage::known_log::read_on;
+    use panda_storage::{Checkpoint, RecordMark};
 
     use super::*;
 
@@ -148,12 +150,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_last_record_before_a_checkpoint_stays_however_long_the_shard_was_quiet() {
+        static SECONDS: AtomicU64 = AtomicU64::new(0);
+        const DAY: u64 = 24 * 60 * 60;
+        // Some records, and after more than a day each, two Takeovers.
+        let times = [0, 0, 1, 2 * DAY, 9 * DAY];
+        for checkpoint in 1..=times.len() {
+            for held_back in [0, 1, DAY, 30 * DAY].map(Duration::from_secs) {
+                let log = EmbeddedLog::new(1, 1, || Time(SECONDS.load(Ordering::Relaxed) * 1_000_000));
+                for seconds in times {
+                    SECONDS.store(seconds, Ordering::Relaxed);
+                    log.append(SHARD, Default::default(), Default::default())
+                        .expect("there is room")
+                        .await
+                        .expect("it is appended");
+                }
+                let mut reader = log.read(SHARD, None).await.expect("the log can be read");
+                let records = reader.next(times.len()).await.expect("there are records");
+                let last = RecordMark::of(&records[checkpoint - 1]);
+                let checkpoint = Checkpoint { position: last.behind(), rules: 1, last: Some(last) };
+                let held = held_to(&log, SHARD, checkpoint.position, held_back).await.expect("the log answers");
+                if let Some(position) = held {
+                    log.release(SHARD, position).await.expect("it can be released");
+                }
+                let goes_on = read_on(&log, SHARD, &checkpoint).await.map(drop);
+                assert!(goes_on.is_ok(), "{held_back:?} behind {checkpoint:?}: {goes_on:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn a_log_that_holds_nothing_back_is_released_at_once() {
         let log = log(10).await;
         let mut reader = log.read(SHARD, None).await.expect("the log can be read");
         reader.next(10).await.expect("there are records");
         release(&log, SHARD, at(7)).await.expect("it can be released");
-        assert_eq!(record_at(&log, SHARD, None).await.expect("there are records").position, at(7));
+        assert_eq!(record_at(&log, SHARD, None).await.expect("there are records").position, at(6));
     }
 
     #[tokio::test(start_paused = true)]
@@ -169,6 +201,6 @@ mod tests {
         assert_eq!(began.elapsed(), RELEASE_MAX, "there is one at a time");
         releases.begin(&log, SHARD, at(7));
         releases.next().await;
-        assert_eq!(record_at(&log, SHARD, None).await.expect("there are records").position, at(7));
+        assert_eq!(record_at(&log, SHARD, None).await.expect("there are records").position, at(6));
     }
 }

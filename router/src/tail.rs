@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(touched(&log, SHARD, Position { epoch: 0, offset: 0 }, at(3)).await, None);
         let mut reader = log.read(SHARD, None).await.expect("the log can be read");
         reader.next(8).await.expect("the log can be read");
-        log.release(SHARD, at(2)).await.expect("what was read can be released");
+        log.release(SHARD, at(3)).await.expect("what was read can be released");
         assert_eq!(touched(&log, SHARD, at(1), at(3)).await, None);
         assert_eq!(touched(&log, SHARD, at(2), at(3)).await, Some(HashSet::from([inbox(2)])));
     }

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use panda_protocol::{Position, ShardId, Time};
+use ring::digest::{SHA256, digest};
 
 use crate::error::StoreError;
 use crate::record_headers::RecordHeaders;
+
+/// Bytes of the digest in a [`RecordMark`].
+pub const RECORD_DIGEST_BYTES: usize = 8;
 
 /// Why a record was not appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +38,32 @@ pub struct LogRecord {
     pub record: Bytes,
     /// What was told of it beside.
     pub headers: RecordHeaders,
+}
+
+/// What tells a record from every other one that a log could have in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordMark {
+    /// Where it stands.
+    pub position: Position,
+    /// When the log took it, by the log's clock.
+    pub time: Time,
+    /// The first bytes of SHA-256 over what was appended. So few suffice: nobody gains by a log whose record of that
+    /// moment happens to have the same.
+    pub digest: [u8; RECORD_DIGEST_BYTES],
+}
+
+impl RecordMark {
+    /// The mark of a record; one hash of its bytes.
+    pub fn of(LogRecord { position, time, record, .. }: &LogRecord) -> Self {
+        let mut mark = Self { position: *position, time: *time, digest: [0; RECORD_DIGEST_BYTES] };
+        mark.digest.copy_from_slice(&digest(&SHA256, record).as_ref()[..RECORD_DIGEST_BYTES]);
+        mark
+    }
+
+    /// The position behind the record.
+    pub const fn behind(&self) -> Position {
+        Position { offset: self.position.offset.saturating_add(1), ..self.position }
+    }
 }
 
 /// The log that edges append to and routers read.
@@ -76,7 +106,8 @@ pub trait CommandLog: Clone + Send + Sync + 'static {
         Duration::from_secs(24 * 60 * 60)
     }
 
-    /// Lets the log delete what stands before `position`. It may keep it.
+    /// Lets the log delete what stands before the record just before `position`: that one stays, because an owner
+    /// knows its log by it. It may keep more.
     fn release(&self, shard: ShardId, position: Position) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
@@ -103,4 +134,26 @@ pub trait ShardGroup: Send + 'static {
 pub trait ShardReader: Send + 'static {
     /// The next records, at least one and at most `max`; waits for the first. Cancel safe.
     fn next(&mut self, max: usize) -> impl Future<Output = Result<Vec<LogRecord>, StoreError>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_tells_what_was_appended_and_where_and_when() {
+        let position = Position { epoch: 2, offset: 7 };
+        let record = LogRecord {
+            position,
+            time: Time(5),
+            record: Bytes::from_static(b"abc"),
+            headers: RecordHeaders::default(),
+        };
+        let mark = RecordMark::of(&record);
+        // As FIPS 180-4 has it.
+        assert_eq!(mark.digest, [0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea]);
+        assert_eq!((mark.position, mark.time), (position, Time(5)));
+        assert_eq!(mark.behind(), Position { epoch: 2, offset: 8 });
+        assert_ne!(RecordMark::of(&LogRecord { record: Bytes::new(), ..record }), mark);
+    }
 }

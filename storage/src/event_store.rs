@@ -11,6 +11,7 @@ use bytes::Bytes;
 use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
 use panda_protocol::{EntityId, Incarnation, Position, Seq, ShardId, Time};
 
+use crate::command_log::RecordMark;
 use crate::error::StoreError;
 use crate::send_while::SendWhile;
 
@@ -150,6 +151,31 @@ pub struct Checkpoint {
     pub position: Position,
     /// The rules version in force at that position.
     pub rules: u16,
+    /// The last record before that position, by which the next owner knows the log. None if none was read, and in
+    /// what a release wrote that did not keep it.
+    pub last: Option<RecordMark>,
+}
+
+impl Checkpoint {
+    /// What every store insists on.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] for a last record that is not before the position, or is of another epoch.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let Self { position, last, .. } = self;
+        match last {
+            Some(last) if last.position.epoch != position.epoch || last.position >= *position => {
+                let found = last.position;
+                Err(StoreError::Limit(format!("a checkpoint at {position} names a last record at {found}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Behind the last record before the position: the position itself, unless the log leaves offsets out.
+    pub fn behind_last(&self) -> Position {
+        self.last.map_or(self.position, |last| last.behind())
+    }
 }
 
 /// The truth about every chat and inbox.
@@ -247,7 +273,7 @@ pub trait EventStore: Clone + Send + Sync + 'static {
     /// Writes a checkpoint; one below what is stored changes nothing.
     ///
     /// # Errors
-    /// As [`Self::write_events`].
+    /// As [`Self::write_events`]; [`StoreError::Limit`] for what [`Checkpoint::check`] refuses.
     fn write_checkpoint(
         &self,
         shard: ShardId,

@@ -23,6 +23,7 @@ pub mod epoch_store;
 pub mod error;
 pub mod event_store;
 pub mod kafka;
+pub mod known_log;
 pub mod ownership;
 pub mod postgres;
 pub mod private;
@@ -33,7 +34,7 @@ pub mod send_while;
 pub mod user_store;
 
 pub use cache::Cache;
-pub use command_log::{AppendError, CommandLog, LogRecord, ShardChange, ShardGroup, ShardReader};
+pub use command_log::{AppendError, CommandLog, LogRecord, RecordMark, ShardChange, ShardGroup, ShardReader};
 pub use entity_store::{Copies, ENTITIES_AT_ONCE_MAX, EntityStore};
 pub use epoch_store::{EpochStore, LogEpoch, LogIdentity};
 pub use error::StoreError;

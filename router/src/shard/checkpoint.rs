@@ -49,6 +49,7 @@ impl Shard {
             return None;
         }
         self.checkpoints.written = position;
-        Some(Checkpoint { position, rules: self.rules.pass(position) })
+        let (rules, last) = (self.rules.pass(position), self.progress.before_durable());
+        Some(Checkpoint { position, rules, last })
     }
 }

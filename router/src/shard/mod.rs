@@ -39,7 +39,7 @@ use std::collections::HashMap;
 
 use panda_protocol::link::{Down, LinkId, Record, Up};
 use panda_protocol::{EntityId, Generation, Incarnation, Time};
-use panda_storage::{Checkpoint, LogRecord};
+use panda_storage::{Checkpoint, LogRecord, RecordMark};
 
 pub(crate) use self::epoch::SILENCE_US;
 pub use self::given_up::GivenUp;
@@ -131,7 +131,7 @@ impl Shard {
             limits,
             rulebook,
             rules: Rules::new(start.rules),
-            progress: Progress::new(start.position),
+            progress: Progress::new(start.position, start.last),
             checkpoints: Checkpoints::new(start.position),
             entities: Default::default(),
             interests: Default::default(),
@@ -221,6 +221,7 @@ impl Shard {
         if self.given_up {
             return;
         }
+        let mark = RecordMark::of(&record);
         let LogRecord { position, time, record, headers } = record;
         let bytes = record.len();
         let Some(record) = Record::from_bytes(record).ok().filter(fold::knows) else {
@@ -238,7 +239,7 @@ impl Shard {
         }
         match (record.entity(), &record) {
             (Some(entity), _) => {
-                self.progress.take(position);
+                self.progress.take(mark);
                 // Records that wait are decided under the rules that held where they stand.
                 let (since, rules) = (self.now, self.rules.current());
                 self.queued_bytes += bytes;
@@ -246,7 +247,7 @@ impl Shard {
                 self.enqueue(entity, Pending::Record { record, rules, position, time, since, bytes, followed });
             }
             (None, record) => {
-                self.progress.pass(position);
+                self.progress.pass(mark);
                 if let Record::Rules { version } = record {
                     self.rules.raise(position, *version);
                 }

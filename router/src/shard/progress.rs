@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use panda_protocol::Position;
+use panda_storage::RecordMark;
 
 /// Slots from which on it is worth looking for those out of which nothing stands.
 const SLOTS_MIN: usize = if cfg!(test) { 4 } else { 1_024 };
@@ -15,6 +16,8 @@ const SLOTS_MIN: usize = if cfg!(test) { 4 } else { 1_024 };
 #[derive(Debug)]
 struct Slot {
     position: Position,
+    /// The record that was taken before this one, which may have left the queue.
+    before: Option<RecordMark>,
     /// Whether what it made was handed to the links, which is behind its write.
     released: bool,
     /// Its effects that the log has not confirmed.
@@ -34,6 +37,8 @@ impl Slot {
 pub(super) struct Progress {
     /// Behind the last record taken.
     taken: Position,
+    /// The last record taken.
+    last: Option<RecordMark>,
     /// Rising. The first one is the lowest position that is not durable.
     slots: VecDeque<Slot>,
     /// So many slots at the front are released; the next one is not.
@@ -50,10 +55,11 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Nothing stands out; the record at `start` is the first to be taken.
-    pub(super) fn new(start: Position) -> Self {
+    /// Nothing stands out; the record at `start` is the first to be taken, and `last` is the one before, if it is known.
+    pub(super) fn new(start: Position, last: Option<RecordMark>) -> Self {
         Self {
             taken: start,
+            last,
             slots: VecDeque::new(),
             released: 0,
             slots_max: SLOTS_MIN,
@@ -65,24 +71,27 @@ impl Progress {
 
     /// A record was taken; its outcome stands out until [`Self::release`]. Positions rise, and may
     /// leave some out.
-    pub(super) fn take(&mut self, position: Position) {
+    pub(super) fn take(&mut self, record: RecordMark) {
+        let position = record.position;
         let effects = self.ahead.remove(&position).unwrap_or(0);
         if self.slots.len() >= self.slots_max {
             self.slots.retain(|slot| !slot.is_durable());
             self.released = self.slots.iter().take_while(|slot| slot.released).count();
             self.slots_max = SLOTS_MIN.max(2 * self.slots.len());
         }
-        self.slots.push_back(Slot { position, released: false, effects, held: false });
-        self.taken = behind(position);
+        let before = self.last.replace(record);
+        self.slots.push_back(Slot { position, before, released: false, effects, held: false });
+        self.taken = record.behind();
     }
 
     /// A record was taken that makes nothing.
-    pub(super) fn pass(&mut self, position: Position) {
+    pub(super) fn pass(&mut self, record: RecordMark) {
         if self.slots.is_empty() {
-            self.taken = behind(position);
+            self.last = Some(record);
+            self.taken = record.behind();
         } else {
-            self.take(position);
-            self.release(position);
+            self.take(record);
+            self.release(record.position);
         }
     }
 
@@ -150,6 +159,11 @@ impl Progress {
         self.slots.front().map_or(self.taken, |slot| slot.position)
     }
 
+    /// The last record before [`Self::durable`]; none if it was never told.
+    pub(super) fn before_durable(&self) -> Option<RecordMark> {
+        self.slots.front().map_or(self.last, |slot| slot.before)
+    }
+
     /// Effects that the log has not confirmed.
     pub(super) fn effects(&self) -> usize {
         self.effects.len()
@@ -175,10 +189,6 @@ impl Progress {
             self.released -= 1;
         }
     }
-}
-
-fn behind(position: Position) -> Position {
-    Position { offset: position.offset + 1, ..position }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod asks;
 mod certificates;
 mod damage;
 mod epochs;
+mod known_log;
 mod links;
 mod listings;
 mod loads;

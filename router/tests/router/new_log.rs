@@ -143,7 +143,7 @@ async fn what_one_replica_holds_is_everybodys_and_what_it_owes_is_appended() {
 #[tokio::test(start_paused = true)]
 async fn a_log_begins_with_the_rules_in_force_and_behind_every_event() {
     let (store, log) = (store(), MemoryLog::of_epoch(SHARDS, 2, LATER));
-    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 9 }, rules: 1 };
+    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 9 }, rules: 1, last: None };
     store.write_checkpoint(ShardId(1), checkpoint).await.expect("it is in memory");
     begin_shards(&store, &log, Time(LATER - 1)).await.expect("nothing is away");
     for shard in (0..SHARDS).map(ShardId) {

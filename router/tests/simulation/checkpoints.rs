@@ -8,7 +8,7 @@ use panda_protocol::{EntityId, Position, ShardId};
 use panda_router::fold::RULES_FIRST;
 use panda_router::rows::{Row, RowId};
 use panda_router::shard::load::{Wanted, load};
-use panda_storage::Checkpoint;
+use panda_storage::{Checkpoint, LogRecord, RecordMark};
 
 use super::owner::BUCKET_EVENTS;
 use super::support::store::MemoryStore;
@@ -20,8 +20,15 @@ pub(crate) const SHARD: ShardId = ShardId(0);
 pub(crate) fn start(store: &MemoryStore, takeover: Position) -> Checkpoint {
     let stored = store.read_checkpoint(SHARD);
     let rules = stored.map_or(RULES_FIRST, |stored| stored.rules);
-    let here = stored.map(|stored| stored.position).filter(|position| position.epoch == takeover.epoch);
-    Checkpoint { position: here.unwrap_or(Position { offset: 0, ..takeover }), rules }
+    let first = Checkpoint { position: Position { offset: 0, ..takeover }, rules, last: None };
+    stored.filter(|stored| stored.position.epoch == takeover.epoch).unwrap_or(first)
+}
+
+/// Whoever begins there knows its log, which is this one of its epoch, by the record before.
+pub(crate) fn check(start: &Checkpoint, log: &[LogRecord]) {
+    let offset = usize::try_from(start.position.offset).expect("a short log");
+    let before = offset.checked_sub(1).map(|before| RecordMark::of(&log[before]));
+    assert_eq!(start.last, before, "the record before {}", start.position);
 }
 
 /// The rows of an entity as an owner would load them. The owner before may have ended before it stored

@@ -10,7 +10,7 @@ use panda_protocol::{EntityId, Generation, Position, Time};
 use panda_router::rulebook::Rulebook;
 use panda_router::shard::load::{flushed_cell, load, read_scan};
 use panda_router::shard::{GivenUp, Input, Output, Shard, ShardLimits};
-use panda_storage::{EpochStore, EventBatch, EventStore, StoreError};
+use panda_storage::{EpochStore, EventBatch, EventStore, LogRecord, StoreError};
 use rand::Rng;
 use rand::rngs::StdRng;
 
@@ -61,11 +61,11 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// An owner that begins at the shard's checkpoint. The log of its epoch begins at `epoch_at`.
+    /// An owner that begins at the shard's checkpoint. The log of its epoch begins at `epoch_at` in that of all.
     pub(crate) fn new(
         router: u64,
         takeover: Position,
-        epoch_at: usize,
+        (log, epoch_at): (&[LogRecord], usize),
         rulebook: Rulebook,
         store: &MemoryStore,
     ) -> Self {
@@ -79,6 +79,7 @@ impl Owner {
             ..ShardLimits::default()
         };
         let start = checkpoints::start(store, takeover);
+        checkpoints::check(&start, &log[epoch_at..]);
         let next = epoch_at + usize::try_from(start.position.offset).expect("a short log");
         let core = Shard::new(router, Generation::of(takeover), store.incarnation(), start, limits, rulebook);
         Self {
@@ -119,7 +120,9 @@ impl Owner {
                     downs.push((link, Down::Watermark { shard, generation, position }));
                 }
                 Output::Checkpoint(checkpoint) => self.tasks.push(Box::pin(async move {
-                    while store.write_checkpoint(checkpoints::SHARD, checkpoint).await.is_err() {}
+                    while let Err(error) = store.write_checkpoint(checkpoints::SHARD, checkpoint).await {
+                        assert!(error.is_retryable(), "{error}");
+                    }
                     Input::Checkpointed
                 })),
                 Output::ReadEpoch => self.tasks.push(Box::pin(async move {

@@ -315,7 +315,7 @@ impl World {
     fn own(&mut self, router: u64, release: Release) -> Generation {
         self.covered.takeovers += 1;
         let position = self.append(&Record::Takeover { router, rules_max: release.newest() });
-        let mut owner = Owner::new(router, position, self.epoch_at, release.rulebook(), &self.store);
+        let mut owner = Owner::new(router, position, (&self.log, self.epoch_at), release.rulebook(), &self.store);
         owner.started = self.now;
         self.covered.checkpoints += usize::from(owner.next > self.epoch_at);
         let term = owner.core.generation();

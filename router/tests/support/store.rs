@@ -497,6 +497,7 @@ impl EventStore for MemoryStore {
     }
 
     async fn write_checkpoint(&self, shard: ShardId, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        checkpoint.check()?;
         self.write(Change::Checkpoint(shard, checkpoint)).await
     }
 }

@@ -6,10 +6,12 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use panda_protocol::link::LinkId;
-use panda_protocol::{Position, ShardId, TraceContext};
+use panda_protocol::{Position, ShardId, Time, TraceContext};
 
-use crate::command_log::{AppendError, CommandLog, LogRecord, ShardChange, ShardGroup, ShardReader};
+use crate::command_log::{AppendError, CommandLog, LogRecord, RecordMark, ShardChange, ShardGroup, ShardReader};
 use crate::error::StoreError;
+use crate::event_store::Checkpoint;
+use crate::known_log;
 use crate::record_headers::{Appender, RecordHeaders};
 
 const SHARD: ShardId = ShardId(1);
@@ -23,6 +25,8 @@ pub(crate) async fn all<L: CommandLog>(make: impl AsyncFn() -> L) {
     a_reader_begins_where_it_is_told(make().await).await;
     the_end_is_behind_the_last_record(make().await).await;
     released_records_may_go_and_later_ones_stay(make().await).await;
+    whoever_reads_on_behind_a_record_that_is_there_goes_on(make().await).await;
+    whoever_reads_on_in_another_log_is_refused(make().await).await;
     a_group_of_one_owns_every_shard(make().await).await;
     a_dropped_append_is_not_taken_back(make().await).await;
     a_sender_keeps_its_order_without_waiting(make().await).await;
@@ -146,12 +150,78 @@ async fn released_records_may_go_and_later_ones_stay(log: impl CommandLog) {
     reader.next(4).await.unwrap();
     log.release(SHARD, positions[4]).await.unwrap();
     log.release(SHARD, positions[1]).await.unwrap();
-    let mut reader = open(&log, Some(positions[4])).await;
-    let read = read(&mut reader, 2).await;
-    assert_eq!(read.iter().map(|record| record.position).collect::<Vec<_>>(), positions[4..]);
-    // The one before stays if it can: an owner knows its log by it.
+    // The one before stays: an owner knows its log by it.
+    let mut reader = open(&log, Some(positions[3])).await;
+    let read = read(&mut reader, 3).await;
+    assert_eq!(read.iter().map(|record| record.position).collect::<Vec<_>>(), positions[3..]);
     let first = open(&log, None).await.next(1).await.unwrap()[0].position;
-    assert!(first <= positions[4]);
+    assert!(first <= positions[3]);
+}
+
+/// A checkpoint behind a record.
+fn behind(record: &LogRecord) -> Checkpoint {
+    let last = RecordMark::of(record);
+    Checkpoint { position: last.behind(), rules: 1, last: Some(last) }
+}
+
+async fn read_on<L: CommandLog>(log: &L, checkpoint: Checkpoint) -> Result<L::Reader, StoreError> {
+    loop {
+        match known_log::read_on(log, SHARD, &checkpoint).await {
+            Err(error) if error.is_retryable() => tokio::task::yield_now().await,
+            read => return read,
+        }
+    }
+}
+
+async fn whoever_reads_on_behind_a_record_that_is_there_goes_on(log: impl CommandLog) {
+    fill(&log, 6).await;
+    let records = read(&mut open(&log, None).await, 6).await;
+    for before in 0..5 {
+        let checkpoint = behind(&records[before]);
+        for checkpoint in [checkpoint, Checkpoint { last: None, ..checkpoint }] {
+            let mut reader = read_on(&log, checkpoint).await.unwrap();
+            assert_eq!(read(&mut reader, 1).await[..], records[before + 1..=before + 1], "{checkpoint:?}");
+        }
+    }
+    log.release(SHARD, behind(&records[3]).position).await.unwrap();
+    let mut reader = read_on(&log, behind(&records[3])).await.unwrap();
+    assert_eq!(read(&mut reader, 2).await[..], records[4..]);
+    // Behind the last one nothing is there yet.
+    let mut reader = read_on(&log, behind(&records[5])).await.unwrap();
+    let position = log.append(SHARD, record(9), NONE).unwrap().await.unwrap();
+    assert_eq!(read(&mut reader, 1).await[0].position, position);
+}
+
+async fn whoever_reads_on_in_another_log_is_refused(log: impl CommandLog) {
+    fill(&log, 6).await;
+    let records = read(&mut open(&log, None).await, 6).await;
+    let checkpoint = behind(&records[3]);
+    let mark = RecordMark::of(&records[3]);
+    let time = Time(mark.time.0 + 1_000);
+    let mut digest = mark.digest;
+    digest[7] ^= 1;
+    let elsewhere = RecordMark { position: records[2].position, ..mark };
+    let with = |last| Checkpoint { last: Some(last), ..checkpoint };
+    let mut others: Vec<_> = [RecordMark { time, ..mark }, RecordMark { digest, ..mark }, elsewhere]
+        .map(|last| (with(last), "another"))
+        .into();
+    // A log that ends before, also before nothing but its end; and one that begins behind.
+    let end = end(&log).await;
+    let beyond = Position { offset: end.offset + 1, ..end };
+    others
+        .push((Checkpoint { position: beyond, rules: 1, last: Some(RecordMark { position: end, ..mark }) }, "ends at"));
+    others.push((Checkpoint { position: beyond, rules: 1, last: None }, "ends at"));
+    let refused = async |checkpoint| match read_on(&log, checkpoint).await.map(drop) {
+        Err(StoreError::Misconfigured(why)) => why,
+        other => panic!("{checkpoint:?}: {other:?}"),
+    };
+    for (other, word) in others {
+        let why = refused(other).await;
+        assert!(why.contains(word) && why.contains("panda admin open-epoch"), "{why}");
+    }
+    log.release(SHARD, end).await.unwrap();
+    let why = refused(behind(&records[0])).await;
+    assert!(why.contains("not the log that was read") && why.contains("panda admin open-epoch"), "{why}");
 }
 
 async fn a_group_of_one_owns_every_shard(log: impl CommandLog) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use panda_protocol::limits::{COMMAND_EVENTS_MAX, WRITE_BYTES_MAX};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, Position, Seq, ShardId, Time, UserId};
 
+use crate::command_log::RecordMark;
 use crate::error::StoreError;
 use crate::event_store::{
     BUCKET_EVENTS, Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ROW_KEY_BYTES_MAX, ReadOrder, RowKey,
@@ -33,6 +34,7 @@ pub(crate) async fn all<S: EventStore>(make: impl AsyncFn() -> S) {
     many_rows_are_read_in_the_order_asked_for(make().await).await;
     every_stale_write_replayed_after_everything_changes_nothing(make().await).await;
     a_checkpoint_only_rises(make().await).await;
+    a_checkpoint_names_its_own_last_record_and_no_other(make().await).await;
     writes_of_many_tasks_are_all_there(make().await).await;
     a_read_sees_what_was_stored_before_it_began(make().await).await;
     what_must_not_be_sent_is_refused_and_not_there(make().await).await;
@@ -42,7 +44,7 @@ async fn what_must_not_be_sent_is_refused_and_not_there(store: impl EventStore) 
     let may = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&may);
     let guarded = store.sending_while(SendWhile::new(move || asked.load(Ordering::Relaxed)));
-    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 7 }, rules: 1 };
+    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 7 }, rules: 1, last: None };
     let write = async || {
         let events = guarded.write_events(batch(entity(1), vec![row(1, 1, "one")])).await;
         let state = guarded.write_state(entity(1), vec![state_row()]).await;
@@ -378,7 +380,7 @@ async fn every_stale_write_replayed_after_everything_changes_nothing(store: impl
 
 async fn a_checkpoint_only_rises(store: impl EventStore) {
     let shard = ShardId(3);
-    let checkpoint = |epoch, offset, rules| Checkpoint { position: Position { epoch, offset }, rules };
+    let checkpoint = |epoch, offset, rules| Checkpoint { position: Position { epoch, offset }, rules, last: None };
     assert_eq!(store.checkpoint(shard).await.unwrap(), None);
     store.write_checkpoint(shard, checkpoint(1, 50, 1)).await.unwrap();
     store.write_checkpoint(shard, checkpoint(1, 40, 9)).await.unwrap();
@@ -387,6 +389,36 @@ async fn a_checkpoint_only_rises(store: impl EventStore) {
     store.write_checkpoint(shard, checkpoint(1, 99, 9)).await.unwrap();
     assert_eq!(store.checkpoint(shard).await.unwrap(), Some(checkpoint(2, 0, 2)));
     assert_eq!(store.checkpoint(ShardId(4)).await.unwrap(), None);
+}
+
+async fn a_checkpoint_names_its_own_last_record_and_no_other(store: impl EventStore) {
+    let shard = ShardId(3);
+    let at = |offset| Position { epoch: 2, offset };
+    let mark = |position| RecordMark { position, time: Time(TIME), digest: [0, 1, 2, 3, 252, 253, 254, 255] };
+    let checkpoint = |offset, last: Option<u64>| Checkpoint {
+        position: at(offset),
+        rules: 1,
+        last: last.map(|last| mark(at(last))),
+    };
+    // The first, one behind offsets that the log left out, and one whose last record is not known.
+    for (stale, next) in [(0, checkpoint(1, Some(0))), (1, checkpoint(9, Some(4))), (8, checkpoint(20, None))] {
+        store.write_checkpoint(shard, next).await.unwrap();
+        assert_eq!(store.checkpoint(shard).await.unwrap(), Some(next));
+        store.write_checkpoint(shard, checkpoint(stale, None)).await.unwrap();
+        assert_eq!(store.checkpoint(shard).await.unwrap(), Some(next), "a late write changes nothing");
+    }
+    store.write_checkpoint(shard, checkpoint(19, Some(18))).await.unwrap();
+    assert_eq!(store.checkpoint(shard).await.unwrap(), Some(checkpoint(20, None)));
+    for elsewhere in [at(30), at(31), Position { epoch: 1, offset: 29 }, Position { epoch: 3, offset: 29 }] {
+        let beyond = Checkpoint { last: Some(mark(elsewhere)), ..checkpoint(30, None) };
+        let refused = store.write_checkpoint(shard, beyond).await;
+        assert!(matches!(refused, Err(StoreError::Limit(_))), "{refused:?}");
+    }
+    assert_eq!(store.checkpoint(shard).await.unwrap(), Some(checkpoint(20, None)));
+    let next = Checkpoint { position: Position { epoch: 3, offset: 1 }, ..checkpoint(1, None) };
+    let next = Checkpoint { last: Some(mark(Position { epoch: 3, offset: 0 })), ..next };
+    store.write_checkpoint(shard, next).await.unwrap();
+    assert_eq!(store.checkpoint(shard).await.unwrap(), Some(next));
 }
 
 async fn writes_of_many_tasks_are_all_there(store: impl EventStore) {

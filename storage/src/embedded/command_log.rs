@@ -190,7 +190,7 @@ impl CommandLog for EmbeddedLog {
     async fn release(&self, shard: ShardId, position: Position) -> Result<(), StoreError> {
         let shard = self.known(shard)?;
         if position.epoch == self.inner.epoch {
-            shard.records.lock().release(position.offset);
+            shard.records.lock().release(position.offset.saturating_sub(1));
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 //!
 //! The store holds positions of a log. In another log the same positions are other commands, so a
 //! router must not own a shard of it. It is another one if its cluster or its topic has another ID, if
-//! it ends before something that is stored, or if it begins behind something that is not.
+//! it ends before something that is stored, if it begins behind something that is not, or if it does not have the record
+//! with which what is stored ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +11,17 @@ use std::time::Duration;
 use futures_util::{TryStreamExt as _, stream};
 use panda_protocol::ShardId;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::KafkaLog;
 use super::client::failure;
 use super::config::KafkaLogConfig;
 use super::identity;
-use super::questions::Bound;
 use super::topic::{self, Admin, Layout, check_brokers, prepare};
-use super::{Inner, KafkaLog};
 use crate::epoch_store::{EPOCH_READ_EVERY, EpochStore, LogEpoch, LogIdentity};
 use crate::error::StoreError;
-use crate::event_store::EventStore;
+use crate::event_store::{Checkpoint, EventStore};
+use crate::known_log::{read_on, refused};
 
 /// Shards whose checkpoints are compared at once.
 const SHARDS_AT_ONCE: usize = 64;
@@ -30,9 +31,6 @@ const OUTLAST: Duration = Duration::from_secs(EPOCH_READ_EVERY.as_secs() + 5);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The first epoch of a cluster.
 const FIRST: u32 = 1;
-/// What helps against a log that is another one.
-const MEND: &str = "If it was lost or replaced for good, stop every router and run 'panda admin open-epoch'; \
-                    otherwise bring the old one back";
 
 impl KafkaLog {
     /// Connects as [`KafkaLog::connect`] does, with the epoch that the event store has in force; opens
@@ -50,7 +48,7 @@ impl KafkaLog {
         let epoch = in_force(&admin, config, store).await?;
         let log = Self::start(config, epoch, admin)?;
         let shards = stream::iter((0..config.shards).map(ShardId).map(Ok));
-        shards.try_for_each_concurrent(SHARDS_AT_ONCE, |shard| check_shard(&log.inner, store, shard)).await?;
+        shards.try_for_each_concurrent(SHARDS_AT_ONCE, |shard| check_shard(&log, store, shard)).await?;
         Ok(log)
     }
 }
@@ -135,7 +133,7 @@ impl NextEpoch {
 /// Refuses to open another epoch while the log of the one in force is whole.
 async fn refuse_whole<S: EventStore>(log: &KafkaLog, store: &S) -> Result<(), StoreError> {
     let shards = stream::iter((0..log.inner.config.shards).map(ShardId).map(Ok));
-    match shards.try_for_each_concurrent(SHARDS_AT_ONCE, |shard| check_shard(&log.inner, store, shard)).await {
+    match shards.try_for_each_concurrent(SHARDS_AT_ONCE, |shard| check_shard(log, store, shard)).await {
         Ok(()) => Err(StoreError::Misconfigured(format!(
             "topic {} is the log of epoch {}, and whole as far as the event store knows it: there is no epoch to \
              open, start the routers",
@@ -211,31 +209,39 @@ async fn in_force<S: EpochStore>(admin: &Arc<Admin>, config: &KafkaLogConfig, st
              admin import' with that file again"
         )));
     }
-    Err(StoreError::Misconfigured(format!(
+    Err(refused(format!(
         "topic {} is not the log of epoch {}: it is topic {} of cluster {}, and the event store knows topic {} of \
-         cluster {}. {MEND}",
+         cluster {}",
         config.topic, stored.epoch, log.topic, log.cluster, stored.log.topic, stored.log.cluster
     )))
 }
 
-/// Whether the log of a shard can be the one up to whose checkpoint the store holds it.
-async fn check_shard<S: EventStore>(log: &Inner, store: &S, shard: ShardId) -> Result<(), StoreError> {
-    let Some(checkpoint) = store.checkpoint(shard).await? else { return Ok(()) };
-    let stored = checkpoint.position;
-    if stored.epoch < log.epoch {
+/// Refuses a shard whose log is not the one up to whose checkpoint the store holds it. Whoever owns it meanwhile may go
+/// on and delete what is behind its next checkpoint: so only a checkpoint that stays is believed.
+async fn check_shard<S: EventStore>(log: &KafkaLog, store: &S, shard: ShardId) -> Result<(), StoreError> {
+    let mut refused = None;
+    loop {
+        let Some(checkpoint) = store.checkpoint(shard).await? else { return Ok(()) };
+        match check_log(log, shard, &checkpoint).await {
+            Err(StoreError::Misconfigured(_)) if refused.replace(checkpoint) != Some(checkpoint) => {}
+            checked => return checked,
+        }
+    }
+}
+
+async fn check_log(log: &KafkaLog, shard: ShardId, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+    let (stored, epoch) = (checkpoint.position, log.inner.epoch);
+    if stored.epoch < epoch {
         return Ok(());
     }
-    let questions = &log.questions;
-    let (first, end) = tokio::join!(questions.ask(Bound::First, shard.0), questions.ask(Bound::End, shard.0));
-    let (first, end) = (first?, end?);
-    if stored.epoch == log.epoch && (first..=end).contains(&stored.offset) {
-        return Ok(());
+    if stored.epoch > epoch {
+        return Err(refused(format!("shard {shard} is stored to {stored}, and its log has epoch {epoch}")));
     }
-    Err(StoreError::Misconfigured(format!(
-        "shard {shard} is stored to {stored}, and its log of epoch {} holds {first} to {end}: it is not the log that \
-         was read. {MEND}",
-        log.epoch
-    )))
+    // As long as a few questions may take: a reader waits for as long as the brokers are away.
+    match timeout(log.inner.config.request_timeout * 3, read_on(log, shard, checkpoint)).await {
+        Ok(read) => read.map(drop),
+        Err(_) => Err(StoreError::Unavailable(format!("the brokers did not give the last record of shard {shard}"))),
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! [`StoreError::Unavailable`]; the driver connects again by itself, within ten seconds of a node's
 //! return. What a store owes to other entities is not kept: the log is read again.
 
+mod checkpoint;
 mod cluster;
 mod coalesce;
 mod config;
@@ -28,7 +29,7 @@ mod tests;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use panda_protocol::{EntityId, Incarnation, Position, Seq, ShardId};
+use panda_protocol::{EntityId, Incarnation, Seq, ShardId};
 
 pub use self::config::{Replication, ScyllaConfig};
 use crate::entity_store::{Copies, EntityStore};
@@ -38,7 +39,6 @@ use crate::send_while::SendWhile;
 use cluster::Requests;
 use coalesce::Coalescer;
 use events::EventRead;
-use numbers::{from_table, to_table};
 use state::StateScan;
 use statements::Statements;
 
@@ -165,18 +165,13 @@ impl EventStore for ScyllaEvents {
     }
 
     async fn checkpoint(&self, shard: ShardId) -> Result<Option<Checkpoint>, StoreError> {
-        let read = |(epoch, offset, rules): (i64, i64, i32)| {
-            let position = Position { epoch: from_table(epoch)?, offset: from_table(offset)? };
-            Ok(Checkpoint { position, rules: from_table(rules)? })
-        };
         let Inner { requests, statements, .. } = self.inner.as_ref();
-        let mut found = requests.read(&statements.read_checkpoint, (i32::from(shard.0),), read).await?;
+        let mut found = requests.read(&statements.read_checkpoint, (i32::from(shard.0),), checkpoint::read).await?;
         Ok(found.pop())
     }
 
     async fn write_checkpoint(&self, shard: ShardId, checkpoint: Checkpoint) -> Result<(), StoreError> {
-        let (epoch, offset) = (i64::from(checkpoint.position.epoch), to_table(checkpoint.position.offset)?);
-        let values = (i32::from(shard.0), epoch, offset, i32::from(checkpoint.rules), offset);
+        let values = checkpoint::values(shard, &checkpoint)?;
         let Inner { requests, statements, .. } = self.inner.as_ref();
         requests.write(&statements.write_checkpoint, vec![values], &self.may).await
     }

@@ -21,7 +21,8 @@ use super::failure;
 use crate::error::StoreError;
 
 /// What brings the tables from one version to the next, the first from none.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../migrations/scylla/1.cql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("../../migrations/scylla/1.cql"), include_str!("../../migrations/scylla/2.cql")];
 
 /// Rows of the table `meta`.
 const VERSION: &str = "version";
@@ -175,6 +176,11 @@ impl Schema<'_> {
         let done = self.version().await?;
         for (index, migration) in self.migrations.iter().enumerate().skip(done) {
             for statement in statements(migration) {
+                if let Some((table, column)) = added(&statement)
+                    && self.has_column(table, column).await?
+                {
+                    continue;
+                }
                 self.run(&statement.replace("{keyspace}", &self.config.keyspace), ()).await?;
             }
             // Only upwards: a process that was taken for dead may come back.
@@ -187,6 +193,14 @@ impl Schema<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a statement that adds columns was run already.
+    async fn has_column(&self, table: &str, column: &str) -> Result<bool, StoreError> {
+        self.session.refresh_metadata().await.map_err(failure::unavailable)?;
+        let state = self.session.get_cluster_state();
+        let table = state.get_keyspace(&self.config.keyspace).and_then(|keyspace| keyspace.tables.get(table));
+        Ok(table.is_some_and(|table| table.columns.contains_key(column)))
     }
 
     async fn version(&self) -> Result<usize, StoreError> {
@@ -254,6 +268,12 @@ fn statements(migration: &str) -> Vec<String> {
     text.split(';').map(str::trim).filter(|statement| !statement.is_empty()).map(Into::into).collect()
 }
 
+/// The table to which a statement adds columns, and the first of them.
+fn added(statement: &str) -> Option<(&str, &str)> {
+    let (table, columns) = statement.strip_prefix("ALTER TABLE {keyspace}.")?.split_once(" ADD (")?;
+    Some((table, columns.split_whitespace().next()?))
+}
+
 /// The ID of the table `meta` in a keyspace, the same whoever makes it: a UUID of version 8.
 fn table_id(keyspace: &str) -> String {
     let digest = digest(&SHA256, format!("panda meta {keyspace}").as_bytes());
@@ -276,8 +296,10 @@ mod tests {
     #[test]
     fn a_migration_is_cut_into_statements_that_may_be_run_again() {
         assert_eq!(statements("-- a; comment\nONE\n  (two);\n\nTHREE;\n"), ["ONE\n  (two)", "THREE"]);
+        assert_eq!(added("ALTER TABLE {keyspace}.one ADD (two int, three int)"), Some(("one", "two")));
+        assert_eq!(added("CREATE TABLE {keyspace}.one ADD (two int)"), None);
         for statement in MIGRATIONS.iter().flat_map(|migration| statements(migration)) {
-            assert!(statement.contains("IF NOT EXISTS"), "{statement}");
+            assert!(statement.contains("IF NOT EXISTS") || added(&statement).is_some(), "{statement}");
             assert!(statement.contains("{keyspace}."), "{statement}");
         }
     }

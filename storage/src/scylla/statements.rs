@@ -110,12 +110,14 @@ impl Statements {
             )
             .await?,
             write_checkpoint: prepare(
-                "INSERT INTO {keyspace}.checkpoints (shard, epoch, log_offset, rules) VALUES (?, ?, ?, ?) \
-                 USING TIMESTAMP ?",
+                "INSERT INTO {keyspace}.checkpoints \
+                 (shard, epoch, log_offset, rules, last_offset, last_time, last_digest) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?",
             )
             .await?,
             read_checkpoint: prepare(
-                "SELECT epoch, log_offset, rules FROM {keyspace}.checkpoints WHERE shard = ? LIMIT 1",
+                "SELECT epoch, log_offset, rules, last_offset, last_time, last_digest, WRITETIME(last_digest) \
+                 FROM {keyspace}.checkpoints WHERE shard = ? LIMIT 1",
             )
             .await?,
         })

@@ -6,11 +6,12 @@ mod faults;
 use std::cell::RefCell;
 use std::time::Duration;
 
-use panda_protocol::{ChatId, Counter, DeviceId, Time, UserId};
+use panda_protocol::{ChatId, Counter, DeviceId, Position, Time, UserId};
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 
 use super::*;
+use crate::command_log::RecordMark;
 use crate::contract::test_server;
 use crate::epoch_store::EpochStore as _;
 
@@ -151,7 +152,7 @@ async fn an_older_keyspace_is_migrated_with_its_data_and_a_newer_one_is_refused(
     let Some(server) = Server::find().await else { return };
     let config = server.config();
     let store = ScyllaEvents::open(&config).await.unwrap();
-    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 7 }, rules: 1 };
+    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 7 }, rules: 1, last: None };
     store.write_checkpoint(ShardId(1), checkpoint).await.unwrap();
     let migrations = [schema::MIGRATIONS, &[NEXT]].concat();
     let session = cluster::connect(&config).await.unwrap();
@@ -161,7 +162,55 @@ async fn an_older_keyspace_is_migrated_with_its_data_and_a_newer_one_is_refused(
     assert_eq!(store.checkpoint(ShardId(1)).await.unwrap(), Some(checkpoint));
     let error = ScyllaEvents::open(&config).await.err().unwrap();
     let StoreError::Newer { found, known, .. } = error else { panic!("{error}") };
-    assert_eq!((found, known), (2, 1));
+    assert_eq!((found, known), (3, 2));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_of_a_release_that_named_no_last_record_names_none() {
+    let Some(server) = Server::find().await else { return };
+    let config = server.config();
+    let session = cluster::connect(&config).await.unwrap();
+    schema::prepare(&session, &config, &schema::MIGRATIONS[..1]).await.unwrap();
+    let shard = ShardId(1);
+    let written_before = async |offset: u64| {
+        server
+            .run(&format!(
+                "INSERT INTO {}.checkpoints (shard, epoch, log_offset, rules) VALUES (1, 4, {offset}, 1) \
+                 USING TIMESTAMP {offset}",
+                config.keyspace
+            ))
+            .await;
+        let position = Position { epoch: 4, offset };
+        Checkpoint { position, rules: 1, last: None }
+    };
+    let before = written_before(7).await;
+    let store = ScyllaEvents::open(&config).await.unwrap();
+    assert_eq!(store.checkpoint(shard).await.unwrap(), Some(before));
+    let position = Position { epoch: 4, offset: 8 };
+    let last = RecordMark { position, time: Time(1_700_000_000_000_000), digest: [255; 8] };
+    let checkpoint = Checkpoint { position: last.behind(), rules: 1, last: Some(last) };
+    store.write_checkpoint(shard, checkpoint).await.unwrap();
+    assert_eq!(store.checkpoint(shard).await.unwrap(), Some(checkpoint));
+    // A process of that release still runs: late, and in its turn.
+    written_before(8).await;
+    assert_eq!(store.checkpoint(shard).await.unwrap(), Some(checkpoint));
+    let before = written_before(20).await;
+    assert_eq!(store.checkpoint(shard).await.unwrap(), Some(before));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn who_died_while_columns_were_added_is_followed_by_another() {
+    let Some(server) = Server::find().await else { return };
+    let config = server.config();
+    let session = cluster::connect(&config).await.unwrap();
+    // They are there, and nobody said so.
+    let half = schema::MIGRATIONS[1].to_owned() + "BROKEN";
+    let error = schema::prepare(&session, &config, &[schema::MIGRATIONS[0], &half]).await.unwrap_err();
+    assert!(error.to_string().contains("BROKEN"), "{error}");
+    let store = ScyllaEvents::open(&config).await.unwrap();
+    assert_eq!(store.checkpoint(ShardId(1)).await.unwrap(), None);
     server.end().await;
 }
 

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, Position, Seq, Time, UserId};
-use panda_storage::EventStore as _;
 use panda_storage::embedded::EmbeddedEvents;
 use panda_storage::event_store::{Checkpoint, EventBatch, EventRow, OwedEffect, RowKey, SettledEffect, StateRow};
 use panda_storage::user_store::{
     ApiKey, Credential, Email, PasswordHash, PictureUrl, Scopes, SealedSigningKey, User, Username,
 };
+use panda_storage::{EventStore as _, RecordMark};
 
 pub(crate) const NOW: Time = Time(1_800_000_000_000_000);
 
@@ -19,10 +19,15 @@ const EVENTS: u64 = 60;
 /// The last events of each entity are written in the second life.
 const LATE_EVENTS: u64 = 6;
 
-pub(crate) const CHECKPOINTS: [(u16, Checkpoint); 2] = [
-    (0, Checkpoint { position: Position { epoch: 1, offset: 77 }, rules: 1 }),
-    (15, Checkpoint { position: Position { epoch: 2, offset: 3 }, rules: 1 }),
-];
+/// By shard, as a version of the folder keeps them: since the second, one of them names its last record.
+pub(crate) fn checkpoints(version: u32) -> [(u16, Checkpoint); 2] {
+    let last = RecordMark { position: Position { epoch: 1, offset: 76 }, time: time(1), digest: *b"a record" };
+    let last = (version >= 2).then_some(last);
+    [
+        (0, Checkpoint { position: Position { epoch: 1, offset: 77 }, rules: 1, last }),
+        (15, Checkpoint { position: Position { epoch: 2, offset: 3 }, rules: 1, last: None }),
+    ]
+}
 
 /// What is written of an entity.
 pub(crate) struct Written {

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use panda_protocol::{Position, Seq, ShardId, Time};
+use panda_protocol::{Seq, ShardId, Time};
 use panda_storage::embedded::EmbeddedEvents;
-use panda_storage::{Checkpoint, EventBatch, EventStore, OwedEffect, ReadOrder, StateRow, StoreError};
+use panda_storage::{EventBatch, EventStore, OwedEffect, ReadOrder, StateRow, StoreError};
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::task::JoinSet;
 
-use crate::promises::{CHATS, INBOXES, Promises, chat, command, inbox, row_keys, taking};
+use crate::promises::{CHATS, INBOXES, Promises, chat, checkpoint, command, inbox, row_keys, taking};
 
 #[derive(Clone)]
 pub(crate) struct History {
@@ -121,7 +121,7 @@ impl History {
                 }
                 1 => {
                     let offset = self.promises.lock().checkpoint + 1;
-                    let checkpoint = Checkpoint { position: Position { epoch: 1, offset }, rules: 1 };
+                    let checkpoint = checkpoint(offset);
                     let write = async || self.store.write_checkpoint(ShardId(0), checkpoint).await;
                     patiently(self.tries, write).await?;
                     let mut promises = self.promises.lock();

@@ -37,7 +37,7 @@ fn inbox(number: u8) -> EntityId {
 
 /// An owner that begins at 5; its Takeover stands at 30.
 fn owner() -> Shard {
-    let start = Checkpoint { position: at(5), rules: RULES_FIRST };
+    let start = Checkpoint { position: at(5), rules: RULES_FIRST, last: None };
     let generation = Generation::of(at(30));
     Shard::new(1, generation, Incarnation([7; 8]), start, ShardLimits::default(), Rulebook::default())
 }

@@ -23,7 +23,7 @@ fn at(offset: u64) -> Position {
 }
 
 fn shard() -> Shard {
-    let start = Checkpoint { position: TAKEN, rules: crate::fold::RULES_FIRST };
+    let start = Checkpoint { position: TAKEN, rules: crate::fold::RULES_FIRST, last: None };
     let limits = ShardLimits { reads_max: 100, ..ShardLimits::default() };
     Shard::new(7, Generation::of(TAKEN), Incarnation(*b"in tests"), start, limits, Rulebook::default())
 }

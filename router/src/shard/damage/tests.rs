@@ -30,7 +30,7 @@ fn inbox(number: u8) -> EntityId {
 }
 
 pub(in crate::shard) fn shard() -> Shard {
-    let start = Checkpoint { position: START, rules: RULES_FIRST };
+    let start = Checkpoint { position: START, rules: RULES_FIRST, last: None };
     let limits = ShardLimits { damaged_max: 2, ..ShardLimits::default() };
     Shard::new(1, Generation::of(START), Incarnation([7; 8]), start, limits, Rulebook::default())
 }

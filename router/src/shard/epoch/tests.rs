@@ -24,7 +24,7 @@ fn chat() -> EntityId {
 }
 
 fn shard() -> Shard {
-    let start = Checkpoint { position: at(0), rules: crate::fold::RULES_FIRST };
+    let start = Checkpoint { position: at(0), rules: crate::fold::RULES_FIRST, last: None };
     let limits = ShardLimits::default();
     Shard::new(7, Generation::of(at(0)), Incarnation(*b"in tests"), start, limits, Rulebook::default())
 }

@@ -1,7 +1,8 @@
 //! The count against a model that looks at every position each time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use panda_protocol::Time;
 use proptest::prelude::*;
 
 use super::*;
@@ -10,10 +11,17 @@ fn at(offset: u64) -> Position {
     Position { epoch: 3, offset }
 }
 
+/// The record at an offset.
+fn record(offset: u64) -> RecordMark {
+    RecordMark { position: at(offset), time: Time(offset / 3), digest: offset.to_le_bytes() }
+}
+
 /// Everything that was ever taken.
 #[derive(Debug, Default)]
 struct Model {
     taken: u64,
+    /// Every offset, and that of the record before the start, if it is known.
+    all: BTreeSet<u64>,
     /// Offset: whether it was released.
     records: BTreeMap<u64, bool>,
     /// Unconfirmed effects, the oldest first.
@@ -30,6 +38,10 @@ impl Model {
 
     fn durable(&self) -> u64 {
         self.standing_out().next().unwrap_or(self.taken)
+    }
+
+    fn before_durable(&self) -> Option<RecordMark> {
+        self.all.range(..self.durable()).next_back().copied().map(record)
     }
 
     fn standing_out(&self) -> impl Iterator<Item = u64> {
@@ -74,18 +86,21 @@ proptest! {
     #[test]
     fn it_knows_what_a_look_at_every_position_would_find(
         start in 0..50_u64,
+        is_last_known: bool,
         steps in prop::collection::vec(step(), 0..300),
     ) {
-        let mut progress = Progress::new(at(start));
-        let mut model = Model { taken: start, ..Model::default() };
+        let last = start.checked_sub(1).filter(|_| is_last_known);
+        let mut progress = Progress::new(at(start), last.map(record));
+        let mut model = Model { taken: start, all: last.into_iter().collect(), ..Model::default() };
         let mut most = 0;
         for step in steps {
             match step {
                 Step::Take(skip, outcome) => {
                     let offset = model.taken + skip;
                     model.records.insert(offset, !outcome);
+                    model.all.insert(offset);
                     model.taken = offset + 1;
-                    if outcome { progress.take(at(offset)) } else { progress.pass(at(offset)) }
+                    if outcome { progress.take(record(offset)) } else { progress.pass(record(offset)) }
                 }
                 Step::Release(place) => {
                     let mut unreleased = model.records.iter_mut().filter(|(_, released)| !**released);
@@ -122,6 +137,7 @@ proptest! {
             prop_assert_eq!(progress.taken(), at(model.taken));
             prop_assert_eq!(progress.released(), at(model.released()));
             prop_assert_eq!(durable, at(model.durable()));
+            prop_assert_eq!(progress.before_durable(), model.before_durable());
             prop_assert_eq!(progress.effects(), model.effects.len());
             most = most.max(model.standing_out().count());
             prop_assert!(progress.slots.len() <= SLOTS_MIN.max(2 * most), "{} slots", progress.slots.len());
@@ -132,9 +148,9 @@ proptest! {
 
 #[test]
 fn a_position_is_durable_once_it_is_released_and_its_effects_are_confirmed() {
-    let mut progress = Progress::new(at(5));
-    progress.take(at(5));
-    progress.take(at(6));
+    let mut progress = Progress::new(at(5), None);
+    progress.take(record(5));
+    progress.take(record(6));
     progress.owe(at(5));
     progress.release(at(6));
     assert_eq!((progress.durable(), progress.released()), (at(5), at(5)));
@@ -146,13 +162,35 @@ fn a_position_is_durable_once_it_is_released_and_its_effects_are_confirmed() {
 
 #[test]
 fn an_effect_of_a_record_that_comes_later_holds_it_up() {
-    let mut progress = Progress::new(at(0));
+    let mut progress = Progress::new(at(0), None);
     progress.owe(at(1));
-    progress.take(at(0));
-    progress.take(at(1));
+    progress.take(record(0));
+    progress.take(record(1));
     progress.release(at(0));
     progress.release(at(1));
     assert_eq!(progress.durable(), at(1));
     progress.confirm();
     assert_eq!(progress.durable(), at(2));
+}
+
+#[test]
+fn the_record_before_what_is_not_durable_is_known_after_it_left_the_middle() {
+    let mut progress = Progress::new(at(9), Some(record(7)));
+    assert_eq!((progress.durable(), progress.before_durable()), (at(9), Some(record(7))));
+    (9..13).for_each(|offset| progress.take(record(offset)));
+    for offset in [10, 11] {
+        progress.release(at(offset));
+    }
+    // As many as are kept: those in the middle leave.
+    progress.take(record(13));
+    assert_eq!(progress.slots.iter().map(|slot| slot.position.offset).collect::<Vec<_>>(), [9, 12, 13]);
+    assert_eq!(progress.before_durable(), Some(record(7)));
+    progress.release(at(9));
+    assert_eq!((progress.durable(), progress.before_durable()), (at(12), Some(record(11))));
+    progress.release(at(13));
+    progress.release(at(12));
+    assert_eq!((progress.durable(), progress.before_durable()), (at(14), Some(record(13))));
+    // What makes nothing is a record, too.
+    progress.pass(record(20));
+    assert_eq!((progress.durable(), progress.before_durable()), (at(21), Some(record(20))));
 }

@@ -28,7 +28,7 @@ fn context(flags: u8) -> TraceContext {
 }
 
 fn shard(tells: bool) -> Shard {
-    let start = Checkpoint { position: at(0), rules: RULES_FIRST };
+    let start = Checkpoint { position: at(0), rules: RULES_FIRST, last: None };
     let limits = ShardLimits::default();
     let mut shard = Shard::new(7, Generation::of(at(0)), Incarnation([7; 8]), start, limits, Rulebook::default());
     if tells {

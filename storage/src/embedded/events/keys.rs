@@ -3,6 +3,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use panda_protocol::{EntityId, Position, Seq, ShardId, Time};
 
+use crate::command_log::{RECORD_DIGEST_BYTES, RecordMark};
 use crate::epoch_store::{LogEpoch, LogIdentity};
 use crate::error::StoreError;
 use crate::event_store::{Checkpoint, EventRow, OwedEffect, ROW_KEY_BYTES_MAX, RowKey, SettledEffect, StateRow};
@@ -23,6 +24,8 @@ pub(super) const APPLIED: &[u8] = &[META, 3];
 pub(super) const LOG_EPOCH: &[u8] = &[META, 4];
 
 const EVENT_HEAD: usize = 22;
+/// Of the last record before a checkpoint, whose epoch is the checkpoint's.
+const MARK_BYTES: usize = 16 + RECORD_DIGEST_BYTES;
 
 pub(super) fn event(entity: EntityId, seq: Seq) -> Bytes {
     let mut key = BytesMut::with_capacity(25);
@@ -104,10 +107,17 @@ pub(super) fn state_value(row: &StateRow) -> Bytes {
     value.freeze()
 }
 
+/// Position, rules, and behind them offset, time and digest of the last record before, if it is known: a folder of
+/// version 1 knows none.
 pub(super) fn checkpoint_value(checkpoint: Checkpoint) -> Bytes {
-    let mut value = BytesMut::with_capacity(14);
+    let mut value = BytesMut::with_capacity(14 + MARK_BYTES);
     put_position(&mut value, checkpoint.position);
     value.put_u16(checkpoint.rules);
+    if let Some(last) = checkpoint.last {
+        value.put_u64(last.position.offset);
+        value.put_u64(last.time.0);
+        value.put_slice(&last.digest);
+    }
     value.freeze()
 }
 
@@ -200,7 +210,14 @@ pub(super) fn read_owed(key: Bytes, value: Bytes) -> Result<OwedEffect, StoreErr
 
 pub(super) fn read_checkpoint(value: Bytes) -> Result<Checkpoint, StoreError> {
     let mut value = Fields(value);
-    Ok(Checkpoint { position: value.position()?, rules: u16::from_be_bytes(value.take()?) })
+    let (position, rules) = (value.position()?, u16::from_be_bytes(value.take()?));
+    let last = if value.0.is_empty() {
+        None
+    } else {
+        let position = Position { offset: value.u64()?, ..position };
+        Some(RecordMark { position, time: Time(value.u64()?), digest: value.take()? })
+    };
+    Ok(Checkpoint { position, rules, last })
 }
 
 pub(super) fn read_log_epoch(value: Bytes) -> Result<LogEpoch, StoreError> {

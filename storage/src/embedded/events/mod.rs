@@ -390,6 +390,7 @@ impl EventStore for EmbeddedEvents {
     }
 
     async fn write_checkpoint(&self, shard: ShardId, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        checkpoint.check()?;
         self.write(Work::Checkpoint(shard, checkpoint)).await
     }
 }

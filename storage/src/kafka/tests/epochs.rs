@@ -1,6 +1,9 @@
 //! The log that an event store knows, and others.
 
+use panda_protocol::Time;
+
 use super::*;
+use crate::command_log::{RecordMark, ShardReader as _};
 use crate::embedded::{DataFolder, EmbeddedEvents};
 use crate::epoch_store::{EpochStore as _, LogEpoch, LogIdentity};
 use crate::event_store::{Checkpoint, EventStore as _};
@@ -43,7 +46,7 @@ async fn a_topic_that_was_made_anew_is_refused_until_an_epoch_is_opened() {
         drop(log);
         // The same again, from where the store is.
         let behind = Position { offset: position.offset + 1, ..position };
-        store.write_checkpoint(ShardId(1), Checkpoint { position: behind, rules: 1 }).await.unwrap();
+        store.write_checkpoint(ShardId(1), Checkpoint { position: behind, rules: 1, last: None }).await.unwrap();
         assert_eq!(KafkaLog::open(&config, &store).await.unwrap().epoch(), 1);
         remove(&server, &config.topic).await;
         let why = refusal(&config, &store).await;
@@ -73,7 +76,7 @@ async fn a_log_that_ends_before_or_begins_behind_what_is_stored_is_refused() {
         }
         let beyond = log.release(ShardId(2), Position { epoch: 1, offset: 99 }).await;
         assert!(matches!(beyond, Err(StoreError::Corrupt(_))), "{beyond:?}");
-        let at = |epoch, offset| Checkpoint { position: Position { epoch, offset }, rules: 1 };
+        let at = |epoch, offset| Checkpoint { position: Position { epoch, offset }, rules: 1, last: None };
         store.write_checkpoint(ShardId(2), at(1, 2)).await.unwrap();
         log.release(ShardId(2), Position { epoch: 1, offset: 2 }).await.unwrap();
         KafkaLog::open(&config, &store).await.unwrap();
@@ -94,6 +97,50 @@ async fn a_log_that_ends_before_or_begins_behind_what_is_stored_is_refused() {
         // One of an epoch that is not open.
         store.write_checkpoint(ShardId(2), at(9, 0)).await.unwrap();
         assert!(refusal(&config, &store).await.contains("is stored to 9:0"));
+    };
+    tokio::time::timeout(GUARD, test).await.expect("the test ends");
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_has_another_record_before_a_checkpoint_is_refused_until_an_epoch_is_opened() {
+    let Some(server) = Server::find() else { return };
+    let (config, place) = (server.config(), tempfile::tempdir().unwrap());
+    let test = async {
+        let (store, shard) = (store(&place), ShardId(3));
+        let log = KafkaLog::open(&config, &store).await.unwrap();
+        for number in 0..6 {
+            log.append(shard, Bytes::from(vec![number; 300]), RecordHeaders::default()).unwrap().await.unwrap();
+        }
+        let mut reader = log.read(shard, None).await.unwrap();
+        let mut marks = Vec::new();
+        while marks.len() < 6 {
+            marks.extend(reader.next(6).await.unwrap().iter().map(RecordMark::of));
+        }
+        let write = async |last: RecordMark| {
+            let checkpoint = Checkpoint { position: last.behind(), rules: 1, last: Some(last) };
+            store.write_checkpoint(shard, checkpoint).await.unwrap();
+        };
+        let is_whole = async || {
+            KafkaLog::open(&config, &store).await.unwrap();
+            let whole = open_epoch(&config, &store).await.unwrap_err();
+            assert!(matches!(&whole, StoreError::Misconfigured(why) if why.contains("start the routers")), "{whole}");
+        };
+        write(marks[0]).await;
+        is_whole().await;
+        // Another topic may have got other records at the same places and moments.
+        let digest = marks[0].digest;
+        write(RecordMark { digest, ..marks[1] }).await;
+        let why = refusal(&config, &store).await;
+        assert!(why.contains("another record at 1:1") && why.contains("panda admin open-epoch"), "{why}");
+        log.release(shard, marks[2].behind()).await.unwrap();
+        write(marks[2]).await;
+        is_whole().await;
+        write(RecordMark { time: Time(marks[3].time.0 - 1_000), ..marks[3] }).await;
+        let why = refusal(&config, &store).await;
+        assert!(why.contains("another record at 1:3") && why.contains("panda admin open-epoch"), "{why}");
+        assert_eq!(open_epoch(&config, &store).await.unwrap().epoch, 2);
+        assert_eq!(KafkaLog::open(&config, &store).await.unwrap().epoch(), 2);
     };
     tokio::time::timeout(GUARD, test).await.expect("the test ends");
     server.end().await;

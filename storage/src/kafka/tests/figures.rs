@@ -1,4 +1,4 @@
-//! What an append costs. The figures are printed; `--nocapture` shows them.
+//! What an append costs, and what a start does. The figures are printed; `--nocapture` shows them.
 
 use std::time::Duration;
 
@@ -7,6 +7,9 @@ use panda_protocol::link::LinkId;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::*;
+use crate::command_log::{RecordMark, ShardReader as _};
+use crate::embedded::{DataFolder, EmbeddedEvents};
+use crate::event_store::{Checkpoint, EventStore as _};
 use crate::record_headers::Appender;
 
 const RATE: usize = 1_000;
@@ -47,6 +50,40 @@ async fn appends_are_quick() {
     {
         println!("{what}: {}", measure(&log, headers).await);
     }
+    server.end().await;
+}
+
+/// `cargo test --locked --workspace --lib -- --ignored --nocapture a_start_that_compares`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a figure, not a test: it depends on the machine"]
+async fn a_start_that_compares_the_last_records_of_many_shards() {
+    const SHARDS: u16 = 512;
+    const RECORDS: usize = 20;
+    let Some(server) = Server::find() else { return };
+    let config = KafkaLogConfig { shards: SHARDS, patience: GUARD, ..server.config() };
+    let place = tempfile::tempdir().unwrap();
+    let store = EmbeddedEvents::open(&DataFolder::open(place.path()).unwrap()).unwrap();
+    let open = async || {
+        let began = Instant::now();
+        (KafkaLog::open(&config, &store).await.unwrap(), began.elapsed())
+    };
+    let (log, _) = open().await;
+    for shard in (0..SHARDS).map(ShardId) {
+        for _ in 0..RECORDS {
+            log.append(shard, record(), RecordHeaders::default()).unwrap().await.unwrap();
+        }
+    }
+    let (_, nothing) = open().await;
+    for shard in (0..SHARDS).map(ShardId) {
+        let mut reader = log.read(shard, Some(Position { epoch: 1, offset: RECORDS as u64 / 2 })).await.unwrap();
+        let last = RecordMark::of(&reader.next(1).await.unwrap()[0]);
+        store
+            .write_checkpoint(shard, Checkpoint { position: last.behind(), rules: 1, last: Some(last) })
+            .await
+            .unwrap();
+    }
+    let (_, all) = open().await;
+    println!("a start that compares nothing: {nothing:?}, the last records of {SHARDS} shards: {all:?}");
     server.end().await;
 }
 

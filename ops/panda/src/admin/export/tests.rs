@@ -51,7 +51,7 @@ async fn filled(data: &Path) -> Vec<Record> {
         expected.extend(rows.into_iter().map(Record::Event));
         expected.extend(state.into_iter().map(Record::Row));
     }
-    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 700 }, rules: 5 };
+    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 700 }, rules: 5, last: None };
     events.write_checkpoint(ShardId(SHARDS - 1), checkpoint).await.unwrap();
     events.close().await.unwrap();
     expected

@@ -161,7 +161,8 @@ async fn begin(
 
 /// Nothing that is imported stands out in any shard, however many there are, and the rules go on.
 async fn write_checkpoints(header: &Header, shards: u16, events: &impl EventStore) -> Result<(), StoreError> {
-    let checkpoint = Checkpoint { position: Position { epoch: header.epoch, offset: 0 }, rules: header.rules };
+    let checkpoint =
+        Checkpoint { position: Position { epoch: header.epoch, offset: 0 }, rules: header.rules, last: None };
     patiently(EVENT_STORE, async || {
         stream::iter((0..shards).map(ShardId))
             .map(|shard| events.write_checkpoint(shard, checkpoint))

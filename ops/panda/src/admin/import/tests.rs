@@ -149,7 +149,7 @@ async fn an_archive_fills_the_stores_however_often_it_is_begun() {
     assert_eq!(kids(&stored), kids(&[sealed(&keys[0], &old, 3), sealed(&keys[1], &old, 2)]));
     assert!(stored.iter().all(|key| SigningKey::open(&secret('2'), &key.kid, &key.sealed).is_ok()));
     write_checkpoints(&checked.header, 100, &events).await.unwrap();
-    let expected = Checkpoint { position: Position { epoch: 3, offset: 0 }, rules: RULES_FIRST };
+    let expected = Checkpoint { position: Position { epoch: 3, offset: 0 }, rules: RULES_FIRST, last: None };
     for shard in [0, 99] {
         assert_eq!(events.checkpoint(ShardId(shard)).await.unwrap(), Some(expected));
     }
@@ -186,7 +186,7 @@ async fn a_store_that_holds_anything_is_not_filled() {
     assert!(empty::check_users(&users).await.unwrap_err().to_string().contains("holds API keys"));
     users.import_users(vec![credential(1)]).await.unwrap();
     assert!(empty::check_users(&users).await.unwrap_err().to_string().contains("holds users"));
-    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 0 }, rules: 1 };
+    let checkpoint = Checkpoint { position: Position { epoch: 1, offset: 0 }, rules: 1, last: None };
     events.write_checkpoint(ShardId(15), checkpoint).await.unwrap();
     assert!(empty::check_events(&events, 16).await.is_err());
     let place = tempfile::tempdir().unwrap();
