@@ -79,7 +79,13 @@ pub enum Scenario {
     /// for that, links are cut and disks are filled.
     ///
     /// One after the other, each once all is calm. The faults are drawn from --seed and printed before the first of
-    /// them. Exit status 1 also means that the cluster did not recover from a fault within --recovery.
+    /// them. Exit status 1 also means that the cluster did not recover from a fault within --recovery, or did not keep
+    /// meanwhile what it promises: sockets of edges that were not touched stay up, a refusal for now says when to come back,
+    /// no send is refused for good or stays without an outcome, and what is stopped ends in order; with --limits, also how
+    /// long sends stall.
+    ///
+    /// Losses are told with the fault behind which the sends were acked: sends acked between this fault and the next one;
+    /// this fault or a later one may have lost them.
     Chaos(Chaos),
     /// Posts at one target and gets at another one: what was acked must be there.
     ///
@@ -228,6 +234,11 @@ pub struct Chaos {
     /// How long after a fault's end all must be well again.
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = parse_duration)]
     pub recovery: Duration,
+    /// Also judges how long sends stall: at most 1 s while a router is stopped, 3 s when it is restarted, 6 s when it is
+    /// killed or paused for longer than 3 s, and 2 s in any fault of redis, postgres or api but absent. For a machine that
+    /// does nothing else.
+    #[arg(long)]
+    pub limits: bool,
     /// Instead of drawn faults: each part with each kind once, written as a table to this file.
     #[arg(long, value_name = "FILE", conflicts_with = "faults")]
     pub table: Option<PathBuf>,

@@ -95,6 +95,13 @@ impl Series {
         core::mem::take(&mut self.longest)
     }
 
+    /// The longest wait for an ack since the last call of [`Self::take_longest`], of sends that were due since `from` and
+    /// still wait, too.
+    pub fn longest_ack(&self, from: Duration, now: Duration) -> Duration {
+        let waits = self.waits(from, now, |slice| slice.acked < slice.due);
+        self.longest.ack.max(waits)
+    }
+
     /// The first moment behind the first trouble since `from` from which everything was well for [`CALM`];
     /// `from` if there was no trouble. A fault may take a while to be felt.
     pub fn calm_from(&self, from: Duration, now: Duration) -> Option<Duration> {
@@ -130,7 +137,11 @@ impl Series {
     /// How long the oldest send since `from` has waited for its ack, or an event for a session; zero if
     /// none does.
     pub fn waiting(&self, from: Duration, now: Duration) -> Duration {
-        let open = |slice: &Slice| slice.acked < slice.due || slice.delivered < slice.owed;
+        self.waits(from, now, |slice| slice.acked < slice.due || slice.delivered < slice.owed)
+    }
+
+    /// How long ago the oldest slice since `from` was due of which this is true.
+    fn waits(&self, from: Duration, now: Duration, open: impl Fn(&Slice) -> bool) -> Duration {
         let oldest = self.judged(from, now).find(|(_, slice)| open(slice));
         oldest.map_or(Duration::ZERO, |(at, _)| now.saturating_sub(at))
     }
@@ -235,6 +246,18 @@ mod tests {
         let mut behind = series(10_000, 0..0, 0..0);
         behind.acked(0, ms(1), ms(4_001));
         assert_eq!(behind.disturbed(Duration::ZERO, ms(10_000)), ms(100), "more acks than sends: not well either");
+    }
+
+    #[test]
+    fn the_longest_ack_is_also_one_that_did_not_come_yet_and_no_delivery() {
+        let mut series = series(10_000, 1_000..2_500, 6_000..6_100);
+        assert_eq!(series.longest_ack(Duration::ZERO, ms(6_000)), ms(1_500));
+        assert_eq!(series.longest_ack(Duration::ZERO, ms(10_000)), ms(4_000), "it waits since 6 s");
+        assert_eq!(series.longest_ack(ms(7_000), ms(10_000)), ms(1_500));
+        series.take_longest();
+        series.acked(0, ms(1), ms(4_001));
+        assert_eq!(series.longest_ack(ms(3_500), ms(5_500)), ms(1), "two deliveries are owed, and no ack");
+        assert_eq!(series.waiting(ms(3_500), ms(5_500)), ms(1_500));
     }
 
     #[test]

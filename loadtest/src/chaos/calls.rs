@@ -1,6 +1,6 @@
 //! What callers of the HTTP API feel: a call every quarter of a second, to one target after the other,
 //! each from when it was due, again until it is answered. It touches users and their cache, which sends
-//! do not.
+//! do not: users are read and made, so that a store of them that takes nothing more is felt.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +14,10 @@ use crate::run::Run;
 use crate::series::CALM;
 
 const EVERY: Duration = Duration::from_millis(250);
+/// Users that each call makes, with addresses of so many characters: some calls together take a page of the store's table,
+/// so none can be taken for long where the disk is full.
+const NEW_USERS: usize = 4;
+const EMAIL_CHARACTERS: usize = 250;
 const AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// A call that is not answered within this time counts as failed, and the next target is asked.
 const CALL_MAX: Duration = Duration::from_secs(5);
@@ -151,12 +155,15 @@ impl Calls {
         let key = run.targets[0].http.key();
         let bases = run.targets.iter().map(|target| target.http.base()).chain(apis.iter().map(String::as_str));
         let targets: Vec<Arc<Http>> = bases.map(|base| Http::with_limit(base, key, CALL_MAX)).collect();
+        // The users are none of an earlier run, whatever its seed.
+        let newcomers: u64 = rand::random();
         let mut due = run.now();
         for place in 0_usize.. {
             tokio::time::sleep_until(run.instant(due)).await;
             self.begun(due);
             let mut at = place % targets.len();
-            while let Err(error) = call(&targets[at], &run.users[0].username).await {
+            let asked = users(&run.users[0].username, newcomers, place);
+            while let Err(error) = call(&targets[at], asked.clone()).await {
                 self.failed(Failure::of(&error));
                 at = (at + 1) % targets.len();
                 tokio::time::sleep(AGAIN_AFTER).await;
@@ -169,21 +176,34 @@ impl Calls {
     }
 }
 
-/// Gets the user a new token, which reads users, then its profile with that, which reads the cache.
-async fn call(http: &Arc<Http>, username: &str) -> Result<(), ProvisionError> {
+/// Call `number` asks for the user and for new ones.
+fn users(username: &str, newcomers: u64, number: usize) -> Vec<u8> {
+    let new = (0..NEW_USERS).map(|place| {
+        let name = format!("{newcomers:x}.{number}.{place}");
+        let email = format!("{name:x>0$}@example.org", EMAIL_CHARACTERS - "@example.org".len());
+        serde_json::json!({ "username": name, "email": email })
+    });
+    let all: Vec<_> = std::iter::once(serde_json::json!({ "username": username })).chain(new).collect();
+    serde_json::json!({ "users": all }).to_string().into_bytes()
+}
+
+/// Gets the first user a new token, which reads users and makes the others, then its profile with that, which reads the
+/// cache. Asked again, it makes nobody twice.
+async fn call(http: &Arc<Http>, asked: Vec<u8>) -> Result<(), ProvisionError> {
     #[derive(Deserialize)]
     struct Answer {
-        users: [User; 1],
+        users: Vec<User>,
     }
     #[derive(Deserialize)]
     struct User {
         id: String,
         access_token: String,
     }
-    let body = serde_json::json!({ "users": [{ "username": username }] }).to_string().into_bytes();
-    let answer = http.ask(Question::Post("/bulk/users", body)).await?;
-    let Answer { users: [User { id, access_token }] } =
+    let answer = http.ask(Question::Post("/bulk/users", asked)).await?;
+    let Answer { users } =
         serde_json::from_slice(&answer).map_err(|error| ProvisionError::Answer(error.to_string()))?;
+    let first = users.into_iter().next().ok_or_else(|| ProvisionError::Answer("it names no user".into()))?;
+    let User { id, access_token } = first;
     http.ask(Question::GetAs(access_token, format!("/user/{id}"))).await.map(drop)
 }
 
@@ -208,6 +228,22 @@ mod tests {
             (false, "without a code (503) without retry_after")
         );
         assert!(Failure::NoAnswer.is_told() && !Failure::Unusable.is_told());
+    }
+
+    #[test]
+    fn a_call_asks_for_a_user_that_is_there_and_for_new_ones_whose_rows_are_long() {
+        let asked = |newcomers, number| -> serde_json::Value {
+            serde_json::from_slice(&users("lt7u0", newcomers, number)).unwrap()
+        };
+        let first = asked(u64::MAX, 99_999_999);
+        let users = first["users"].as_array().unwrap();
+        assert_eq!((users.len(), &users[0]["username"]), (1 + NEW_USERS, &"lt7u0".into()));
+        for user in &users[1..] {
+            assert!(user["username"].as_str().unwrap().len() <= 32, "{user}");
+            assert_eq!(user["email"].as_str().unwrap().len(), EMAIL_CHARACTERS);
+        }
+        assert_ne!(users[1]["username"], asked(u64::MAX, 1)["users"][1]["username"]);
+        assert_ne!(users[1]["username"], asked(7, 99_999_999)["users"][1]["username"]);
     }
 
     #[test]

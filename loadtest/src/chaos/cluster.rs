@@ -10,10 +10,13 @@ use tokio::io::AsyncReadExt as _;
 use super::plan::{Cut, Fault, Kind, Victim, part_of};
 use crate::report::line;
 
-/// A start waits until the process is ready; this is longer than the command's own limit.
-const COMMAND_TIME_MAX: Duration = Duration::from_secs(300);
+/// What frees a disk waits for the process to serve, and, if it ends then, for another start: this is longer than the
+/// command's own limits for both, 180 s each.
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(420);
 /// What is read of a command's output.
 const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
+/// How the command says that a process had to be killed that was asked to stop.
+pub const KILLED: &str = "was killed";
 /// The part that only carries links.
 const LINK: &str = "link";
 /// Of the command's complaint, what a report shows.
@@ -84,10 +87,11 @@ impl Status {
         of_part.map(|process| process.address.clone()).collect()
     }
 
-    /// The process at an address.
+    /// The process at an address, however that is written.
     pub fn name_at(&self, address: &str) -> Option<&str> {
+        let asked = plain(address);
         let mut processes = self.processes.iter();
-        processes.find(|process| process.address == address).map(|process| process.name.as_str())
+        processes.find(|process| plain(&process.address) == asked).map(|process| process.name.as_str())
     }
 
     /// The processes of these parts, each with those of these kinds that can be done to it. If no part is named, what only
@@ -122,16 +126,35 @@ impl Status {
     }
 }
 
+/// One text for base URLs that mean the same.
+fn plain(address: &str) -> String {
+    let address = address.trim_end_matches('/').to_ascii_lowercase();
+    match address.split_once("://localhost") {
+        Some((scheme, port)) if port.is_empty() || port.starts_with(':') => format!("{scheme}://127.0.0.1{port}"),
+        _ => address,
+    }
+}
+
 /// `link-2` of `router-2`: the process through which the router's links go, if there is one.
 fn link_of(router: &str) -> Option<String> {
     router.strip_prefix("router-").map(|number| format!("{LINK}-{number}"))
 }
 
 /// A fault that is going on; if it is dropped before its end, whoever watches hears how to end it.
-struct Open<'a> {
+#[derive(Debug)]
+#[must_use]
+pub struct Open<'a> {
     cluster: &'a Cluster,
     verb: &'static str,
     processes: Vec<String>,
+    /// What the command said of it, in lines.
+    said: Vec<String>,
+}
+
+impl Open<'_> {
+    fn hear(&mut self, said: &str) {
+        self.said.extend(said.lines().map(ToOwned::to_owned));
+    }
 }
 
 impl Drop for Open<'_> {
@@ -157,62 +180,78 @@ impl Cluster {
         self.call(&["status"]).await.map(|text| Status::read(&text))
     }
 
-    /// Does the fault, holds it, ends it.
+    /// Does the fault. Whoever holds it for its time ends it with [`Self::end`]; a restart is over by then.
     ///
     /// # Errors
     /// A sentence, if the command fails: the process is not there, or does not get ready again.
-    pub async fn carry_out(&self, fault: &Fault, processes: &[String]) -> Result<(), String> {
+    pub async fn begin(&self, fault: &Fault, processes: &[String]) -> Result<Open<'_>, String> {
         let name = fault.process.as_str();
         match fault.kind {
-            Kind::Kill => self.hold("kill", name, "restart", fault.hold).await,
-            Kind::Pause => self.hold("pause", name, "resume", fault.hold).await,
-            Kind::Stop => self.hold("stop", name, "restart", fault.hold).await,
-            Kind::Restart => self.call(&["restart", name]).await.map(drop),
+            Kind::Kill => self.once("kill", name, "restart").await,
+            Kind::Pause => self.once("pause", name, "resume").await,
+            Kind::Stop => self.once("stop", name, "restart").await,
+            Kind::Restart => {
+                let mut open = self.open("restart", vec![name.to_owned()]);
+                self.end_all(&mut open).await?;
+                Ok(open)
+            }
             Kind::Absent => self.be_absent(fault, processes).await,
-            Kind::DiskFull => self.hold("fill", name, "free", fault.hold).await,
+            Kind::DiskFull => self.once("fill", name, "free").await,
             Kind::LinkCut => {
                 let link = link_of(name).ok_or_else(|| format!("{name} takes no links"))?;
                 match fault.cut {
-                    Some(Cut::Silent) => self.hold("pause", &link, "resume", fault.hold).await,
-                    Some(Cut::Reset) | None => self.hold("kill", &link, "restart", fault.hold).await,
+                    Some(Cut::Silent) => self.once("pause", &link, "resume").await,
+                    Some(Cut::Reset) | None => self.once("kill", &link, "restart").await,
                 }
             }
         }
     }
 
-    /// One verb, and after a while the one that ends it.
-    async fn hold(&self, verb: &str, process: &str, end: &'static str, time: Duration) -> Result<(), String> {
-        self.call(&[verb, process]).await?;
-        let open = self.open(end, vec![process.to_owned()]);
-        tokio::time::sleep(time).await;
-        self.end(open).await
+    /// Ends the fault. Gives what the command said of it all, in lines: whether a process outlived its full disk, or had to
+    /// be killed.
+    ///
+    /// # Errors
+    /// As those of [`Self::begin`].
+    pub async fn end(&self, mut open: Open<'_>) -> Result<Vec<String>, String> {
+        self.end_all(&mut open).await?;
+        Ok(std::mem::take(&mut open.said))
+    }
+
+    async fn end_all(&self, open: &mut Open<'_>) -> Result<(), String> {
+        while let Some(process) = open.processes.first() {
+            let said = self.call(&[open.verb, process]).await?;
+            open.hear(&said);
+            open.processes.remove(0);
+        }
+        Ok(())
+    }
+
+    /// One verb, which another one ends.
+    async fn once(&self, verb: &str, process: &str, end: &'static str) -> Result<Open<'_>, String> {
+        // Before the verb: one that is interrupted may have been done.
+        let mut open = self.open(end, vec![process.to_owned()]);
+        let said = self.call(&[verb, process]).await?;
+        open.hear(&said);
+        Ok(open)
     }
 
     /// Everything of the part is away; an edge, an API and all routers start meanwhile. The other edges go on, and
     /// so an edge that is away is one alone.
-    async fn be_absent(&self, fault: &Fault, processes: &[String]) -> Result<(), String> {
+    async fn be_absent(&self, fault: &Fault, processes: &[String]) -> Result<Open<'_>, String> {
         let (absent, starting) = absent_and_starting(fault, processes);
-        for process in absent.iter().chain(&starting) {
+        let mut open = self.open("restart", [absent, starting.clone()].concat());
+        for process in &open.processes {
             self.call(&["kill", process]).await?;
         }
-        let open = self.open("restart", absent);
         for process in &starting {
             self.call(&["restart", process, "--no-wait"]).await?;
+            open.processes.retain(|away| away != process);
         }
-        tokio::time::sleep(fault.hold).await;
-        self.end(open).await
+        Ok(open)
     }
 
     fn open(&self, verb: &'static str, processes: Vec<String>) -> Open<'_> {
-        Open { cluster: self, verb, processes }
-    }
-
-    async fn end(&self, mut open: Open<'_>) -> Result<(), String> {
-        while let Some(process) = open.processes.first() {
-            self.call(&[open.verb, process]).await?;
-            open.processes.remove(0);
-        }
-        Ok(())
+        Open { cluster: self, verb, processes, said: Vec::new() }
     }
 
     async fn call(&self, arguments: &[&str]) -> Result<String, String> {
@@ -296,7 +335,12 @@ admin key: /var/tmp/c/dev/admin.key
         assert_eq!(status.edges(), ["http://127.0.0.1:20010", "http://127.0.0.1:20013"]);
         assert_eq!(status.apis(), ["http://127.0.0.1:20092"]);
         assert_eq!(status.missing().unwrap(), "router-2 is ended, edge-1 is paused");
-        assert_eq!(status.name_at("http://127.0.0.1:20013"), Some("edge-2"));
+        for address in ["http://127.0.0.1:20013", "http://127.0.0.1:20013/", "HTTP://localhost:20013"] {
+            assert_eq!(status.name_at(address), Some("edge-2"), "{address}");
+        }
+        for address in ["http://127.0.0.1:2001", "http://localhost.example:20013", "https://127.0.0.1:20013"] {
+            assert_eq!(status.name_at(address), None, "{address}");
+        }
         assert_eq!(status.small_disks, ["kafka-1"]);
         assert_eq!(status.admin_key.unwrap(), Path::new("/var/tmp/c/dev/admin.key"));
         assert_eq!(Status::read(""), Status::default());
@@ -347,6 +391,28 @@ admin key: /var/tmp/c/dev/admin.key
         assert_eq!(of("router-2"), ("router-1 router-2".into(), "edge-1 api-1".into()));
         assert_eq!(of("api-1"), ("api-1".into(), "router-1 router-2 edge-1".into()));
         assert_eq!(of("edge-2"), ("edge-2".into(), "router-1 router-2 api-1".into()));
+    }
+
+    #[tokio::test]
+    async fn what_the_command_says_of_a_fault_is_kept_from_its_begin_to_its_end() {
+        // It says what it was asked for, and with what.
+        let cluster = Cluster::new(Path::new("echo"), "c");
+        let said = |fault: Fault| {
+            let cluster = &cluster;
+            async move {
+                let open = cluster.begin(&fault, &Status::read(STATUS).names()).await.unwrap();
+                cluster.end(open).await.unwrap().join(", ")
+            }
+        };
+        let fault = |kind, cut| Fault { kind, cut, ..absent("router-1") };
+        assert_eq!(said(fault(Kind::Stop, None)).await, "stop router-1 --name c, restart router-1 --name c");
+        assert_eq!(said(fault(Kind::Restart, None)).await, "restart router-1 --name c");
+        assert_eq!(said(fault(Kind::DiskFull, None)).await, "fill router-1 --name c, free router-1 --name c");
+        let silent = said(fault(Kind::LinkCut, Some(Cut::Silent))).await;
+        assert_eq!(silent, "pause link-1 --name c, resume link-1 --name c");
+        let reset = said(fault(Kind::LinkCut, Some(Cut::Reset))).await;
+        assert_eq!(reset, "kill link-1 --name c, restart link-1 --name c");
+        assert_eq!(said(absent("api-1")).await, "restart api-1 --name c", "what is ended is what was away");
     }
 
     #[tokio::test]

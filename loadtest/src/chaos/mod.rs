@@ -8,5 +8,5 @@ pub mod plan;
 pub mod promises;
 
 pub use calls::{Calls, Failure};
-pub use cluster::{Cluster, Process, Status};
+pub use cluster::{Cluster, Open, Process, Status};
 pub use plan::{Cut, Fault, Kind};

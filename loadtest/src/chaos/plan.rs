@@ -14,8 +14,9 @@ const SHORT_PAUSE_MS: std::ops::RangeInclusive<u64> = 300..=2_000;
 const LONG_PAUSE_MS: std::ops::RangeInclusive<u64> = 4_500..=30_000;
 /// How long what was killed stays away, and a link cut.
 const AWAY_MS: std::ops::RangeInclusive<u64> = 500..=10_000;
-/// A disk is full for long enough that whoever writes to it meets it.
-const FULL_MS: std::ops::RangeInclusive<u64> = 3_000..=15_000;
+/// A disk is full for so long that whoever writes comes to the end of the room that it had taken before: the rest of a
+/// block of each partition, of a segment of the commit log, of a page of a table. Whether it did, the command says.
+const FULL_MS: std::ops::RangeInclusive<u64> = 8_000..=20_000;
 /// In the fault table.
 const TABLE_PAUSE: Duration = Duration::from_secs(30);
 const TABLE_AWAY: Duration = Duration::from_secs(10);
@@ -48,6 +49,16 @@ pub enum Cut {
     Reset,
     /// They stay open, new ones too, and no byte passes.
     Silent,
+}
+
+impl Cut {
+    /// What it makes of links.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Reset => "reset and refused",
+            Self::Silent => "open and silent",
+        }
+    }
 }
 
 impl Kind {
@@ -120,8 +131,7 @@ impl fmt::Display for Fault {
             write!(f, " for {:.1} s", self.hold.as_secs_f64())?;
         }
         match self.cut {
-            Some(Cut::Reset) => f.write_str(", links reset and refused"),
-            Some(Cut::Silent) => f.write_str(", links open and silent"),
+            Some(cut) => write!(f, ", links {}", cut.words()),
             None => Ok(()),
         }
     }
@@ -181,7 +191,7 @@ pub fn draw(seed: u64, victims: &[Victim], count: usize, pause: Option<Duration>
     faults
 }
 
-/// Each part once with each kind, with the same times for all: the fault table's. Edges come first, and each fault of one
+/// Each part once with each kind, with both ways of cutting, with the same times for all: the fault table's. Edges come first, and each fault of one
 /// goes to where the fault before it left the sessions: a pause leaves them where they are, and whatever is absent takes
 /// them off an edge that is started meanwhile.
 pub fn table(victims: &[Victim]) -> Vec<Fault> {
@@ -199,9 +209,11 @@ pub fn table(victims: &[Victim]) -> Vec<Fault> {
                 Kind::Pause => TABLE_PAUSE,
                 _ => TABLE_AWAY,
             };
-            // The one that nobody is told of.
-            let cut = (kind == Kind::LinkCut).then_some(Cut::Silent);
-            faults.push(Fault { number: faults.len() + 1, process: process.to_owned(), kind, cut, hold });
+            let ways: &[Option<Cut>] =
+                if kind == Kind::LinkCut { &[Some(Cut::Reset), Some(Cut::Silent)] } else { &[None] };
+            for &cut in ways {
+                faults.push(Fault { number: faults.len() + 1, process: process.to_owned(), kind, cut, hold });
+            }
         }
     }
     faults
@@ -326,6 +338,13 @@ mod tests {
         assert_eq!(faults[4].to_string(), "  5  kill      kafka-1      for 10.0 s");
         let edges: Vec<&str> = faults[..4].iter().map(|fault| fault.process.as_str()).collect();
         assert_eq!(edges, ["edge-1", "edge-2", "edge-2", "edge-1"], "where the sessions are");
+    }
+
+    #[test]
+    fn the_table_cuts_links_both_ways() {
+        let router = Victim { process: "router-1".into(), kinds: vec![Kind::Kill, Kind::LinkCut] };
+        let cuts: Vec<Option<Cut>> = table(&[router]).iter().map(|fault| fault.cut).collect();
+        assert_eq!(cuts, [None, Some(Cut::Reset), Some(Cut::Silent)]);
     }
 
     #[test]

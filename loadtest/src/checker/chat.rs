@@ -9,6 +9,7 @@ use panda_protocol::session::client::Unexpected;
 use panda_protocol::{ChatId, Counter, DeviceId, Seq};
 
 use super::digest;
+use super::harm::{Harm, Harmed};
 use super::verdict::ChatVerdict;
 use super::violation::{Source, Violation};
 
@@ -55,8 +56,23 @@ struct Send {
 struct Entry {
     event: u64,
     shown_by: Source,
-    stored: bool,
+    stored: Stored,
     message: Option<Message>,
+}
+
+/// What the store shows under a seq.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    /// It was not read so far.
+    Unread,
+    /// Nothing.
+    Missing,
+    /// What was seen first.
+    AsSeen,
+    /// The same send with other bytes.
+    Altered,
+    /// Something else.
+    Another,
 }
 
 #[derive(Debug)]
@@ -65,6 +81,26 @@ struct Message {
     counter: Counter,
     text: u64,
 }
+
+impl Message {
+    /// `None` of an event that is no message.
+    fn of(event: &Event) -> Option<Self> {
+        let EventBody::MessageSent { text, .. } = &event.body else { return None };
+        Some(Self { device: event.device, counter: event.counter, text: digest(text.as_bytes()) })
+    }
+
+    /// As [`Self::of`]; also `None` of bytes that are no event of this seq.
+    fn in_bytes(seq: u64, event: &Bytes) -> Option<Self> {
+        Event::from_bytes(event).ok().filter(|event| event.seq.0 == seq).and_then(|event| Self::of(&event))
+    }
+
+    fn is_of_send(&self, other: &Self) -> bool {
+        (self.device, self.counter) == (other.device, other.counter)
+    }
+}
+
+/// What was told of the send at a place.
+type Told = HashSet<(u32, Harm)>;
 
 /// A session's stream. `first` is what came first, `next` what is due.
 #[derive(Debug, Default)]
@@ -113,14 +149,15 @@ impl ChatCheck {
     /// What an earlier run found in the store, from the first event on: this one must find it, too.
     pub fn expect(&mut self, digests: &[u64]) {
         for (seq, &event) in (1..).zip(digests) {
-            self.entries.insert(seq, Entry { event, shown_by: Source::Earlier, stored: false, message: None });
+            self.entries.insert(seq, Entry { event, shown_by: Source::Earlier, stored: Stored::Unread, message: None });
         }
     }
 
     /// The digests of all events, from the first on, once the store was read to its head; none if it does
     /// not begin there.
     pub fn digests(&self) -> Option<Vec<u64>> {
-        let whole = (1..).zip(&self.entries).all(|(seq, (found, entry))| seq == *found && entry.stored);
+        let is_there = |entry: &Entry| !matches!(entry.stored, Stored::Unread | Stored::Missing);
+        let whole = (1..).zip(&self.entries).all(|(seq, (found, entry))| seq == *found && is_there(entry));
         whole.then(|| self.entries.values().map(|entry| entry.event).collect())
     }
 
@@ -278,9 +315,15 @@ impl ChatCheck {
             }
         }
         self.history_next = Some(self.history_next.map_or(seq + 1, |next| next.max(seq + 1)));
-        self.compare(seq, event, source);
+        let as_seen = self.compare(seq, event, source);
         if let Some(entry) = self.entries.get_mut(&seq) {
-            entry.stored = true;
+            entry.stored = match &entry.message {
+                _ if as_seen => Stored::AsSeen,
+                Some(seen) if Message::in_bytes(seq, event).is_some_and(|there| there.is_of_send(seen)) => {
+                    Stored::Altered
+                }
+                _ => Stored::Another,
+            };
         }
     }
 
@@ -289,7 +332,11 @@ impl ChatCheck {
         if let Some(next) = self.history_next.filter(|&next| next <= head) {
             self.violated(Violation::Gap { source: Source::Store, expected: next, got: head + 1 });
         }
-        let missing: Vec<u64> = self.entries.iter().filter(|(_, entry)| !entry.stored).map(|(seq, _)| *seq).collect();
+        let mut missing = Vec::new();
+        for (&seq, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.stored == Stored::Unread) {
+            entry.stored = Stored::Missing;
+            missing.push(seq);
+        }
         for seq in missing {
             self.violated(Violation::NotStored { seq, begins_at, head });
         }
@@ -303,15 +350,17 @@ impl ChatCheck {
         };
         let behind: Vec<Violation> = self.streams.iter().filter_map(behind).collect();
         behind.into_iter().for_each(|violation| self.violated(violation));
-        self.judge_messages();
-        self.judge_sends();
+        let mut told = Told::new();
+        self.judge_messages(&mut told);
+        self.judge_sends(&mut told);
+        self.judge_store(&mut told);
         self.verdict.events = self.entries.len() as u64;
         self.verdict.sends = self.sends.len() as u64;
         self.verdict
     }
 
     /// Every message of our devices is one of our sends, once, in its sender's order.
-    fn judge_messages(&mut self) {
+    fn judge_messages(&mut self, told: &mut Told) {
         let (mut found, mut never_sent) = (Vec::new(), Vec::new());
         let mut first_seq: HashMap<u32, u64> = HashMap::new();
         let mut last_of_device: HashMap<DeviceId, u32> = HashMap::new();
@@ -326,16 +375,16 @@ impl ChatCheck {
             };
             let send = &self.sends[place as usize];
             if let Some(&first) = first_seq.get(&place) {
-                found.push((Violation::Duplicate { device, counter, first, second: seq }, send.at));
+                found.push((Violation::Duplicate { device, counter, first, second: seq }, place));
                 continue;
             }
             first_seq.insert(place, seq);
             if send.text != text {
                 let (sent_digest, got_digest) = (send.text, text);
-                found.push((Violation::Altered { device, counter, seq, sent_digest, got_digest }, send.at));
+                found.push((Violation::Altered { device, counter, seq, sent_digest, got_digest }, place));
             }
             if let Outcome::Refused(code) = send.outcome {
-                found.push((Violation::RefusedButThere { device, counter, code, seq }, send.at));
+                found.push((Violation::RefusedButThere { device, counter, code, seq }, place));
             }
             let mut last = last_of_device.insert(device, place).unwrap_or(0);
             // Over a user's devices only acked sends have an order: what is unknown may happen late.
@@ -345,17 +394,17 @@ impl ChatCheck {
             if last > place {
                 let later = &self.sends[last as usize];
                 let (later_device, later_counter) = (later.device, later.counter);
-                found.push((Violation::SenderOrder { device, counter, seq, later_device, later_counter }, send.at));
+                found.push((Violation::SenderOrder { device, counter, seq, later_device, later_counter }, place));
             }
         }
         never_sent.into_iter().for_each(|violation| self.violated(violation));
-        found.into_iter().for_each(|(violation, at)| self.verdict.harmed(violation, at));
+        found.into_iter().for_each(|(violation, place)| self.harmed(violation, place, told));
     }
 
     /// Every acked send is at the seq of its ack.
-    fn judge_sends(&mut self) {
+    fn judge_sends(&mut self, told: &mut Told) {
         let mut found = Vec::new();
-        for &Send { device, counter, outcome, at, .. } in &self.sends {
+        for (place, &Send { device, counter, outcome, .. }) in (0..).zip(&self.sends) {
             match outcome {
                 Outcome::Acked(acked) => {
                     self.verdict.acked += 1;
@@ -369,24 +418,55 @@ impl ChatCheck {
                         (_, None) => "an event that is no message".to_owned(),
                         (_, Some(other)) => format!("send {} of device {}", other.counter, other.device),
                     };
-                    found.push((Violation::LostAck { device, counter, acked, there }, at));
+                    found.push((Violation::LostAck { device, counter, acked, there }, place));
                 }
                 Outcome::Refused(_) => self.verdict.refused += 1,
                 Outcome::Unknown => self.verdict.unknown += 1,
             }
         }
-        found.into_iter().for_each(|(violation, at)| self.verdict.harmed(violation, at));
+        found.into_iter().for_each(|(violation, place)| self.harmed(violation, place, told));
     }
 
-    /// Compares with the reference, or makes it.
-    fn compare(&mut self, seq: u64, event: &Bytes, source: Source) {
+    /// What sessions got and the store, read back, does not have, or has otherwise, happened to a send. That the two differ
+    /// was found by seq, and is counted there.
+    fn judge_store(&mut self, told: &mut Told) {
+        for entry in self.entries.values() {
+            let how = match entry.stored {
+                // What came behind the reading may be there.
+                Stored::Unread | Stored::AsSeen => continue,
+                Stored::Altered => Harm::Altered,
+                Stored::Missing | Stored::Another => Harm::Lost,
+            };
+            let Some(&Message { device, counter, .. }) = entry.message.as_ref() else { continue };
+            let Some(&place) = self.by_counter.get(&(device, counter)) else { continue };
+            let send = &self.sends[place as usize];
+            // One that was refused had no right to be there, which is told already.
+            let is_refused = matches!(send.outcome, Outcome::Refused(_));
+            if !is_refused && told.insert((place, how)) {
+                self.verdict.harmed.push(Harmed { how, at: send.at });
+            }
+        }
+    }
+
+    /// A violation that concerns the send at this place.
+    fn harmed(&mut self, violation: Violation, place: u32, told: &mut Told) {
+        let at = self.sends[place as usize].at;
+        if let Some(how) = Harm::of(&violation) {
+            told.insert((place, how));
+            self.verdict.harmed.push(Harmed { how, at });
+        }
+        self.violated(violation);
+    }
+
+    /// Compares with the reference, or makes it. Whether the bytes are the reference's.
+    fn compare(&mut self, seq: u64, event: &Bytes, source: Source) -> bool {
         let other_digest = digest(event);
         if let Some(entry) = self.entries.get(&seq) {
-            if entry.event != other_digest {
-                let (one, one_digest) = (entry.shown_by, entry.event);
+            let (one, one_digest) = (entry.shown_by, entry.event);
+            if one_digest != other_digest {
                 self.violated(Violation::Divergence { seq, one, one_digest, other: source, other_digest });
             }
-            return;
+            return one_digest == other_digest;
         }
         let message = match Event::from_bytes(event) {
             Ok(event) if event.seq.0 != seq => {
@@ -394,16 +474,15 @@ impl ChatCheck {
                 self.violated(Violation::Unreadable { source, seq, problem });
                 None
             }
-            Ok(Event { device, counter, body: EventBody::MessageSent { text, .. }, .. }) => {
-                Some(Message { device, counter, text: digest(text.as_bytes()) })
-            }
-            Ok(_) => None,
+            Ok(event) => Message::of(&event),
             Err(error) => {
                 self.violated(Violation::Unreadable { source, seq, problem: error.to_string() });
                 None
             }
         };
-        self.entries.insert(seq, Entry { event: other_digest, shown_by: source, stored: false, message });
+        let stored = Stored::Unread;
+        self.entries.insert(seq, Entry { event: other_digest, shown_by: source, stored, message });
+        true
     }
 
     pub(super) fn violated(&mut self, violation: Violation) {

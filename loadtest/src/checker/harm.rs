@@ -18,18 +18,18 @@ pub struct Harmed {
 }
 
 /// What happened to a send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Harm {
-    /// It was acked and is not there.
+    /// It was acked, or delivered to somebody, and is not there.
     Lost,
     /// It is there twice.
     Doubled,
     /// It stands behind one that its sender sent later.
     Reordered,
-    /// It is there with another text.
+    /// It is there with another text, or otherwise than it was delivered.
     Altered,
     /// It was refused and is there.
-    Refused,
+    RefusedButThere,
 }
 
 impl Harm {
@@ -40,7 +40,7 @@ impl Harm {
             Violation::Duplicate { .. } => Some(Self::Doubled),
             Violation::SenderOrder { .. } => Some(Self::Reordered),
             Violation::Altered { .. } => Some(Self::Altered),
-            Violation::RefusedButThere { .. } => Some(Self::Refused),
+            Violation::RefusedButThere { .. } => Some(Self::RefusedButThere),
             _ => None,
         }
     }
@@ -49,13 +49,13 @@ impl Harm {
 /// How many sends each of it happened to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Losses {
-    /// Acked and not there.
+    /// Acked, or delivered, and not there.
     pub lost: u64,
     /// There twice.
     pub doubled: u64,
     /// Behind one that its sender sent later.
     pub reordered: u64,
-    /// There with another text.
+    /// There with another text, or otherwise than delivered.
     pub altered: u64,
     /// Refused and there.
     pub refused_but_there: u64,
@@ -71,7 +71,7 @@ impl Losses {
                 Harm::Doubled => &mut losses.doubled,
                 Harm::Reordered => &mut losses.reordered,
                 Harm::Altered => &mut losses.altered,
-                Harm::Refused => &mut losses.refused_but_there,
+                Harm::RefusedButThere => &mut losses.refused_but_there,
             } += 1;
         }
         losses

@@ -1,10 +1,8 @@
 //! What the checker says in the end.
 
-use std::time::Duration;
-
 use panda_protocol::ChatId;
 
-use super::harm::{Harm, Harmed};
+use super::harm::Harmed;
 use super::violation::{Found, Violation};
 use super::{CHAT_VIOLATIONS_KEPT_MAX, VIOLATIONS_KEPT_MAX};
 
@@ -30,12 +28,6 @@ impl ChatVerdict {
         if self.kept.len() < CHAT_VIOLATIONS_KEPT_MAX {
             self.kept.push(violation);
         }
-    }
-
-    /// As [`Self::violated`], of a send that was acked, or else due, at `at`.
-    pub(super) fn harmed(&mut self, violation: Violation, at: Duration) {
-        self.harmed.extend(Harm::of(&violation).map(|how| Harmed { how, at }));
-        self.violated(violation);
     }
 }
 

@@ -28,7 +28,7 @@ pub struct ChaosReport {
     pub faults: Vec<Felt>,
     /// What happened to sends in all that must not; absent if nothing was judged.
     pub losses: Option<Losses>,
-    /// What of it happened to sends before the first fault.
+    /// What of it happened to sends acked, or else due, before the first fault; any fault may have lost them.
     pub losses_before: Option<Losses>,
     /// What is being done, and when it began.
     #[serde(skip)]
@@ -48,6 +48,9 @@ pub struct Felt {
     pub lasted_s: f64,
     /// The longest ack.
     pub longest_ack_s: f64,
+    /// The longest wait for an ack until the fault's end began, whether the ack had come or not; absent if the fault was
+    /// not held. What the end itself costs, such as a start, is not in it.
+    pub longest_ack_held_s: Option<f64>,
     /// The longest delivery to any session.
     pub longest_delivery_s: f64,
     /// The longest HTTP call, tries that failed included.
@@ -66,9 +69,11 @@ pub struct Felt {
     pub lost_sockets: LostSockets,
     /// HTTP calls that were tried again, by why.
     pub failed_calls: BTreeMap<Failure, u64>,
-    /// What happened to sends that were acked, or else due, from its beginning to that of the next one; absent if nothing
-    /// was judged.
+    /// What happened to sends acked, or else due, between this fault and the next one; this fault or a later one may have
+    /// lost them. Absent if nothing was judged.
     pub losses: Option<Losses>,
+    /// What the cluster's command said of it, in lines: whether a process outlived its full disk, or had to be killed.
+    pub said: Vec<String>,
     /// What should have held meanwhile and did not.
     pub broken: Vec<String>,
     /// Why the cluster counts as not recovered.
@@ -89,8 +94,8 @@ impl ChaosReport {
         }
     }
 
-    /// Takes in what the checker found to have happened to sends. Each is of the fault that had begun last when it was
-    /// acked, or else due.
+    /// Takes in what the checker found to have happened to sends. Each stands with the fault that had begun last when it was
+    /// acked, or else due. That one need not have done it: what a kill loses was acked before it.
     pub fn judged(&mut self, harmed: &[Harmed]) {
         let starts: Vec<Duration> = self.faults.iter().map(|felt| felt.began).collect();
         let faults_begun = |send: &Harmed| starts.partition_point(|&began| began <= send.at);
@@ -115,6 +120,7 @@ impl ChaosReport {
             fault,
             began,
             longest_ack_s: 0.0,
+            longest_ack_held_s: None,
             longest_delivery_s: 0.0,
             longest_call_s: 0.0,
             disturbed_s: 0.0,
@@ -124,6 +130,7 @@ impl ChaosReport {
             lost_sockets: LostSockets::default(),
             failed_calls: BTreeMap::new(),
             losses: None,
+            said: Vec::new(),
             broken: Vec::new(),
             problem: Some(format!("{why}; how long its sends waited is not known")),
         });
@@ -141,10 +148,13 @@ fn or_never(time: Option<f64>) -> String {
 
 impl fmt::Display for Felt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "longest ack {:.1} s", self.longest_ack_s)?;
+        if let Some(held) = self.longest_ack_held_s {
+            write!(f, " ({held:.1} s until its end)")?;
+        }
         write!(
             f,
-            "longest ack {:.1} s, delivery {:.1} s, call {:.1} s; disturbed {:.1} s; recovered after {}, settled after {}",
-            self.longest_ack_s,
+            ", delivery {:.1} s, call {:.1} s; disturbed {:.1} s; recovered after {}, settled after {}",
             self.longest_delivery_s,
             self.longest_call_s,
             self.disturbed_s,
@@ -162,7 +172,10 @@ impl fmt::Display for Felt {
             write!(f, "; calls failed: {}", calls(&self.failed_calls))?;
         }
         if let Some(losses) = &self.losses {
-            write!(f, "; sends: {losses}")?;
+            write!(f, "; sends acked from here on: {losses}")?;
+        }
+        for said in &self.said {
+            write!(f, "; {said}")?;
         }
         for broken in &self.broken {
             write!(f, "; NOT KEPT: {broken}")?;
@@ -227,12 +240,18 @@ fn page(summary: &Summary, chaos: &ChaosReport, date: &str, machine: &str, comma
         "What clients feel when a process of a cluster is lost. Made by `ops/fault-table` on {date}: {machine}, all\n\
          processes on it; {sessions} sessions in {chats} chats over {edges} edges, {rate} messages/s. The command:\n\n    {command}\n\n\
          Times are in seconds, from when a send or call was due. **Ack**, **delivery** and **HTTP** are the longest of\n\
-         all. **Disturbed** are all moments together whose sends were not all acked and delivered to every session\n\
-         within {bound} s; **recovered** is the first moment behind the first trouble from which all was well for 2 s,\n\
+         all; **held** is the longest wait for an ack until the fault's end began: what the end itself costs, such as a\n\
+         start, is not in it. **Disturbed** are all moments together whose sends were not all acked and delivered to every\n\
+         session within {bound} s; **recovered** is the first moment behind the first trouble from which all was well for 2 s,\n\
          **settled** the last moment of trouble, after the process was back too. A client repeats what was refused for\n\
-         now by itself. **Absent**: everything of the part is away while an edge, an API and all routers start.\n\n\
-         | part | fault | ack | delivery | HTTP | disturbed | recovered | settled | connections lost | refusals | HTTP failures |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|\n",
+         now by itself.\n\n\
+         **Kill** is kill -9, **pause** a process that hangs with its connections open, **stop** one that ends in order;\n\
+         each comes back after the time. **Restart** is stopped in order and started at once. **Absent**: everything of the\n\
+         part is away while an edge, an API and all routers start. **Link-cut**: the links of a router are reset and new ones\n\
+         refused, or stay open and silent, while the router itself goes on. **Disk-full**: nothing is left of a service's\n\
+         disk; with the room, it is started where it had ended.\n\n\
+         | part | fault | ack | held | delivery | HTTP | disturbed | recovered | settled | connections lost | refusals | HTTP failures |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
         edges = summary.targets.len(),
     );
     debug_assert!(written.is_ok());
@@ -247,13 +266,16 @@ fn page(summary: &Summary, chaos: &ChaosReport, date: &str, machine: &str, comma
 fn row(felt: &Felt) -> String {
     let time = |time: Option<f64>| time.map_or_else(|| "never".into(), |time| format!("{time:.1}"));
     let hold = felt.fault.hold;
-    let fault = if hold.is_zero() {
-        felt.fault.kind.label().to_owned()
-    } else {
-        format!("{} {} s", felt.fault.kind.label(), hold.as_secs())
-    };
+    let mut fault = felt.fault.kind.label().to_owned();
+    if !hold.is_zero() {
+        fault.push_str(&format!(" {} s", hold.as_secs()));
+    }
+    if let Some(cut) = felt.fault.cut {
+        fault.push_str(&format!(", {}", cut.words()));
+    }
+    let held = felt.longest_ack_held_s.map_or_else(String::new, |held| format!("{held:.1}"));
     format!(
-        "| {} | {fault} | {:.1} | {:.1} | {:.1} | {:.1} | {} | {} | {} | {} | {} |\n",
+        "| {} | {fault} | {:.1} | {held} | {:.1} | {:.1} | {:.1} | {} | {} | {} | {} | {} |\n",
         felt.fault.process,
         felt.longest_ack_s,
         felt.longest_delivery_s,
@@ -280,8 +302,15 @@ fn verdict(summary: &Summary, chaos: &ChaosReport) -> String {
     };
     for felt in &chaos.faults {
         if let Some(losses) = felt.losses.filter(|losses| !losses.is_none()) {
-            text.push_str(&format!("- {} {}: sends: {losses}\n", felt.fault.kind.label(), felt.fault.process));
+            text.push_str(&format!(
+                "- sends acked between {} {} and the next fault: {losses}; it or a later one may have lost them\n",
+                felt.fault.kind.label(),
+                felt.fault.process
+            ));
         }
+    }
+    if let Some(before) = chaos.losses_before.filter(|losses| !losses.is_none()) {
+        text.push_str(&format!("- sends acked before the first fault: {before}\n"));
     }
     let missed = chaos.schedule.len() - chaos.faults.len();
     if missed > 0 {
@@ -292,6 +321,10 @@ fn verdict(summary: &Summary, chaos: &ChaosReport) -> String {
     }
     let broken: Vec<_> =
         chaos.faults.iter().flat_map(|felt| felt.broken.iter().map(move |what| (felt, what))).collect();
+    // What was cut short was not looked at, and what was not judged may be anything.
+    if broken.is_empty() && (summary.held.is_none() || !chaos.recovered()) {
+        return text;
+    }
     if broken.is_empty() {
         text.push_str(
             "\nSockets of edges that were not touched stayed up; every refusal for now named its code and when to come back.\n",
@@ -308,7 +341,7 @@ fn verdict(summary: &Summary, chaos: &ChaosReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chaos::Kind;
+    use crate::chaos::{Cut, Kind};
     use crate::checker::Harm;
     use crate::recorder::Repeated;
     use crate::report::Checked;
@@ -323,6 +356,7 @@ mod tests {
             began: Duration::from_secs(10),
             lasted_s: 30.2,
             longest_ack_s: 31.04,
+            longest_ack_held_s: Some(29.96),
             longest_delivery_s: 31.1,
             longest_call_s: 0.1,
             disturbed_s: 30.6,
@@ -332,6 +366,7 @@ mod tests {
             lost_sockets: LostSockets { of_touched: BTreeMap::from([("edge-1".into(), 3)]), ..LostSockets::default() },
             failed_calls: BTreeMap::from([(Failure::NoAnswer, 5)]),
             losses: None,
+            said: Vec::new(),
             broken: Vec::new(),
             problem: problem.map(Into::into),
         }
@@ -365,6 +400,15 @@ mod tests {
         assert_eq!((&json["faults"][0]["hold_s"], &json["bound_s"]), (&30.0.into(), &1.0.into()));
         assert_eq!(json["faults"][0]["repeated"]["unavailable (2000)"], 40);
         assert_eq!(json["faults"][0]["acked"], 7);
+        assert_eq!(json["faults"][0]["longest_ack_held_s"], 29.96);
+    }
+
+    #[test]
+    fn what_the_cluster_said_of_a_fault_is_told() {
+        let said = "kafka-1 ended and was started".to_owned();
+        let report = report(Felt { said: vec![said.clone()], ..felt(None) });
+        assert!(report.to_string().contains("; kafka-1 ended and was started\n"), "{report}");
+        assert_eq!(serde_json::to_value(&report).unwrap()["faults"][0]["said"], serde_json::json!([said]));
     }
 
     #[test]
@@ -413,12 +457,15 @@ mod tests {
         assert_eq!(faults, ["1 lost, 1 doubled", "1 lost, 1 reordered", "nothing lost"]);
         let text = report.to_string();
         assert!(text.contains("in all: 3 lost, 1 doubled, 1 reordered; before the first fault: 1 lost"), "{text}");
-        assert!(text.contains("; sends: 1 lost, 1 doubled\n"), "{text}");
+        assert!(text.contains("; sends acked from here on: 1 lost, 1 doubled\n"), "{text}");
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!((&json["losses"]["lost"], &json["losses_before"]["lost"]), (&3.into(), &1.into()));
         assert_eq!((&json["faults"][0]["losses"]["doubled"], &json["faults"][1]["began_s"]), (&1.into(), &60.0.into()));
         let summary = Summary { held: Some(false), violations: 5, ..Summary::default() };
-        assert!(verdict(&summary, &report).contains("- pause kafka-1: sends: 1 lost, 1 reordered\n"));
+        let text = verdict(&summary, &report);
+        let of_fault =
+            "- sends acked between pause kafka-1 and the next fault: 1 lost, 1 reordered; it or a later one may";
+        assert!(text.contains(of_fault) && text.contains("- sends acked before the first fault: 1 lost\n"), "{text}");
     }
 
     #[test]
@@ -430,16 +477,24 @@ mod tests {
         let text = page(&summary, felt(None));
         assert!(
             text.contains(
-                "| kafka-1 | pause 30 s | 31.0 | 31.1 | 0.1 | 30.6 | 31.0 | 31.0 | 3 | 2 unavailable (2000) without"
+                "| kafka-1 | pause 30 s | 31.0 | 30.0 | 31.1 | 0.1 | 30.6 | 31.0 | 31.0 | 3 | 2 unavailable (2000) without"
             ),
             "{text}"
         );
         assert!(text.contains("nothing, of 9 acked sends"), "{text}");
+        let stayed_up = |text: &str| text.contains("Sockets of edges that were not touched stayed up");
+        assert!(stayed_up(&text), "{text}");
         let text = page(&summary, felt(Some("edge-1 is ended")));
         assert!(text.contains("| never |") && text.contains("- pause kafka-1: edge-1 is ended"), "{text}");
+        assert!(!stayed_up(&text), "a fault that was cut short was not looked at: {text}");
         summary.held = None;
-        assert!(page(&summary, felt(None)).contains("**Nothing could be judged"));
+        let text = page(&summary, felt(None));
+        assert!(text.contains("**Nothing could be judged") && !stayed_up(&text), "{text}");
         (summary.held, summary.violations) = (Some(false), 3);
         assert!(page(&summary, felt(None)).contains("**The checker found 3 violations.**"));
+        let hold = Duration::from_secs(10);
+        let fault = Fault { number: 1, process: "router-1".into(), kind: Kind::LinkCut, cut: Some(Cut::Silent), hold };
+        let text = page(&summary, Felt { fault, ..felt(None) });
+        assert!(text.contains("| router-1 | link-cut 10 s, open and silent | 31.0 |"), "{text}");
     }
 }

@@ -31,11 +31,13 @@ pub struct Counts {
 impl Counts {
     /// All so far.
     pub fn of(recorder: &Recorder) -> Self {
+        // Read once: the total is that of its parts.
+        let lost_at = recorder.losses();
         Self {
             acked: recorder.acked.load(Relaxed),
             unknown: recorder.unknown.load(Relaxed),
-            connections_lost: recorder.losses().values().sum(),
-            lost_at: recorder.losses(),
+            connections_lost: lost_at.values().sum(),
+            lost_at,
             refused: recorder.refusals(),
             repeated: recorder.repeats(),
         }

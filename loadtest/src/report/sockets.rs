@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// The name of an edge to which a server sent a session: it may be any.
-const SENT_TO: &str = "another edge";
+/// The name of an edge that nobody can name: a server sent a session there, or it is a target that the cluster does not
+/// have, such as a balancer before its edges. It may be any.
+const UNNAMED: &str = "another edge";
 
 /// Connections that sessions lost, by edge.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,14 +21,15 @@ pub struct LostSockets {
 }
 
 impl LostSockets {
-    /// Of what was lost by the places of `edges`, of which the fault touched these.
-    pub fn of(lost: &BTreeMap<Option<usize>, u64>, edges: &[String], touched: &[String]) -> Self {
+    /// Of what was lost by the places of `edges`, as far as those have names, of which the fault touched these. An edge
+    /// without a name may be a touched one, if there is any.
+    pub fn of(lost: &BTreeMap<Option<usize>, u64>, edges: &[Option<String>], touched: &[String]) -> Self {
         let mut sockets = Self::default();
         for (place, &count) in lost {
-            let edge = place.and_then(|place| edges.get(place));
+            let edge = place.and_then(|place| edges.get(place)?.as_ref());
             let is_touched = edge.map_or(!touched.is_empty(), |edge| touched.contains(edge));
             let side = if is_touched { &mut sockets.of_touched } else { &mut sockets.of_others };
-            *side.entry(edge.map_or(SENT_TO, String::as_str).to_owned()).or_default() += count;
+            *side.entry(edge.map_or(UNNAMED, String::as_str).to_owned()).or_default() += count;
         }
         sockets
     }
@@ -52,13 +54,24 @@ mod tests {
 
     #[test]
     fn what_a_touched_edge_lost_is_told_apart_from_what_others_did() {
-        let edges = ["edge-1", "edge-2"].map(String::from);
+        let edges = ["edge-1", "edge-2"].map(|edge| Some(edge.to_owned()));
         let lost = BTreeMap::from([(Some(0), 30), (Some(1), 2)]);
-        let sockets = LostSockets::of(&lost, &edges, &edges[..1]);
+        let sockets = LostSockets::of(&lost, &edges, &["edge-1".into()]);
         assert_eq!(sockets.to_string(), "connections lost: 30 of edge-1; 2 of edge-2, which was not touched");
         let json = serde_json::to_value(&sockets).unwrap();
         assert_eq!(json["connections_lost_of_touched_edges"]["edge-1"], 30);
         assert_eq!(json["connections_lost_of_other_edges"]["edge-2"], 2);
-        assert!(LostSockets::of(&BTreeMap::new(), &edges, &edges).is_none());
+        assert!(LostSockets::of(&BTreeMap::new(), &edges, &["edge-1".into()]).is_none());
+    }
+
+    #[test]
+    fn an_edge_that_nobody_can_name_may_be_a_touched_one_if_there_is_any() {
+        let edges = [Some("edge-1".to_owned()), None];
+        let lost = BTreeMap::from([(Some(0), 1), (Some(1), 2), (None, 4)]);
+        let of = |touched: &[String]| LostSockets::of(&lost, &edges, touched).to_string();
+        assert_eq!(of(&["edge-2".into()]), "connections lost: 6 of another edge; 1 of edge-1, which was not touched");
+        let untouched =
+            "connections lost: 6 of another edge, which was not touched; 1 of edge-1, which was not touched";
+        assert_eq!(of(&[]), untouched);
     }
 }

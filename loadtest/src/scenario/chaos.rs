@@ -8,7 +8,9 @@ use tokio::sync::oneshot;
 use super::load::Load;
 use super::{close_all, sum_up, under_load};
 use crate::chaos::cluster::touched_edges;
-use crate::chaos::{Calls, Cluster, Fault, Kind, Status, plan, promises};
+use crate::chaos::plan::{self, Victim};
+use crate::chaos::promises::{self, Seen, Stall};
+use crate::chaos::{Calls, Cluster, Fault, Kind, Status};
 use crate::cli::{Chaos, Common};
 use crate::output::OutputFile;
 use crate::report::{ChaosReport, Counts, Felt, LostSockets, Summary, line, write_table};
@@ -51,7 +53,7 @@ pub(super) async fn run(
     common.patience = common.patience.max(asked.recovery + PATIENCE_BEYOND);
     let processes = status.names();
     let faults = schedule(&asked, summary.seed, &status)?;
-    let name_of = |url: &String| status.name_at(url).unwrap_or(url).to_owned();
+    let name_of = |url: &String| status.name_at(url).map(ToOwned::to_owned);
     let edges = common.targets.iter().map(name_of).collect();
     line(format_args!("seed {}; the faults will be:", summary.seed));
     faults.iter().for_each(line);
@@ -116,16 +118,39 @@ fn schedule(asked: &Chaos, seed: u64, status: &Status) -> Result<Vec<Fault>, Run
         return usage(format!("--parts {unknown}: the cluster has {}", processes.join(", ")));
     }
     let victims = status.victims(&asked.parts, kinds);
-    for kind in &asked.kinds {
-        let needs = kind.needs().filter(|_| victims.iter().all(|victim| !victim.kinds.contains(kind)));
-        if let Some(why) = needs {
-            return usage(format!("--kinds {}: {why}", kind.label()));
+    let everywhere = status.victims(&[], kinds);
+    for &kind in &asked.kinds {
+        match (able(&victims, kind).is_empty(), able(&everywhere, kind)) {
+            (false, _) => {}
+            (true, others) if !others.is_empty() => {
+                let (kind, others) = (kind.label(), others.join(","));
+                return usage(format!("--kinds {kind}: nothing of --parts can suffer it; --parts {others} can"));
+            }
+            (true, _) => {
+                let why = kind.needs().unwrap_or("nothing of --parts can suffer it");
+                return usage(format!("--kinds {}: {why}", kind.label()));
+            }
         }
     }
-    Ok(match asked.table {
+    let faults = match asked.table {
         Some(_) => plan::table(&victims),
         None => plan::draw(seed, &victims, asked.faults as usize, asked.pause),
-    })
+    };
+    if faults.is_empty() {
+        return usage(format!(
+            "there is nothing to do: no fault of --kinds fits what the cluster has: {}",
+            processes.join(", ")
+        ));
+    }
+    Ok(faults)
+}
+
+/// Kinds of process to which a fault can be done, each once.
+fn able(victims: &[Victim], kind: Kind) -> Vec<&str> {
+    let able = victims.iter().filter(|victim| victim.kinds.contains(&kind));
+    let mut parts: Vec<&str> = able.map(|victim| plan::part_of(&victim.process)).collect();
+    parts.dedup();
+    parts
 }
 
 /// Does the faults and watches what clients feel.
@@ -134,8 +159,8 @@ struct Watch<'a> {
     cluster: &'a Cluster,
     calls: Calls,
     asked: &'a Chaos,
-    /// Names of the edges, in the order of the run's targets.
-    edges: Vec<String>,
+    /// Names of the edges, in the order of the run's targets; a target that the cluster does not have has none.
+    edges: Vec<Option<String>>,
 }
 
 impl Watch<'_> {
@@ -166,11 +191,21 @@ impl Watch<'_> {
         let began = self.run.now();
         self.series(Series::take_longest);
         self.calls.take(began);
-        let ended = self.cluster.carry_out(&fault, processes).await;
+        let mut held = None;
+        let ended = async {
+            let open = self.cluster.begin(&fault, processes).await?;
+            if !fault.hold.is_zero() {
+                tokio::time::sleep(fault.hold).await;
+                let now = self.run.now();
+                held = Some(self.series(|series| series.longest_ack(began, now)));
+            }
+            self.cluster.end(open).await
+        };
+        let ended = ended.await;
         let healed = self.run.now();
-        let calm = match ended {
-            Ok(()) => self.becomes_calm(healed).await,
-            Err(why) => Err(why),
+        let (said, calm) = match ended {
+            Ok(said) => (said, self.becomes_calm(healed).await),
+            Err(why) => (Vec::new(), Err(why)),
         };
         let now = self.run.now();
         let mut longest = self.series(Series::take_longest);
@@ -185,12 +220,17 @@ impl Watch<'_> {
         let settled = since(calm.is_ok().then(|| self.series(|series| series.calm_since(began, now))).flatten());
         let counts = Counts::of(recorder).since(&before);
         let lost_sockets = LostSockets::of(&counts.lost_at, &self.edges, &touched_edges(&fault, processes));
-        let broken = promises::broken(&lost_sockets, &counts, &failed_calls);
+        let seen = Seen { lost: &lost_sockets, counts: &counts, failed_calls: &failed_calls, said: &said };
+        let mut broken = promises::broken(seen);
+        if self.asked.limits {
+            broken.extend(promises::too_long(&fault, Stall { whole: longest.ack, held }));
+        }
         Felt {
             fault,
             began,
             lasted_s: healed.saturating_sub(began).as_secs_f64(),
             longest_ack_s: longest.ack.as_secs_f64(),
+            longest_ack_held_s: held.map(|held| held.as_secs_f64()),
             longest_delivery_s: longest.delivery.as_secs_f64(),
             longest_call_s: longest_call.as_secs_f64(),
             disturbed_s: self.series(|series| series.disturbed(began, now)).as_secs_f64(),
@@ -200,6 +240,7 @@ impl Watch<'_> {
             lost_sockets,
             failed_calls,
             losses: None,
+            said,
             broken,
             problem: calm.err(),
         }
@@ -235,5 +276,47 @@ impl Watch<'_> {
     fn series<T: Default>(&self, look: impl FnOnce(&mut Series) -> T) -> T {
         // It is followed from before the first send.
         self.run.recorder.series().map(|mut series| look(&mut series)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::chaos::Process;
+    use crate::cli::{Cli, Scenario};
+
+    /// What is said of flags for a cluster that has these processes.
+    fn refused(flags: &str, processes: &[&str]) -> String {
+        let line = format!("panda-loadtest chaos {flags}");
+        let Scenario::Chaos(asked) = Cli::try_parse_from(line.split_whitespace()).unwrap().scenario else {
+            panic!("another scenario")
+        };
+        let process = |name: &&str| {
+            let [name, state, address] = [name, "running", "127.0.0.1:1"].map(ToOwned::to_owned);
+            Process { name, state, address }
+        };
+        let status = Status { processes: processes.iter().map(process).collect(), ..Status::default() };
+        match schedule(&asked, 1, &status) {
+            Err(why) => why.to_string(),
+            Ok(faults) => format!("{} faults", faults.len()),
+        }
+    }
+
+    #[test]
+    fn what_nothing_can_suffer_is_refused_with_what_would_help() {
+        let (plain, proxied) = (["kafka-1", "router-1"], ["kafka-1", "link-1", "router-1"]);
+        assert!(refused("--kinds link-cut", &plain).contains("up --link-proxies"));
+        let elsewhere = "--kinds link-cut: nothing of --parts can suffer it; --parts router can";
+        assert_eq!(refused("--parts kafka --kinds link-cut", &proxied), elsewhere);
+        assert!(refused("--parts kafka --kinds link-cut", &plain).contains("up --link-proxies"));
+        assert_eq!(refused("--kinds link-cut --faults 3", &proxied), "3 faults");
+        assert_eq!(
+            refused("--parts link --kinds absent", &proxied),
+            "--kinds absent: nothing of --parts can suffer it; --parts kafka,router can"
+        );
+        assert!(refused("--faults 3", &["link-1"]).starts_with("there is nothing to do"));
+        assert!(refused("--parts edge", &plain).contains("the cluster has kafka-1, router-1"));
     }
 }
