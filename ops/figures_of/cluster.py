@@ -30,7 +30,7 @@ def measure(options, table):
             if routers > 1:
                 for kind, what in (("stop", "planned stop"), ("restart", "planned stop and start at once"), ("kill", "kill and start")):
                     acks, away = longest_acks(cluster, kind, options.runs)
-                    table.add(f"{name}: longest ack, {what} of a router", "s", acks)
+                    table.add(f"{name}: {what} of a router: longest ack", "s", acks)
                     if any(away):
                         table.add(f"{name}: from the {kind} to the start of that router", "s", away)
 
@@ -54,9 +54,10 @@ def steady(cluster, rate, seconds):
 
 
 def longest_acks(cluster, kind, runs):
-    """Of each fault the longest wait for an ack, from when its send was due until the router is back and all is calm; and
-    how long the router was kept away, which is the same in every run."""
+    """Of each fault the longest wait for an ack, from when its send was due until the router is back and all is calm, or, of
+    a stop, until the later start begins; and how long the router was kept away, which is the same in every run."""
     chaos = {"cluster": NAME, "cluster_command": panda.ROOT / "ops/cluster", "parts": "router", "kinds": kind, "faults": runs}
     with Load("chaos", cluster.admin_key, seed=SEEDS[kind], **chaos, **MOVED) as load:
         faults = load.end()["chaos"]["faults"]
-    return [fault["longest_ack_s"] for fault in faults], [fault["hold_s"] for fault in faults]
+    longest = "longest_ack_held_s" if kind == "stop" else "longest_ack_s"
+    return [fault[longest] for fault in faults], [fault["hold_s"] for fault in faults]

@@ -75,7 +75,7 @@ def parser():
     command = verb("restart", restart, "stop a process in order if it runs, start it, wait until it is ready", of_part=True)
     command.add_argument("--no-wait", action="store_true", help="only start it")
     verb("fill", fill, "leave nothing of a process's small disk", of_part=True)
-    verb("free", free, "make room on it again; start the process if it ended for want of it", of_part=True)
+    verb("free", free, "make room on it again; start the process if it ended; say which", of_part=True)
     return top
 
 
@@ -158,12 +158,12 @@ def resume(options):
 
 
 def stop(options):
-    lifecycle.stop_alone(running(options))
+    tell(lifecycle.stop_alone(running(options)))
 
 
 def restart(options):
     part = chosen(options)
-    lifecycle.restart(part.cluster, part, wait=not options.no_wait)
+    tell(lifecycle.restart(part.cluster, part, wait=not options.no_wait))
 
 
 def fill(options):
@@ -171,7 +171,13 @@ def fill(options):
 
 
 def free(options):
-    lifecycle.free(chosen(options))
+    tell([lifecycle.free(chosen(options))])
+
+
+def tell(sentences):
+    """For whoever did it to a process and asks what became of it."""
+    for sentence in sentences:
+        print(sentence)
 
 
 def existing(name):

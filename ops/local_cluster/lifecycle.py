@@ -15,6 +15,8 @@ GROWING = ("edges", "routers", "apis")
 LOG_LINES_SHOWN = 20
 # A process that met a full disk a moment before there was room may still end of it.
 ENDS_LATE_SECONDS = 1
+# How the system says it, and whoever writes hands it on.
+NO_ROOM = b"No space left on device"
 
 
 def parts_of(cluster):
@@ -31,8 +33,8 @@ def say(text):
 def up(name, wanted, first_port):
     """Makes the cluster if there is none, starts what does not run, waits until all of it is ready."""
     panda.check(wanted["edges"], wanted["routers"], wanted["apis"])
-    with state.locked(name):
-        cluster = state.load(name) or make(name, wanted, first_port)
+    with state.locked(name) as lock:
+        cluster = state.load(name) or make(name, wanted, first_port, lock)
         check_unchanged(cluster, wanted, first_port)
         cluster = grow(cluster, wanted)
         parts = parts_of(cluster)
@@ -46,11 +48,11 @@ def up(name, wanted, first_port):
         say(f"cluster '{name}' in {cluster.folder}, ports {cluster.first_port} to {last}")
         started = time.monotonic()
         try:
-            start_all(cluster, parts, absent)
+            start_all(cluster, parts, absent, lock)
         except BaseException:
             # Of what does not run, nobody would look for a disk.
             try:
-                unmount(absent)
+                unmount(absent, lock)
             except Refusal as also:
                 say(str(also))
             raise
@@ -58,10 +60,10 @@ def up(name, wanted, first_port):
         return cluster
 
 
-def start_all(cluster, parts, absent):
+def start_all(cluster, parts, absent, lock):
     """Starts what is absent of a cluster's processes and waits until all of them work together."""
     own = [part for part in absent if isinstance(part, panda.Process)]
-    prepare(absent)
+    prepare(absent, lock)
     if cluster.size.replicas > 1:
         # A keyspace that is made before all nodes see each other is missing on those that join afterwards.
         services = [part for part in parts if not isinstance(part, panda.Process)]
@@ -73,7 +75,7 @@ def start_all(cluster, parts, absent):
     await_all(parts, "works together with the others", lambda part: part.settled())
 
 
-def make(name, wanted, first_port):
+def make(name, wanted, first_port, lock):
     size = state.Size(
         services=wanted["services"] or list(state.SERVICES),
         replicas=wanted["replicas"] or 1,
@@ -85,7 +87,16 @@ def make(name, wanted, first_port):
     )
     if size.small_disks:
         disks.check()
-    return state.make(name, size, first_port, lambda cluster: [at for part in parts_of(cluster) for at in part.listens()])
+    cluster = state.make(name, size, first_port, lambda cluster: [at for part in parts_of(cluster) for at in part.listens()])
+    try:
+        mount(parts_of(cluster), lock)
+    except BaseException:
+        state.unmake(cluster)
+        raise
+    finally:
+        # Until something runs, nobody would look for them.
+        unmount(parts_of(cluster), lock)
+    return cluster
 
 
 def apis_of(wanted):
@@ -119,7 +130,7 @@ def check_unchanged(cluster, wanted, first_port):
             )
 
 
-def prepare(parts):
+def prepare(parts, lock):
     """Finds out all that can be missing or in the way before the first of them runs."""
     for part in parts:
         for host, port in part.listens():
@@ -128,17 +139,23 @@ def prepare(parts):
                     f"{host}:{port}, where {part.name} listens, is in use by another process; stop that, "
                     f"or choose other ports with down --wipe and then up --first-port N"
                 )
+    mount(parts, lock)
     for part in parts:
-        if disks.has(part.cluster, part.name):
-            disks.mount(part.cluster, part.name)
         part.prepare()
 
 
-def unmount(parts):
+def mount(parts, lock):
+    """Mounts the disks of those that have one."""
+    for part in parts:
+        if disks.has(part.cluster, part.name):
+            disks.mount(part.cluster, part.name, lock)
+
+
+def unmount(parts, lock):
     """Unmounts the disks of those that do not run."""
     for part in parts:
         if disks.has(part.cluster, part.name) and not part.running():
-            disks.unmount(part.cluster, part.name)
+            disks.unmount(part.cluster, part.name, lock)
 
 
 def start(parts, wait=True):
@@ -182,16 +199,19 @@ def last_lines(part):
 
 
 def stop(parts):
-    """Ends processes in order, all asked at once; whoever takes too long is killed."""
-    started = time.monotonic()
+    """Ends processes in order, all asked at once; whoever takes too long is killed. Answers with a sentence for each that
+    was."""
+    started, killed = time.monotonic(), []
     running = [(part, found) for part in parts if (found := part.process()) and found.alive()]
     for part, found in running:
         found.resume()
         found.signal(part.stop_signal)
     for part, found in running:
         if not found.wait(max(0, part.stop_seconds - (time.monotonic() - started))):
-            say(f"{part.name} did not end within {part.stop_seconds} s of being asked and is killed")
             kill(part)
+            killed.append(f"{part.name} did not end within {part.stop_seconds} s of being asked and was killed")
+            say(killed[-1])
+    return killed
 
 
 def kill(part):
@@ -201,7 +221,7 @@ def kill(part):
 
 def down(name, wipe):
     """Stops whatever runs of a cluster; with `wipe` also forgets it and its data."""
-    with state.locked(name):
+    with state.locked(name) as lock:
         cluster = state.load(name)
         if cluster is None:
             say(f"there is no cluster '{name}'")
@@ -213,7 +233,7 @@ def down(name, wipe):
         stop(parts)
         for part in parts:
             cluster.record(part.name).unlink(missing_ok=True)
-        unmount(parts)
+        unmount(parts, lock)
         say(f"cluster '{name}' is down after {time.monotonic() - started:.1f} s")
         if wipe:
             shutil.rmtree(cluster.folder)
@@ -221,40 +241,66 @@ def down(name, wipe):
 
 
 def stop_alone(part):
-    """Stops one process in order; the others go on."""
+    """Stops one process in order; the others go on. Answers as `stop`."""
     with state.locked(part.cluster.name):
-        stop([part])
+        killed = stop([part])
         part.cluster.record(part.name).unlink(missing_ok=True)
+        return killed
 
 
 def restart(cluster, part, wait=True):
-    with state.locked(cluster.name):
-        stop([part])
-        prepare([part])
+    """Stops one process in order if it runs, and starts it. Answers as `stop`."""
+    with state.locked(cluster.name) as lock:
+        killed = stop([part])
+        prepare([part], lock)
         start([part], wait)
+        return killed
 
 
 def fill(part):
     """Leaves nothing of a process's own disk."""
-    with state.locked(part.cluster.name):
-        say(f"{part.name} has a full disk: {disks.fill(part.cluster, part.name) >> 20} MiB were left")
+    with state.locked(part.cluster.name) as lock:
+        said = said_so_far(part)
+        say(f"{part.name} has a full disk: {disks.fill(part.cluster, part.name, lock) >> 20} MiB were left")
+        part.cluster.filled(part.name).write_text(str(said))
         if part.process() is None:
-            unmount([part])
+            unmount([part], lock)
 
 
 def free(part):
-    """Makes room on a process's own disk, and starts the process if it ended for want of it."""
-    with state.locked(part.cluster.name):
-        disks.free(part.cluster, part.name)
+    """Makes room on a process's own disk, and starts the process if it does not run. Answers with a sentence that says what
+    became of it."""
+    with state.locked(part.cluster.name) as lock:
+        if (found := part.process()) and found.paused():
+            raise Refusal(f"{part.name} is paused and cannot take the room: first run: ops/cluster resume {part.name} --name {part.cluster.name}")
+        disks.free(part.cluster, part.name, lock)
         if part.process() is None:
             # It was stopped in order, and its disk is not in use.
-            unmount([part])
-            return
+            unmount([part], lock)
+            return f"{part.name} is stopped"
         if heals(part):
-            return
-        say(f"{part.name} ended of its full disk and is started")
-        prepare([part])
+            return f"{part.name} went on" + (" and found no room meanwhile" if found_no_room(part) else "")
+        say(f"{part.name} does not run and is started")
+        prepare([part], lock)
         start([part])
+        return f"{part.name} ended and was started"
+
+
+def said_so_far(part):
+    """How much its log holds, in bytes."""
+    log = part.cluster.log(part.name)
+    return log.stat().st_size if log.exists() else 0
+
+
+def found_no_room(part):
+    """Whether the process said since its disk was filled that it could not write."""
+    try:
+        said = int(part.cluster.filled(part.name).read_text())
+        with open(part.cluster.log(part.name), "rb") as log:
+            log.seek(said)
+            return NO_ROOM in log.read()
+    except FileNotFoundError:
+        return False  # Nobody filled it, or it said nothing.
 
 
 def heals(part):
@@ -263,8 +309,12 @@ def heals(part):
     def decided():
         return not part.running() or answers(part, lambda part: part.ready())
 
-    if process.until(lambda: not part.running(), ENDS_LATE_SECONDS):
+    def ends():
+        return process.until(lambda: not part.running(), ENDS_LATE_SECONDS)
+
+    if ends():
         return False
     if not process.until(decided, READY_SECONDS):
         raise Refusal(f"{part.name} has room again and does not serve. Its last lines:\n{last_lines(part)}")
-    return part.running()
+    # Who just answered may be about to end all the same.
+    return not ends()

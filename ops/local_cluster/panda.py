@@ -130,7 +130,6 @@ class Router(Process):
             "events": {"nodes": self.addresses("cassandra"), "replicas": self.cluster.size.replicas},
         }
 
-
     def advertised(self):
         """Where edges and APIs are told to open their links, if that is not where this listens."""
         return {"advertise": links.address_of(self)} if self.cluster.size.link_proxies else {}

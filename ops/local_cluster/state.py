@@ -68,6 +68,10 @@ class Cluster:
         """Where the disk of a process is mounted that has one of its own."""
         return self.folder / "disks" / part
 
+    def filled(self, part):
+        """How much the log of a process held, in bytes, when its disk was filled."""
+        return self.folder / "disks" / f"{part}.filled"
+
     def config(self, part):
         return self.folder / "config" / part
 
@@ -95,14 +99,15 @@ def folder_of(name):
 
 @contextlib.contextmanager
 def locked(name):
-    """One command at a time makes, starts or stops the clusters of a name; a second one waits."""
+    """One command at a time makes, starts or stops the clusters of a name; a second one waits. Gives the lock, for children
+    that are to hold it, too."""
     with open(folder_of(name).with_suffix(".lock"), "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(f"waiting for another command that works on cluster '{name}'", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock
 
 
 def load(name):
@@ -143,6 +148,11 @@ def make(name, size, first_port, listens):
             (folder / part).mkdir(mode=0o711, parents=True, exist_ok=True)
         save(cluster)
     return cluster
+
+
+def unmake(cluster):
+    """A cluster that could not get what it was to be made with is none: the next one of its name may be another."""
+    (cluster.folder / "cluster.json").unlink()
 
 
 def resize(cluster, size):
