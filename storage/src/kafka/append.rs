@@ -40,8 +40,9 @@ use crate::command_log::AppendError;
 use crate::error::StoreError;
 use crate::record_headers::{FROM_HEADER, RecordHeaders, TRACE_HEADER};
 
-/// How long the thread waits for reports before it looks after the rest.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long the thread waits for reports before it looks after the rest. The crate waits whole milliseconds and asks without
+/// a pause for what is left of one: a little more than whole ones is over when they are, so nothing is left.
+const LOOK: Duration = Duration::from_micros(100_050);
 
 /// Resolves when the brokers confirm a record, or do not.
 #[derive(Debug)]

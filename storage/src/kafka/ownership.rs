@@ -44,9 +44,9 @@ pub struct KafkaOwnership {
 }
 
 struct Inner {
-    topic: String,
-    producer: Option<FutureProducer<Quiet>>,
+    config: KafkaLogConfig,
     seen: Arc<Seen>,
+    announcing: Arc<Announcing>,
     stop: Arc<AtomicBool>,
 }
 
@@ -56,39 +56,70 @@ struct Seen {
     announced: Mutex<BTreeMap<ShardId, Ownership>>,
 }
 
-impl KafkaOwnership {
-    /// Connects; makes the topic if there is none. Several processes may do so at once.
-    ///
-    /// # Errors
-    /// As [`super::KafkaLog::connect`].
-    pub async fn connect(config: &KafkaLogConfig) -> Result<Self, StoreError> {
-        config.check()?;
-        let admin = admin(config)?;
-        prepare(&admin, config, &layout(config)).await?;
-        drop(admin);
-        let alone = Alone::default();
+/// The client for announcements, absent where nobody announces: one that has nothing to do takes threads, memory and processor
+/// time all the same.
+#[derive(Default)]
+struct Announcing {
+    producer: Mutex<Option<FutureProducer<Quiet>>>,
+    alone: Alone,
+}
+
+impl Announcing {
+    fn made(&self) -> Option<FutureProducer<Quiet>> {
+        self.producer.lock().clone()
+    }
+
+    fn make(&self, config: &KafkaLogConfig) -> Result<FutureProducer<Quiet>, StoreError> {
+        let mut producer = self.producer.lock();
+        if let Some(made) = producer.as_ref() {
+            return Ok(made.clone());
+        }
         let mut settings = settings(config, "announce");
         watch(&mut settings, PARTITIONS);
-        let producer = settings
+        let made = settings
             .set("acks", "all")
             // Announcements of one shard stay in their order without a producer that can break.
             .set("max.in.flight.requests.per.connection", "1")
             .set("linger.ms", "0")
             .set("message.timeout.ms", config.append_timeout.as_millis().to_string())
             .set("request.timeout.ms", "3000")
-            .create_with_context::<_, FutureProducer<Quiet>>(Quiet { alone: alone.clone(), ..Quiet::default() })
+            .create_with_context::<_, FutureProducer<Quiet>>(Quiet { alone: self.alone.clone(), ..Quiet::default() })
             .map_err(|error| failure("a client for announcements", &error))?;
+        Ok(producer.insert(made).clone())
+    }
+}
+
+impl KafkaOwnership {
+    /// Connects, ready to announce; makes the topic if there is none. Several processes may do so at once.
+    ///
+    /// # Errors
+    /// As [`super::KafkaLog::connect`].
+    pub async fn connect(config: &KafkaLogConfig) -> Result<Self, StoreError> {
+        let board = Self::connect_to_watch(config).await?;
+        // It stays; what is dropped is a handle.
+        drop(board.inner.announcing.make(config)?);
+        Ok(board)
+    }
+
+    /// The same for a process that only watches, as edges do.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_to_watch(config: &KafkaLogConfig) -> Result<Self, StoreError> {
+        config.check()?;
+        let admin = admin(config)?;
+        prepare(&admin, config, &layout(config)).await?;
+        drop(admin);
         let seen = Arc::new(Seen { owners: MemoryBoard::default(), announced: Mutex::default() });
-        let (topic, stop) = (config.ownership_topic.clone(), Arc::new(AtomicBool::new(false)));
-        let inner = Inner { topic, producer: Some(producer), seen: Arc::clone(&seen), stop: Arc::clone(&stop) };
-        let (next, hearing) = (Offset::Beginning, Hearing::new(PARTITIONS));
-        let board = Board { consumer: consumer(config, next)?, next, hearing, config: config.clone(), seen, stop };
-        let (announcing, broken) = (inner.producer.clone(), board.seen.clone());
-        thread::start(
-            "kafka-board",
-            move || board.run(announcing.as_ref(), &alone),
-            move |why| broken.owners.end(why),
-        )?;
+        let (announcing, stop) = (Arc::new(Announcing::default()), Arc::new(AtomicBool::new(false)));
+        let (next, hearing, config) = (Offset::Beginning, Hearing::new(PARTITIONS), config.clone());
+        let consumer = consumer(&config, next)?;
+        let inner = Inner { config, seen, announcing, stop };
+        let Inner { config, seen, announcing, stop } = &inner;
+        let (seen, broken, stop) = (Arc::clone(seen), Arc::clone(seen), Arc::clone(stop));
+        let announcing = Arc::clone(announcing);
+        let board = Board { consumer, next, hearing, config: config.clone(), seen, announcing, stop };
+        thread::start("kafka-board", move || board.run(), move |why| broken.owners.end(why))?;
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -96,7 +127,7 @@ impl KafkaOwnership {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        drop_elsewhere("announce", self.producer.take());
+        drop_elsewhere("announce", self.announcing.producer.lock().take());
     }
 }
 
@@ -104,20 +135,20 @@ impl OwnershipBoard for KafkaOwnership {
     type Watch = MemoryWatch;
 
     async fn announce(&self, ownership: Ownership) -> Result<(), StoreError> {
-        let Inner { topic, producer, seen, .. } = self.inner.as_ref();
+        let Inner { config, seen, announcing, .. } = self.inner.as_ref();
         let bytes = ownership.address.len();
         if bytes > OWNER_ADDRESS_BYTES_MAX {
             return Err(StoreError::Limit(format!(
                 "the address of a link has {bytes} bytes, {OWNER_ADDRESS_BYTES_MAX} are allowed"
             )));
         }
-        let Some(producer) = producer else { return Err(StoreError::Closed) };
+        let producer = announcing.make(config)?;
         if seen.owners.latest(ownership.shard).is_some_and(|last| !ownership.is_after(&last)) {
             return Ok(());
         }
         seen.announced.lock().insert(ownership.shard, ownership.clone());
         let (key, value) = (key(ownership.shard), to_record(&ownership));
-        let record = FutureRecord::to(topic).partition(PARTITION).key(&key).payload(&value);
+        let record = FutureRecord::to(&config.ownership_topic).partition(PARTITION).key(&key).payload(&value);
         let fail = |error: &KafkaError| failure("announcing an owner", error);
         let announcing = producer.send_result(record).map_err(|(error, _)| fail(&error))?;
         match announcing.await {
@@ -140,15 +171,16 @@ struct Board {
     hearing: Hearing,
     config: KafkaLogConfig,
     seen: Arc<Seen>,
+    announcing: Arc<Announcing>,
     stop: Arc<AtomicBool>,
 }
 
 impl Board {
-    fn run(mut self, producer: Option<&FutureProducer<Quiet>>, announcing: &Alone) {
+    fn run(mut self) {
         while !self.stop.load(Ordering::Acquire) {
             self.consumer.context().alone.mend(self.consumer.client(), &self.config.brokers);
-            if let Some(producer) = producer {
-                announcing.mend(producer.client(), &self.config.brokers);
+            if let Some(producer) = self.announcing.made() {
+                self.announcing.alone.mend(producer.client(), &self.config.brokers);
             }
             if self.hearing.is_deaf(&self.consumer.context().answers, [PARTITION].into_iter(), Instant::now()) {
                 self.replace();
@@ -156,7 +188,7 @@ impl Board {
             match self.consumer.poll(LOOK) {
                 Some(Ok(message)) => {
                     self.next = Offset::Offset(message.offset() + 1);
-                    self.take(&message, producer);
+                    self.take(&message);
                 }
                 Some(Err(error)) => match code(&error) {
                     Some(RDKafkaErrorCode::TopicAuthorizationFailed) => {
@@ -183,7 +215,7 @@ impl Board {
         }
     }
 
-    fn take(&self, message: &BorrowedMessage<'_>, producer: Option<&FutureProducer<Quiet>>) {
+    fn take(&self, message: &BorrowedMessage<'_>) {
         let key = message.key().unwrap_or_default();
         let Some(found) = from_record(key, message.payload().unwrap_or_default()) else {
             // Of a newer release, or of nobody: links tell who owns what in the end.
@@ -194,7 +226,8 @@ impl Board {
         }
         let mine = self.seen.announced.lock().get(&found.shard).cloned();
         let latest = |mine: &Ownership| self.seen.owners.latest(mine.shard).as_ref() == Some(mine);
-        if let (Some(mine), Some(producer)) = (mine.filter(|mine| mine.is_after(&found) && latest(mine)), producer) {
+        let again = mine.filter(|mine| mine.is_after(&found) && latest(mine));
+        if let (Some(mine), Some(producer)) = (again, self.announcing.made()) {
             let (key, value) = (super::ownership_record::key(mine.shard), to_record(&mine));
             let record = FutureRecord::to(&self.config.ownership_topic).partition(PARTITION).key(&key).payload(&value);
             if let Err((error, _)) = producer.send_result(record) {

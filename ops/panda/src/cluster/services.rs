@@ -105,13 +105,22 @@ pub(crate) async fn known_commands(config: &Config, events: &ScyllaEvents) -> an
     when_there("Kafka", async || KafkaLog::open(&kafka, events).await).await
 }
 
-/// The board on which the shards' owners announce themselves.
+/// The board on which the shards' owners announce themselves, for a router.
 ///
 /// # Errors
 /// As [`when_there`], or the configuration names none.
 pub(crate) async fn board(config: &Config) -> anyhow::Result<KafkaOwnership> {
     let kafka = kafka(config)?;
     when_there("Kafka", async || KafkaOwnership::connect(&kafka).await).await
+}
+
+/// The same for a process that only watches.
+///
+/// # Errors
+/// As [`board`].
+pub(crate) async fn watched_board(config: &Config) -> anyhow::Result<KafkaOwnership> {
+    let kafka = kafka(config)?;
+    when_there("Kafka", async || KafkaOwnership::connect_to_watch(&kafka).await).await
 }
 
 /// How the command log is reached.

@@ -26,7 +26,7 @@ impl Ways {
     /// Opens as many ways as are asked for, which share the links. Commands go to the routers through `log`.
     ///
     /// # Errors
-    /// As [`services::board`], or there are more ways than there can be.
+    /// As [`services::watched_board`], or there are more ways than there can be.
     pub(super) async fn open(
         config: &Config,
         fleet: &FleetSecret,
@@ -36,7 +36,7 @@ impl Ways {
     ) -> anyhow::Result<(Self, Vec<WorkerLink>)> {
         // What is wrong with a file is said before anything is waited for.
         let tls = config.links.tls()?;
-        let board = services::board(config).await?;
+        let board = services::watched_board(config).await?;
         let lanes = u8::try_from(count).with_context(|| format!("{count} ends of links are more than there can be"))?;
         let link = LinkId(rand::random());
         tracing::info!(from = %Appender::Edge(link), "this process's records in the command log name it so");
