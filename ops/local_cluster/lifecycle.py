@@ -88,14 +88,17 @@ def make(name, wanted, first_port, lock):
     if size.small_disks:
         disks.check()
     cluster = state.make(name, size, first_port, lambda cluster: [at for part in parts_of(cluster) for at in part.listens()])
+    if not size.small_disks:
+        return cluster
     try:
         mount(parts_of(cluster), lock)
-    except BaseException:
-        state.unmake(cluster)
-        raise
-    finally:
         # Until something runs, nobody would look for them.
         unmount(parts_of(cluster), lock)
+    except BaseException:
+        state.unmake(cluster)
+        unmount(parts_of(cluster), lock)
+        shutil.rmtree(cluster.folder / "disks")
+        raise
     return cluster
 
 
@@ -272,7 +275,8 @@ def free(part):
     became of it."""
     with state.locked(part.cluster.name) as lock:
         if (found := part.process()) and found.paused():
-            raise Refusal(f"{part.name} is paused and cannot take the room: first run: ops/cluster resume {part.name} --name {part.cluster.name}")
+            resume = f"ops/cluster resume {part.name} --name {part.cluster.name}"
+            raise Refusal(f"{part.name} is paused and takes no room; first run: {resume}")
         disks.free(part.cluster, part.name, lock)
         if part.process() is None:
             # It was stopped in order, and its disk is not in use.

@@ -312,6 +312,10 @@ fn verdict(summary: &Summary, chaos: &ChaosReport) -> String {
     if let Some(before) = chaos.losses_before.filter(|losses| !losses.is_none()) {
         text.push_str(&format!("- sends acked before the first fault: {before}\n"));
     }
+    for felt in chaos.faults.iter().filter(|felt| !felt.said.is_empty()) {
+        let (kind, process, said) = (felt.fault.kind.label(), &felt.fault.process, felt.said.join("; "));
+        text.push_str(&format!("- {kind} {process}: {said}\n"));
+    }
     let missed = chaos.schedule.len() - chaos.faults.len();
     if missed > 0 {
         text.push_str(&format!("\n**{missed} faults were not done, because the cluster did not recover:**\n\n"));
@@ -409,6 +413,7 @@ mod tests {
         let report = report(Felt { said: vec![said.clone()], ..felt(None) });
         assert!(report.to_string().contains("; kafka-1 ended and was started\n"), "{report}");
         assert_eq!(serde_json::to_value(&report).unwrap()["faults"][0]["said"], serde_json::json!([said]));
+        assert!(verdict(&Summary::default(), &report).contains("- pause kafka-1: kafka-1 ended and was started\n"));
     }
 
     #[test]
