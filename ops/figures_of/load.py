@@ -78,7 +78,8 @@ class Load:
         report = json.loads(written) if written else {}
         if status == 0:
             return report
-        evidence = report.get("evidence", []) + [fault["problem"] for fault in report.get("chaos", {}).get("faults", []) if fault["problem"]]
+        faults = report.get("chaos", {}).get("faults", [])
+        evidence = report.get("evidence", []) + [what for fault in faults for what in [*fault["broken"], fault["problem"]] if what]
         raise Refusal(f"panda-loadtest {' '.join(self.arguments)}: exit status {status}\n" + "\n".join(evidence) + self.tail())
 
     def tail(self):

@@ -1,5 +1,5 @@
-//! What happened to single sends that must not happen, and when each of them was: for whoever asks which of several
-//! faults did it.
+//! What happened to single sends that must not happen, and when each of them was acked: for whoever asks between which of
+//! several faults that was.
 
 use std::fmt;
 use std::time::Duration;
