@@ -2,7 +2,7 @@
 
 use panda_protocol::link::Record;
 use panda_protocol::{Position, ShardId};
-use panda_storage::known_log::read_on;
+use panda_storage::known_log::{KnownReader, read_on};
 use panda_storage::{AppendError, Appender, Checkpoint, CommandLog, EpochStore, EventStore, StoreError};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -19,7 +19,10 @@ pub(crate) struct Begun<R> {
     pub(crate) takeover: Position,
     /// From where the log is read, and the rules that hold there.
     pub(crate) start: Checkpoint,
-    pub(crate) reader: R,
+    /// What the store held when the reader was opened.
+    pub(crate) stored: Option<Checkpoint>,
+    /// Compares the last record before the start when that comes: links and other routers need not wait for it.
+    pub(crate) reader: KnownReader<R>,
     /// When the store was asked, and said that the epoch is open.
     pub(crate) sure_at: Moment,
 }
@@ -28,8 +31,8 @@ pub(crate) struct Begun<R> {
 /// was paused may come back to its group behind the end of its epoch: then it takes nothing over.
 ///
 /// # Errors
-/// What the store or the log returned and no repetition mends; [`StoreError::Misconfigured`] if the log is not the one
-/// that was read up to the shard's checkpoint.
+/// What the store or the log returned and no repetition mends; [`StoreError::Misconfigured`] if the log is seen at once
+/// not to be the one that was read up to the shard's checkpoint.
 pub(crate) async fn begin<L: CommandLog, S: EventStore + EpochStore>(
     parts: &Parts<L, S>,
     rules_max: u16,
@@ -45,17 +48,29 @@ pub(crate) async fn begin<L: CommandLog, S: EventStore + EpochStore>(
         return Ok(Err(GivenUp::EpochOver { open: said.open }));
     }
     let shard = parts.shard;
-    let stored = async || persist.until_done(|store| async move { store.checkpoint(shard).await }).await;
-    Ok(match go_on(stored, async |stored| open(&parts.log, shard, stored).await).await? {
+    let stored = async || checkpoint(&persist, shard).await;
+    Ok(match go_on(stored, async |stored| open(&parts.log, shard, stored, takeover).await).await? {
         Ok((stored, reader)) => {
-            Ok(Begun { takeover, start: start(stored, takeover.epoch), reader, sure_at: said.asked })
+            Ok(Begun { takeover, start: start(stored, takeover.epoch), stored, reader, sure_at: said.asked })
         }
         Err(open) => Err(GivenUp::EpochOver { open }),
     })
 }
 
+/// What the store holds of a shard, or the epoch that is open instead.
+///
+/// # Errors
+/// What the store returns and no repetition mends.
+pub(crate) async fn checkpoint<S: EventStore>(
+    persist: &Persist<S>,
+    shard: ShardId,
+) -> Result<Result<Option<Checkpoint>, u32>, StoreError> {
+    persist.until_done(|store| async move { store.checkpoint(shard).await }).await
+}
+
 /// Opens the log at what is stored. Where it is refused, the owner before may have gone on meanwhile, and the log deleted
-/// what is behind its next checkpoint: so it is for good only at a checkpoint that stays.
+/// what is behind its next checkpoint: so it is for good only at a checkpoint that stays. The driver holds what the log
+/// refuses later to the same.
 async fn go_on<R>(
     stored: impl AsyncFn() -> Result<Result<Option<Checkpoint>, u32>, StoreError>,
     open: impl AsyncFn(Option<Checkpoint>) -> Result<R, StoreError>,
@@ -81,13 +96,18 @@ fn start(stored: Option<Checkpoint>, epoch: u32) -> Checkpoint {
     stored.filter(|stored| stored.position.epoch == epoch).unwrap_or(first)
 }
 
-/// Reads the log from there on.
-async fn open<L: CommandLog>(log: &L, shard: ShardId, stored: Option<Checkpoint>) -> Result<L::Reader, StoreError> {
+/// Reads the log from there on; it reaches the Takeover.
+async fn open<L: CommandLog>(
+    log: &L,
+    shard: ShardId,
+    stored: Option<Checkpoint>,
+    takeover: Position,
+) -> Result<KnownReader<L::Reader>, StoreError> {
     let mut wait = RETRY_MIN;
     loop {
         let opened = match &stored {
-            Some(stored) if stored.position.epoch == log.epoch() => read_on(log, shard, stored).await,
-            _ => log.read(shard, None).await,
+            Some(stored) if stored.position.epoch == log.epoch() => read_on(log, shard, stored, Some(takeover)).await,
+            _ => log.read(shard, None).await.map(|reader| KnownReader::from_first(shard, reader)),
         };
         match opened {
             Ok(reader) => return Ok(reader),

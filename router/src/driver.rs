@@ -10,12 +10,12 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use panda_protocol::link::{Down, Effect, Record};
 use panda_protocol::{Generation, Position, ShardId, Time, TraceContext};
-use panda_storage::{Appender, CommandLog, EpochStore, EventStore, RecordHeaders, ShardReader, StoreError};
+use panda_storage::{Appender, Checkpoint, CommandLog, EpochStore, EventStore, RecordHeaders, ShardReader, StoreError};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
 
 use crate::announcer::Term;
-use crate::begin::{Begun, begin};
+use crate::begin::{Begun, begin, checkpoint};
 use crate::damage::{DamageLog, read_or_refused, whole};
 use crate::doors::{Doors, Outside};
 use crate::links::Links;
@@ -89,7 +89,7 @@ pub(crate) async fn term<L: CommandLog, S: EventStore + EpochStore>(
         () = tenure.over() => return Ok(Ended::Stopped),
         begun = begin(parts, rulebook.newest) => begun?,
     };
-    let Begun { takeover, start, mut reader, sure_at } = match begun {
+    let Begun { takeover, start, stored, mut reader, sure_at } = match begun {
         Ok(begun) => begun,
         Err(why) => return Ok(Ended::GivenUp(why)),
     };
@@ -127,15 +127,13 @@ pub(crate) async fn term<L: CommandLog, S: EventStore + EpochStore>(
             Some(done) = driver.work.next(), if !driver.work.is_empty() => driver.done(done?),
             () = driver.releases.next() => {}
             open = driver.parts.epoch.over() => driver.handle(Input::EpochOver(open?)),
-            () = door.next(&mut ups, UPS_AT_ONCE) => {
-                for outside in ups.drain(..) {
-                    driver.handle(match outside {
-                        Outside::Up(link, up) => Input::Up(link, up),
-                        Outside::Closed(link) => Input::LinkClosed(link),
-                    });
-                }
-            }
-            records = reader.next(RECORDS_AT_ONCE), if wants_records => driver.handle(Input::Records(records?)),
+            () = door.next(&mut ups, UPS_AT_ONCE) => driver.hear(&mut ups),
+            records = reader.next(RECORDS_AT_ONCE), if wants_records => match records {
+                Ok(records) => driver.handle(Input::Records(records)),
+                // Nothing was decided yet.
+                Err(refused) if !reader.is_proven() => return driver.refused(stored, refused, &mut tenure).await,
+                Err(error) => return Err(error),
+            },
             _ = tick.tick() => {
                 driver.tick();
                 if finish_by.is_some() {
@@ -215,6 +213,32 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
         }
     }
 
+    /// The log does not go on behind what was stored when this term began. That is for good unless the owner before
+    /// went on meanwhile: then the next term begins behind that.
+    ///
+    /// # Errors
+    /// What the log returned, or the store.
+    async fn refused(
+        &self,
+        stored: Option<Checkpoint>,
+        refused: StoreError,
+        tenure: &mut Tenure,
+    ) -> Result<Ended, StoreError> {
+        if !matches!(refused, StoreError::Misconfigured(_)) {
+            return Err(refused);
+        }
+        let now = tokio::select! {
+            biased;
+            () = tenure.over() => return Ok(Ended::Stopped),
+            now = checkpoint(&self.persist, self.parts.shard) => now?,
+        };
+        match now {
+            Ok(now) if now == stored => Err(refused),
+            Ok(_) => Ok(Ended::GivenUp(GivenUp::Outrun)),
+            Err(open) => Ok(Ended::GivenUp(GivenUp::EpochOver { open })),
+        }
+    }
+
     /// Does everything that the core asks for now.
     fn act(&mut self) {
         let outputs = self.core.take_outputs();
@@ -269,6 +293,15 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
             self.releases.begin(&self.parts.log, self.parts.shard, self.checkpoint);
         }
         self.handle(input);
+    }
+
+    fn hear(&mut self, ups: &mut Vec<Outside>) {
+        for outside in ups.drain(..) {
+            self.handle(match outside {
+                Outside::Up(link, up) => Input::Up(link, up),
+                Outside::Closed(link) => Input::LinkClosed(link),
+            });
+        }
     }
 
     fn handle(&mut self, input: Input) {

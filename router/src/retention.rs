@@ -173,7 +173,8 @@ mod tests {
                 if let Some(position) = held {
                     log.release(SHARD, position).await.expect("it can be released");
                 }
-                let goes_on = read_on(&log, SHARD, &checkpoint).await.map(drop);
+                let mut reader = read_on(&log, SHARD, &checkpoint, None).await.expect("the record is there");
+                let goes_on = reader.compare().await;
                 assert!(goes_on.is_ok(), "{held_back:?} behind {checkpoint:?}: {goes_on:?}");
             }
         }

@@ -53,7 +53,9 @@ pub struct RecordMark {
 }
 
 impl RecordMark {
-    /// The mark of a record; one hash of its bytes.
+    /// The mark of a record; one hash of its bytes: a quarter of a microsecond for a command of 300 bytes, two for 4 KiB,
+    /// where the processor knows SHA-256. An owner makes one of each record that it takes, though a checkpoint needs one a
+    /// second: kept records instead would be all that stand out behind a checkpoint that is held, of 64 KiB each.
     pub fn of(LogRecord { position, time, record, .. }: &LogRecord) -> Self {
         let mut mark = Self { position: *position, time: *time, digest: [0; RECORD_DIGEST_BYTES] };
         mark.digest.copy_from_slice(&digest(&SHA256, record).as_ref()[..RECORD_DIGEST_BYTES]);
@@ -90,12 +92,23 @@ pub trait CommandLog: Clone + Send + Sync + 'static {
     /// Joins those who share the shards among each other.
     fn join(&self, router: u64) -> Self::Group;
 
-    /// Reads a shard from a position on, or from its first record.
+    /// Reads a shard from a position on, or from its first record. [`StoreError::Gone`] if the log does not have that
+    /// position any more, or does not reach it.
     fn read(
         &self,
         shard: ShardId,
         from: Option<Position>,
     ) -> impl Future<Output = Result<Self::Reader, StoreError>> + Send;
+
+    /// Reads a shard from a position on that the log is known to reach; so it need not be asked where it ends. Where it
+    /// begins behind that, the reader's first call may be what returns [`StoreError::Gone`].
+    fn read_reached(
+        &self,
+        shard: ShardId,
+        from: Position,
+    ) -> impl Future<Output = Result<Self::Reader, StoreError>> + Send {
+        self.read(shard, Some(from))
+    }
 
     /// The position behind the shard's last record at some moment after the call.
     fn end(&self, shard: ShardId) -> impl Future<Output = Result<Position, StoreError>> + Send;

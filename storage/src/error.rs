@@ -12,6 +12,9 @@ pub enum StoreError {
     /// A value that is stored is not what was written: a person must look. Who asks for another one may go on.
     #[error("the store is corrupt: {0}")]
     Corrupt(String),
+    /// The log does not have what is to be read: it ends before that, or begins behind it.
+    #[error("{0}")]
+    Gone(String),
     /// The store as a whole cannot be used: a file of it is not what was written, or it does not understand a request.
     /// That says nothing about the value that was asked for; a person must look.
     #[error("the store cannot be used: {0}")]

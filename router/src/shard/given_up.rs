@@ -9,6 +9,9 @@ pub enum GivenUp {
         /// That router.
         router: u64,
     },
+    /// The owner before went on from the checkpoint at which this term began, and the log does not go on behind that.
+    #[error("the owner before went on from where this term began")]
+    Outrun,
     /// A record is of a version or kind that this router does not know.
     #[error("a record of the log is of a version or kind that this router does not know")]
     UnknownRecord,
@@ -38,13 +41,14 @@ impl GivenUp {
     /// Whether a new term of this process would end where this term did: only another release, or a start
     /// over the log of the open epoch, can own the shard.
     pub const fn is_for_good(self) -> bool {
-        !matches!(self, Self::TakenOver { .. })
+        !matches!(self, Self::TakenOver { .. } | Self::Outrun)
     }
 
     /// What whoever runs the router is to do about it.
     pub const fn mend(self) -> &'static str {
         match self {
             Self::TakenOver { .. } => "wait: whoever took it runs it",
+            Self::Outrun => "wait: it begins behind that",
             Self::UnknownRecord | Self::UnknownRules { .. } => "upgrade it, and start it again",
             Self::EpochOver { .. } => "start it again",
             Self::Damaged { .. } => "mend the event store as its log says, then start it again",

@@ -268,6 +268,7 @@ impl World {
                 self.covered.epochs_over += 1;
             }
             GivenUp::UnknownRecord => panic!("every record of this log is known"),
+            GivenUp::Outrun => panic!("the core does not open its log"),
             GivenUp::Damaged { .. } => panic!("there are not so many entities"),
         }
     }

@@ -1,6 +1,6 @@
 //! A command log in memory.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +31,12 @@ pub(crate) struct MemoryLog {
     gives_nothing: Arc<AtomicBool>,
     /// Deletions of records that nobody answers.
     releases_hang: Arc<AtomicBool>,
+    /// Readers wait.
+    held: watch::Sender<bool>,
+    /// Offsets that the log leaves out before its next record.
+    left_out: Arc<AtomicU64>,
+    /// From where on records were to stay.
+    released: Arc<Mutex<Vec<Position>>>,
 }
 
 impl MemoryLog {
@@ -48,6 +54,9 @@ impl MemoryLog {
             silent: Arc::default(),
             gives_nothing: Arc::default(),
             releases_hang: Arc::default(),
+            held: watch::channel(false).0,
+            left_out: Arc::default(),
+            released: Arc::default(),
         }
     }
 
@@ -63,6 +72,21 @@ impl MemoryLog {
     /// As no log should, and one may that is asked too early.
     pub(crate) fn give_nothing_once(&self) {
         self.gives_nothing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether readers get nothing.
+    pub(crate) fn hold_readers(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    /// Leaves offsets out before the next record, as a log does that compacts or has marks of its own.
+    pub(crate) fn leave_out(&self, offsets: u64) {
+        self.left_out.store(offsets, Ordering::Relaxed);
+    }
+
+    /// Before the record just before each of these, everything was to be deleted.
+    pub(crate) fn released(&self) -> Vec<Position> {
+        self.released.lock().expect("not poisoned").clone()
     }
 
     pub(crate) fn hang_releases(&self) {
@@ -97,7 +121,7 @@ impl CommandLog for MemoryLog {
         let effect = matches!(Record::from_bytes(record.clone()), Ok(Record::Effect(_)));
         let lost = effect && self.loses_effects.load(Ordering::Relaxed);
         let mut records = shard.records.lock().expect("not poisoned");
-        let offset = records.len() as u64;
+        let offset = *shard.grown.borrow() + self.left_out.swap(0, Ordering::Relaxed);
         let position = Position { epoch: self.epoch, offset };
         if lost {
             return Ok(std::future::ready(Ok(position)));
@@ -133,7 +157,8 @@ impl CommandLog for MemoryLog {
         Duration::ZERO
     }
 
-    async fn release(&self, _shard: ShardId, _position: Position) -> Result<(), StoreError> {
+    async fn release(&self, _shard: ShardId, position: Position) -> Result<(), StoreError> {
+        self.released.lock().expect("not poisoned").push(position);
         if self.releases_hang.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
@@ -166,11 +191,12 @@ impl ShardReader for Reader {
             return Ok(Vec::new());
         }
         let next = self.next;
+        self.log.held.subscribe().wait_for(|held| !held).await.map_err(|_| StoreError::Closed)?;
         self.grown.wait_for(|length| *length > next).await.map_err(|_| StoreError::Closed)?;
         let records = self.log.shard(self.shard).records.lock().expect("not poisoned");
-        let start = usize::try_from(next).expect("a short log");
+        let start = records.partition_point(|record| record.position.offset < next);
         let taken: Vec<LogRecord> = records[start..].iter().take(max).cloned().collect();
-        self.next += taken.len() as u64;
+        self.next = taken.last().map_or(next, |last| last.position.offset + 1);
         Ok(taken)
     }
 }

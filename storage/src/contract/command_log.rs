@@ -11,7 +11,7 @@ use panda_protocol::{Position, ShardId, Time, TraceContext};
 use crate::command_log::{AppendError, CommandLog, LogRecord, RecordMark, ShardChange, ShardGroup, ShardReader};
 use crate::error::StoreError;
 use crate::event_store::Checkpoint;
-use crate::known_log;
+use crate::known_log::{self, KnownReader};
 use crate::record_headers::{Appender, RecordHeaders};
 
 const SHARD: ShardId = ShardId(1);
@@ -164,13 +164,20 @@ fn behind(record: &LogRecord) -> Checkpoint {
     Checkpoint { position: last.behind(), rules: 1, last: Some(last) }
 }
 
-async fn read_on<L: CommandLog>(log: &L, checkpoint: Checkpoint) -> Result<L::Reader, StoreError> {
-    loop {
-        match known_log::read_on(log, SHARD, &checkpoint).await {
+/// Opens behind a checkpoint, in a log that is known to reach a position, and compares.
+async fn read_on<L: CommandLog>(
+    log: &L,
+    checkpoint: Checkpoint,
+    reached: Option<Position>,
+) -> Result<KnownReader<L::Reader>, StoreError> {
+    let mut reader = loop {
+        match known_log::read_on(log, SHARD, &checkpoint, reached).await {
             Err(error) if error.is_retryable() => tokio::task::yield_now().await,
-            read => return read,
+            read => break read?,
         }
-    }
+    };
+    reader.compare().await?;
+    Ok(reader)
 }
 
 async fn whoever_reads_on_behind_a_record_that_is_there_goes_on(log: impl CommandLog) {
@@ -179,15 +186,18 @@ async fn whoever_reads_on_behind_a_record_that_is_there_goes_on(log: impl Comman
     for before in 0..5 {
         let checkpoint = behind(&records[before]);
         for checkpoint in [checkpoint, Checkpoint { last: None, ..checkpoint }] {
-            let mut reader = read_on(&log, checkpoint).await.unwrap();
-            assert_eq!(read(&mut reader, 1).await[..], records[before + 1..=before + 1], "{checkpoint:?}");
+            for reached in [None, Some(records[0].position), Some(records[5].position)] {
+                let mut reader = read_on(&log, checkpoint, reached).await.unwrap();
+                let next = read(&mut reader, 1).await;
+                assert_eq!(next[..], records[before + 1..=before + 1], "{checkpoint:?}, reached {reached:?}");
+            }
         }
     }
     log.release(SHARD, behind(&records[3]).position).await.unwrap();
-    let mut reader = read_on(&log, behind(&records[3])).await.unwrap();
+    let mut reader = read_on(&log, behind(&records[3]), Some(records[5].position)).await.unwrap();
     assert_eq!(read(&mut reader, 2).await[..], records[4..]);
     // Behind the last one nothing is there yet.
-    let mut reader = read_on(&log, behind(&records[5])).await.unwrap();
+    let mut reader = read_on(&log, behind(&records[5]), None).await.unwrap();
     let position = log.append(SHARD, record(9), NONE).unwrap().await.unwrap();
     assert_eq!(read(&mut reader, 1).await[0].position, position);
 }
@@ -211,17 +221,22 @@ async fn whoever_reads_on_in_another_log_is_refused(log: impl CommandLog) {
     others
         .push((Checkpoint { position: beyond, rules: 1, last: Some(RecordMark { position: end, ..mark }) }, "ends at"));
     others.push((Checkpoint { position: beyond, rules: 1, last: None }, "ends at"));
-    let refused = async |checkpoint| match read_on(&log, checkpoint).await.map(drop) {
+    let refused = async |checkpoint, reached| match read_on(&log, checkpoint, reached).await.map(drop) {
         Err(StoreError::Misconfigured(why)) => why,
         other => panic!("{checkpoint:?}: {other:?}"),
     };
+    let last = Some(records[5].position);
     for (other, word) in others {
-        let why = refused(other).await;
-        assert!(why.contains(word) && why.contains("panda admin open-epoch"), "{why}");
+        for reached in [None, last] {
+            let why = refused(other, reached).await;
+            assert!(why.contains(word) && why.contains("panda admin open-epoch"), "{why}");
+        }
     }
     log.release(SHARD, end).await.unwrap();
-    let why = refused(behind(&records[0])).await;
-    assert!(why.contains("not the log that was read") && why.contains("panda admin open-epoch"), "{why}");
+    for reached in [None, last] {
+        let why = refused(behind(&records[0]), reached).await;
+        assert!(why.contains("not the log that was read") && why.contains("panda admin open-epoch"), "{why}");
+    }
 }
 
 async fn a_group_of_one_owns_every_shard(log: impl CommandLog) {

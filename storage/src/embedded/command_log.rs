@@ -167,7 +167,7 @@ impl CommandLog for EmbeddedLog {
             None => records.first,
         };
         if offset < records.first || offset > records.end() {
-            return Err(StoreError::Corrupt(format!(
+            return Err(StoreError::Gone(format!(
                 "shard {shard} is to be read from {offset}, and its log holds {} to {}",
                 records.first,
                 records.end()
@@ -232,7 +232,7 @@ impl EmbeddedReader {
         let epoch = self.log.inner.epoch;
         let mut records = self.log.known(self.shard)?.records.lock();
         let Some(start) = self.offset.checked_sub(records.first) else {
-            return Err(StoreError::Corrupt(format!(
+            return Err(StoreError::Gone(format!(
                 "the log of shard {} begins at {}, behind the reader at {}",
                 self.shard, records.first, self.offset
             )));
@@ -321,6 +321,6 @@ mod tests {
         }
         assert!(log.shard(shard).unwrap().records.lock().kept_bytes <= KEPT_BYTES_MAX);
         let from = Some(Position { epoch: 7, offset: 0 });
-        assert!(matches!(log.read(shard, from).await, Err(StoreError::Corrupt(_))));
+        assert!(matches!(log.read(shard, from).await, Err(StoreError::Gone(_))));
     }
 }

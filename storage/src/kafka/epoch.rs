@@ -5,13 +5,15 @@
 //! it ends before something that is stored, if it begins behind something that is not, or if it does not have the record
 //! with which what is stored ends.
 
+use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use panda_protocol::ShardId;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::KafkaLog;
 use super::client::failure;
@@ -47,8 +49,7 @@ impl KafkaLog {
         check_brokers(&admin, config).await?;
         let epoch = in_force(&admin, config, store).await?;
         let log = Self::start(config, epoch, admin)?;
-        let shards = stream::iter((0..config.shards).map(ShardId).map(Ok));
-        shards.try_for_each_concurrent(SHARDS_AT_ONCE, |shard| check_shard(&log, store, shard)).await?;
+        check_shards(&log, store).await?;
         Ok(log)
     }
 }
@@ -132,17 +133,32 @@ impl NextEpoch {
 
 /// Refuses to open another epoch while the log of the one in force is whole.
 async fn refuse_whole<S: EventStore>(log: &KafkaLog, store: &S) -> Result<(), StoreError> {
-    let shards = stream::iter((0..log.inner.config.shards).map(ShardId).map(Ok));
-    match shards.try_for_each_concurrent(SHARDS_AT_ONCE, |shard| check_shard(log, store, shard)).await {
-        Ok(()) => Err(StoreError::Misconfigured(format!(
+    let by = compare_by(log);
+    let shards = stream::iter((0..log.inner.config.shards).map(ShardId));
+    let mut checked = pin!(shards.map(|shard| check_shard(log, store, shard, by)).buffer_unordered(SHARDS_AT_ONCE));
+    let mut unread = None;
+    while let Some(checked) = checked.next().await {
+        match checked {
+            Ok(Checked::Whole) => {}
+            Ok(Checked::NotCompared(shard)) => {
+                unread = Some(StoreError::Unavailable(format!(
+                    "the brokers do not give the last record of shard {shard} that is known: without it nobody can tell \
+                     whether the log is whole"
+                )));
+            }
+            // This is what the next epoch is for, whatever the other shards are.
+            Err(StoreError::Misconfigured(_)) => return Ok(()),
+            Err(error) if error.is_retryable() => unread = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(unread.unwrap_or_else(|| {
+        StoreError::Misconfigured(format!(
             "topic {} is the log of epoch {}, and whole as far as the event store knows it: there is no epoch to \
              open, start the routers",
             log.inner.config.topic, log.inner.epoch
-        ))),
-        // This is what the next epoch is for.
-        Err(StoreError::Misconfigured(_)) => Ok(()),
-        Err(error) => Err(error),
-    }
+        ))
+    }))
 }
 
 /// Waits while somebody is in the group, until whoever came before the epoch was opened has read that it is.
@@ -216,31 +232,81 @@ async fn in_force<S: EpochStore>(admin: &Arc<Admin>, config: &KafkaLogConfig, st
     )))
 }
 
+/// What a check of a shard's log found that is not another log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checked {
+    /// Nothing that the store knows is missing.
+    Whole,
+    /// It holds what the store knows, by its bounds; the last record before the checkpoint did not come in time.
+    NotCompared(ShardId),
+}
+
+/// Until when records are waited for: as long as a few questions may take. A reader waits for as long as the brokers
+/// are away, and may wait for ever for a shard that they cannot give.
+fn compare_by(log: &KafkaLog) -> Instant {
+    Instant::now() + log.inner.config.request_timeout * 3
+}
+
+/// Refuses a log that is another one than the store knows. What cannot be compared now does not keep a router from
+/// its other shards: an owner compares it before it decides anything.
+async fn check_shards<S: EventStore>(log: &KafkaLog, store: &S) -> Result<(), StoreError> {
+    let by = compare_by(log);
+    let shards = stream::iter((0..log.inner.config.shards).map(ShardId));
+    let checked = shards.map(|shard| check_shard(log, store, shard, by)).buffer_unordered(SHARDS_AT_ONCE);
+    let not_compared: Vec<u16> = checked
+        .try_filter_map(|checked| {
+            ready(Ok(match checked {
+                Checked::Whole => None,
+                Checked::NotCompared(shard) => Some(shard.0),
+            }))
+        })
+        .try_collect()
+        .await?;
+    if !not_compared.is_empty() {
+        tracing::warn!(
+            shards = ?not_compared,
+            "the brokers did not give the last record before a checkpoint: whoever owns such a shard waits for it"
+        );
+    }
+    Ok(())
+}
+
 /// Refuses a shard whose log is not the one up to whose checkpoint the store holds it. Whoever owns it meanwhile may go
 /// on and delete what is behind its next checkpoint: so only a checkpoint that stays is believed.
-async fn check_shard<S: EventStore>(log: &KafkaLog, store: &S, shard: ShardId) -> Result<(), StoreError> {
+async fn check_shard<S: EventStore>(
+    log: &KafkaLog,
+    store: &S,
+    shard: ShardId,
+    by: Instant,
+) -> Result<Checked, StoreError> {
     let mut refused = None;
     loop {
-        let Some(checkpoint) = store.checkpoint(shard).await? else { return Ok(()) };
-        match check_log(log, shard, &checkpoint).await {
+        let Some(checkpoint) = store.checkpoint(shard).await? else { return Ok(Checked::Whole) };
+        match check_log(log, shard, &checkpoint, by).await {
             Err(StoreError::Misconfigured(_)) if refused.replace(checkpoint) != Some(checkpoint) => {}
+            Err(StoreError::Unavailable(why)) => return Err(StoreError::Unavailable(format!("shard {shard}: {why}"))),
             checked => return checked,
         }
     }
 }
 
-async fn check_log(log: &KafkaLog, shard: ShardId, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+async fn check_log(
+    log: &KafkaLog,
+    shard: ShardId,
+    checkpoint: &Checkpoint,
+    by: Instant,
+) -> Result<Checked, StoreError> {
     let (stored, epoch) = (checkpoint.position, log.inner.epoch);
     if stored.epoch < epoch {
-        return Ok(());
+        return Ok(Checked::Whole);
     }
     if stored.epoch > epoch {
         return Err(refused(format!("shard {shard} is stored to {stored}, and its log has epoch {epoch}")));
     }
-    // As long as a few questions may take: a reader waits for as long as the brokers are away.
-    match timeout(log.inner.config.request_timeout * 3, read_on(log, shard, checkpoint)).await {
-        Ok(read) => read.map(drop),
-        Err(_) => Err(StoreError::Unavailable(format!("the brokers did not give the last record of shard {shard}"))),
+    let mut reader = read_on(log, shard, checkpoint, None).await?;
+    match timeout_at(by, reader.compare()).await {
+        Ok(compared) => compared.map(|()| Checked::Whole),
+        Err(_) => Ok(Checked::NotCompared(shard)),
     }
 }
 

@@ -191,11 +191,21 @@ impl CommandLog for KafkaLog {
             _ => first,
         };
         if offset < first || offset > end {
-            return Err(StoreError::Corrupt(format!(
+            return Err(StoreError::Gone(format!(
                 "shard {shard} is to be read from {offset}, and its log holds {first} to {end}"
             )));
         }
         readers.open(*epoch, shard, offset).await
+    }
+
+    async fn read_reached(&self, shard: ShardId, from: Position) -> Result<KafkaReader, StoreError> {
+        self.known(shard)?;
+        let Inner { epoch, readers, .. } = self.inner.as_ref();
+        if from.epoch != *epoch {
+            return self.read(shard, Some(from)).await;
+        }
+        // What was deleted is told by the leader when it is fetched.
+        readers.open(*epoch, shard, from.offset).await
     }
 
     async fn end(&self, shard: ShardId) -> Result<Position, StoreError> {

@@ -189,7 +189,7 @@ impl KafkaReader {
         use RDKafkaErrorCode as Code;
         let Self { shard, next, .. } = self;
         match error.rdkafka_error_code() {
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Some(StoreError::Corrupt(format!(
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Some(StoreError::Gone(format!(
                 "shard {shard} was read to {next}, and the log does not have that any more: {error}"
             ))),
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
