@@ -8,9 +8,9 @@ use super::disk::{Disk, Folder, Found, Lock, SyncSite, SystemDisk};
 use crate::error::StoreError;
 use crate::private;
 
-/// The version of the folder that this program writes. Version 1 kept no last record beside a checkpoint, and is
-/// otherwise the same: it becomes this one by its name.
-const VERSION: u32 = 2;
+/// The version of the folder that this program writes. A value that grows at its end, where older programs read only what
+/// they know, is no other version.
+const VERSION: u32 = 1;
 const LOCK_NAME: &str = "lock";
 const VERSION_NAME: &str = "version";
 /// Being written; it takes its name when it is whole.
@@ -28,9 +28,8 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder if it is not there, locks it, and checks its version; an older one becomes the present
-    /// one, and older programs refuse the folder from then on. What it made is durable when it returns. What others
-    /// than its owner could read of it is tightened.
+    /// Makes the folder if it is not there, locks it, and checks its version. What it made is durable
+    /// when it returns. What others than its owner could read of it is tightened.
     ///
     /// # Errors
     /// [`StoreError::Locked`] if another process uses it; [`StoreError::Newer`] if a newer version wrote
@@ -82,12 +81,8 @@ impl DataFolder {
             Some(found) if found > VERSION => {
                 return Err(StoreError::Newer { what: path.display().to_string(), found, known: VERSION });
             }
-            Some(VERSION) => {}
-            Some(_) => write_version(&folder)?,
-            None => {
-                refuse_events(&folder)?;
-                write_version(&folder)?;
-            }
+            Some(_) => {}
+            None => write_version(&folder)?,
         }
         // Also if it was found: whoever wrote it may have been killed before this.
         folder.sync_names(SyncSite::VersionName).map_err(refused)?;
@@ -130,25 +125,22 @@ fn read_short(folder: &Folder, name: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(content))
 }
 
-fn refuse_events(folder: &Folder) -> Result<(), StoreError> {
-    if folder.names().map_err(|error| refused(folder.path(), &error))?.iter().any(|name| name == EVENTS_NAME) {
+/// Whole or not at all, whatever is cut.
+fn write_version(folder: &Folder) -> Result<(), StoreError> {
+    let refused = |error: io::Error| refused(folder.path(), &error);
+    if folder.names().map_err(refused)?.iter().any(|name| name == EVENTS_NAME) {
         return Err(StoreError::Corrupt(format!(
             "{} holds events and no file that tells their version: restore all of it, or name another folder",
             folder.path().display()
         )));
     }
-    Ok(())
-}
-
-/// Whole or not at all, whatever is cut.
-fn write_version(folder: &Folder) -> Result<(), StoreError> {
     let write = || {
         let file = folder.create(VERSION_NEW_NAME)?;
         file.write_at(0, format!("{VERSION_PREFIX}{VERSION}\n").as_bytes())?;
         file.sync(SyncSite::VersionFile)?;
         folder.rename(VERSION_NEW_NAME, VERSION_NAME)
     };
-    write().map_err(|error| refused(folder.path(), &error))
+    write().map_err(refused)
 }
 
 fn refused(path: &Path, error: &io::Error) -> StoreError {
@@ -178,7 +170,7 @@ mod tests {
         assert_eq!(folder.path(), path);
         drop(folder);
         DataFolder::open(&path).unwrap();
-        assert_eq!(fs::read_to_string(path.join("version")).unwrap(), "panda data 2\n");
+        assert_eq!(fs::read_to_string(path.join("version")).unwrap(), "panda data 1\n");
     }
 
     #[test]
@@ -207,21 +199,10 @@ mod tests {
     #[test]
     fn a_newer_folder_is_refused_and_not_touched() {
         let place = tempfile::tempdir().unwrap();
-        fs::write(place.path().join("version"), "panda data 3\n").unwrap();
+        fs::write(place.path().join("version"), "panda data 2\n").unwrap();
         let error = DataFolder::open(place.path()).unwrap_err();
-        assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error}");
-        assert_eq!(fs::read_to_string(place.path().join("version")).unwrap(), "panda data 3\n");
-    }
-
-    #[test]
-    fn an_older_folder_with_events_becomes_the_present_version() {
-        let place = tempfile::tempdir().unwrap();
-        drop(DataFolder::open(place.path()).unwrap().events().unwrap());
-        let version = place.path().join("version");
-        fs::write(&version, "panda data 1\n").unwrap();
-        drop(DataFolder::open(place.path()).unwrap());
-        assert_eq!(fs::read_to_string(version).unwrap(), "panda data 2\n");
-        assert!(!place.path().join("version.new").exists());
+        assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
+        assert_eq!(fs::read_to_string(place.path().join("version")).unwrap(), "panda data 2\n");
     }
 
     #[test]

@@ -107,8 +107,8 @@ pub(super) fn state_value(row: &StateRow) -> Bytes {
     value.freeze()
 }
 
-/// Position, rules, and behind them offset, time and digest of the last record before, if it is known: a folder of
-/// version 1 knows none.
+/// Position, rules, and behind them offset, time and digest of the last record before, if it is known. Older
+/// programs wrote none, and read no further than the rules.
 pub(super) fn checkpoint_value(checkpoint: Checkpoint) -> Bytes {
     let mut value = BytesMut::with_capacity(14 + MARK_BYTES);
     put_position(&mut value, checkpoint.position);
@@ -232,4 +232,24 @@ pub(super) fn read_log_epoch(value: Bytes) -> Result<LogEpoch, StoreError> {
 /// A number or identifier of the store itself.
 pub(super) fn read_meta<const N: usize>(value: Bytes) -> Result<[u8; N], StoreError> {
     Fields(value).take()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_of_an_older_program_has_no_last_record_and_that_program_finds_its_own_in_ours() {
+        let position = Position { epoch: 2, offset: 77 };
+        let last = RecordMark { position: Position { offset: 70, ..position }, time: Time(5), digest: *b"a record" };
+        let without = Checkpoint { position, rules: 3, last: None };
+        let (short, long) = (checkpoint_value(without), checkpoint_value(Checkpoint { last: Some(last), ..without }));
+        assert_eq!((short.len(), long.len()), (14, 14 + MARK_BYTES));
+        assert_eq!(read_checkpoint(short.clone()).unwrap(), without);
+        assert_eq!(read_checkpoint(long.clone()).unwrap().last, Some(last));
+        assert_eq!(long[..14], short);
+        for cut in 15..long.len() {
+            assert!(matches!(read_checkpoint(long.slice(..cut)), Err(StoreError::Corrupt(_))), "{cut} bytes");
+        }
+    }
 }
