@@ -12,6 +12,7 @@ use panda_link_io::tls::{AnyStream, LinkTls};
 use panda_link_io::{LinkEnd, OpenLink, accept};
 use panda_protocol::ErrorCode;
 use panda_protocol::link::{LinkId, LinkKey, Opening, Refused};
+use panda_storage::Appender;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -225,9 +226,9 @@ impl Taking {
         // An older connection of the link has ended when this returns.
         self.links.attach(link, ups, down).await;
         let _counted = Counted::new(&self.metrics);
-        tracing::info!(link = format_args!("{:016x}", link.0), %peer, "link opened");
+        tracing::info!(edge = %Appender::Edge(link), %peer, "link opened");
         let end = open.carry(&mut downs, &mut up).await;
-        tracing::info!(link = format_args!("{:016x}", link.0), %peer, %end, "link ended");
+        tracing::info!(edge = %Appender::Edge(link), %peer, %end, "link ended");
     }
 }
 

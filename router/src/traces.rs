@@ -15,7 +15,7 @@ pub(crate) fn are_told() -> bool {
 
 /// A record was released. `now` is of the core's clock.
 pub(crate) fn released(router: u64, shard: ShardId, record: &TracedRecord, now: Time) {
-    let TracedRecord { context, from, entity, position, logged, decided, stored, outcome } = record;
+    let TracedRecord { context, from, entity, position, logged, decided, stored, again, outcome } = record;
     let micros = |to: &Time, from: &Time| to.0.saturating_sub(from.0);
     // The log's clock may be another machine's, and Kafka's has milliseconds.
     let in_log = wall_clock().0.saturating_sub(micros(&now, decided)).saturating_sub(logged.0);
@@ -35,6 +35,7 @@ pub(crate) fn released(router: u64, shard: ShardId, record: &TracedRecord, now: 
         %position,
         seq,
         code,
+        again = again.then_some(true),
         log_to_decided_us = in_log,
         decided_to_stored_us = micros(stored, decided),
         stored_to_released_us = micros(&now, stored),

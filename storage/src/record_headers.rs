@@ -13,14 +13,15 @@ pub(crate) const FROM_HEADER: &str = "panda-from";
 pub(crate) const TRACE_HEADER: &str = "traceparent";
 
 /// The target of the lines in the log that say how long the steps of a sampled command took. Nothing is done for them
-/// while it is off.
-pub const TRACE_TARGET: &str = "panda::trace";
+/// while it is off. Filters match targets by how they begin: no module can have this one.
+pub const TRACE_TARGET: &str = "panda.trace";
 
 /// Who appended a record. In a header and in the log it is one word: `edge-` or `router-` and 16 hexadecimal digits,
 /// or `admin`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appender {
-    /// An edge, or an HTTP API, by the name of its end of the links, which both ends' logs name with its address.
+    /// An edge, or an HTTP API, by the name of its end of the links: its own log says it where links are opened, and a
+    /// router's with the address from which it came.
     Edge(LinkId),
     /// A router, by the number that it took at its start.
     Router(u64),
@@ -81,15 +82,33 @@ impl RecordHeaders {
     pub const fn traced(self, trace: Option<TraceContext>) -> Self {
         Self { trace, ..self }
     }
+}
 
-    /// Takes in a header as it is read; one that says nothing that is known changes nothing.
+/// Reads a record's headers, one after another.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HeaderReader {
+    headers: RecordHeaders,
+    traces: usize,
+}
+
+impl HeaderReader {
+    /// Takes in a header; one that says nothing that is known changes nothing. Of several trace contexts nobody knows which
+    /// one is meant: then there is none, as in an HTTP request.
     pub(crate) fn take(&mut self, key: &str, value: Option<&[u8]>) {
-        let Some(text) = value.and_then(|value| str::from_utf8(value).ok()) else { return };
+        let text = value.and_then(|value| str::from_utf8(value).ok());
         match key {
-            FROM_HEADER => self.from = text.parse().ok().or(self.from),
-            TRACE_HEADER => self.trace = text.parse().ok().or(self.trace),
+            FROM_HEADER => self.headers.from = text.and_then(|text| text.parse().ok()).or(self.headers.from),
+            TRACE_HEADER => {
+                self.traces += 1;
+                self.headers.trace = text.filter(|_| self.traces == 1).and_then(|text| text.parse().ok());
+            }
             _ => {}
         }
+    }
+
+    /// What they said.
+    pub(crate) const fn read(self) -> RecordHeaders {
+        self.headers
     }
 }
 
@@ -115,20 +134,28 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_nobody_knows_or_that_are_garbage_change_nothing() {
+    fn headers_that_nobody_knows_or_that_are_garbage_change_nothing_and_a_second_context_leaves_none() {
         let trace = TraceContext::new([1; 16], [2; 8], 1).unwrap();
         let (word, text) = (Appender::Router(7).to_string(), trace.to_string());
-        let mut headers = RecordHeaders::default();
+        let mut headers = HeaderReader::default();
         for (key, value) in [(FROM_HEADER, &word), (TRACE_HEADER, &text)] {
             headers.take(key, Some(value.as_bytes()));
         }
         let good = RecordHeaders::from(Appender::Router(7)).traced(Some(trace));
-        assert_eq!(headers, good);
-        for key in [FROM_HEADER, TRACE_HEADER, "tracestate", ""] {
-            for value in [None, Some(&b""[..]), Some(&[0xff; 9]), Some(&[b'0'; 100_000])] {
+        assert_eq!(headers.read(), good);
+        let garbage = [None, Some(&b""[..]), Some(&[0xff; 9]), Some(&[b'0'; 100_000])];
+        for key in [FROM_HEADER, "tracestate", ""] {
+            for value in garbage {
                 headers.take(key, value);
-                assert_eq!(headers, good);
+                assert_eq!(headers.read(), good);
             }
+        }
+        for value in garbage.into_iter().chain([Some(text.as_bytes())]) {
+            let mut headers = headers;
+            headers.take(TRACE_HEADER, value);
+            assert_eq!(headers.read(), good.traced(None), "nobody knows which one is meant");
+            headers.take(TRACE_HEADER, Some(text.as_bytes()));
+            assert_eq!(headers.read(), good.traced(None));
         }
     }
 }

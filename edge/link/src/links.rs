@@ -142,11 +142,13 @@ impl<L: CommandLog, C> Links<L, C> {
         if adds.is_empty() && !self.withheld.is_before(&outgoing) {
             return self.send_out(now_ms, outgoing);
         }
-        if let Err(rejection) = self.may_append(entity) {
+        let has_room = || {
+            let has_room = self.withheld.has_room(&outgoing);
+            has_room.then_some(()).ok_or_else(|| self.later(ErrorCode::Unavailable))
+        };
+        if let Err(rejection) = self.may_append(entity).and_then(|()| has_room()) {
+            self.tell_traced(entity, outgoing.traced.as_deref(), &Err(rejection));
             return Err((rejection, outgoing.context));
-        }
-        if !self.withheld.has_room(&outgoing) {
-            return Err((self.later(ErrorCode::Unavailable), outgoing.context));
         }
         self.withhold(now_ms, outgoing, &adds);
         Ok(())
@@ -167,13 +169,17 @@ impl<L: CommandLog, C> Links<L, C> {
     fn send_out(&mut self, now_ms: u64, outgoing: Outgoing<C>) -> Result<(), (Rejection, C)> {
         let Outgoing { actor, device, entity, counter, after, command, mut traced, context } = outgoing;
         if let Err(rejection) = self.may_append(entity) {
+            self.tell_traced(entity, traced.as_deref(), &Err(rejection));
             return Err((rejection, context));
         }
         let shard = self.shard(entity);
         let origin = CommandOrigin { link: self.link, token: self.waiting.next_token() };
         let record = Record::Command(CommandRecord { origin, entity, actor, device, counter, after, command });
         let trace = traced.as_ref().map(|traced| traced.context);
-        traced.take_if(|traced| !traced.append());
+        traced.take_if(|traced| !traced.is_told());
+        if let Some(traced) = &mut traced {
+            traced.append();
+        }
         let headers = RecordHeaders::from(Appender::Edge(self.link)).traced(trace);
         match self.log.append(shard, record.to_bytes(), headers) {
             Ok(append) => {
@@ -504,7 +510,7 @@ impl<L: CommandLog, C> Links<L, C> {
 
     /// Says what a command that somebody follows is answered with.
     fn tell_traced(&self, entity: EntityId, traced: Option<&Traced>, outcome: &Result<Seq, Rejection>) {
-        if let Some(traced) = traced {
+        if let Some(traced) = traced.filter(|traced| traced.is_told()) {
             traced.answered(self.link, entity, outcome);
         }
     }

@@ -22,10 +22,14 @@ impl Traced {
         Self { context, began: Instant::now(), append_began: None, appended: None }
     }
 
-    /// It is handed to the log. Returns whether anybody is to hear of it further.
-    pub(crate) fn append(&mut self) -> bool {
-        self.append_began = Some(Instant::now());
+    /// Whether anybody is to hear of it.
+    pub(crate) fn is_told(&self) -> bool {
         self.context.is_sampled() && tracing::enabled!(target: TRACE_TARGET, tracing::Level::INFO)
+    }
+
+    /// It is handed to the log.
+    pub(crate) fn append(&mut self) {
+        self.append_began = Some(Instant::now());
     }
 
     /// The log confirmed it.

@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn traces_are_written_where_they_are_asked_for_whatever_the_level() {
-        for level in ["warn", "panda=trace", "trace,panda::trace=warn"] {
+        for level in ["warn", "panda=trace", "trace,panda::trace=off", "trace,panda.trace=warn"] {
             for (traces, is_told) in [(false, false), (true, true)] {
                 let config = LogConfig { level: level.to_owned(), traces, ..LogConfig::default() };
                 let log = tracing_subscriber::fmt().with_env_filter(filter(&config).unwrap()).finish();

@@ -78,7 +78,7 @@ impl Served {
         self.process.kill().unwrap();
         let said = self.said.take().unwrap().join().unwrap();
         let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["target"].as_str().unwrap().starts_with("panda::trace")).collect()
+        lines.filter(|line| line["target"].as_str().unwrap().starts_with("panda.trace")).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 //! Nothing here reaches `apply`, an event or a row. A record without a context costs a look at an option.
 
 use panda_protocol::link::{Down, Outcome};
-use panda_protocol::{EntityId, Position, Time, TraceContext};
+use panda_protocol::{EntityId, Generation, Position, Time, TraceContext};
 use panda_storage::Appender;
 
 use super::Shard;
@@ -33,6 +33,8 @@ pub struct TracedRecord {
     pub decided: Time,
     /// When all that it made was durable. If it made nothing: what was made before it.
     pub stored: Time,
+    /// It stands before this owner's Takeover: the owner before may have let out what it made.
+    pub again: bool,
     /// What was answered; of an effect, the event that it made, or nothing where it was taken before.
     pub outcome: Option<Outcome>,
 }
@@ -63,7 +65,12 @@ impl Shard {
             Some(Release::Event(stored, _)) => Some(Outcome::Applied(stored.seq)),
             _ => None,
         };
-        let traced = TracedRecord { context, from, entity: id, position, logged, decided, stored, outcome };
+        if outcome.is_none() && self.damages.contains(id) {
+            // An effect that is held: nothing of it is let out in this term.
+            return;
+        }
+        let again = Generation::of(position) < self.generation;
+        let traced = TracedRecord { context, from, entity: id, position, logged, decided, stored, again, outcome };
         entity.building.releases.push(Release::Traced(Box::new(traced)));
     }
 }

@@ -12,8 +12,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ use super::questions::{Answer, Bound, Questions};
 use super::thread::{self, Breaks};
 use crate::command_log::AppendError;
 use crate::error::StoreError;
-use crate::record_headers::{FROM_HEADER, RecordHeaders, TRACE_HEADER};
+use crate::record_headers::{Appender, FROM_HEADER, RecordHeaders, TRACE_HEADER};
 
 /// How long the thread waits for reports before it looks after the rest. The crate waits whole milliseconds and asks without
 /// a pause for what is left of one: a little more than whole ones is over when they are, so nothing is left.
@@ -143,6 +143,8 @@ struct Inner {
     /// Absent while one that broke is replaced.
     producer: RwLock<Option<Producer>>,
     stop: AtomicBool,
+    /// Who appended first, and its word: who appends is the same in almost every record of a process.
+    first: OnceLock<(Appender, String)>,
 }
 
 impl Appends {
@@ -156,7 +158,7 @@ impl Appends {
         let gates: Arc<Gates> = Arc::new((0..config.shards).map(|_| Mutex::new(Gate::new(now))).collect());
         let producer = producer(config, &gates)?;
         let (config, producer) = (config.clone(), RwLock::new(Some(producer)));
-        let inner = Arc::new(Inner { config, gates, producer, stop: AtomicBool::new(false) });
+        let inner = Arc::new(Inner { config, gates, producer, stop: AtomicBool::new(false), first: OnceLock::new() });
         let shared = Arc::clone(&inner);
         let run = move || {
             shared.run(&questions);
@@ -187,7 +189,7 @@ impl Appends {
         let mut record = BaseRecord::<(), [u8], _>::with_opaque_to(&config.topic, sent)
             .partition(i32::from(shard.0))
             .payload(record);
-        record.headers = owned(headers);
+        record.headers = self.inner.owned(headers);
         match producer.send(record) {
             Ok(()) => Ok(KafkaAppending { epoch, offset }),
             Err((error, _)) => {
@@ -252,6 +254,24 @@ impl Inner {
         }
     }
 
+    /// As the client takes them; none where there is nothing to tell.
+    fn owned(&self, RecordHeaders { from, trace }: RecordHeaders) -> Option<OwnedHeaders> {
+        let count = usize::from(from.is_some()) + usize::from(trace.is_some());
+        let mut headers = (count > 0).then(|| OwnedHeaders::new_with_capacity(count))?;
+        if let Some(from) = from {
+            let (first, word) = self.first.get_or_init(|| (from, from.to_string()));
+            headers = if *first == from {
+                headers.insert(Header { key: FROM_HEADER, value: Some(word) })
+            } else {
+                headers.insert(Header { key: FROM_HEADER, value: Some(&from.to_string()) })
+            };
+        }
+        if let Some(trace) = trace {
+            headers = headers.insert(Header { key: TRACE_HEADER, value: Some(&trace.to_string()) });
+        }
+        Some(headers)
+    }
+
     fn replace(&self) {
         // Dropping it gives up its records, so that none is on its way beside those of the next.
         let broken = self.producer.write().take();
@@ -264,21 +284,6 @@ impl Inner {
             Err(error) => tracing::warn!(%error, "there is no producer for the command log yet"),
         }
     }
-}
-
-/// As the client takes them; none where there is nothing to tell.
-fn owned(RecordHeaders { from, trace }: RecordHeaders) -> Option<OwnedHeaders> {
-    let words =
-        [(FROM_HEADER, from.map(|from| from.to_string())), (TRACE_HEADER, trace.map(|trace| trace.to_string()))];
-    let count = words.iter().filter(|(_, word)| word.is_some()).count();
-    (count > 0).then(|| {
-        words
-            .into_iter()
-            .filter_map(|(key, word)| Some((key, word?)))
-            .fold(OwnedHeaders::new_with_capacity(count), |headers, (key, word)| {
-                headers.insert(Header { key, value: Some(&word) })
-            })
-    })
 }
 
 /// Lets a gate open once the shard's leader answers.

@@ -31,7 +31,7 @@ use super::hearing::Hearing;
 use super::thread::{self, Breaks};
 use crate::command_log::{LogRecord, ShardReader};
 use crate::error::StoreError;
-use crate::record_headers::RecordHeaders;
+use crate::record_headers::{HeaderReader, RecordHeaders};
 
 /// How long the thread waits for somebody who opens or closes before it hears the consumers.
 const LOOK: Duration = Duration::from_millis(100);
@@ -271,9 +271,9 @@ fn headers(message: &BorrowedMessage<'_>) -> RecordHeaders {
     let Some(headers) = message.headers() else { return RecordHeaders::default() };
     // The client panics on a name that is no UTF-8. Whoever wrote that ends no router.
     let read = catch_unwind(AssertUnwindSafe(|| {
-        let mut known = RecordHeaders::default();
+        let mut known = HeaderReader::default();
         headers.iter().take(HEADERS_MAX).for_each(|header| known.take(header.key, header.value));
-        known
+        known.read()
     }));
     read.unwrap_or_default()
 }

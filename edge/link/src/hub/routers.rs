@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use panda_protocol::link::Up;
+use panda_protocol::link::{LinkId, Up};
 use panda_storage::ownership::Ownership;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -92,6 +92,11 @@ impl Routers {
     /// Whether the link is open.
     pub(super) fn is_open(&self, number: LinkNumber) -> bool {
         self.by_number.contains_key(&number)
+    }
+
+    /// The name of this end of every link.
+    pub(super) const fn link(&self) -> LinkId {
+        self.dialing.link
     }
 
     /// How many are open.

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use panda_link_io::DownQueue;
 use panda_protocol::link::Up;
+use panda_storage::Appender;
 use panda_storage::ownership::OwnershipWatch;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -124,7 +125,8 @@ impl<W: OwnershipWatch> Hub<W> {
     fn event(&mut self, event: Event) {
         match event {
             Event::Opened { link, address, router, up } => {
-                tracing::info!(router, %address, link, "link opened");
+                let (edge, router) = (Appender::Edge(self.routers.link()), Appender::Router(router));
+                tracing::info!(%edge, %router, %address, number = link, "link opened");
                 self.metrics.opened.inc();
                 self.routers.opened(link, &address, up);
             }
@@ -138,7 +140,7 @@ impl<W: OwnershipWatch> Hub<W> {
             Event::Ended { link, address, end } => {
                 if self.routers.ended(link) {
                     self.core.link_ended(link);
-                    tracing::warn!(%address, link, reason = %end, "link ended; it is opened again");
+                    tracing::warn!(%address, number = link, reason = %end, "link ended; it is opened again");
                 }
             }
             Event::Failed { address, end } => {
@@ -203,7 +205,7 @@ impl<W: OwnershipWatch> Hub<W> {
         self.core.tick(now_ms);
         for (link, address) in self.routers.tidy(now_ms, |link| self.core.owned_by(link)) {
             self.core.link_ended(link);
-            tracing::info!(%address, link, "link closed: its router owns nothing");
+            tracing::info!(%address, number = link, "link closed: its router owns nothing");
         }
         let now = self.core.figures();
         let before = std::mem::replace(&mut self.figures, now);

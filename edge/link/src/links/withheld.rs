@@ -22,7 +22,7 @@ use bytes::Bytes;
 use foldhash::HashMap;
 use panda_protocol::frame::CommandBody;
 use panda_protocol::link::{JOINING_USERS_MAX, ReadQuery, Rejection};
-use panda_protocol::{Counter, DeviceId, EntityId, Reader, UserId};
+use panda_protocol::{Counter, DeviceId, EntityId, ErrorCode, Reader, UserId};
 use panda_storage::command_log::CommandLog;
 
 use super::{Arrived, CommandRefused, Links};
@@ -267,6 +267,8 @@ impl<L: CommandLog, C> Links<L, C> {
     fn let_go(&mut self, now_ms: u64, line: Line) {
         while let Some(WithheldCommand { outgoing, verdict, .. }) = self.withheld.pop(line) {
             if let Verdict::Full(users) = verdict {
+                let refused = Rejection::new(ErrorCode::LimitReached);
+                self.tell_traced(outgoing.entity, outgoing.traced.as_deref(), &Err(refused));
                 self.refused.push_back((outgoing.context, CommandRefused::Full(users)));
             } else if let Err((rejection, context)) = self.send_out(now_ms, outgoing) {
                 self.refused.push_back((context, CommandRefused::Rejected(rejection)));

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-/// Lines about sampled commands in a second, of the whole process.
+/// Lines about sampled commands in a window of a second, of the whole process. A window begins with a line, so where two
+/// meet, twice as many may come within a moment.
 const LINES_A_SECOND: u32 = 100;
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -66,7 +67,7 @@ impl TraceLimit {
 }
 
 /// Written wherever lines of traces are, and not one of them.
-const LIMIT_TARGET: &str = "panda::trace::limit";
+const LIMIT_TARGET: &str = "panda.trace.limit";
 
 /// The limit as a part of what writes the log.
 pub(super) struct TraceLayer(Arc<TraceLimit>);

@@ -28,9 +28,14 @@ fn context(flags: u8) -> TraceContext {
 }
 
 fn shard(tells: bool) -> Shard {
+    shard_from(at(0), tells)
+}
+
+/// Of an owner whose Takeover stands there.
+fn shard_from(takeover: Position, tells: bool) -> Shard {
     let start = Checkpoint { position: at(0), rules: RULES_FIRST, last: None };
     let limits = ShardLimits::default();
-    let mut shard = Shard::new(7, Generation::of(at(0)), Incarnation([7; 8]), start, limits, Rulebook::default());
+    let mut shard = Shard::new(7, Generation::of(takeover), Incarnation([7; 8]), start, limits, Rulebook::default());
     if tells {
         shard.tell_traces();
     }
@@ -161,5 +166,35 @@ fn nothing_is_told_of_what_is_not_sampled_or_where_nobody_asked_for_it() {
         let mut shard = shard(tells);
         shard.handle(record(3, &create(1), trace));
         assert!(traced(&go_on(&mut shard, 0)).is_empty(), "{tells} {trace:?}");
+    }
+}
+
+#[test]
+fn what_stands_before_the_owners_takeover_is_told_as_what_may_have_been_told_before() {
+    let mut shard = shard_from(at(4), true);
+    for (offset, again) in [(3, true), (5, false)] {
+        shard.handle(record(offset, &create(1), Some(context(1))));
+        let outputs = go_on(&mut shard, 0);
+        let [told] = traced(&outputs)[..] else { panic!("one is told: {outputs:?}") };
+        assert_eq!((told.position, told.again), (at(offset), again));
+    }
+}
+
+#[test]
+fn an_effect_that_is_held_for_a_damaged_inbox_is_not_told_as_released_and_a_command_is_with_its_refusal() {
+    let effect =
+        Effect { source: chat(), source_seq: Seq(1), target: user(2).into(), event: bytes::Bytes::from_static(b"x") };
+    for (offset, record_of, code) in [(3, Record::Effect(effect), None), (4, create(1), Some(ErrorCode::Held))] {
+        let mut shard = shard(true);
+        shard.handle(record(offset, &record_of, Some(context(1))));
+        let entity = record_of.entity().expect("it is of an entity");
+        assert!(matches!(shard.take_outputs()[..], [Output::Load { .. }]));
+        shard.handle(Input::Damaged { entity, read: None, why: "it is damaged".into() });
+        let outputs = go_on(&mut shard, 0);
+        let codes = traced(&outputs).into_iter().map(|told| match told.outcome {
+            Some(Outcome::Rejected(rejection)) => rejection.code,
+            other => panic!("{other:?} is no refusal"),
+        });
+        assert!(codes.eq(code), "{outputs:?}");
     }
 }

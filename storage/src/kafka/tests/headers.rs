@@ -24,12 +24,13 @@ async fn headers_that_are_missing_unknown_or_garbage_do_no_harm() {
     let good = good.map(|(key, value)| (key, Some(value.into_bytes())));
     let many = vec![("panda-from", Some(vec![0; 1_000])); 500];
     let of_others = [("tracestate", Some(b"a=b".to_vec())), ("", None)];
-    let records: [(Vec<Written>, RecordHeaders); 6] = [
+    let records: [(Vec<Written>, RecordHeaders); 7] = [
         (Vec::new(), NONE),
         (of_others.to_vec(), NONE),
         (vec![("panda-from", None), ("traceparent", Some(vec![0xff; 55]))], NONE),
         (vec![("panda-from", Some(b"somebody".to_vec())), good[1].clone()], NONE.traced(trace)),
         ([&of_others[..], &good[..]].concat(), RecordHeaders::from(from).traced(trace)),
+        ([&good[..], &good[1..]].concat(), RecordHeaders::from(from)),
         (many, NONE),
     ];
     let brokers = config.brokers.join(",");
