@@ -13,7 +13,13 @@ fn store(place: &tempfile::TempDir) -> EmbeddedEvents {
 }
 
 async fn open_epoch(config: &KafkaLogConfig, store: &EmbeddedEvents) -> Result<LogEpoch, StoreError> {
-    NextEpoch::prepare(config, store).await?.open(store).await
+    loop {
+        match NextEpoch::prepare(config, store).await {
+            // Brokers that have just started may still load what they know of groups.
+            Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(50)).await,
+            next => return next?.open(store).await,
+        }
+    }
 }
 
 async fn refusal(config: &KafkaLogConfig, store: &EmbeddedEvents) -> String {
