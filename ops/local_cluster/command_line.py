@@ -68,14 +68,14 @@ def parser():
     verb("status", status, "a line for each process")
     command = verb("logs", logs, "print the log of a process", of_part=True)
     command.add_argument("-f", "--follow", action="store_true", help="and what is added to it")
-    verb("kill", kill, "kill -9 a process and all that it started", of_part=True)
-    verb("pause", pause, "make a process hang, with its connections open", of_part=True)
+    verb("kill", kill, "kill -9 a process and all that it started; of link-N: reset the links of router-N", of_part=True)
+    verb("pause", pause, "make a process hang, with its connections open; of link-N: cut the links of router-N without a word", of_part=True)
     verb("resume", resume, "let a paused process go on", of_part=True)
-    verb("stop", stop, "stop a process in order", of_part=True)
+    verb("stop", stop, "stop a process in order; one that takes too long is killed, which is said", of_part=True)
     command = verb("restart", restart, "stop a process in order if it runs, start it, wait until it is ready", of_part=True)
     command.add_argument("--no-wait", action="store_true", help="only start it")
-    verb("fill", fill, "leave nothing of a process's small disk", of_part=True)
-    verb("free", free, "make room on it again; start the process if it ended; say which", of_part=True)
+    verb("fill", fill, "fill the disk of a service that was made with 'up --small-disks', until 'free'", of_part=True)
+    verb("free", free, "make room on a disk that 'fill' filled; start the service if it ended, and say so", of_part=True)
     return top
 
 
