@@ -9,6 +9,8 @@ mod cluster;
 mod config;
 mod front;
 mod health;
+#[cfg(feature = "heap-profile")]
+mod heap_profile;
 mod lifecycle;
 mod logs;
 mod serve;
@@ -20,6 +22,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
+#[cfg(not(feature = "heap-profile"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

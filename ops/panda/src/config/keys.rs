@@ -8,13 +8,14 @@ use super::Config;
 
 /// What every variable of this project begins with.
 pub(super) const VARIABLE_PREFIX: &str = "PANDA_";
-/// Variables that are no keys: the configuration's own path, the terminal client's password, and the
-/// variables of the tests.
-pub(super) const OTHER_VARIABLES: [&str; 12] = [
+/// Variables that are no keys: the configuration's own path, the terminal client's password, where a heap profile goes,
+/// and the variables of the tests.
+pub(super) const OTHER_VARIABLES: [&str; 13] = [
     "PANDA_CONFIG",
     "PANDA_PASSWORD",
     "PANDA_CLUSTERS",
     "PANDA_BUILD",
+    "PANDA_HEAP_PROFILE",
     "PANDA_VECTORS",
     "PANDA_SIM_SEED",
     "PANDA_SIM_SEEDS",

@@ -96,6 +96,8 @@ pub(crate) fn run<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn live<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "heap-profile")]
+    let profile = crate::heap_profile::begin();
     // Signals are caught from here on: one that comes during the start is not lost.
     let mut signals = Signals::listen()?;
     let health_listener = health::bind(config.health.address)?;
@@ -122,6 +124,9 @@ async fn live<R: Role>(config: &Config) -> anyhow::Result<ExitCode> {
     };
     let follow = |ready| health.set_phase(if ready { Phase::Ready } else { Phase::NotWhole });
     let failed = until_told(&mut role, &mut signals, admit, follow).await.err();
+    // What lives now is what serving takes: a stop gives it back.
+    #[cfg(feature = "heap-profile")]
+    drop(profile);
     match &failed {
         // Whoever asks meanwhile learns why; what is left is handed over as at any stop.
         Some(error) => health.set_failed(format!("{error:#}")),
