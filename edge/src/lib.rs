@@ -6,6 +6,7 @@
 pub mod admission;
 mod alarm;
 pub mod api_door;
+mod chunked_slab;
 mod config;
 mod edge;
 mod fan_out;

@@ -15,10 +15,12 @@
 //! `next`, so whatever is repeated, late or missing on the way, the session's stream has no gap and
 //! each event once.
 
-use foldhash::HashMapExt as _;
-use panda_protocol::{EntityId, Seq};
-use slab::Slab;
+mod interests;
 
+use panda_protocol::{EntityId, Seq};
+
+use self::interests::Interests;
+use crate::chunked_slab::{self, ChunkedSlab};
 use crate::session::SessionKey;
 
 /// When the right of a session that lags ends.
@@ -64,9 +66,12 @@ pub(crate) struct Subscription {
     pub(crate) next: Seq,
     pub(crate) state: State,
     serial: u32,
-    /// Its place among the entity's listeners.
-    slot: Option<u32>,
+    /// Its place among the entity's listeners, or [`UNLISTED`]: an `Option` would take twice the bytes.
+    slot: u32,
 }
+
+/// Of a subscription that is not among the entity's listeners.
+const UNLISTED: u32 = u32::MAX;
 
 impl Subscription {
     /// Whether its session has the right to listen, as far as is known. One that has lost it may still have
@@ -83,51 +88,45 @@ pub(crate) struct SubscriptionKey {
     serial: u32,
 }
 
-#[derive(Debug, Default)]
-struct Interest {
-    listeners: Vec<SubscriptionKey>,
-    /// Admissions that are out, of whatever kind.
-    admits: u32,
-    /// The router may believe that there are listeners here.
-    stated: bool,
-}
+/// An idle session has two, so what is added here counts twice for each.
+const _: () = assert!(chunked_slab::bytes_of::<Subscription>() <= 64);
 
 /// The subscriptions of one worker.
 #[derive(Debug)]
 pub(crate) struct Subscriptions {
-    all: Slab<Subscription>,
-    entities: foldhash::HashMap<EntityId, Interest>,
+    all: ChunkedSlab<Subscription>,
+    interests: Interests,
     next_serial: u32,
 }
 
 impl Subscriptions {
     pub(crate) fn new() -> Self {
-        Self { all: Slab::new(), entities: foldhash::HashMap::new(), next_serial: 0 }
+        Self { all: ChunkedSlab::new(), interests: Interests::new(), next_serial: 0 }
     }
 
     /// A new subscription that waits to be admitted.
     pub(crate) fn add(&mut self, session: SessionKey, entity: EntityId) -> SubscriptionKey {
         self.next_serial = self.next_serial.wrapping_add(1);
         let serial = self.next_serial;
-        let subscription = Subscription { session, entity, next: Seq(0), state: State::Admitting, serial, slot: None };
-        let index = u32::try_from(self.all.insert(subscription)).expect("fewer subscriptions than 2^32 fit in memory");
-        SubscriptionKey { index, serial }
+        let subscription =
+            Subscription { session, entity, next: Seq(0), state: State::Admitting, serial, slot: UNLISTED };
+        SubscriptionKey { index: self.all.insert(subscription), serial }
     }
 
     pub(crate) fn one(&self, key: SubscriptionKey) -> Option<&Subscription> {
-        self.all.get(key.index as usize).filter(|one| one.serial == key.serial)
+        self.all.get(key.index).filter(|one| one.serial == key.serial)
     }
 
     pub(crate) fn one_mut(&mut self, key: SubscriptionKey) -> Option<&mut Subscription> {
-        self.all.get_mut(key.index as usize).filter(|one| one.serial == key.serial)
+        self.all.get_mut(key.index).filter(|one| one.serial == key.serial)
     }
 
     /// From now on events of the entity are for it, too.
     pub(crate) fn list(&mut self, key: SubscriptionKey) {
-        let Some(one) = self.all.get_mut(key.index as usize).filter(|one| one.serial == key.serial) else { return };
-        if one.slot.is_none() {
-            let listeners = &mut self.entities.entry(one.entity).or_default().listeners;
-            one.slot = u32::try_from(listeners.len()).ok();
+        let Some(one) = self.all.get_mut(key.index).filter(|one| one.serial == key.serial) else { return };
+        if one.slot == UNLISTED {
+            let listeners = &mut self.interests.one_or_new(one.entity).listeners;
+            one.slot = u32::try_from(listeners.len()).expect("fewer subscriptions than 2^32 fit in memory");
             listeners.push(key);
         }
     }
@@ -135,13 +134,16 @@ impl Subscriptions {
     /// No event of the entity is for it any more.
     pub(crate) fn unlist(&mut self, key: SubscriptionKey) {
         let Some(one) = self.one_mut(key) else { return };
-        let (entity, Some(slot)) = (one.entity, one.slot.take()) else { return };
-        let Some(interest) = self.entities.get_mut(&entity) else { return };
+        let (entity, slot) = (one.entity, std::mem::replace(&mut one.slot, UNLISTED));
+        if slot == UNLISTED {
+            return;
+        }
+        let Some(interest) = self.interests.one_mut(entity) else { return };
         interest.listeners.swap_remove(slot as usize);
         if let Some(moved) = interest.listeners.get(slot as usize)
-            && let Some(moved) = self.all.get_mut(moved.index as usize)
+            && let Some(moved) = self.all.get_mut(moved.index)
         {
-            moved.slot = Some(slot);
+            moved.slot = slot;
         }
     }
 
@@ -149,17 +151,17 @@ impl Subscriptions {
     pub(crate) fn remove(&mut self, key: SubscriptionKey) -> Option<Subscription> {
         self.unlist(key);
         self.one(key)?;
-        self.all.try_remove(key.index as usize)
+        self.all.remove(key.index)
     }
 
     /// An admission to the entity goes up.
     pub(crate) fn asked(&mut self, entity: EntityId) {
-        self.entities.entry(entity).or_default().admits += 1;
+        self.interests.one_or_new(entity).admits += 1;
     }
 
     /// Its answer came; `stated` unless it certainly stated no interest.
     pub(crate) fn answered(&mut self, entity: EntityId, stated: bool) {
-        if let Some(interest) = self.entities.get_mut(&entity) {
+        if let Some(interest) = self.interests.one_mut(entity) {
             interest.admits = interest.admits.saturating_sub(1);
             interest.stated |= stated;
         }
@@ -169,9 +171,9 @@ impl Subscriptions {
     /// admission is out: the router may have noted an interest that its answer, still on the way,
     /// tells of, and a goodbye now would take that back.
     pub(crate) fn forgotten(&mut self, entity: EntityId) -> bool {
-        match self.entities.get(&entity) {
+        match self.interests.one(entity) {
             Some(interest) if interest.listeners.is_empty() && interest.admits == 0 => {
-                self.entities.remove(&entity).is_some_and(|interest| interest.stated)
+                self.interests.remove(entity).is_some_and(|interest| interest.stated)
             }
             _ => false,
         }
@@ -179,22 +181,22 @@ impl Subscriptions {
 
     /// Whether nothing is known of the entity: events of it are not wanted.
     pub(crate) fn is_unknown(&self, entity: EntityId) -> bool {
-        !self.entities.contains_key(&entity)
+        self.interests.one(entity).is_none()
     }
 
     /// Every entity of which something is known here.
     pub(crate) fn entities(&self) -> impl Iterator<Item = EntityId> {
-        self.entities.keys().copied()
+        self.interests.entities()
     }
 
     /// How many listen to an entity.
     pub(crate) fn listeners(&self, entity: EntityId) -> usize {
-        self.entities.get(&entity).map_or(0, |interest| interest.listeners.len())
+        self.interests.one(entity).map_or(0, |interest| interest.listeners.len())
     }
 
     /// The listener in a place. Going through the places from the last to the first meets everybody
     /// who was there at the start, whoever leaves or comes meanwhile.
     pub(crate) fn listener(&self, entity: EntityId, place: usize) -> Option<SubscriptionKey> {
-        self.entities.get(&entity)?.listeners.get(place).copied()
+        self.interests.one(entity)?.listeners.get(place).copied()
     }
 }
