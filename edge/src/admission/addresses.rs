@@ -1,7 +1,6 @@
 //! How many connections each address has.
 
 use std::hash::BuildHasher;
-use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashMap;
@@ -37,8 +36,7 @@ impl Addresses {
     }
 
     /// Counts one more connection, unless the address has as many as it may.
-    pub(super) fn enter(&self, address: IpAddr) -> bool {
-        let neighbourhood = Neighbourhood::of(address);
+    pub(super) fn enter(&self, neighbourhood: Neighbourhood) -> bool {
         let mut part = self.part(neighbourhood);
         let open = part.entry(neighbourhood).or_default();
         if open.all >= self.max {
@@ -53,8 +51,7 @@ impl Addresses {
     }
 
     /// Counts an entered connection as one of the HTTP API, unless the address has as many of them as it may.
-    pub(super) fn enter_http(&self, address: IpAddr) -> bool {
-        let neighbourhood = Neighbourhood::of(address);
+    pub(super) fn enter_http(&self, neighbourhood: Neighbourhood) -> bool {
         let mut part = self.part(neighbourhood);
         let Some(open) = part.get_mut(&neighbourhood).filter(|open| open.http < self.http_max) else { return false };
         open.http += 1;
@@ -62,8 +59,7 @@ impl Addresses {
     }
 
     /// Takes back what `enter` counted.
-    pub(super) fn leave(&self, address: IpAddr) {
-        let neighbourhood = Neighbourhood::of(address);
+    pub(super) fn leave(&self, neighbourhood: Neighbourhood) {
         let mut part = self.part(neighbourhood);
         if let Some(open) = part.get_mut(&neighbourhood) {
             open.all -= 1;
@@ -74,8 +70,7 @@ impl Addresses {
     }
 
     /// Takes back what `enter_http` counted; `leave` follows.
-    pub(super) fn leave_http(&self, address: IpAddr) {
-        let neighbourhood = Neighbourhood::of(address);
+    pub(super) fn leave_http(&self, neighbourhood: Neighbourhood) {
         if let Some(open) = self.part(neighbourhood).get_mut(&neighbourhood) {
             open.http -= 1;
         }

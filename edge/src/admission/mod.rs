@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use counters::{AdmissionCounters, Counted};
+use panda_access::Neighbourhood;
 use panda_protocol::ErrorCode;
 use tokio::time::Instant;
 
@@ -126,11 +127,12 @@ impl Gate {
             return Err(Refusal::Sessions);
         }
         enter(&shared.handshakes, shared.limits.handshakes_max).ok_or(Refusal::Handshakes)?;
-        if !shared.addresses.enter(address) {
+        let neighbourhood = Neighbourhood::of(address);
+        if !shared.addresses.enter(neighbourhood) {
             shared.handshakes.fetch_sub(1, Ordering::Relaxed);
             return Err(Refusal::Address);
         }
-        Ok(Place { shared: shared.clone(), address, holds: Holds::Handshake })
+        Ok(Place { shared: shared.clone(), neighbourhood, holds: Holds::Handshake })
     }
 
     /// Handshakes in progress.
@@ -195,7 +197,7 @@ impl Handshake {
     pub fn handed_over(mut self) -> Result<Place, Self> {
         self.finished = true;
         let shared = &self.place.shared;
-        if !shared.addresses.enter_http(self.place.address) {
+        if !shared.addresses.enter_http(self.place.neighbourhood) {
             shared.counters.refused(Refusal::Http);
             return Err(self);
         }
@@ -213,7 +215,8 @@ impl Handshake {
         self.place.shared.handshakes.fetch_sub(1, Ordering::Relaxed);
         self.place.holds = holds;
         // The stand-in holds nothing, so that dropping `self` gives nothing back twice.
-        let nothing = Place { shared: self.place.shared.clone(), address: self.place.address, holds: Holds::Nothing };
+        let Place { shared, neighbourhood, .. } = &self.place;
+        let nothing = Place { shared: shared.clone(), neighbourhood: *neighbourhood, holds: Holds::Nothing };
         std::mem::replace(&mut self.place, nothing)
     }
 }
@@ -234,11 +237,11 @@ enum Holds {
     Http,
 }
 
-/// A connection's place in the counts, given back when it is dropped.
+/// A connection's place in the counts, given back when it is dropped. Every session has one.
 #[derive(Debug)]
 pub struct Place {
     shared: Arc<Shared>,
-    address: IpAddr,
+    neighbourhood: Neighbourhood,
     holds: Holds,
 }
 
@@ -246,7 +249,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         match self.holds {
             Holds::Nothing => return,
-            Holds::Http => self.shared.addresses.leave_http(self.address),
+            Holds::Http => self.shared.addresses.leave_http(self.neighbourhood),
             Holds::Handshake => {
                 self.shared.handshakes.fetch_sub(1, Ordering::Relaxed);
             }
@@ -254,7 +257,7 @@ impl Drop for Place {
                 self.shared.sessions.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        self.shared.addresses.leave(self.address);
+        self.shared.addresses.leave(self.neighbourhood);
     }
 }
 
