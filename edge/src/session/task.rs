@@ -11,10 +11,12 @@ use std::time::Duration;
 use panda_protocol::ErrorCode;
 use panda_storage::command_log::CommandLog;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::{Ending, SessionKey};
 use crate::transport::quic::{QuicPages, QuicTransport};
+use crate::transport::socket::Socket;
 use crate::transport::websocket::WebSocket;
 use crate::transport::{Transport, TransportError};
 use crate::worker::Core;
@@ -25,12 +27,32 @@ const FRAMES_A_TURN: usize = 64;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One session's connection. It holds no buffer and no timer while the session lives.
+///
+/// A task of the runtime has 104 bytes of its own and takes a multiple of 128: with these 24 it takes one.
 pub(crate) struct SessionTask<L: CommandLog, T: Connection> {
     core: Rc<RefCell<Core<L>>>,
     key: SessionKey,
+    line: Box<Line<T>>,
+}
+
+/// The transport, and what a session seldom has beside it.
+struct Line<T: Connection> {
     transport: T,
-    pages: Pages<T::Pages>,
-    closing: Option<(ErrorCode, Pin<Box<Sleep>>)>,
+    rare: Option<Box<Rare<T::Pages>>>,
+}
+
+/// The runtime's socket, 16 bytes of its [`WebSocket`], and a pointer.
+const _: () = assert!(size_of::<Line<WebSocket<Socket>>>() <= size_of::<TcpStream>() + 24);
+
+/// There once the stream for pages was opened, or the session is closing.
+struct Rare<P> {
+    pages: Pages<P>,
+    closing: Option<Closing>,
+}
+
+struct Closing {
+    code: ErrorCode,
+    timeout: Pin<Box<Sleep>>,
 }
 
 /// A transport as a whole: the session's own stream, and perhaps one for pages.
@@ -60,19 +82,25 @@ impl Connection for QuicTransport {
     }
 }
 
-/// The stream for pages. There is at most one in a session's life.
+/// The stream for pages, once the client opened it. There is at most one in a session's life.
 enum Pages<P> {
-    /// The client did not open it.
-    None,
-    /// It carries requests and replies. Boxed, because hardly anybody opens it.
-    Open(Box<P>),
+    /// It carries requests and replies.
+    Open(P),
     /// It ended; the session goes on. Any further one is refused.
     Closed,
 }
 
+impl<P> Default for Rare<P> {
+    /// Of a session that closes before the stream for pages was opened, which it then never is.
+    fn default() -> Self {
+        Self { pages: Pages::Closed, closing: None }
+    }
+}
+
 impl<L: CommandLog, T: Connection> SessionTask<L, T> {
-    pub(crate) const fn new(core: Rc<RefCell<Core<L>>>, key: SessionKey, transport: T) -> Self {
-        Self { core, key, transport, pages: Pages::None, closing: None }
+    pub(crate) fn new(core: Rc<RefCell<Core<L>>>, key: SessionKey, transport: T) -> Self {
+        const { assert!(size_of::<Self>() <= 24, "one more byte would cost 128 a session") }
+        Self { core, key, line: Box::new(Line { transport, rare: None }) }
     }
 
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -81,7 +109,7 @@ impl<L: CommandLog, T: Connection> SessionTask<L, T> {
         core.watch(self.key, cx.waker());
         let ending = loop {
             let withheld = self.read(&mut core, cx);
-            if let Err(error) = core.flush(self.key, cx, &mut self.transport) {
+            if let Err(error) = core.flush(self.key, cx, &mut self.line.transport) {
                 core.broken(self.key, &error);
             }
             self.serve_pages(&mut core, cx);
@@ -105,9 +133,9 @@ impl<L: CommandLog, T: Connection> SessionTask<L, T> {
     fn read(&mut self, core: &mut Core<L>, cx: &mut Context<'_>) -> bool {
         for _ in 0..FRAMES_A_TURN {
             let Some(bytes_max) = core.wants_frames(self.key) else { return true };
-            match self.transport.poll_recv(cx, bytes_max) {
+            match self.line.transport.poll_recv(cx, bytes_max) {
                 Poll::Pending => {
-                    if self.transport.heard() {
+                    if self.line.transport.heard() {
                         core.alive(self.key);
                     }
                     return false;
@@ -125,28 +153,30 @@ impl<L: CommandLog, T: Connection> SessionTask<L, T> {
 
     /// Moves what there is on the stream for pages. When it ends, only it ends.
     fn serve_pages(&mut self, core: &mut Core<L>, cx: &mut Context<'_>) {
-        if matches!(self.pages, Pages::None) {
-            match self.transport.poll_pages(cx) {
+        let Line { transport, rare } = &mut *self.line;
+        let rare = match rare {
+            Some(rare) => rare,
+            none => match transport.poll_pages(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(pages)) => {
-                    self.pages = Pages::Open(Box::new(pages));
                     core.set_pages(self.key, true);
+                    none.insert(Box::new(Rare { pages: Pages::Open(pages), closing: None }))
                 }
                 // The connection is gone; the session's own stream says so, too.
-                Poll::Ready(Err(_)) => self.pages = Pages::Closed,
-            }
-        }
-        if matches!(self.pages, Pages::Closed) {
+                Poll::Ready(Err(_)) => none.insert(Box::default()),
+            },
+        };
+        if matches!(rare.pages, Pages::Closed) {
             // Dropping it says so to the client, which would wait for answers otherwise.
-            while let Poll::Ready(Ok(further)) = self.transport.poll_pages(cx) {
+            while let Poll::Ready(Ok(further)) = transport.poll_pages(cx) {
                 drop(further);
             }
         }
-        let Pages::Open(pages) = &mut self.pages else { return };
+        let Pages::Open(pages) = &mut rare.pages else { return };
         let key = self.key;
         let mut turns = 0..FRAMES_A_TURN;
         let ended = loop {
-            if let Err(error) = core.flush_pages(key, cx, &mut **pages) {
+            if let Err(error) = core.flush_pages(key, cx, pages) {
                 break error;
             }
             core.read_on(key);
@@ -164,17 +194,20 @@ impl<L: CommandLog, T: Connection> SessionTask<L, T> {
             Some(_) => core.broken(key, &ended),
             None => core.set_pages(key, false),
         }
-        self.pages = Pages::Closed;
+        rare.pages = Pages::Closed;
         // A further one may be there already.
         cx.waker().wake_by_ref();
     }
 
     fn close(&mut self, code: ErrorCode, cx: &mut Context<'_>) -> Poll<()> {
-        let (code, timeout) = self.closing.get_or_insert_with(|| (code, Box::pin(sleep(CLOSE_TIMEOUT))));
+        let Line { transport, rare } = &mut *self.line;
+        let closing = &mut rare.get_or_insert_default().closing;
+        let Closing { code, timeout } =
+            closing.get_or_insert_with(|| Closing { code, timeout: Box::pin(sleep(CLOSE_TIMEOUT)) });
         let mut core = self.core.borrow_mut();
         // An error here means that the peer is gone, which is what closing is for.
-        let drained = core.flush(self.key, cx, &mut self.transport).is_err() || core.is_drained(self.key);
-        if drained && self.transport.poll_close(cx, *code).is_ready() {
+        let drained = core.flush(self.key, cx, transport).is_err() || core.is_drained(self.key);
+        if drained && transport.poll_close(cx, *code).is_ready() {
             return Poll::Ready(());
         }
         timeout.as_mut().poll(cx)
@@ -186,11 +219,9 @@ impl<L: CommandLog, T: Connection> Future for SessionTask<L, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        let stepped = catch_unwind(AssertUnwindSafe(|| match &this.closing {
-            Some((code, _)) => {
-                let code = *code;
-                this.close(code, cx)
-            }
+        let closing = this.line.rare.as_ref().and_then(|rare| Some(rare.closing.as_ref()?.code));
+        let stepped = catch_unwind(AssertUnwindSafe(|| match closing {
+            Some(code) => this.close(code, cx),
             None => this.step(cx),
         }));
         stepped.unwrap_or_else(|_| {

@@ -23,19 +23,44 @@ const GOODBYE: &[u8] = &[0x80 | CLOSE, 2, 0x03, 0xe8];
 /// One upgraded connection.
 pub struct WebSocket<S> {
     stream: S,
-    decoder: Decoder,
-    /// Read and not decoded: empty unless one read brought more than one frame.
-    input: Bytes,
-    /// Bytes read since the connection last had nothing to read.
-    input_turn: usize,
-    /// The rest of a message that is part-written.
-    partial: Bytes,
-    /// The answer to the peer's last ping or close, or our own close.
-    control: Bytes,
+    /// What is on its way. Nothing is while the connection is idle, and mostly whole messages come in one
+    /// read and leave in one write.
+    transit: Option<Box<Transit>>,
+    /// Bytes read since the connection last had nothing to read; at most [`INPUT_TURN_BYTES`] and one read.
+    input_turn: u32,
     /// Something was written that may still be in the stream's own buffer, or only in part.
     unflushed: bool,
     closing: Closing,
     heard: bool,
+}
+
+/// What a session adds to its socket; every one of an edge's sessions has it.
+const _: () = assert!(size_of::<WebSocket<()>>() <= 16);
+
+/// What came or left in part.
+#[derive(Default)]
+struct Transit {
+    decoder: Decoder,
+    /// Read and not decoded: empty unless one read brought more than one frame.
+    input: Bytes,
+    /// The rest of a message that is part-written.
+    partial: Bytes,
+    /// The answer to the peer's last ping or close, or our own close.
+    control: Bytes,
+}
+
+impl Transit {
+    fn is_over(&self) -> bool {
+        self.decoder.is_between_messages()
+            && self.input.is_empty()
+            && self.partial.is_empty()
+            && self.control.is_empty()
+    }
+
+    /// The part of a message that is to be written before others, and the control message behind it.
+    fn own(&self) -> impl Iterator<Item = &Bytes> {
+        [&self.partial, &self.control].into_iter().filter(|bytes| !bytes.is_empty())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,44 +76,47 @@ enum Closing {
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// A connection whose upgrade is done; `input` is what came behind the request's head.
     pub fn upgraded(stream: S, input: Bytes) -> Self {
-        Self {
-            stream,
-            decoder: Decoder::default(),
-            input,
-            input_turn: 0,
-            partial: Bytes::new(),
-            control: Bytes::new(),
-            unflushed: false,
-            closing: Closing::No,
-            heard: false,
-        }
+        let transit = (!input.is_empty()).then(|| Box::new(Transit { input, ..Transit::default() }));
+        Self { stream, transit, input_turn: 0, unflushed: false, closing: Closing::No, heard: false }
     }
 
     /// Bytes of buffers that it holds now: nothing while it is idle.
     pub fn buffered(&self) -> usize {
-        self.decoder.held() + self.input.len() + self.partial.len() + self.control.len()
+        let bytes = |of: &Transit| of.decoder.held() + of.input.len() + of.partial.len() + of.control.len();
+        self.transit.as_deref().map_or(0, |transit| size_of::<Transit>() + bytes(transit))
+    }
+
+    fn transit(&mut self) -> &mut Transit {
+        self.transit.get_or_insert_default()
+    }
+
+    /// Gives back what is held for nothing.
+    fn rest(&mut self) {
+        self.transit.take_if(|transit| transit.is_over());
     }
 
     /// What came in next, decoded. The socket is read only when nothing is left of the last read.
     fn poll_input(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<Input, TransportError>> {
         loop {
-            let decoded = if self.input.is_empty() {
-                if self.input_turn >= INPUT_TURN_BYTES {
+            let decoded = if let Some(Transit { decoder, input, .. }) =
+                self.transit.as_deref_mut().filter(|transit| !transit.input.is_empty())
+            {
+                let mut rest = &input[..];
+                let decoded = decoder.next(&mut rest, bytes_max)?;
+                let used = input.len() - rest.len();
+                input.advance(used);
+                if input.is_empty() {
+                    // An empty slice would keep the whole buffer alive.
+                    *input = Bytes::new();
+                }
+                decoded
+            } else {
+                if self.input_turn as usize >= INPUT_TURN_BYTES {
                     self.input_turn = 0;
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
                 ready!(self.poll_read(cx, bytes_max))?
-            } else {
-                let mut rest = &self.input[..];
-                let decoded = self.decoder.next(&mut rest, bytes_max)?;
-                let used = self.input.len() - rest.len();
-                self.input.advance(used);
-                if self.input.is_empty() {
-                    // An empty slice would keep the whole buffer alive.
-                    self.input = Bytes::new();
-                }
-                decoded
             };
             if let Some(input) = decoded {
                 return Poll::Ready(Ok(input));
@@ -108,13 +136,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             if rest.is_empty() {
                 return Poll::Ready(Err(TransportError::Closed));
             }
-            self.input_turn += rest.len();
-            let decoded = self.decoder.next(&mut rest, bytes_max)?;
+            self.input_turn += u32::try_from(rest.len()).expect("a read fits in the scratch");
+            let decoded = self.decode(&mut rest, bytes_max)?;
             if !rest.is_empty() {
-                self.input = Bytes::copy_from_slice(rest);
+                self.transit().input = Bytes::copy_from_slice(rest);
             }
             Poll::Ready(Ok(decoded))
         })
+    }
+
+    /// Decodes what was read. A decoder is kept only if something is left open.
+    fn decode(&mut self, read: &mut &[u8], bytes_max: usize) -> Result<Option<Input>, TransportError> {
+        if let Some(transit) = &mut self.transit {
+            return transit.decoder.next(read, bytes_max);
+        }
+        let mut decoder = Decoder::default();
+        let decoded = decoder.next(read, bytes_max)?;
+        if !decoder.is_between_messages() {
+            self.transit().decoder = decoder;
+        }
+        Ok(decoded)
     }
 
     /// Answers a control frame.
@@ -123,14 +164,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         match opcode {
             PING if self.closing == Closing::No => {
                 // Only the newest ping needs an answer, so what waits here is one pong at most.
-                self.control = control_frame(super::decoder::PONG, payload);
+                self.transit().control = control_frame(super::decoder::PONG, payload);
             }
             CLOSE => {
                 if payload.len() == 1 {
                     return Err(TransportError::Protocol("a WebSocket close has half a status"));
                 }
                 if self.closing == Closing::No {
-                    self.control = control_frame(CLOSE, &payload.slice(..payload.len().min(2)));
+                    self.transit().control = control_frame(CLOSE, &payload.slice(..payload.len().min(2)));
                     self.closing = Closing::Said;
                 }
                 // One attempt: who closes is not waited for here.
@@ -153,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         loop {
             let mut slices = [IoSlice::new(&[]); WRITE_FRAMES_MAX];
             let waiting = queue.iter().flat_map(|queue| queue.iter()).map(Outgoing::websocket);
-            let own = [&self.partial, &self.control].into_iter().filter(|bytes| !bytes.is_empty());
+            let own = self.transit.iter().flat_map(|transit| transit.own());
             let mut count = 0;
             for (slice, bytes) in slices.iter_mut().zip(own.chain(waiting)) {
                 *slice = IoSlice::new(bytes);
@@ -162,6 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             if count == 0 {
                 ready!(Pin::new(&mut self.stream).poll_flush(cx)).map_err(closed_or)?;
                 self.unflushed = false;
+                self.rest();
                 return Poll::Ready(Ok(()));
             }
             self.unflushed = true;
@@ -175,17 +217,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// Takes what was written off, and remembers what of it was begun.
     fn wrote(&mut self, mut written: usize, queue: Option<&mut VecDeque<Outgoing>>) {
-        let own = self.partial.len().min(written);
-        self.partial.advance(own);
-        written -= own;
-        if !self.partial.is_empty() {
-            return;
-        }
-        // An empty slice would keep the whole message alive.
-        self.partial = Bytes::new();
-        if written > 0 && !self.control.is_empty() {
-            let control = std::mem::take(&mut self.control);
-            self.begin(control, &mut written);
+        if let Some(Transit { partial, control, .. }) = self.transit.as_deref_mut() {
+            let own = partial.len().min(written);
+            partial.advance(own);
+            written -= own;
+            if !partial.is_empty() {
+                return;
+            }
+            // An empty slice would keep the whole message alive.
+            *partial = Bytes::new();
+            if written > 0 && !control.is_empty() {
+                let control = std::mem::take(control);
+                self.begin(control, &mut written);
+            }
         }
         let Some(queue) = queue else { return };
         while written > 0
@@ -199,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let len = message.len().min(*written);
         *written -= len;
         if len < message.len() {
-            self.partial = message.slice(len..);
+            self.transit().partial = message.slice(len..);
         }
     }
 
@@ -224,12 +268,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport for WebSocket<S> {
     fn poll_recv(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<RawFrame, TransportError>> {
         loop {
             // An answer that did not leave before; a peer that takes nothing still may send.
-            if (self.unflushed || !self.control.is_empty())
+            if (self.unflushed || self.transit.as_ref().is_some_and(|transit| !transit.control.is_empty()))
                 && let Poll::Ready(written) = self.poll_write(cx, None)
             {
                 written?;
             }
-            match ready!(self.poll_input(cx, bytes_max))? {
+            let input = self.poll_input(cx, bytes_max);
+            self.rest();
+            match ready!(input)? {
                 Input::Frame(frame) => return Poll::Ready(Ok(frame)),
                 Input::Control(opcode, payload) => self.react(opcode, &payload, cx)?,
             }
@@ -246,7 +292,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport for WebSocket<S> {
 
     fn poll_close(&mut self, cx: &mut Context<'_>, _: ErrorCode) -> Poll<()> {
         if self.closing == Closing::No {
-            self.control = Bytes::from_static(GOODBYE);
+            self.transit().control = Bytes::from_static(GOODBYE);
             self.closing = Closing::Said;
         }
         if self.closing == Closing::Said {

@@ -101,6 +101,11 @@ impl Decoder {
         }
     }
 
+    /// Whether nothing has come since the end of a message, so that a new one would do as well.
+    pub(super) const fn is_between_messages(&self) -> bool {
+        matches!(self.state, State::Header) && self.header_len == 0 && !self.in_message
+    }
+
     /// Bytes of memory that it holds.
     pub(super) fn held(&self) -> usize {
         self.control.capacity() + self.frames.held()
