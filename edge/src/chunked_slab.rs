@@ -82,7 +82,6 @@ impl<T> ChunkedSlab<T> {
         Some(value)
     }
 
-    #[cfg(test)]
     pub(crate) const fn len(&self) -> usize {
         self.len
     }

@@ -2,9 +2,10 @@
 //!
 //! Events find room only up to the bound; what finds none is read again later. Replies always find
 //! room: their number is bounded by the requests in flight, and what is large among them is read only
-//! while there is room for it. An empty outbox holds no memory.
+//! while there is room for it. An empty outbox is a pointer to nothing.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,12 +15,18 @@ use crate::transport::{Outgoing, Transport, TransportError};
 /// Frames on their way to one session.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    queue: VecDeque<Outgoing>,
+    /// There while the transport does not have everything.
+    queue: Option<Box<Queue>>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    frames: VecDeque<Outgoing>,
     bytes: usize,
     /// The transport took less than it was offered.
     blocked: bool,
     /// Bytes that wait for all sessions.
-    waiting: Gauge,
+    waiting: Rc<Gauge>,
 }
 
 /// What a flush did.
@@ -32,43 +39,63 @@ pub(crate) struct Flushed {
     pub(crate) peer_took: bool,
 }
 
-impl Drop for Outbox {
+impl Drop for Queue {
     fn drop(&mut self) {
         self.note(0);
     }
 }
 
-impl Outbox {
-    /// An empty one, whose bytes are counted in `waiting`.
-    pub(crate) fn new(waiting: Gauge) -> Self {
-        Self { queue: VecDeque::new(), bytes: 0, blocked: false, waiting }
-    }
-
-    /// Puts a frame behind the others.
-    pub(crate) fn push(&mut self, frame: Outgoing) {
-        self.note(self.bytes + frame.len());
-        self.queue.push_back(frame);
-    }
-
+impl Queue {
     fn note(&mut self, bytes: usize) {
         let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
         self.waiting.inc_by(signed(bytes) - signed(self.bytes));
         self.bytes = bytes;
     }
 
+    fn flush(&mut self, cx: &mut Context<'_>, transport: &mut impl Transport) -> Result<Flushed, TransportError> {
+        let (before, was_blocked) = (self.frames.len(), self.blocked);
+        self.blocked = match transport.poll_send(cx, &mut self.frames) {
+            Poll::Ready(sent) => {
+                sent?;
+                false
+            }
+            Poll::Pending => true,
+        };
+        let took = self.frames.len() != before;
+        if self.frames.is_empty() {
+            self.frames = VecDeque::new();
+            self.note(0);
+        } else if took {
+            self.note(self.frames.iter().map(Outgoing::len).sum());
+        }
+        let sent = took || !self.blocked;
+        Ok(Flushed { sent, peer_took: sent && was_blocked })
+    }
+}
+
+impl Outbox {
+    /// Puts a frame behind the others. Until it left, its bytes are counted in `waiting`, too, which is the
+    /// same at every call.
+    pub(crate) fn push(&mut self, frame: Outgoing, waiting: &Rc<Gauge>) {
+        let empty = || Box::new(Queue { frames: VecDeque::new(), bytes: 0, blocked: false, waiting: waiting.clone() });
+        let queue = self.queue.get_or_insert_with(empty);
+        queue.note(queue.bytes + frame.len());
+        queue.frames.push_back(frame);
+    }
+
     /// Whether a frame of this size is within the bound.
     pub(crate) fn has_room(&self, len: usize, bytes_max: usize) -> bool {
-        self.bytes + len <= bytes_max
+        self.bytes() + len <= bytes_max
     }
 
     /// Bytes that wait.
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.bytes)
     }
 
     /// Whether the transport has everything.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && !self.blocked
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.queue.is_none()
     }
 
     /// Hands the transport what it takes. [`Self::is_empty`] says whether it took all.
@@ -77,25 +104,11 @@ impl Outbox {
         cx: &mut Context<'_>,
         transport: &mut impl Transport,
     ) -> Result<Flushed, TransportError> {
-        if self.is_empty() {
-            return Ok(Flushed::default());
+        let Some(queue) = &mut self.queue else { return Ok(Flushed::default()) };
+        let flushed = queue.flush(cx, transport)?;
+        if queue.frames.is_empty() && !queue.blocked {
+            self.queue = None;
         }
-        let (before, was_blocked) = (self.queue.len(), self.blocked);
-        self.blocked = match transport.poll_send(cx, &mut self.queue) {
-            Poll::Ready(sent) => {
-                sent?;
-                false
-            }
-            Poll::Pending => true,
-        };
-        let took = self.queue.len() != before;
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-            self.note(0);
-        } else if took {
-            self.note(self.queue.iter().map(Outgoing::len).sum());
-        }
-        let sent = took || !self.blocked;
-        Ok(Flushed { sent, peer_took: sent && was_blocked })
+        Ok(flushed)
     }
 }

@@ -37,15 +37,16 @@ impl<L: CommandLog> Core<L> {
         let now_ms = self.now_ms();
         let rate = self.take_command(key);
         let Some(member) = self.member_mut(key) else { return };
-        let waiting = member.commands.iter().filter(|of| of.entity == entity && of.answer.is_none()).count();
-        member.commands.push_back(Unanswered { request, entity, answer: None, counts: true });
+        let (user, device) = (member.user, member.device);
+        let commands = &mut member.under_way().commands;
+        let waiting = commands.iter().filter(|of| of.entity == entity && of.answer.is_none()).count();
+        commands.push_back(Unanswered { request, entity, answer: None, counts: true });
         if let Err(rejection) = rate {
             return self.commanded(key, request, Err(rejection));
         }
         if waiting >= UNANSWERED_COMMANDS_MAX {
             return self.commanded(key, request, Err(Rejection::new(ErrorCode::TooManyInFlight)));
         }
-        let (user, device) = (member.user, member.device);
         if entity.inbox().is_some_and(|owner| owner != user) {
             return self.commanded(key, request, Err(Rejection::new(ErrorCode::NotFound)));
         }
@@ -62,7 +63,7 @@ impl<L: CommandLog> Core<L> {
     pub(super) fn take_command(&mut self, key: SessionKey) -> Result<(), Rejection> {
         let (now_ms, per_second) = (self.now_ms(), self.limits.commands_per_second);
         let Some(member) = self.member_mut(key) else { return Err(Rejection::new(ErrorCode::Unavailable)) };
-        member.rate.take(per_second, now_ms).map_err(|retry_after_ms| {
+        member.under_way().rate.take(per_second, now_ms).map_err(|retry_after_ms| {
             self.metrics.rate_limited.inc();
             Rejection { retry_after_ms, ..Rejection::new(ErrorCode::RateLimited) }
         })
@@ -70,8 +71,8 @@ impl<L: CommandLog> Core<L> {
 
     /// A command's answer is there; it leaves once those before it did.
     pub(crate) fn commanded(&mut self, key: SessionKey, request: RequestId, outcome: Result<Seq, Rejection>) {
-        let Some(member) = self.member_mut(key) else { return };
-        let Some(of) = member.commands.iter_mut().find(|of| of.request == request && of.answer.is_none()) else {
+        let Some(under_way) = self.under_way_mut(key) else { return };
+        let Some(of) = under_way.commands.iter_mut().find(|of| of.request == request && of.answer.is_none()) else {
             return;
         };
         of.answer = Some(outcome);
@@ -83,13 +84,13 @@ impl<L: CommandLog> Core<L> {
     pub(super) fn refuse_command(&mut self, key: SessionKey, request: RequestId, entity: EntityId, code: ErrorCode) {
         let Some(member) = self.member_mut(key) else { return };
         let answer = Some(Err(Rejection::new(code)));
-        member.commands.push_back(Unanswered { request, entity, answer, counts: false });
+        member.under_way().commands.push_back(Unanswered { request, entity, answer, counts: false });
         self.release_answers(key, entity);
     }
 
     fn release_answers(&mut self, key: SessionKey, entity: EntityId) {
-        let Some(member) = self.member_mut(key) else { return };
-        for (Unanswered { request, counts, .. }, outcome) in take_answered(&mut member.commands, entity) {
+        let Some(under_way) = self.under_way_mut(key) else { return };
+        for (Unanswered { request, counts, .. }, outcome) in take_answered(&mut under_way.commands, entity) {
             let frame = match outcome {
                 Ok(seq) => Ack { request, seq }.into(),
                 Err(rejection) => error_reply(request, rejection),

@@ -16,7 +16,7 @@ use panda_storage::command_log::CommandLog;
 
 use super::reads::chunk;
 use super::requests::RETRY_AFTER_MS;
-use super::{SessionKey, Waiting};
+use super::{Member, SessionKey, Waiting};
 use crate::fan_out::{Encoded, SLICE_LISTENERS};
 use crate::subscriptions::{Ends, State, SubscriptionKey};
 use crate::transport::Outgoing;
@@ -42,7 +42,7 @@ impl<L: CommandLog> Core<L> {
         self.subscriptions.list(key);
         debug_assert!(!self.subscriptions.is_unknown(entity));
         if missing && let Some(member) = self.member_mut(session) {
-            member.lagging.push_back(key);
+            member.under_way().lagging.push_back(key);
         }
     }
 
@@ -142,7 +142,7 @@ impl<L: CommandLog> Core<L> {
         self.set_state(key, State::Lagging { head, ends });
         self.send(session, &Head { entity, head }.into());
         if let Some(member) = self.member_mut(session) {
-            member.lagging.push_back(key);
+            member.under_way().lagging.push_back(key);
         }
         self.catch_up(session);
     }
@@ -179,17 +179,18 @@ impl<L: CommandLog> Core<L> {
         }
         loop {
             let Some(member) = self.member_mut(session) else { return false };
-            if member.catching_up.is_some() || member.lagging.is_empty() {
+            let user = member.user;
+            let Some(under_way) = &mut member.under_way else { return false };
+            if under_way.catching_up.is_some() || under_way.lagging.is_empty() {
                 return false;
             }
-            if member.catch_up_after_ms > now_ms {
+            if under_way.catch_up_after_ms > now_ms {
                 // Whatever woke the session before, it is looked at again when it may read.
-                let after_ms = member.catch_up_after_ms;
+                let after_ms = under_way.catch_up_after_ms;
                 self.schedule(session, after_ms);
                 return false;
             }
-            let user = member.user;
-            let Some(key) = member.lagging.pop_front() else { return false };
+            let Some(key) = under_way.lagging.pop_front() else { return false };
             let Some(one) = self.subscriptions.one_mut(key) else { continue };
             let (entity, next) = (one.entity, one.next);
             match one.state {
@@ -210,7 +211,7 @@ impl<L: CommandLog> Core<L> {
     fn catch_up_events(&self, session: SessionKey) -> u64 {
         let waits = self.session(session).map_or(0, |session| session.outbox.bytes());
         let room = self.limits.outbox_bytes_max.saturating_sub(waits);
-        let bytes = self.member(session).map_or(1, |member| member.event_bytes.max(1));
+        let bytes = self.under_way(session).map_or(1, |under_way| under_way.event_bytes.max(1));
         (room / bytes).clamp(CATCH_UP_EVENTS_LEAST, PAGE_EVENTS_MAX) as u64
     }
 
@@ -222,7 +223,7 @@ impl<L: CommandLog> Core<L> {
         match asked {
             Ok(()) => {
                 if let Some(member) = self.member_mut(session) {
-                    member.catching_up = Some(next);
+                    member.under_way().catching_up = Some(next);
                 }
             }
             Err((rejection, _)) => self.catch_up_later(session, key, rejection.retry_after_ms),
@@ -231,9 +232,9 @@ impl<L: CommandLog> Core<L> {
 
     fn catch_up_later(&mut self, session: SessionKey, key: SubscriptionKey, wait_ms: u64) {
         let at_ms = self.now_ms() + wait_ms.max(CATCH_UP_RETRY_MS);
-        if let Some(member) = self.member_mut(session) {
-            member.lagging.push_back(key);
-            member.catch_up_after_ms = at_ms;
+        if let Some(under_way) = self.member_mut(session).map(Member::under_way) {
+            under_way.lagging.push_back(key);
+            under_way.catch_up_after_ms = at_ms;
         }
         self.schedule(session, at_ms);
     }
@@ -270,8 +271,8 @@ impl<L: CommandLog> Core<L> {
             if !self.session(session).is_some_and(|session| session.outbox.has_room(frame.len(), bytes_max)) {
                 return Ok(());
             }
-            if let Some(member) = self.member_mut(session) {
-                member.event_bytes = (member.event_bytes * 7 + frame.len()) / 8;
+            if let Some(under_way) = self.under_way_mut(session) {
+                under_way.event_bytes = (under_way.event_bytes * 7 + frame.len()) / 8;
             }
             self.deliver_next(key, session, frame);
             if ends == Ends::At(seq) {
@@ -297,7 +298,7 @@ impl<L: CommandLog> Core<L> {
 
     /// The last part of what a subscription missed, or why there is none.
     pub(crate) fn missed_last(&mut self, session: SessionKey, key: SubscriptionKey, outcome: Result<Bytes, Rejection>) {
-        let from = self.member_mut(session).and_then(|member| member.catching_up.take());
+        let from = self.under_way_mut(session).and_then(|under_way| under_way.catching_up.take());
         match outcome {
             Ok(body) => {
                 self.missed(session, key, &body);
@@ -308,7 +309,7 @@ impl<L: CommandLog> Core<L> {
                     }
                     Some((State::Lagging { .. }, _)) => {
                         if let Some(member) = self.member_mut(session) {
-                            member.lagging.push_back(key);
+                            member.under_way().lagging.push_back(key);
                         }
                     }
                     _ => {}
@@ -339,10 +340,8 @@ impl<L: CommandLog> Core<L> {
             };
             return self.end(session, close);
         };
-        if let Some(member) = self.member_mut(session)
-            && member.chats.get(&chat) == Some(&key)
-        {
-            member.chats.remove(&chat);
+        if self.member(session).and_then(|member| member.chats.find(chat, &self.subscriptions)) == Some(key) {
+            self.unlist_chat(session, chat);
         }
         self.drop_subscription(key, entity);
         self.send(session, &Ended { entity, code: code as u16, retry_after_ms }.into());

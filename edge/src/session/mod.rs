@@ -4,6 +4,7 @@
 //! [`requests`], [`commands`], [`reads`], [`delivery`] and [`readmission`], as methods of the worker's [`Core`](crate::worker::Core), which
 //! owns every session of its thread.
 
+mod chats;
 mod commands;
 mod delivery;
 mod opening;
@@ -11,24 +12,22 @@ mod readmission;
 mod reads;
 mod requests;
 mod task;
+mod under_way;
 
-use std::collections::VecDeque;
 use std::task::Waker;
 
 pub(crate) use commands::COMMANDS_HELD_MAX;
-use foldhash::HashMap;
 use panda_protocol::frame::RequestId;
 use panda_protocol::session::server::{Close, ServerSession};
-use panda_protocol::{ChatId, DeviceId, EntityId, Seq, SessionId, UserId};
+use panda_protocol::{DeviceId, EntityId, SessionId, UserId};
 pub(crate) use reads::Lane;
-use slab::Slab;
 pub(crate) use task::{Connection, SessionTask};
+pub(crate) use under_way::UnderWay;
 
-use self::commands::Unanswered;
-use self::reads::Reads;
+use self::chats::Chats;
 use crate::admission::{Handshake, Place};
+use crate::chunked_slab;
 use crate::outbox::Outbox;
-use crate::rate::Bucket;
 use crate::subscriptions::SubscriptionKey;
 
 /// Names a session of a worker; a later one in the same place has another serial.
@@ -49,7 +48,7 @@ pub(crate) enum Ending {
     Gone,
 }
 
-/// One connection that carries frames.
+/// One connection that carries frames. What most sessions do not have most of the time is behind a pointer.
 pub(crate) struct Session {
     pub(crate) serial: u32,
     pub(crate) machine: ServerSession,
@@ -59,42 +58,30 @@ pub(crate) struct Session {
     pub(crate) waker: Option<Waker>,
     /// When the worker's wheel looks at it next.
     pub(crate) due_ms: u64,
-    pub(crate) ending: Option<Ending>,
+    pub(crate) ending: Option<Box<Ending>>,
     /// Until the Hello was found good.
-    pub(crate) handshake: Option<Handshake>,
+    pub(crate) handshake: Option<Box<Handshake>>,
     /// From then on.
-    pub(crate) place: Option<Place>,
-    /// Absent until the Hello was found good.
-    pub(crate) member: Option<Box<Member>>,
+    pub(crate) member: Option<Member>,
 }
+
+/// What an idle session takes in the worker's table. A million of them take a megabyte for each byte here: what
+/// has to grow it is worth that, or belongs behind a pointer.
+const _: () = assert!(chunked_slab::bytes_of::<Session>() <= 216);
 
 /// Who is at the other end, and what it listens to.
 pub(crate) struct Member {
+    /// Held for the gate's counts.
+    pub(crate) _place: Place,
     pub(crate) user: UserId,
     pub(crate) device: DeviceId,
     pub(crate) id: SessionId,
     /// The end of the access right, seconds since 1970.
     pub(crate) expires_unix_s: u64,
-    pub(crate) rate: Bucket,
-    pub(crate) signals: Bucket,
     pub(crate) inbox: SubscriptionKey,
-    pub(crate) chats: HashMap<ChatId, SubscriptionKey>,
-    /// Admissions of chats that are out.
-    pub(crate) admissions: usize,
-    /// Commands whose answers did not leave yet, in the order in which they came.
-    pub(crate) commands: VecDeque<Unanswered>,
-    pub(crate) reads: Reads,
-    /// Syncs under way: how many of their chats are not answered yet. Each has a place of its own,
-    /// because a client may give two the same request number.
-    pub(crate) syncs: Slab<usize>,
-    /// Subscriptions that wait for their turn to read what they missed.
-    pub(crate) lagging: VecDeque<SubscriptionKey>,
-    /// A read to catch up is out; it began at this event.
-    pub(crate) catching_up: Option<Seq>,
-    /// The usual size of the events that it catches up with.
-    pub(crate) event_bytes: usize,
-    /// No such read before this moment.
-    pub(crate) catch_up_after_ms: u64,
+    pub(crate) chats: Chats,
+    /// Absent while nothing is.
+    pub(crate) under_way: Option<Box<UnderWay>>,
 }
 
 /// What a session wants back with an answer of the routers.

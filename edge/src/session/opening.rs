@@ -8,9 +8,7 @@ use panda_protocol::session::server::Close;
 use panda_protocol::{DeviceId, ErrorCode, SessionId, UserId};
 use panda_storage::command_log::CommandLog;
 
-use super::requests::SIGNALS_PER_SECOND;
 use super::{Member, SessionKey, Waiting};
-use crate::rate::Bucket;
 use crate::subscriptions::SubscriptionKey;
 use crate::worker::Core;
 
@@ -42,26 +40,17 @@ impl<L: CommandLog> Core<L> {
         let inbox = self.subscriptions.add(key, right.user.into());
         let (device, id) = (hello.device, SessionId::from_random(rand::random()));
         let member = Member {
+            _place: place,
             user: right.user,
             device,
             id,
             expires_unix_s: right.expires_unix_s,
-            rate: Bucket::new(self.limits.commands_per_second, now_ms),
-            signals: Bucket::new(SIGNALS_PER_SECOND, now_ms),
             inbox,
             chats: Default::default(),
-            admissions: 0,
-            commands: Default::default(),
-            reads: Default::default(),
-            syncs: Default::default(),
-            lagging: Default::default(),
-            catching_up: None,
-            event_bytes: 1_024,
-            catch_up_after_ms: 0,
+            under_way: None,
         };
         if let Some(session) = self.session_mut(key) {
-            session.place = Some(place);
-            session.member = Some(Box::new(member));
+            session.member = Some(member);
         }
         let right_ends_ms = now_ms.saturating_add(left_ms);
         let waiting = Waiting::Open { session: key, inbox, entity: right.user.into(), device, id, right_ends_ms };
@@ -122,7 +111,7 @@ impl<L: CommandLog> Core<L> {
         self.send(key, &welcome.into());
         self.metrics.opened.inc();
         self.metrics.sessions.inc();
-        self.by_id.insert(id, key);
+        self.by_id.insert(id, key.index, &self.sessions);
         tracing::debug!(session = %id, %user, "session opened");
         self.go_away_too(key);
         self.begin(inbox, user.into(), &admission);

@@ -6,7 +6,7 @@ use panda_protocol::link::Rejection;
 use panda_protocol::{EntityId, ErrorCode, Seq};
 use panda_storage::command_log::CommandLog;
 
-use super::Waiting;
+use super::{Member, Waiting};
 use crate::subscriptions::{Ends, State, SubscriptionKey};
 use crate::worker::Core;
 
@@ -68,10 +68,10 @@ impl<L: CommandLog> Core<L> {
         match ends {
             Some(rejection) => self.end_subscription(key, entity, rejection),
             None => {
-                if let Some(member) = self.member_mut(session)
-                    && !member.lagging.contains(&key)
+                if let Some(under_way) = self.member_mut(session).map(Member::under_way)
+                    && !under_way.lagging.contains(&key)
                 {
-                    member.lagging.push_back(key);
+                    under_way.lagging.push_back(key);
                 }
                 self.catch_up(session);
             }

@@ -15,7 +15,7 @@ use panda_protocol::link::{ReadQuery, Rejection};
 use panda_protocol::{DecodeError, EntityId, ErrorCode, Reader, Seq, Writer};
 use panda_storage::command_log::CommandLog;
 
-use super::{SessionKey, Waiting};
+use super::{SessionKey, UnderWay, Waiting};
 use crate::transport::Outgoing;
 use crate::worker::Core;
 
@@ -55,6 +55,12 @@ pub(crate) struct PageRead {
 pub(crate) struct Reads {
     waiting: VecDeque<PageRead>,
     out: Option<PageRead>,
+}
+
+impl Reads {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.out.is_none()
+    }
 }
 
 impl PageRead {
@@ -119,7 +125,7 @@ impl PageRead {
 impl<L: CommandLog> Core<L> {
     pub(super) fn read(&mut self, key: SessionKey, read: PageRead) {
         if let Some(member) = self.member_mut(key) {
-            member.reads.waiting.push_back(read);
+            member.under_way().reads.waiting.push_back(read);
         }
         self.read_on(key);
     }
@@ -135,22 +141,23 @@ impl<L: CommandLog> Core<L> {
                 Lane::Pages => session.pages.as_ref().is_none_or(|outbox| outbox.bytes() <= half),
             };
             let (roomy_session, roomy_pages) = (roomy(Lane::Session), roomy(Lane::Pages));
-            let Some(member) = session.member.as_deref_mut() else { return };
-            if member.reads.out.is_some() {
+            let Some(member) = &mut session.member else { return };
+            let user = member.user;
+            let Some(UnderWay { reads, .. }) = member.under_way.as_deref_mut() else { return };
+            if reads.out.is_some() {
                 return;
             }
             let is_next = |read: &PageRead| match read.lane {
                 Lane::Session => roomy_session,
                 Lane::Pages => roomy_pages,
             };
-            let Some(next) = member.reads.waiting.iter().position(is_next) else { return };
-            let Some(read) = member.reads.waiting.remove(next) else { return };
-            if member.reads.waiting.is_empty() {
-                member.reads.waiting = VecDeque::new();
+            let Some(next) = reads.waiting.iter().position(is_next) else { return };
+            let Some(read) = reads.waiting.remove(next) else { return };
+            if reads.waiting.is_empty() {
+                reads.waiting = VecDeque::new();
             }
-            let user = member.user;
             let (entity, query) = (read.entity, read.query.clone());
-            member.reads.out = Some(read);
+            reads.out = Some(read);
             let asked = self.links.read(self.now_ms(), user, entity, query, Waiting::Read { session: key });
             self.stir();
             let Err((rejection, _)) = asked else { return };
@@ -160,7 +167,7 @@ impl<L: CommandLog> Core<L> {
 
     /// A part of what was read; more parts follow.
     pub(crate) fn read_part(&mut self, key: SessionKey, body: &Bytes) {
-        let Some(read) = self.member_mut(key).and_then(|member| member.reads.out.as_mut()) else { return };
+        let Some(read) = self.under_way_mut(key).and_then(|under_way| under_way.reads.out.as_mut()) else { return };
         let counted = read.count(body);
         let (frame, lane, entity) = (read.frame(body, false), read.lane, read.entity);
         self.queue_on(key, lane, frame);
@@ -173,14 +180,14 @@ impl<L: CommandLog> Core<L> {
     pub(crate) fn read_last(&mut self, key: SessionKey, outcome: Result<Bytes, Rejection>) {
         match outcome {
             Ok(body) => {
-                let Some(mut read) = self.member_mut(key).and_then(|member| member.reads.out.take()) else { return };
+                let Some(mut read) = self.read_out(key) else { return };
                 if let Err(error) = read.count(&body) {
                     return self.unreadable(key, Some(read.entity), error);
                 }
                 let behind = read.behind();
                 self.queue_on(key, read.lane, read.frame(&body, behind.is_some()));
                 match (behind, self.member_mut(key)) {
-                    (Some(behind), Some(member)) => member.reads.waiting.push_front(behind),
+                    (Some(behind), Some(member)) => member.under_way().reads.waiting.push_front(behind),
                     _ => self.replied(key),
                 }
             }
@@ -189,8 +196,13 @@ impl<L: CommandLog> Core<L> {
         self.read_on(key);
     }
 
+    /// Takes the read that is out.
+    fn read_out(&mut self, key: SessionKey) -> Option<PageRead> {
+        self.under_way_mut(key)?.reads.out.take()
+    }
+
     fn read_refused(&mut self, key: SessionKey, rejection: Rejection) {
-        let Some(read) = self.member_mut(key).and_then(|member| member.reads.out.take()) else { return };
+        let Some(read) = self.read_out(key) else { return };
         self.refuse_on(key, read.lane, read.request, rejection);
     }
 

@@ -55,7 +55,7 @@ impl<L: CommandLog> Core<L> {
             }
             Ok(Heard::Signal(signal)) => self.signal_up(key, signal),
             Ok(Heard::Reply(frame)) => self.send(key, &frame),
-            Ok(Heard::Left) => session.ending = Some(Ending::Left),
+            Ok(Heard::Left) => session.ending = Some(Box::new(Ending::Left)),
         }
     }
 
@@ -108,7 +108,7 @@ impl<L: CommandLog> Core<L> {
         let (chat, entity) = (entry.chat, EntityId::from(entry.chat));
         let subscriptions_max = self.limits.subscriptions_max;
         let member = self.member(key).ok_or(Rejection::new(ErrorCode::Unavailable))?;
-        if !member.chats.contains_key(&chat) && member.chats.len() >= subscriptions_max {
+        if member.chats.len() >= subscriptions_max && member.chats.find(chat, &self.subscriptions).is_none() {
             return Err(Rejection::new(ErrorCode::TooManySubscriptions));
         }
         let user = member.user;
@@ -123,9 +123,10 @@ impl<L: CommandLog> Core<L> {
             self.answered(entity, false);
             return Err(rejection);
         }
-        if let Some(member) = self.member_mut(key) {
-            member.chats.insert(chat, subscription);
-            member.admissions += 1;
+        let place = self.member(key).map(|member| member.chats.place(chat, &self.subscriptions));
+        if let (Some(Err(place)), Some(member)) = (place, self.member_mut(key)) {
+            member.chats.insert(place, subscription);
+            member.under_way().admissions += 1;
         }
         self.metrics.subscriptions.inc();
         Ok(())
@@ -133,9 +134,15 @@ impl<L: CommandLog> Core<L> {
 
     /// Ends a subscription if there is one.
     pub(crate) fn unsubscribe(&mut self, key: SessionKey, chat: ChatId) {
-        if let Some(subscription) = self.member_mut(key).and_then(|member| member.chats.remove(&chat)) {
+        if let Some(subscription) = self.unlist_chat(key, chat) {
             self.drop_subscription(subscription, chat.into());
         }
+    }
+
+    /// Takes a chat off the session's, but not its subscription out, which is to follow.
+    pub(super) fn unlist_chat(&mut self, key: SessionKey, chat: ChatId) -> Option<SubscriptionKey> {
+        let place = self.member(key)?.chats.place(chat, &self.subscriptions).ok()?;
+        Some(self.member_mut(key)?.chats.remove(place))
     }
 
     /// A chat's owner has answered a Subscribe.
@@ -183,7 +190,7 @@ impl<L: CommandLog> Core<L> {
     }
 
     fn sync(&mut self, key: SessionKey, request: RequestId, entries: Vec<SyncEntry>) {
-        let Some(sync) = self.member_mut(key).map(|member| member.syncs.insert(0)) else { return };
+        let Some(sync) = self.member_mut(key).map(|member| member.under_way().syncs.insert(0)) else { return };
         let mut left = 0;
         let mut refused = Vec::new();
         let mut seen = std::collections::HashSet::new();
@@ -198,9 +205,9 @@ impl<L: CommandLog> Core<L> {
                 Err(rejection) => refused.push(refusal(chat, rejection)),
             }
         }
-        if let Some(member) = self.member_mut(key) {
-            member.syncs[sync] = left;
-            forget_answered(&mut member.syncs, sync);
+        if let Some(under_way) = self.under_way_mut(key) {
+            under_way.syncs[sync] = left;
+            forget_answered(&mut under_way.syncs, sync);
         }
         if left == 0 || !refused.is_empty() {
             self.send(key, &Synced { request, last: left == 0, chats: refused }.into());
@@ -222,11 +229,11 @@ impl<L: CommandLog> Core<L> {
     ) {
         let Some(chat) = entity.chat() else { return };
         let settled = self.settle(session, key, entity, outcome);
-        let Some(member) = self.member_mut(session) else { return };
-        let Some(left) = member.syncs.get_mut(sync) else { return };
+        let Some(under_way) = self.under_way_mut(session) else { return };
+        let Some(left) = under_way.syncs.get_mut(sync) else { return };
         *left -= 1;
         let left = *left;
-        forget_answered(&mut member.syncs, sync);
+        forget_answered(&mut under_way.syncs, sync);
         let entry = match &settled {
             Ok(admission) => SyncedEntry { chat, outcome: Ok(admission.clone()) },
             Err(rejection) => refusal(chat, *rejection),
@@ -245,10 +252,11 @@ impl<L: CommandLog> Core<L> {
     fn signal_up(&mut self, key: SessionKey, signal: Signal) {
         let now_ms = self.now_ms();
         let Some(member) = self.member_mut(key) else { return };
-        if member.signals.take(SIGNALS_PER_SECOND, now_ms).is_err() {
+        if member.under_way().signals.take(SIGNALS_PER_SECOND, now_ms).is_err() {
             return;
         }
-        let (user, subscription) = (member.user, member.chats.get(&signal.chat).copied());
+        let user = member.user;
+        let subscription = self.member(key).and_then(|member| member.chats.find(signal.chat, &self.subscriptions));
         let may_send = subscription
             .and_then(|subscription| self.subscriptions.one(subscription))
             .is_some_and(Subscription::is_listening);
@@ -289,13 +297,10 @@ pub(super) fn error_reply(request: RequestId, rejection: Rejection) -> Frame {
     ErrorReply { details, ..ErrorReply::new(request, code).retry_after_ms(retry_after_ms) }.into()
 }
 
-/// Takes a Sync out whose every chat was answered. Without any under way nothing is held.
+/// Takes a Sync out whose every chat was answered.
 fn forget_answered(syncs: &mut Slab<usize>, sync: usize) {
     if syncs[sync] == 0 {
         syncs.remove(sync);
-    }
-    if syncs.is_empty() {
-        *syncs = Slab::new();
     }
 }
 

@@ -30,7 +30,7 @@ impl<L: CommandLog> Core<L> {
                     self.signal_down(&Signal { chat, user: Some(user), kind, payload });
                 }
                 Some(Arrived::Replaced { session }) => {
-                    if let Some(key) = self.by_id.get(&session).copied() {
+                    if let Some(key) = self.key_of(session) {
                         self.end(key, ErrorCode::Replaced.into());
                     }
                 }
@@ -45,9 +45,8 @@ impl<L: CommandLog> Core<L> {
     /// The owner of these inboxes knows no device: those that are live here are told to it.
     fn attach_again(&mut self, shard: ShardId) {
         let shards = self.links.shards();
-        for key in self.by_id.values() {
-            let session = self.sessions.get(key.index as usize).filter(|session| session.serial == key.serial);
-            let Some(member) = session.and_then(|session| session.member.as_deref()) else { continue };
+        for place in self.by_id.places() {
+            let Some(member) = self.sessions.get(place).and_then(|session| session.member.as_ref()) else { continue };
             if EntityId::from(member.user).shard(shards) == shard {
                 self.links.attach(member.user, member.device, member.id);
             }

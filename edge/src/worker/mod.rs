@@ -4,6 +4,7 @@
 //! task and the worker's own loop borrow it, never across an await.
 
 mod arrivals;
+mod by_id;
 mod draining;
 mod run;
 pub(crate) mod wheel;
@@ -11,29 +12,30 @@ pub(crate) mod wheel;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use foldhash::HashMap;
 use panda_access::{AccessKeys, FleetSecret, ProofSealer, TicketSealer};
 use panda_link::Links;
 use panda_protocol::frame::{Bye, Frame, Ping};
 use panda_protocol::session::server::{Close, Due, ServerLimits, ServerSession};
 use panda_protocol::{ErrorCode, SessionId, Text, Time, UserId};
 use panda_storage::command_log::CommandLog;
+use prometheus_client::metrics::gauge::Gauge;
 #[cfg(test)]
 use run::serve_until_stop;
 pub(crate) use run::{Command, WorkerParts, bind};
-use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::field::{DisplayValue, display};
 
+use self::by_id::ById;
 use self::wheel::Wheel;
 use crate::admission::Handshake;
+use crate::chunked_slab::ChunkedSlab;
 use crate::config::SessionLimits;
 use crate::fan_out::FanOut;
 use crate::metrics::EdgeMetrics;
 use crate::outbox::Outbox;
 use crate::readmissions::Readmissions;
-use crate::session::{COMMANDS_HELD_MAX, Ending, Lane, Member, Session, SessionKey, Waiting};
+use crate::session::{COMMANDS_HELD_MAX, Ending, Lane, Member, Session, SessionKey, UnderWay, Waiting};
 use crate::subscriptions::Subscriptions;
 use crate::transport::{Outgoing, Transport, TransportError};
 
@@ -65,8 +67,10 @@ pub(crate) struct Core<L: CommandLog> {
     pub(crate) tickets: TicketSealer,
     pub(crate) proofs: ProofSealer,
     pub(crate) metrics: EdgeMetrics,
-    pub(crate) by_id: HashMap<SessionId, SessionKey>,
-    sessions: Slab<Session>,
+    pub(crate) by_id: ById,
+    pub(crate) sessions: ChunkedSlab<Session>,
+    /// The figure of that name; outboxes of this worker share it.
+    outbox_bytes: Rc<Gauge>,
     next_serial: u32,
     /// When the worker says goodbye, once it drains.
     drains_until_ms: Option<u64>,
@@ -90,9 +94,10 @@ impl<L: CommandLog> Core<L> {
             keys: parts.keys,
             tickets: TicketSealer::new(&parts.fleet),
             proofs: ProofSealer::new(&parts.fleet),
+            by_id: ById::default(),
+            sessions: ChunkedSlab::new(),
+            outbox_bytes: Rc::new(parts.metrics.outbox_bytes.clone()),
             metrics: parts.metrics,
-            by_id: Default::default(),
-            sessions: Slab::new(),
             next_serial: 0,
             drains_until_ms: None,
             clock: parts.clock,
@@ -113,17 +118,15 @@ impl<L: CommandLog> Core<L> {
         let session = Session {
             serial: self.next_serial,
             machine: ServerSession::new(&limits, now_ms),
-            outbox: Outbox::new(self.metrics.outbox_bytes.clone()),
+            outbox: Outbox::default(),
             pages: None,
             waker: None,
             due_ms: u64::MAX,
             ending: None,
-            handshake: Some(handshake),
-            place: None,
+            handshake: Some(Box::new(handshake)),
             member: None,
         };
-        let index = u32::try_from(self.sessions.insert(session)).expect("fewer sockets than 2^32 can be open");
-        let key = SessionKey { index, serial: self.next_serial };
+        let key = SessionKey { index: self.sessions.insert(session), serial: self.next_serial };
         self.metrics.connections.inc();
         self.look_at(key);
         key
@@ -134,23 +137,26 @@ impl<L: CommandLog> Core<L> {
         if self.session(key).is_none() {
             return;
         }
-        let Some(session) = self.sessions.try_remove(key.index as usize) else { return };
+        let Some(session) = self.sessions.remove(key.index) else { return };
         self.metrics.connections.dec();
-        self.metrics.end(match session.ending {
+        self.metrics.end(match session.ending.as_deref() {
             Some(Ending::Bye(close)) => close.code.label(),
             Some(Ending::Left) => "left",
             Some(Ending::Gone) | None => "gone",
         });
-        let timed_out = matches!(session.ending, Some(Ending::Bye(close)) if close.code == ErrorCode::HandshakeTimeout);
+        let timed_out =
+            matches!(session.ending.as_deref(), Some(Ending::Bye(close)) if close.code == ErrorCode::HandshakeTimeout);
         if let (Some(handshake), true) = (session.handshake, timed_out) {
             handshake.timed_out();
         }
         let Some(member) = session.member else { return };
-        for (chat, subscription) in &member.chats {
-            self.drop_subscription(*subscription, (*chat).into());
+        for subscription in member.chats.iter() {
+            if let Some(entity) = self.subscriptions.one(subscription).map(|one| one.entity) {
+                self.drop_subscription(subscription, entity);
+            }
         }
         self.drop_subscription(member.inbox, member.user.into());
-        if self.by_id.remove(&member.id).is_some() {
+        if self.by_id.remove(member.id, key.index) {
             self.metrics.sessions.dec();
             self.links.detach(member.user, member.device, member.id);
             self.stir();
@@ -159,19 +165,33 @@ impl<L: CommandLog> Core<L> {
     }
 
     pub(crate) fn session(&self, key: SessionKey) -> Option<&Session> {
-        self.sessions.get(key.index as usize).filter(|session| session.serial == key.serial)
+        self.sessions.get(key.index).filter(|session| session.serial == key.serial)
     }
 
     pub(crate) fn session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
-        self.sessions.get_mut(key.index as usize).filter(|session| session.serial == key.serial)
+        self.sessions.get_mut(key.index).filter(|session| session.serial == key.serial)
     }
 
     pub(crate) fn member(&self, key: SessionKey) -> Option<&Member> {
-        self.session(key)?.member.as_deref()
+        self.session(key)?.member.as_ref()
     }
 
     pub(crate) fn member_mut(&mut self, key: SessionKey) -> Option<&mut Member> {
-        self.session_mut(key)?.member.as_deref_mut()
+        self.session_mut(key)?.member.as_mut()
+    }
+
+    pub(crate) fn under_way(&self, key: SessionKey) -> Option<&UnderWay> {
+        self.member(key)?.under_way.as_deref()
+    }
+
+    pub(crate) fn under_way_mut(&mut self, key: SessionKey) -> Option<&mut UnderWay> {
+        self.member_mut(key)?.under_way.as_deref_mut()
+    }
+
+    /// The open session of this ID.
+    pub(crate) fn key_of(&self, id: SessionId) -> Option<SessionKey> {
+        let index = self.by_id.find(id, &self.sessions)?;
+        Some(SessionKey { index, serial: self.sessions.get(index)?.serial })
     }
 
     /// A session and its user, as a log names them; neither has a name before its Hello was found good.
@@ -206,15 +226,16 @@ impl<L: CommandLog> Core<L> {
 
     /// Queues a frame on one of the session's streams. Who closed the stream gets nothing.
     pub(crate) fn queue_on(&mut self, key: SessionKey, lane: Lane, frame: Outgoing) {
+        let waiting = Rc::clone(&self.outbox_bytes);
         let Some(session) = self.session_mut(key) else { return };
         if session.ending.is_some() {
             return;
         }
         match lane {
-            Lane::Session => session.outbox.push(frame),
+            Lane::Session => session.outbox.push(frame, &waiting),
             Lane::Pages => {
                 if let Some(outbox) = &mut session.pages {
-                    outbox.push(frame);
+                    outbox.push(frame, &waiting);
                 }
             }
         }
@@ -239,7 +260,7 @@ impl<L: CommandLog> Core<L> {
             && session.ending.is_none()
         {
             session.machine.close();
-            session.ending = Some(Ending::Bye(close));
+            session.ending = Some(Box::new(Ending::Bye(close)));
         }
         self.wake(key);
     }
@@ -251,14 +272,14 @@ impl<L: CommandLog> Core<L> {
             None => {
                 if let Some(session) = self.session_mut(key) {
                     session.machine.close();
-                    session.ending.get_or_insert(Ending::Gone);
+                    session.ending.get_or_insert_with(|| Box::new(Ending::Gone));
                 }
             }
         }
     }
 
     pub(crate) fn ending(&self, key: SessionKey) -> Option<Ending> {
-        self.session(key).map_or(Some(Ending::Gone), |session| session.ending)
+        self.session(key).map_or(Some(Ending::Gone), |session| session.ending.as_deref().copied())
     }
 
     /// The session's task waits.
@@ -272,8 +293,9 @@ impl<L: CommandLog> Core<L> {
     /// was asked for as may be.
     pub(crate) fn wants_frames(&self, key: SessionKey) -> Option<usize> {
         let session = self.session(key)?;
-        let asks = session.member.as_ref().is_some_and(|member| {
-            member.admissions >= ADMISSIONS_OUT_MAX || member.commands.len() >= COMMANDS_HELD_MAX
+        let under_way = session.member.as_ref().and_then(|member| member.under_way.as_ref());
+        let asks = under_way.is_some_and(|under_way| {
+            under_way.admissions >= ADMISSIONS_OUT_MAX || under_way.commands.len() >= COMMANDS_HELD_MAX
         });
         if session.ending.is_some() || asks || session.outbox.bytes() > self.limits.outbox_bytes_max / 2 {
             return None;
@@ -292,9 +314,9 @@ impl<L: CommandLog> Core<L> {
 
     /// An admission of a session's request was answered.
     pub(crate) fn admission_answered(&mut self, key: SessionKey) {
-        if let Some(member) = self.member_mut(key) {
-            member.admissions = member.admissions.saturating_sub(1);
-            if member.admissions + 1 == ADMISSIONS_OUT_MAX {
+        if let Some(under_way) = self.under_way_mut(key) {
+            under_way.admissions = under_way.admissions.saturating_sub(1);
+            if under_way.admissions + 1 == ADMISSIONS_OUT_MAX {
                 self.wake(key);
             }
         }
@@ -302,16 +324,21 @@ impl<L: CommandLog> Core<L> {
 
     /// Opens or closes the stream for pages. Requests of a closed one are served for nobody.
     pub(crate) fn set_pages(&mut self, key: SessionKey, open: bool) {
-        let pages = open.then(|| Box::new(Outbox::new(self.metrics.outbox_bytes.clone())));
         if let Some(session) = self.session_mut(key) {
-            session.pages = pages;
+            session.pages = open.then(Box::default);
         }
     }
 
-    /// Room was made: what waits for it goes on.
+    /// Room was made: what waits for it goes on. Where nothing is under way any more nothing is held for it.
     pub(crate) fn refill(&mut self, key: SessionKey) {
         self.catch_up(key);
         self.read_on(key);
+        if self.under_way(key).is_some() {
+            let (now_ms, commands_per_second) = (self.now_ms(), self.limits.commands_per_second);
+            if let Some(member) = self.member_mut(key) {
+                member.rest(commands_per_second, now_ms);
+            }
+        }
     }
 
     pub(crate) fn alive(&mut self, key: SessionKey) {
@@ -411,14 +438,11 @@ impl<L: CommandLog> Core<L> {
 
     /// Whether no connection is left, and no command that is to be appended yet.
     pub(crate) fn is_done(&self) -> bool {
-        self.sessions.is_empty() && self.links.withheld() == 0
+        self.sessions.len() == 0 && self.links.withheld() == 0
     }
 
     fn keys_of_sessions(&self) -> Vec<SessionKey> {
-        let key = |(index, session): (usize, &Session)| {
-            u32::try_from(index).ok().map(|index| SessionKey { index, serial: session.serial })
-        };
-        self.sessions.iter().filter_map(key).collect()
+        self.sessions.iter().map(|(index, session)| SessionKey { index, serial: session.serial }).collect()
     }
 }
 

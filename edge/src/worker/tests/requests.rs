@@ -6,6 +6,7 @@ use std::future::Future as _;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use panda_protocol::event::{MessageFormat, peek_seq};
 use panda_protocol::frame::{
@@ -260,7 +261,29 @@ async fn two_syncs_with_one_request_number_are_both_answered_and_count_no_longer
     let (chats, lasts) = synced.fold((0, 0), |(chats, lasts), (more, last)| (chats + more, lasts + usize::from(last)));
     assert_eq!((chats, lasts), (5, 3));
     assert_eq!(fixture.core.session(key).unwrap().machine.in_flight(), 0);
-    assert!(fixture.core.member(key).unwrap().syncs.is_empty());
+    assert!(fixture.core.under_way(key).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_all_its_answers_has_nothing_under_way_once_its_rate_is_full() {
+    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let key = open(&mut fixture, &mut router, 1);
+    assert!(fixture.core.under_way(key).is_none(), "what its inbox had for it was read");
+    let chat = long_chat(&mut router, 40);
+    subscribe(&mut fixture, key, 1, chat.chat().unwrap());
+    fixture.hear(key, page(2, chat, Direction::Forward, 1, 40));
+    // To somebody else's inbox: it is refused at once.
+    fixture.hear(key, send(3, user(9).into()));
+    let mut took = Vec::new();
+    for _ in 0..20 {
+        settle(&mut fixture, &mut router);
+        took.extend(fixture.take_all(key));
+    }
+    assert!(took.iter().any(|frame| matches!(frame, Frame::PageChunk(chunk) if chunk.last)), "{took:?}");
+    assert!(fixture.core.under_way(key).is_some(), "the command is not forgotten by its rate");
+    tokio::time::advance(Duration::from_secs(1)).await;
+    fixture.take_all(key);
+    assert!(fixture.core.under_way(key).is_none());
 }
 
 #[tokio::test(start_paused = true)]
