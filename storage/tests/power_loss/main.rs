@@ -31,7 +31,8 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::task::LocalSet;
 
 /// Rows move into the index every few writes.
-const OPTIONS: Options = Options { memory_bytes: 6_000, retry: Duration::from_millis(1) };
+// No history here may depend on how fast it runs.
+const OPTIONS: Options = Options { memory_bytes: 6_000, retry: Duration::from_millis(1), rest: Duration::MAX };
 
 /// What a seed's lives are like.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +140,7 @@ fn every_promise_outlives_a_cut_at_every_write_and_sync() {
 
 #[tokio::test]
 async fn a_full_disk_refuses_writes_and_heals_by_itself() {
-    for options in [OPTIONS, Options::default()] {
+    for options in [OPTIONS, Options { rest: Duration::MAX, ..Options::default() }] {
         let disk = CutDisk::new(None);
         let store = open(&disk, options).unwrap();
         let event = |seq: u64| Bytes::from(format!("{seq:0100}"));

@@ -21,8 +21,9 @@ const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const NAME: &str = "index";
 /// Being made; it takes its name when it is whole.
 const NEW_NAME: &str = "index.new";
-/// Memory for pages that were read or are being written.
-const CACHE_BYTES: usize = 64 << 20;
+/// Memory for pages that were read or are being written. The system has them too, at the price of a call a page; more
+/// here would stay taken when nothing goes on.
+const CACHE_BYTES: usize = 4 << 20;
 
 /// A key and its value.
 pub(super) type Pair = (Bytes, Bytes);

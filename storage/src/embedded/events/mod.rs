@@ -50,11 +50,14 @@ pub struct Options {
     pub memory_bytes: usize,
     /// After how long the index is tried again when it could not be written.
     pub retry: Duration,
+    /// After how long without a write what is in memory moves into the index, however little it is: a store in which
+    /// nothing goes on takes no memory for it.
+    pub rest: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, retry: Duration::from_secs(1) }
+        Self { memory_bytes: 64 << 20, retry: Duration::from_secs(1), rest: Duration::from_secs(2) }
     }
 }
 
@@ -126,7 +129,10 @@ impl EmbeddedEvents {
         let filling = Arc::new(Filling::default());
         let last_error = Arc::default();
         let (writes, requests) = mpsc::channel(WRITES_QUEUED_MAX);
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let clock = clock.map_err(|error| StoreError::Unavailable(format!("no clock for the event store: {error}")))?;
         let writer = Writer {
+            clock,
             tables: Arc::clone(&tables),
             journal,
             filling: Arc::clone(&filling),
@@ -400,7 +406,8 @@ mod tests {
     use super::*;
 
     /// Small enough that rows move into the index all the time.
-    const SMALL: Options = Options { memory_bytes: 2_000, retry: Duration::from_millis(5) };
+    const SMALL: Options =
+        Options { memory_bytes: 2_000, retry: Duration::from_millis(5), rest: Duration::from_secs(2) };
 
     #[tokio::test]
     async fn the_store_keeps_the_contract() {
@@ -439,6 +446,28 @@ mod tests {
             };
             crate::contract::events::owed_effects_outlive_a_restart(open(), reopen).await;
         }
+    }
+
+    #[tokio::test]
+    async fn while_nobody_writes_what_is_in_memory_moves_into_the_index() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(place.path()).unwrap();
+        let store =
+            EmbeddedEvents::open_with(&folder, Options { rest: Duration::from_millis(1), ..Options::default() })
+                .unwrap();
+        let entity = EntityId::from(panda_protocol::UserId::from_random([1; 16]));
+        let key = RowKey { kind: 1, key: Bytes::from_static(b"key") };
+        let row =
+            StateRow { key: key.clone(), value: Some(Bytes::from_static(b"value")), time: panda_protocol::Time(1) };
+        let files = || folder.events().unwrap().names().unwrap();
+        let first = files().into_iter().find(|name| name.starts_with("journal")).expect("a journal file");
+        store.write_state(entity, vec![row.clone()]).await.unwrap();
+        // It goes once the index has what it held.
+        while files().contains(&first) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(store.read_state(entity, vec![key]).await.unwrap(), [Some(row)]);
+        assert_eq!(store.last_error(), None);
     }
 
     #[tokio::test]

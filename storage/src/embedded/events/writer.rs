@@ -8,7 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use panda_protocol::{EntityId, ShardId};
 use parking_lot::{Condvar, Mutex};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::Options;
 use super::failure;
@@ -24,6 +27,8 @@ use crate::event_store::{Checkpoint, EventBatch, StateRow};
 const GROUP_REQUESTS_MAX: usize = 1_024;
 /// About how many bytes one commit has.
 const GROUP_BYTES_MAX: usize = 8 << 20;
+/// Bytes of rows in memory from which on they are worth a step into the index while nobody writes.
+const RESTING_BYTES_MIN: usize = if cfg!(test) { 1 } else { 256 << 10 };
 /// State rows that wait for a sync of something else; more of them are synced by themselves.
 const UNSYNCED_BYTES_MAX: usize = 4 << 20;
 
@@ -136,6 +141,8 @@ pub(super) fn fill_index(tables: &Tables, folder: &Folder, filling: &Filling, op
 
 /// Owns the journal.
 pub(super) struct Writer {
+    /// Tells when nobody has written for a while.
+    pub(super) clock: Runtime,
     pub(super) tables: Arc<Tables>,
     pub(super) journal: Journal,
     pub(super) filling: Arc<Filling>,
@@ -147,7 +154,7 @@ impl Writer {
     /// Runs until the store is closed or nobody is left to ask.
     pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut group = Vec::new();
-        while let Some(first) = requests.blocking_recv() {
+        while let Some(first) = self.next(&mut requests) {
             let mut bytes = first.work.len();
             group.push(first);
             while group.len() < GROUP_REQUESTS_MAX && bytes < GROUP_BYTES_MAX {
@@ -166,6 +173,31 @@ impl Writer {
         requests.close();
         while let Some(request) = requests.blocking_recv() {
             drop(request.answer.send(Err(StoreError::Closed)));
+        }
+    }
+
+    /// Waits for the next request; none once nobody is left to ask. Meanwhile, what is in memory moves into the index.
+    fn next(&mut self, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
+        loop {
+            match requests.try_recv() {
+                Ok(next) => return Some(next),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+            if self.tables.active_bytes() < RESTING_BYTES_MIN {
+                return requests.blocking_recv();
+            }
+            match self.clock.block_on(async { timeout(self.options.rest, requests.recv()).await }) {
+                Ok(next) => return next,
+                Err(_) => self.rest(),
+            }
+        }
+    }
+
+    fn rest(&mut self) {
+        if !self.filling.is_busy() {
+            let rested = self.make_ready().and_then(|()| self.rotate().map_err(|error| failure::io(&error)));
+            self.note(&rested);
         }
     }
 
