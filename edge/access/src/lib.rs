@@ -16,7 +16,7 @@ mod token;
 
 pub use fleet_secret::{DerivedKeys, FleetSecret, FleetSecretError, Purpose};
 pub use neighbourhood::Neighbourhood;
-pub use proof::{PROOF_LEN, ProofSealer};
+pub use proof::{PROOF_LEN, ProofOf, ProofSealer};
 pub use seal::SealError;
 pub use ticket::{TICKET_LEN, Ticket, TicketError, TicketSealer};
 pub use token::{Access, AccessError, AccessKeys, KEYS_MAX, LEEWAY_S, Signer, SigningKey, VerifyingKey};

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream as _};
 use panda_protocol::frame::SignalKind;
 use panda_protocol::link::{
-    Admit, CommandOrigin, CommandRecord, Down, LinkId, Opens, Outcome, Read, ReadQuery, Record, Rejection, Up,
+    Admit, CommandOrigin, CommandRecord, Down, LinkId, Membership, Opens, Outcome, Read, ReadQuery, Record, Rejection,
+    Up,
 };
 use panda_protocol::{
     ChatId, Counter, Cursor, DeviceId, EntityId, ErrorCode, Generation, Position, Seq, SessionId, ShardId,
@@ -208,10 +209,10 @@ impl<L: CommandLog, C> Links<L, C> {
         user: UserId,
         entity: EntityId,
         cursor: Option<Cursor>,
-        member_at: Option<Seq>,
+        member: Option<Membership>,
         context: C,
     ) -> Result<(), (Rejection, C)> {
-        let admit = Admit { token: self.waiting.next_token(), user, entity, cursor, member_at, opens: None };
+        let admit = Admit { token: self.waiting.next_token(), user, entity, cursor, member, opens: None };
         self.ask_admission(now_ms, admit, context)
     }
 
@@ -230,7 +231,7 @@ impl<L: CommandLog, C> Links<L, C> {
     ) -> Result<(), (Rejection, C)> {
         let (token, entity) = (self.waiting.next_token(), user.into());
         let opens = Some(Opens { device, session, again: false });
-        self.ask_admission(now_ms, Admit { token, user, entity, cursor, member_at: None, opens }, context)
+        self.ask_admission(now_ms, Admit { token, user, entity, cursor, member: None, opens }, context)
     }
 
     fn ask_admission(&mut self, now_ms: u64, admit: Admit, context: C) -> Result<(), (Rejection, C)> {

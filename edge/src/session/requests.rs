@@ -5,7 +5,7 @@ use panda_protocol::frame::{
     Unsubscribed,
 };
 use panda_protocol::framing::RawFrame;
-use panda_protocol::link::{ReadQuery, Rejection};
+use panda_protocol::link::{Membership, ReadQuery, Rejection};
 use panda_protocol::session::server::{Heard, Phase, Request};
 use panda_protocol::{ChatId, EntityId, ErrorCode};
 use panda_storage::command_log::CommandLog;
@@ -113,10 +113,12 @@ impl<L: CommandLog> Core<L> {
         }
         let user = member.user;
         self.unsubscribe(key, chat);
-        let member_at = self.proofs.verify(user, entity, &entry.proof);
+        // A proof is of the incarnation that the cursor is of.
+        let member =
+            entry.cursor.and_then(|cursor| self.proofs.verify((user, entity, cursor.incarnation), &entry.proof));
         let subscription = self.subscriptions.add(key, entity);
         self.subscriptions.asked(entity);
-        let asked = self.links.admit(self.now_ms(), user, entity, entry.cursor, member_at, waiting(subscription));
+        let asked = self.links.admit(self.now_ms(), user, entity, entry.cursor, member, waiting(subscription));
         self.stir();
         if let Err((rejection, _)) = asked {
             self.subscriptions.remove(subscription);
@@ -175,7 +177,8 @@ impl<L: CommandLog> Core<L> {
         let current = self.subscriptions.one(key).is_some();
         match (outcome, self.member(session).map(|member| member.user)) {
             (Ok(mut admission), Some(user)) if current => {
-                admission.proof = self.proofs.seal(user, entity, admission.head);
+                let Admission { incarnation, head: at, role, visible_from, .. } = admission;
+                admission.proof = self.proofs.seal((user, entity, incarnation), Membership { at, role, visible_from });
                 Ok(admission)
             }
             // A later Subscribe or Unsubscribe of the same chat came between.

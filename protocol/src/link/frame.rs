@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::error_code::{ErrorCode, Recovery};
+use crate::event::Role;
 use crate::frame::{Admission, Direction, ErrorDetails, SignalKind};
 use crate::ids::{ChatId, Counter, Cursor, DeviceId, EntityId, Generation, Position, Seq, SessionId, ShardId, UserId};
 use crate::limits::COMMAND_MEMBERS_MAX;
@@ -112,10 +113,21 @@ pub struct Admit {
     pub entity: EntityId,
     /// What the client holds.
     pub cursor: Option<Cursor>,
-    /// A seq at which the user was a member, as a proof sealed by an edge of this deployment says.
-    pub member_at: Option<Seq>,
+    /// What a proof says that an edge of this deployment sealed in the incarnation of the cursor.
+    pub member: Option<Membership>,
     /// Of the user's own inbox: the session that begins with it.
     pub opens: Option<Opens>,
+}
+
+/// That a user was a member, as an owner once said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// Behind this event.
+    pub at: Seq,
+    /// With this role.
+    pub role: Role,
+    /// The first event that the user may see.
+    pub visible_from: Seq,
 }
 
 /// The session that begins when its user's inbox admits it. The owner that admits it attaches it, so that

@@ -8,8 +8,8 @@ mod record;
 mod wire;
 
 pub use frame::{
-    Admit, Admitted, Answer, Down, Events, JOINING_USERS_MAX, LinkEvent, Opens, Outcome, RESUME_ENTITIES_MAX, Read,
-    ReadQuery, ReadReply, Rejection, Resume, Up,
+    Admit, Admitted, Answer, Down, Events, JOINING_USERS_MAX, LinkEvent, Membership, Opens, Outcome,
+    RESUME_ENTITIES_MAX, Read, ReadQuery, ReadReply, Rejection, Resume, Up,
 };
 pub use opening::{
     ALIVE, ALIVE_EVERY_MS, Challenge, LINK_VERSION, LinkKey, OPENING_TIMEOUT_MS, Open, Opened, Opening, Refused,

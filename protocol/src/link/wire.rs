@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
 use super::frame::{
-    Admit, Admitted, Answer, Down, Events, JOINING_USERS_MAX, LinkEvent, Opens, Outcome, RESUME_ENTITIES_MAX, Read,
-    ReadQuery, ReadReply, Rejection, Resume, Up,
+    Admit, Admitted, Answer, Down, Events, JOINING_USERS_MAX, LinkEvent, Membership, Opens, Outcome,
+    RESUME_ENTITIES_MAX, Read, ReadQuery, ReadReply, Rejection, Resume, Up,
 };
 use crate::codec::{DecodeError, Reader, Wire, Writer};
 use crate::error_code::ErrorCode;
@@ -238,18 +238,22 @@ impl Wire for Admit {
         out.value(&self.user);
         out.value(&self.entity);
         out.option(self.cursor.as_ref(), Writer::value);
-        out.option(self.member_at.as_ref(), Writer::value);
+        out.option(self.member.as_ref(), |out, member| out.value(&member.at));
         out.option(self.opens.as_ref(), Writer::value);
+        out.option(self.member.as_ref(), |out, member| {
+            out.value(&member.role);
+            out.value(&member.visible_from);
+        });
     }
     fn decode(input: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(Self {
-            token: input.varint()?,
-            user: input.value()?,
-            entity: input.value()?,
-            cursor: input.option(Reader::value)?,
-            member_at: input.option(Reader::value)?,
-            opens: input.option(Reader::value)?,
-        })
+        let (token, user, entity) = (input.varint()?, input.value()?, input.value()?);
+        let (cursor, at, opens) =
+            (input.option(Reader::value)?, input.option(Reader::value)?, input.option(Reader::value)?);
+        // An edge of the release before ends here, and its proofs say too little.
+        let as_what =
+            if input.is_empty() { None } else { input.option(|input| Ok((input.value()?, input.value()?)))? };
+        let member = at.zip(as_what).map(|(at, (role, visible_from))| Membership { at, role, visible_from });
+        Ok(Self { token, user, entity, cursor, member, opens })
     }
 }
 

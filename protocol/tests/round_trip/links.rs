@@ -6,8 +6,8 @@ use panda_protocol::frame::*;
 use panda_protocol::framing::{RawFrame, next_frame};
 use panda_protocol::limits::*;
 use panda_protocol::link::{
-    Admit, Admitted, Answer, Challenge, Down, Events, JOINING_USERS_MAX, LINK_FRAME_BYTES_MAX, LinkEvent, LinkId, Open,
-    Opened, Opening, Opens, Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Resume, Up,
+    Admit, Admitted, Answer, Challenge, Down, Events, JOINING_USERS_MAX, LINK_FRAME_BYTES_MAX, LinkEvent, LinkId,
+    Membership, Open, Opened, Opening, Opens, Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Resume, Up,
 };
 use panda_protocol::{Counter, Generation, Position, SessionId, ShardId};
 use proptest::collection::vec;
@@ -15,7 +15,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{admission, bytes, chat, cursor, device, entity, grown, number, seq, text, user};
+use super::{admission, bytes, chat, cursor, device, entity, grown, number, role, seq, text, user};
 
 fn position() -> impl Strategy<Value = Position> {
     (any::<u32>(), number()).prop_map(|(epoch, offset)| Position { epoch, offset })
@@ -56,11 +56,15 @@ fn opens() -> impl Strategy<Value = Opens> {
     (device(), session(), any::<bool>()).prop_map(|(device, session, again)| Opens { device, session, again })
 }
 
+fn membership() -> impl Strategy<Value = Membership> {
+    (seq(), role(), seq()).prop_map(|(at, role, visible_from)| Membership { at, role, visible_from })
+}
+
 fn up() -> impl Strategy<Value = Up> {
     prop_oneof![
-        (number(), user(), entity(), option::of(cursor()), option::of(seq()), option::of(opens())).prop_map(
-            |(token, user, entity, cursor, member_at, opens)| {
-                Up::Admit(Admit { token, user, entity, cursor, member_at, opens })
+        (number(), user(), entity(), option::of(cursor()), option::of(membership()), option::of(opens())).prop_map(
+            |(token, user, entity, cursor, member, opens)| {
+                Up::Admit(Admit { token, user, entity, cursor, member, opens })
             }
         ),
         entity().prop_map(|entity| Up::Forget { entity }),

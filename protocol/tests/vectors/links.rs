@@ -3,11 +3,13 @@
 use bytes::{Bytes, BytesMut};
 use panda_protocol::codec::DecodeError;
 use panda_protocol::error_code::ErrorCode;
+use panda_protocol::event::Role;
 use panda_protocol::frame::{Direction, ErrorDetails, SignalKind, Start};
-use panda_protocol::framing::next_frame;
+use panda_protocol::framing::{RawFrame, next_frame};
 use panda_protocol::link::{
     Admit, Admitted, Answer, Challenge, Down, Events, LINK_FRAME_BYTES_MAX, LINK_FRAME_TYPES, LinkEvent, LinkId,
-    LinkKey, Open, Opened, Opening, Opens, Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Resume, Up,
+    LinkKey, Membership, Open, Opened, Opening, Opens, Outcome, Read, ReadQuery, ReadReply, Refused, Rejection, Resume,
+    Up,
 };
 use panda_protocol::{Counter, EntityId, Generation, Position, Seq, ShardId};
 use serde_json::json;
@@ -90,7 +92,7 @@ fn ups() -> Vec<(&'static str, Up)> {
                 user: user(1),
                 entity,
                 cursor: Some(cursor(42)),
-                member_at: Some(Seq(2)),
+                member: Some(Membership { at: Seq(2), role: Role::Admin, visible_from: Seq(1) }),
                 opens: None,
             }),
         ),
@@ -101,7 +103,7 @@ fn ups() -> Vec<(&'static str, Up)> {
                 user: user(1),
                 entity: user(1).into(),
                 cursor: None,
-                member_at: None,
+                member: None,
                 opens: None,
             }),
         ),
@@ -112,7 +114,7 @@ fn ups() -> Vec<(&'static str, Up)> {
                 user: user(1),
                 entity: user(1).into(),
                 cursor: None,
-                member_at: None,
+                member: None,
                 opens: Some(Opens { device: device(1), session: session(), again: true }),
             }),
         ),
@@ -301,4 +303,17 @@ fn a_proof_holds_for_its_key_nonces_and_side_only() {
     assert!(key().takes_router(&challenge, &open, &opened));
     assert!(!key().takes_router(&challenge, &open, &Opened { proof: open.proof }), "the edge's own proof");
     assert!(!key().takes_router(&challenge, &Open { nonce: [9; 16], ..open }, &opened), "a recorded answer");
+}
+
+/// What it seals names no role, which an admission tells.
+#[test]
+fn an_admission_asked_for_by_an_edge_of_the_release_before_is_without_a_proof() {
+    let (_, asked) = ups().remove(0);
+    let mut whole = asked.to_bytes();
+    let raw = next_frame(&mut whole, LINK_FRAME_BYTES_MAX).expect("a frame").expect("it is whole");
+    // It ended before that there is a role, the role, and the first visible event.
+    let before = RawFrame { kind: raw.kind, body: raw.body.slice(..raw.body.len() - 3) };
+    let Up::Admit(admit) = asked else { panic!("the first one asks for an admission") };
+    assert!(admit.member.is_some());
+    assert_eq!(Up::decode(before), Ok(Up::Admit(Admit { member: None, ..admit })));
 }

@@ -12,7 +12,7 @@ use super::support::store::MemoryStore;
 use super::{Edge, say, start_over, user};
 
 async fn admission(edge: &mut Edge, user: UserId, chat: ChatId, cursor: Option<Cursor>) -> Admission {
-    let admit = Admit { token: 5, user, entity: chat.into(), cursor, member_at: None, opens: None };
+    let admit = Admit { token: 5, user, entity: chat.into(), cursor, member: None, opens: None };
     let Down::Admitted(admitted) = edge.ask(Up::Admit(admit)).await else { panic!("an admission was asked for") };
     admitted.outcome.expect("a member is admitted")
 }

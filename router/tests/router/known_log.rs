@@ -129,7 +129,7 @@ async fn an_owner_is_announced_before_its_log_gave_a_record_and_decides_nothing_
     let ann = user(1);
     let chat = ChatId::group(ann, device(1), Counter(1));
     edge.command(chat.into(), ann, 2, &say("hello"));
-    let admit = Admit { token: 1, user: ann, entity: chat.into(), cursor: None, member_at: None, opens: None };
+    let admit = Admit { token: 1, user: ann, entity: chat.into(), cursor: None, member: None, opens: None };
     edge.up.send(Up::Admit(admit)).await.expect("the link is open");
     log.hold_readers(false);
     let ended = tokio::time::timeout(PATIENCE, router.failed()).await.expect("it ends by itself");

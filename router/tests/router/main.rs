@@ -82,7 +82,7 @@ impl<L: CommandLog> Edge<L> {
 
     async fn admit(&mut self, user: UserId, entity: EntityId) -> Result<Seq, Rejection> {
         self.token += 1;
-        let admit = Admit { token: self.token, user, entity, cursor: None, member_at: None, opens: None };
+        let admit = Admit { token: self.token, user, entity, cursor: None, member: None, opens: None };
         let Down::Admitted(admitted) = self.ask(Up::Admit(admit)).await else { panic!("an admission was asked for") };
         assert_eq!((admitted.token, admitted.entity), (self.token, entity));
         admitted.outcome.map(|admission| admission.head)

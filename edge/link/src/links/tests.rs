@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
 
+use panda_protocol::event::Role;
 use panda_protocol::frame::Admission;
-use panda_protocol::link::{Admitted, Answer, ReadReply};
+use panda_protocol::link::{Admitted, Answer, Membership, ReadReply};
 use panda_protocol::{Incarnation, Time};
 use panda_storage::StoreError;
 use panda_storage::embedded::EmbeddedLog;
@@ -136,7 +137,7 @@ fn admission() -> Admission {
         incarnation: Incarnation::default(),
         from: Seq(2),
         head: Seq(1),
-        role: panda_protocol::event::Role::Member,
+        role: Role::Member,
         visible_from: Seq(1),
         proof: Bytes::new(),
     }
@@ -342,7 +343,8 @@ fn a_new_owner_is_asked_again_for_what_waits() {
     log.confirm(0, Ok(40));
     log.confirm(0, Ok(41));
     assert!(links.poll().is_none());
-    links.admit(0, user(1), two, None, Some(Seq(3)), 3).expect("there is room");
+    let member = Membership { at: Seq(3), role: Role::Member, visible_from: Seq(1) };
+    links.admit(0, user(1), two, None, Some(member), 3).expect("there is room");
     let went_up = links.ups();
     // Not gone up yet when the owner changes: it goes up once.
     links.read(0, user(1), one, ReadQuery::Info, 4).expect("there is room");

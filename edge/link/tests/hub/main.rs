@@ -76,7 +76,7 @@ impl Edge {
 }
 
 fn admit(n: u8, entity: EntityId, token: u64) -> Up {
-    Up::Admit(Admit { token, user: user(n), entity, cursor: None, member_at: None, opens: None })
+    Up::Admit(Admit { token, user: user(n), entity, cursor: None, member: None, opens: None })
 }
 
 fn admitted(entity: EntityId, token: u64, generation: u64, head: u64) -> Down {

@@ -65,7 +65,7 @@ fn read(shard: &mut Shard, token: u64, number: u8) {
 
 fn admit(shard: &mut Shard, token: u64, number: u8) {
     let (user, entity) = (user(number), inbox(number));
-    shard.handle(Input::Up(LINK, Up::Admit(Admit { token, user, entity, cursor: None, member_at: None, opens: None })));
+    shard.handle(Input::Up(LINK, Up::Admit(Admit { token, user, entity, cursor: None, member: None, opens: None })));
 }
 
 /// A link that was told all before the start states its interest in an inbox.

@@ -20,7 +20,7 @@ fn session(number: u8) -> SessionId {
 fn hello(shard: &mut Shard, number: u8, of: u8, again: bool) {
     let opens = Some(Opens { device: device(of), session: session(number), again });
     let (token, user) = (number.into(), user(ADA));
-    let admit = Admit { token, user, entity: user.into(), cursor: None, member_at: None, opens };
+    let admit = Admit { token, user, entity: user.into(), cursor: None, member: None, opens };
     shard.handle(Input::Up(LinkId(number.into()), Up::Admit(admit)));
 }
 
@@ -95,7 +95,7 @@ fn a_hello_that_is_not_admitted_replaces_nobody() {
     assert_eq!(told(shard), (vec![1], nobody()));
     // Somebody else's inbox, and the device of whom it belongs to.
     let opens = Some(Opens { device: device(PHONE), session: session(2), again: false });
-    let admit = Admit { token: 2, user: user(7), entity: user(ADA).into(), cursor: None, member_at: None, opens };
+    let admit = Admit { token: 2, user: user(7), entity: user(ADA).into(), cursor: None, member: None, opens };
     shard.handle(Input::Up(LinkId(2), Up::Admit(admit)));
     assert_eq!(told(shard), (nobody(), nobody()));
 }

@@ -122,7 +122,7 @@ impl World {
         let token = self.next_token;
         self.edges[usize::try_from(edge).expect("small")].asked.insert(token, (entity, user));
         self.questions.ask(token, entity, user, None);
-        let admit = Admit { token, user, entity, cursor: None, member_at: None, opens: None };
+        let admit = Admit { token, user, entity, cursor: None, member: None, opens: None };
         self.with_owner_of(term, |owner, _| owner.core.handle(Input::Up(LinkId(edge), Up::Admit(admit))));
     }
 

@@ -59,7 +59,7 @@ fn owner(shard: ShardId, generation: u64) -> Down {
 }
 
 fn admit(n: u8, token: u64) -> Up {
-    Up::Admit(Admit { token, user: user(n), entity: entity(n), cursor: None, member_at: None, opens: None })
+    Up::Admit(Admit { token, user: user(n), entity: entity(n), cursor: None, member: None, opens: None })
 }
 
 fn read(n: u8, token: u64) -> Up {
@@ -156,7 +156,7 @@ fn interests_are_stated_in_parts_before_the_lanes_hear_of_the_owner() {
         id[..8].copy_from_slice(&n.to_be_bytes());
         let entity = EntityId::from(UserId::from_random(id));
         let token = (n + 1) << 8;
-        core.up(0, Up::Admit(Admit { token, user: user(1), entity, cursor: None, member_at: None, opens: None }));
+        core.up(0, Up::Admit(Admit { token, user: user(1), entity, cursor: None, member: None, opens: None }));
         let outcome = Ok(admission(5));
         core.down(LINK, Down::Admitted(Admitted { token, generation: term(1), entity, outcome }));
     }

@@ -10,7 +10,7 @@ impl World {
 
     pub(super) fn ask(&mut self, lane: usize, entity: EntityId) -> u64 {
         let token = self.token(lane);
-        let admit = Admit { token, user: user(1), entity, cursor: None, member_at: None, opens: None };
+        let admit = Admit { token, user: user(1), entity, cursor: None, member: None, opens: None };
         self.lanes[lane].up.push_back(Up::Admit(admit));
         self.lanes[lane].entities.entry(entity).or_default().out.push(token);
         token
@@ -117,7 +117,7 @@ impl World {
         for (entity, one) in lane.entities.iter().filter(|(entity, _)| entity.shard(SHARDS) == shard) {
             for token in &one.out {
                 let admit =
-                    Admit { token: *token, user: user(1), entity: *entity, cursor: None, member_at: None, opens: None };
+                    Admit { token: *token, user: user(1), entity: *entity, cursor: None, member: None, opens: None };
                 lane.up.push_back(Up::Admit(admit));
             }
         }
