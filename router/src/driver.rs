@@ -455,6 +455,9 @@ impl<L, S> Driver<'_, L, S> {
         metrics.panics.inc_by(now.panics - before.panics);
         metrics.writes.inc_by(now.writes - before.writes);
         metrics.loads.inc_by(now.loads - before.loads);
+        metrics.evictions.inc_by(now.evictions - before.evictions);
+        metrics.proven.inc_by(now.proven - before.proven);
+        metrics.unloaded.inc_by(now.unloaded - before.unloaded);
         let resident = i64::try_from(self.core.resident()).unwrap_or(i64::MAX);
         metrics.resident.inc_by(resident - self.resident);
         self.resident = resident;

@@ -192,6 +192,12 @@ pub fn ends(event: &Event) -> Option<panda_protocol::UserId> {
     if matches!(event.body, EventBody::MemberRemoved) { event.target } else { None }
 }
 
+/// Whether an event takes or changes what somebody might do before it: who had a role at an earlier event may not
+/// have it any more.
+pub fn changes_rights(event: &Event) -> bool {
+    matches!(event.body, EventBody::MemberRemoved | EventBody::RoleChanged { .. })
+}
+
 /// Numbers and times the events of one command.
 pub(crate) struct Numbering {
     seq: Seq,

@@ -46,6 +46,12 @@ pub struct RouterMetrics {
     pub writes: Counter,
     /// Loads of rows.
     pub loads: Counter,
+    /// Chats and inboxes that left memory because nothing went on in them.
+    pub evictions: Counter,
+    /// Admissions to chats by a proof, without a row of their user.
+    pub proven: Counter,
+    /// Admissions to chats and inboxes that are not in memory, without a load.
+    pub unloaded: Counter,
     /// Times that a slow link got a head instead of events.
     pub link_overflows: Counter,
     /// Chats and inboxes in memory.
@@ -83,6 +89,9 @@ impl RouterMetrics {
         );
         registry.register("store_writes", "Writes of the event store", self.writes.clone());
         registry.register("row_loads", "Loads of state rows", self.loads.clone());
+        registry.register("entities_evicted", "Idle chats and inboxes that left memory", self.evictions.clone());
+        registry.register("admissions_proven", "Admissions to chats by a proof", self.proven.clone());
+        registry.register("admissions_unloaded", "Admissions without a load", self.unloaded.clone());
         registry.register(
             "link_overflows",
             "Times that a slow link got a head instead of events",

@@ -24,8 +24,8 @@ pub(crate) fn admission(
     incarnation: Incarnation,
 ) -> Result<Admission, Rejection> {
     let (head, _, _) = rows.head_stamp();
-    let (role, visible_from) = match entity.inbox() {
-        Some(owner) if owner == user => (Role::Reader, Seq(1)),
+    let right = match entity.inbox() {
+        Some(owner) if owner == user => OWN_INBOX,
         Some(_) => return Err(Rejection::new(ErrorCode::NotFound)),
         None => {
             let (_, member) = known_to(rows, user).map_err(Rejection::new)?;
@@ -35,6 +35,19 @@ pub(crate) fn admission(
             (member.role, member.visible_from)
         }
     };
+    Ok(admitted(head, right, cursor, incarnation))
+}
+
+/// What a user may do in the own inbox, and from which event on it is seen.
+pub(crate) const OWN_INBOX: (Role, Seq) = (Role::Reader, Seq(1));
+
+/// The admission to an entity that ends at `head` of somebody with this role who sees it from this event on.
+pub(crate) fn admitted(
+    head: Seq,
+    (role, visible_from): (Role, Seq),
+    cursor: Option<Cursor>,
+    incarnation: Incarnation,
+) -> Admission {
     let behind_head = head.next();
     let (start, from) = match cursor {
         None => (Start::Live, behind_head),
@@ -42,7 +55,7 @@ pub(crate) fn admission(
         Some(cursor) if cursor.seq.next() < visible_from => (Start::BeginsAt, visible_from),
         Some(cursor) => (Start::From, cursor.seq.next()),
     };
-    Ok(Admission { start, incarnation, from, head, role, visible_from, proof: Bytes::new() })
+    Admission { start, incarnation, from, head, role, visible_from, proof: Bytes::new() }
 }
 
 /// Which events a page may hold.

@@ -8,7 +8,7 @@ use panda_protocol::link::{Down, LinkId, Opens};
 use panda_protocol::{DeviceId, SessionId, UserId};
 use smallvec::SmallVec;
 
-use super::{Output, Shard};
+use super::{Output, Shard, room};
 
 /// The live sessions of the users whose inboxes are of a shard.
 pub(super) type Devices = hashbrown::HashMap<UserId, SmallVec<[Attached; 1]>>;
@@ -68,6 +68,7 @@ impl Shard {
             attached.retain(|attached| attached.link != link);
             !attached.is_empty()
         });
+        room::give_back(&mut self.devices);
     }
 }
 

@@ -1,15 +1,19 @@
 //! What a shard keeps of one chat or inbox while something goes on in it.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
+use hashbrown::{HashMap, HashSet};
+use panda_protocol::event::Event;
 use panda_protocol::link::{Down, Effect, LinkId, Record};
 use panda_protocol::{EntityId, Position, Seq, Time, TraceContext, UserId};
 use panda_storage::{EventBatch, EventRow, OwedEffect, SettledEffect};
 
 use super::load::batches;
 use super::reads::Question;
+use super::standing::Standing;
 use super::traced::{Followed, TracedRecord};
+use crate::fold;
 use crate::rows::{Row, RowId, Rows};
 
 /// Events kept of an active entity, so that most catch-up never reaches the store.
@@ -97,22 +101,28 @@ impl Batch {
     }
 }
 
-/// One chat or inbox.
+/// One chat or inbox. Many are here at once with nothing going on in them, so what only some have costs the
+/// others a word.
 #[derive(Debug, Default)]
 pub(super) struct Entity {
     /// Whether the head is known.
     pub(super) loaded: bool,
     /// Whether a load is under way.
     pub(super) loading: bool,
+    /// `apply` panicked here: this owner takes no further command of it.
+    pub(super) poisoned: bool,
     /// Rows as of what was applied; a row that was loaded and is not stored is `None`.
     pub(super) rows: HashMap<RowId, Option<Row>>,
     pub(super) queue: VecDeque<Pending>,
-    pub(super) building: Batch,
-    pub(super) in_flight: Option<Batch>,
+    /// Absent while nothing is in it.
+    building: Option<Box<Batch>>,
+    pub(super) in_flight: Option<Box<Batch>>,
     /// When the write in flight began.
     pub(super) writing_since: Time,
     /// The last event that is durable and released.
     pub(super) released: (Seq, Time),
+    /// See [`Standing::rights`]; of what was applied.
+    pub(super) rights: Seq,
     /// Rows as of what was released, not stored yet.
     pub(super) dirty: HashMap<RowId, Row>,
     pub(super) flushing: Option<HashMap<RowId, Seq>>,
@@ -120,11 +130,12 @@ pub(super) struct Entity {
     /// The newest released events, without a gap, ending with the released head.
     pub(super) ring: VecDeque<Stored>,
     pub(super) ring_bytes: usize,
-    /// `apply` panicked here: this owner takes no further command of it.
-    pub(super) poisoned: bool,
     /// When something last went on.
     pub(super) used: Time,
 }
+
+// What is resident may be the chats of millions, each for seconds after it was used.
+const _: () = assert!(size_of::<Entity>() <= 272);
 
 impl Rows for Entity {
     fn row(&self, id: &RowId) -> Option<&Row> {
@@ -132,20 +143,52 @@ impl Rows for Entity {
     }
 
     fn set_row(&mut self, id: RowId, row: Row) {
-        self.building.touched.insert(id.clone());
+        self.building().touched.insert(id.clone());
         self.rows.insert(id, Some(row));
     }
 }
 
 impl Entity {
+    /// What is put together for the next write.
+    pub(super) fn building(&mut self) -> &mut Batch {
+        self.building.get_or_insert_default()
+    }
+
+    /// How many events are in it.
+    pub(super) fn building_rows(&self) -> usize {
+        self.building.as_ref().map_or(0, |batch| batch.rows.len())
+    }
+
+    /// Begins another one; none if nothing is in this one.
+    pub(super) fn take_building(&mut self) -> Option<Box<Batch>> {
+        self.building.take_if(|batch| !batch.is_empty())
+    }
+
+    fn builds_nothing(&self) -> bool {
+        self.building.as_ref().is_none_or(|batch| batch.is_empty())
+    }
+
     /// Whether nothing waits, is being written or is still to be stored.
     pub(super) fn is_quiet(&self) -> bool {
         self.queue.is_empty()
             && self.in_flight.is_none()
-            && self.building.is_empty()
+            && self.builds_nothing()
             && !self.loading
             && self.dirty.is_empty()
             && self.flushing.is_none()
+    }
+
+    /// As of what was applied; none before it is loaded.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        let (head, _, _) = self.head_stamp();
+        self.loaded.then_some(Standing { head, rights: self.rights })
+    }
+
+    /// Whether it may leave memory: nothing of it is only here.
+    pub(super) fn may_leave(&self, now: Time, idle_us: u64) -> bool {
+        let is_idle = now.0.saturating_sub(self.used.0) >= idle_us;
+        // What does not exist is not kept at all: who asks for a million chats that are not there costs no memory.
+        self.is_quiet() && !self.poisoned && (is_idle || self.released.0 == Seq(0))
     }
 
     /// Since when the oldest command waits that is not answered.
@@ -156,6 +199,16 @@ impl Entity {
         });
         let writing = self.in_flight.as_ref().map(|_| self.writing_since);
         writing.into_iter().chain(queued).min()
+    }
+
+    /// Gives back the room that a busy entity needed, once nothing waits.
+    pub(super) fn give_back(&mut self) {
+        if self.queue.is_empty() && self.in_flight.is_none() {
+            self.queue = VecDeque::new();
+        }
+        if self.dirty.is_empty() && self.dirty.capacity() > 0 {
+            self.dirty = HashMap::new();
+        }
     }
 
     /// Those of the rows that are not in memory.
@@ -173,11 +226,19 @@ impl Entity {
         queued.unwrap_or(taken)
     }
 
+    /// Moves the rows past an event.
+    pub(super) fn advance(&mut self, id: EntityId, event: &Event, position: Position) {
+        fold::advance(self, id, event, position);
+        if fold::changes_rights(event) {
+            self.rights = event.seq;
+        }
+    }
+
     /// Forgets the questions of a link; returns how many stood in the queue.
     pub(super) fn drop_link(&mut self, link: LinkId) -> usize {
         let before = self.queue.len();
         self.queue.retain(|pending| !matches!(pending, Pending::Question { link: of, .. } if *of == link));
-        for batch in std::iter::once(&mut self.building).chain(&mut self.in_flight) {
+        for batch in self.building.iter_mut().chain(&mut self.in_flight) {
             batch.releases.retain(|release| !matches!(release, Release::Question { link: of, .. } if *of == link));
         }
         before - self.queue.len()

@@ -1,18 +1,19 @@
 //! Storing rows, and forgetting what nobody uses.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use panda_protocol::{EntityId, Seq, Time};
 use panda_storage::StateRow;
 
-use super::{Output, Shard};
+use super::{Output, Shard, room};
 
 /// Rows wait so long, in microseconds, so that one write of them serves many events.
 const FLUSH_AFTER_US: u64 = 2_000_000;
 /// Or until so many wait.
 const FLUSH_ROWS: usize = 512;
-/// An entity in which nothing goes on is forgotten after so long, in microseconds.
-const FORGET_AFTER_US: u64 = 30_000_000;
+/// So long, in microseconds, an entity in which nothing goes on stays where there are few,
+const WARM_US: u64 = 30_000_000;
+/// and where there are too many.
+const CROWDED_US: u64 = 1_000_000;
 /// A backlog is announced from this age on.
 const BACKLOG_FROM_MS: u64 = 1_000;
 /// At most so many flushes are started a tick, so that they do not crowd out commands.
@@ -37,7 +38,8 @@ impl Shard {
         for id in due {
             self.flush(id);
         }
-        self.forget_idle();
+        self.evict_idle();
+        self.interests.forget_lapsed(self.now, self.limits.standing_us, self.limits.evictions_a_tick);
         self.ahead.pass(self.progress.taken());
         self.announce_backlog();
         self.checkpoint_if_due();
@@ -45,7 +47,7 @@ impl Shard {
     }
 
     fn announce_backlog(&mut self) {
-        let oldest = self.entities.values().filter_map(super::entity::Entity::waits_since).min();
+        let oldest = self.entities.values().filter_map(|entity| entity.waits_since()).min();
         let age_ms = oldest.map_or(0, |since| self.now.0.saturating_sub(since.0) / 1_000);
         let age_ms = if age_ms < BACKLOG_FROM_MS { 0 } else { age_ms };
         if age_ms != self.backlog_ms {
@@ -97,20 +99,25 @@ impl Shard {
             entity.dirty_since.get_or_insert(now);
         }
         Self::shed_rows(entity, rows_max);
+        entity.give_back();
     }
 
-    /// Unstored rows are never forgotten; what is loaded again costs a read. What does not exist is not
-    /// kept at all: who asks for a million chats that are not there costs no memory.
-    fn forget_idle(&mut self) {
-        let crowded = self.entities.len() > self.limits.entities_max;
+    /// What nobody uses leaves memory: it is stored, and is loaded again by whoever comes. Of those to which links
+    /// listen, [`super::standing::Standing`] stays.
+    fn evict_idle(&mut self) {
+        let idle_us = match self.entities.len() {
+            many if many > self.limits.entities_max => CROWDED_US.min(self.limits.idle_us),
+            some if some > self.limits.entities_warm => self.limits.idle_us,
+            _ => WARM_US,
+        };
         let now = self.now;
-        self.entities.retain(|_, entity| {
-            let idle_us = now.0.saturating_sub(entity.used.0);
-            let exists = entity.released.0 > Seq(0);
-            let forget = entity.is_quiet()
-                && !entity.poisoned
-                && (!exists || idle_us >= FORGET_AFTER_US || (crowded && idle_us >= 1_000_000));
-            !forget
-        });
+        let evicted = self.entities.extract_if(|_, entity| entity.may_leave(now, idle_us));
+        for (id, entity) in evicted.take(self.limits.evictions_a_tick) {
+            if let Some(standing) = entity.standing().filter(|standing| standing.head > Seq(0)) {
+                self.figures.evictions += 1;
+                self.interests.note_standing(id, standing);
+            }
+        }
+        room::give_back(&mut self.entities);
     }
 }

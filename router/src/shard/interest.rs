@@ -1,13 +1,14 @@
 //! Who is told of an entity's events, and how far each link was told everything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use hashbrown::hash_map::Entry;
 use panda_protocol::link::LinkId;
 use panda_protocol::{EntityId, Position, Seq, Time};
 use smallvec::SmallVec;
 
-use super::{Output, Shard};
+use super::standing::Standing;
+use super::{Output, Shard, room};
 
 /// A link is told a watermark at most so often, in microseconds: what an edge is admitted anew to
 /// after a break are the chats of about so long before it.
@@ -19,7 +20,12 @@ pub(super) struct Interest {
     pub(super) links: SmallVec<[LinkId; 2]>,
     /// The last event that they were told of.
     pub(super) told: Seq,
+    /// As the entity was when it left memory; its head is 0 while it is there, or was not yet.
+    standing: Standing,
 }
+
+// There is one for each chat and each inbox of all who are connected.
+const _: () = assert!(size_of::<(EntityId, Interest)>() <= 64);
 
 /// What an owner knows of a link's interests.
 #[derive(Default)]
@@ -48,6 +54,10 @@ pub(super) struct Interests {
     links: HashMap<LinkId, Listener>,
     /// Pairs of a link and an entity.
     pairs: usize,
+    /// Entities to which nobody listened any more when a link ended, and when that was.
+    lapsing: VecDeque<(Time, Vec<EntityId>)>,
+    /// How many these are.
+    lapsing_len: usize,
     /// When watermarks were told last.
     watermarks_at: Time,
 }
@@ -88,15 +98,73 @@ impl Interests {
         }
     }
 
-    pub(super) fn drop_link(&mut self, link: LinkId) {
+    /// What is known of an entity that is not in memory.
+    pub(super) fn standing(&self, entity: EntityId) -> Option<Standing> {
+        self.entities.get(&entity).map(|interest| interest.standing).filter(|standing| standing.head > Seq(0))
+    }
+
+    /// The entity is loaded: from here on it says itself how it stands. Returns what was known.
+    pub(super) fn take_standing(&mut self, entity: EntityId) -> Option<Standing> {
+        let known = std::mem::take(&mut self.entities.get_mut(&entity)?.standing);
+        Some(known).filter(|standing| standing.head > Seq(0))
+    }
+
+    /// The entity leaves memory.
+    pub(super) fn note_standing(&mut self, entity: EntityId, standing: Standing) {
+        if let Some(interest) = self.entities.get_mut(&entity) {
+            interest.standing = standing;
+        }
+    }
+
+    /// The link is no more. What is known of entities to which no other one listens stays for a while, of `max` of
+    /// them.
+    pub(super) fn drop_link(&mut self, link: LinkId, now: Time, max: usize) {
         let Some(listener) = self.links.remove(&link) else { return };
         self.pairs -= listener.entities;
-        if listener.entities > 0 {
-            self.entities.retain(|_, interest| {
-                interest.links.retain(|interested| *interested != link);
-                !interest.links.is_empty()
-            });
+        if listener.entities == 0 {
+            return;
         }
+        let room = max.saturating_sub(self.lapsing_len);
+        let mut lapsing = Vec::new();
+        self.entities.retain(|entity, interest| {
+            let before = interest.links.len();
+            interest.links.retain(|interested| *interested != link);
+            let lapses = before > 0 && interest.links.is_empty();
+            if lapses && lapsing.len() < room {
+                lapsing.push(*entity);
+                return true;
+            }
+            !lapses
+        });
+        if !lapsing.is_empty() {
+            self.lapsing_len += lapsing.len();
+            self.lapsing.push_back((now, lapsing));
+        }
+        room::give_back(&mut self.entities);
+    }
+
+    /// Forgets entities to which nobody has listened for `after_us`, at most so many.
+    pub(super) fn forget_lapsed(&mut self, now: Time, after_us: u64, at_most: usize) {
+        let mut left = at_most;
+        while let Some((since, entities)) = self.lapsing.front_mut() {
+            if now.0.saturating_sub(since.0) < after_us || left == 0 {
+                break;
+            }
+            let lapsed = entities.split_off(entities.len().saturating_sub(left));
+            if entities.is_empty() {
+                self.lapsing.pop_front();
+            }
+            left -= lapsed.len();
+            self.lapsing_len -= lapsed.len();
+            for entity in lapsed {
+                if let Entry::Occupied(entry) = self.entities.entry(entity)
+                    && entry.get().links.is_empty()
+                {
+                    entry.remove();
+                }
+            }
+        }
+        room::give_back(&mut self.entities);
     }
 
     /// The link states its interests again: from here on it may have missed something.

@@ -14,8 +14,18 @@ pub struct ShardLimits {
     pub reads_max: usize,
     /// Pairs of a link and an entity that it listens to; above it admissions are refused.
     pub interests_max: usize,
-    /// Entities kept in memory when nothing goes on in them.
+    /// Entities in memory; with more, those in which nothing went on for a second leave it.
     pub entities_max: usize,
+    /// So many stay in memory for half a minute when nothing goes on in them; with more, they leave it after
+    /// [`Self::idle_us`].
+    pub entities_warm: usize,
+    /// See [`Self::entities_warm`]; microseconds. Whoever uses one that left reads its rows from the store again.
+    pub idle_us: u64,
+    /// Entities that leave memory in one tick.
+    pub evictions_a_tick: usize,
+    /// What is known of an entity is kept for so long behind the end of the last link that listened to it, in
+    /// microseconds: those who listened come back over other edges. Of as many as [`Self::interests_max`].
+    pub standing_us: u64,
     /// Rows of one entity kept in memory when they are stored.
     pub rows_max: usize,
     /// Effects that the log has not confirmed; above it no further record is read.
@@ -34,6 +44,10 @@ impl Default for ShardLimits {
             reads_max: 16_384,
             interests_max: 1 << 20,
             entities_max: 4_096,
+            entities_warm: 128,
+            idle_us: 5_000_000,
+            evictions_a_tick: 4_096,
+            standing_us: 120_000_000,
             rows_max: 4_096,
             effects_max: 16_384,
             damaged_max: 16_384,

@@ -32,7 +32,9 @@ mod pipeline;
 mod progress;
 mod reads;
 mod resume;
+mod room;
 mod rules;
+mod standing;
 mod traced;
 
 use std::collections::HashMap;
@@ -77,6 +79,12 @@ pub struct ShardFigures {
     pub writes: u64,
     /// Loads.
     pub loads: u64,
+    /// Chats and inboxes that left memory because nothing went on in them.
+    pub evictions: u64,
+    /// Admissions to chats by a proof, without a row of their user.
+    pub proven: u64,
+    /// Admissions to chats and inboxes that are not in memory, without a load.
+    pub unloaded: u64,
 }
 
 /// One shard.
@@ -91,7 +99,7 @@ pub struct Shard {
     rules: Rules,
     progress: Progress,
     checkpoints: Checkpoints,
-    entities: hashbrown::HashMap<EntityId, Entity>,
+    entities: hashbrown::HashMap<EntityId, Box<Entity>>,
     interests: Interests,
     tails: resume::Tails,
     ahead: Ahead,
@@ -199,7 +207,7 @@ impl Shard {
 
     /// Whether nothing waits and everything is durable.
     pub fn is_idle(&self) -> bool {
-        self.queued == 0 && self.progress.effects() == 0 && self.entities.values().all(Entity::is_quiet)
+        self.queued == 0 && self.progress.effects() == 0 && self.entities.values().all(|entity| entity.is_quiet())
     }
 
     /// This owner's term.
@@ -295,7 +303,7 @@ impl Shard {
     }
 
     fn link_closed(&mut self, link: LinkId) {
-        self.interests.drop_link(link);
+        self.interests.drop_link(link, self.now, self.limits.interests_max);
         self.detach_link(link);
         // A question that is still to be answered would state interest of a link that is gone.
         self.waiting.drop_link(link);

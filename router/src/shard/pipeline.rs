@@ -11,6 +11,7 @@ use panda_storage::{EventRow, OwedEffect, SettledEffect};
 use super::entity::{Batch, Entity, Pending, Release, Stored};
 use super::load::Wanted;
 use super::reads::Decided;
+use super::standing::Standing;
 use super::{Loaded, Output, Shard};
 use crate::fold::{self, Decision};
 use crate::rows::{RowId, Rows};
@@ -21,36 +22,43 @@ impl Shard {
         loop {
             let Some(entity) = self.entities.get_mut(&id) else { return };
             entity.used = self.now;
-            if entity.loading || (entity.building.rows.len() >= COMMAND_EVENTS_MAX && entity.in_flight.is_some()) {
+            if entity.loading || (entity.building_rows() >= COMMAND_EVENTS_MAX && entity.in_flight.is_some()) {
                 break;
             }
             let Some(next) = entity.queue.front() else { break };
             let damaged = self.damages.contains(id);
+            let proven = match next {
+                Pending::Question { question, .. } if !damaged => {
+                    let standing = if entity.loaded { entity.standing() } else { self.interests.standing(id) };
+                    standing.and_then(|standing| question.proven(standing, self.incarnation))
+                }
+                _ => None,
+            };
             let ids = match next {
+                _ if damaged || proven.is_some() => Vec::new(),
                 Pending::Record { record, .. } => fold::needs(record),
                 Pending::Question { question, .. } => question.needs(),
             };
-            let ids = if damaged { Vec::new() } else { ids };
             let missing = if entity.loaded { entity.missing(ids) } else { ids };
             if !missing.is_empty() {
-                entity.loading = true;
-                self.figures.loads += 1;
-                let (seq, _, applied) = entity.head_stamp();
-                let base = entity.loaded.then_some((seq, applied));
-                let owing_from = entity.owing_from(self.progress.taken());
-                let wanted = Wanted { ids: missing, base, owing_from, bucket_events: self.limits.bucket_events };
-                self.store(Output::Load { entity: id, wanted });
+                self.load(id, missing);
                 break;
             }
             let Some(pending) = entity.queue.pop_front() else { break };
             match pending {
                 Pending::Question { link, question } => {
-                    entity.building.taken += 1;
-                    let decided = if damaged { Decided::Damaged } else { question.decide(entity, self.incarnation) };
-                    entity.building.releases.push(Release::Question { link, question, decided });
+                    self.figures.proven += u64::from(proven.is_some() && id.chat().is_some());
+                    self.figures.unloaded += u64::from(proven.is_some() && !entity.loaded);
+                    let decided = match proven {
+                        _ if damaged => Decided::Damaged,
+                        Some(admission) => Decided::Admission(Ok(admission)),
+                        None => question.decide(entity, self.incarnation),
+                    };
+                    entity.building().taken += 1;
+                    entity.building().releases.push(Release::Question { link, question, decided });
                 }
                 Pending::Record { record, rules, position, time, since, bytes, followed } => {
-                    let (releases, trace) = (entity.building.releases.len(), followed.as_ref().map(|of| of.context));
+                    let (releases, trace) = (entity.building().releases.len(), followed.as_ref().map(|of| of.context));
                     let handed_back = self.command(id, record, rules, position, time, trace);
                     if handed_back.is_ok() {
                         self.note_traced(id, position, time, followed.as_deref(), releases);
@@ -62,14 +70,30 @@ impl Shard {
                         entity.queue.push_front(again);
                         break;
                     }
-                    entity.building.taken += 1;
-                    entity.building.taken_bytes += bytes;
-                    entity.building.positions.push(position);
+                    let batch = entity.building();
+                    batch.taken += 1;
+                    batch.taken_bytes += bytes;
+                    batch.positions.push(position);
                 }
             }
             self.write(id);
         }
         self.write(id);
+        if let Some(entity) = self.entities.get_mut(&id) {
+            entity.give_back();
+        }
+    }
+
+    /// Brings these rows, and the head if it is not known.
+    fn load(&mut self, id: EntityId, ids: Vec<RowId>) {
+        let Some(entity) = self.entities.get_mut(&id) else { return };
+        entity.loading = true;
+        self.figures.loads += 1;
+        let (seq, _, applied) = entity.head_stamp();
+        let base = entity.loaded.then_some((seq, applied));
+        let owing_from = entity.owing_from(self.progress.taken());
+        let wanted = Wanted { ids, base, owing_from, bucket_events: self.limits.bucket_events };
+        self.store(Output::Load { entity: id, wanted });
     }
 
     /// Applies one record. Hands it back if its events do not fit into the batch that is being built.
@@ -92,7 +116,7 @@ impl Shard {
             return Ok(());
         }
         let applied =
-            catch_unwind(AssertUnwindSafe(|| (self.rulebook.apply)(rules, &*entity, &record, position, time)));
+            catch_unwind(AssertUnwindSafe(|| (self.rulebook.apply)(rules, &**entity, &record, position, time)));
         match applied {
             Ok(Ok(events)) => return self.take_events(id, record, position, events, trace),
             Ok(Err(Decision::Duplicate(seq))) => {
@@ -125,7 +149,7 @@ impl Shard {
     fn answer(&mut self, id: EntityId, record: &Record, outcome: Outcome) {
         let (Record::Command(command), Some(entity)) = (record, self.entities.get_mut(&id)) else { return };
         let answer = Answer { token: command.origin.token, generation: self.generation, outcome };
-        entity.building.releases.push(Release::Send(command.origin.link, Down::Answer(answer)));
+        entity.building().releases.push(Release::Send(command.origin.link, Down::Answer(answer)));
     }
 
     fn take_events(
@@ -139,20 +163,21 @@ impl Shard {
         let Some(entity) = self.entities.get_mut(&id) else { return Ok(()) };
         let encoded: Vec<_> = events.iter().map(Event::to_bytes).collect();
         let bytes: usize = encoded.iter().map(|event| event.len()).sum();
-        let batch = &entity.building;
+        let batch = entity.building();
         let fits = batch.rows.len() + events.len() <= COMMAND_EVENTS_MAX && batch.bytes + bytes <= WRITE_BYTES_MAX;
         if !fits && !batch.rows.is_empty() {
             return Err(Box::new(record));
         }
-        entity.building.bytes += bytes;
+        batch.bytes += bytes;
         // A command makes at most 128 events.
         let count = u8::try_from(events.len()).unwrap_or(u8::MAX);
         let first = events.first().map(|event| event.seq);
         for (index, (event, bytes)) in events.iter().zip(encoded).enumerate() {
-            fold::advance(entity, id, event, position);
+            entity.advance(id, event, position);
             let effects = fold::effects(id, event, &bytes);
-            entity.building.owes.extend(effects.iter().map(owed));
-            entity.building.rows.push(EventRow {
+            let batch = entity.building();
+            batch.owes.extend(effects.iter().map(owed));
+            batch.rows.push(EventRow {
                 seq: event.seq,
                 position,
                 index: u8::try_from(index).unwrap_or(u8::MAX),
@@ -162,10 +187,10 @@ impl Shard {
             });
             let ends = fold::ends(event);
             let stored = Stored { seq: event.seq, position, time: event.time, ends, bytes, effects };
-            entity.building.releases.push(Release::Event(Box::new(stored), trace));
+            batch.releases.push(Release::Event(Box::new(stored), trace));
         }
         match (&record, first) {
-            (Record::Effect(effect), _) => entity.building.settles.push(settled(effect)),
+            (Record::Effect(effect), _) => entity.building().settles.push(settled(effect)),
             (Record::Command(_), Some(seq)) => {
                 self.figures.applied += 1;
                 self.answer(id, &record, Outcome::Applied(seq));
@@ -179,10 +204,10 @@ impl Shard {
     /// and what is to be released leaves at once.
     fn write(&mut self, id: EntityId) {
         let Some(entity) = self.entities.get_mut(&id) else { return };
-        if entity.in_flight.is_some() || entity.building.is_empty() {
+        if entity.in_flight.is_some() {
             return;
         }
-        let mut batch = std::mem::take(&mut entity.building);
+        let Some(mut batch) = entity.take_building() else { return };
         for row in std::mem::take(&mut batch.touched) {
             if let Some(value) = entity.row(&row) {
                 let value = value.clone();
@@ -191,7 +216,7 @@ impl Shard {
         }
         let writes = batch.writes(id, self.limits.bucket_events);
         if writes.is_empty() && !self.epoch.is_doubted() {
-            self.release(id, batch);
+            self.release(id, *batch);
             return;
         }
         entity.in_flight = Some(batch);
@@ -205,7 +230,7 @@ impl Shard {
 
     pub(super) fn finish_write(&mut self, id: EntityId) {
         let Some(batch) = self.entities.get_mut(&id).and_then(|entity| entity.in_flight.take()) else { return };
-        self.release(id, batch);
+        self.release(id, *batch);
         self.run(id);
     }
 
@@ -278,6 +303,7 @@ impl Shard {
         if first {
             let (seq, time, _) = entity.head_stamp();
             entity.released = (seq, time);
+            entity.rights = Standing::loaded(seq, self.interests.take_standing(id)).rights;
             head = Some(seq);
             for row in loaded.dirty {
                 if let Some(value) = entity.row(&row).cloned() {
@@ -313,15 +339,16 @@ impl Shard {
         for row in rows {
             let Ok(event) = Event::from_bytes(&row.event) else { return };
             // A row that was loaded reflects the event already, and is still to be stored.
-            entity.building.touched.extend(fold::touches(&event));
-            fold::advance(entity, id, &event, row.position);
+            entity.building().touched.extend(fold::touches(&event));
+            entity.advance(id, &event, row.position);
             let effects = fold::effects(id, &event, &row.event);
-            entity.building.bytes += row.event.len();
             let (ends, bytes) = (fold::ends(&event), row.event.clone());
             let stored = Stored { seq: row.seq, position: row.position, time: row.time, ends, bytes, effects };
-            entity.building.rows.push(row);
+            let batch = entity.building();
+            batch.bytes += row.event.len();
+            batch.rows.push(row);
             // Whose trace it was in is not stored.
-            entity.building.releases.push(Release::Event(Box::new(stored), None));
+            batch.releases.push(Release::Event(Box::new(stored), None));
         }
         self.write(id);
     }

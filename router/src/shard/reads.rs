@@ -16,6 +16,7 @@ use panda_storage::{EventRow, ReadOrder};
 
 use super::ask::{Ask, Asking};
 use super::entity::{Entity, Pending};
+use super::standing::Standing;
 use super::{Output, Shard};
 use crate::replies::{self, PageRight};
 use crate::rows::bytes::kind as rows_kind;
@@ -148,6 +149,21 @@ impl Question {
             }
             _ => vec![RowId::Head],
         }
+    }
+
+    /// The admission that needs no row of its user: to the own inbox, or by a proof that the user was a member behind
+    /// an event behind which nobody lost a right or a role. The proof is of the cursor's incarnation, in which
+    /// other events have these numbers than in this one if it is another.
+    pub(super) fn proven(&self, standing: Standing, incarnation: Incarnation) -> Option<Admission> {
+        let Self::Admit(Admit { entity, user, cursor, member, .. }) = self else { return None };
+        let right = if entity.inbox() == Some(*user) {
+            replies::OWN_INBOX
+        } else {
+            cursor.filter(|cursor| cursor.incarnation == incarnation)?;
+            let member = member.filter(|member| (standing.rights..=standing.head).contains(&member.at))?;
+            (member.role, member.visible_from)
+        };
+        Some(replies::admitted(standing.head, right, *cursor, incarnation))
     }
 
     pub(super) fn decide(&self, rows: &Entity, incarnation: Incarnation) -> Decided {

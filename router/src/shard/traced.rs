@@ -60,7 +60,7 @@ impl Shard {
         }
         let (decided, stored) = (self.now, self.now);
         let Some(entity) = self.entities.get_mut(&id) else { return };
-        let outcome = match entity.building.releases.get(since..).and_then(<[Release]>::last) {
+        let outcome = match entity.building().releases.get(since..).and_then(<[Release]>::last) {
             Some(Release::Send(_, Down::Answer(answer))) => Some(answer.outcome),
             Some(Release::Event(stored, _)) => Some(Outcome::Applied(stored.seq)),
             _ => None,
@@ -71,7 +71,7 @@ impl Shard {
         }
         let again = Generation::of(position) < self.generation;
         let traced = TracedRecord { context, from, entity: id, position, logged, decided, stored, again, outcome };
-        entity.building.releases.push(Release::Traced(Box::new(traced)));
+        entity.building().releases.push(Release::Traced(Box::new(traced)));
     }
 }
 

@@ -44,6 +44,12 @@ pub(crate) struct Covered {
     pub(super) held: usize,
     /// Reads and admissions that were refused because of it.
     pub(super) unreadable: usize,
+    /// Chats and inboxes that left an owner's memory.
+    pub(super) evictions: usize,
+    /// Admissions to chats by a proof.
+    pub(super) proven: usize,
+    /// Admissions to what was not in memory, without a load.
+    pub(super) unloaded: usize,
     /// Sessions that one owner admitted and another one served to the end.
     pub(super) kept: usize,
 }
@@ -74,6 +80,9 @@ impl Covered {
         self.damages += other.damages;
         self.held += other.held;
         self.unreadable += other.unreadable;
+        self.evictions += other.evictions;
+        self.proven += other.proven;
+        self.unloaded += other.unloaded;
         self.kept += other.kept;
     }
 
@@ -101,6 +110,9 @@ impl Covered {
             (self.damages, "damaged entities"),
             (self.held, "commands for a damaged entity"),
             (self.unreadable, "reads of a damaged entity"),
+            (self.evictions, "evictions"),
+            (self.proven, "admissions by a proof"),
+            (self.unloaded, "admissions without a load"),
             (self.kept, "sessions that a move left alone"),
         ] {
             assert!(count >= 100, "{what} were met {count} times only");

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use panda_protocol::codec::Reader;
 use panda_protocol::frame::{Admission, ChatEntry, Direction, MemberEntry};
 use panda_protocol::limits::{EVENT_BYTES_MAX, PAGE_EVENTS_MAX, PAGE_ROWS_MAX};
-use panda_protocol::link::{Down, Outcome, ReadQuery};
-use panda_protocol::{EntityId, ErrorCode, Incarnation, Seq, UserId};
+use panda_protocol::link::{Down, Membership, Outcome, ReadQuery};
+use panda_protocol::{Cursor, EntityId, ErrorCode, Incarnation, Seq, UserId};
 
 use super::reference::Reference;
 use super::support::store::MemoryStore;
@@ -46,6 +46,8 @@ pub(crate) struct Questions {
     told: Vec<Told>,
     /// The newest event of each entity that somebody was told of.
     seen: HashMap<EntityId, Seq>,
+    /// What admissions said last, as their sessions bring it again.
+    pub(crate) proofs: HashMap<(EntityId, UserId), (Cursor, Membership)>,
     /// Of which entity a command is.
     pub(crate) commands: HashMap<u64, EntityId>,
 }
@@ -96,6 +98,11 @@ impl Questions {
     fn told(&mut self, token: u64, answer: Answer, store: &MemoryStore) {
         let question = self.asked.remove(&token).expect("a question is answered once");
         let ceiling = store.highest(question.entity);
+        if let Answer::Admitted(Admission { incarnation, head: at, role, visible_from, .. }) = &answer {
+            let (cursor, at) = (Cursor { incarnation: *incarnation, seq: *at }, *at);
+            let member = Membership { at, role: *role, visible_from: *visible_from };
+            self.proofs.insert((question.entity, question.user), (cursor, member));
+        }
         if let Some(head) = answer.head(&question) {
             assert!(head == Seq(0) || store.is_durable(question.entity, head), "{head} was told and is not stored");
             self.saw(question.entity, head);
@@ -219,6 +226,10 @@ impl<'a> History<'a> {
             }
             (Answer::Admitted(admission), None) => {
                 assert_eq!(self.sees_from(admission.head), Some(admission.visible_from), "{told:?}");
+                if self.entity.chat().is_some() {
+                    let role = self.reference.role_at(self.entity, self.user, admission.head);
+                    assert_eq!(role, Some(admission.role), "{told:?}");
+                }
             }
             (Answer::Body(body), Some(ReadQuery::Page { direction, from, limit })) => {
                 let page = page(body);

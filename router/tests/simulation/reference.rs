@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use panda_protocol::event::{Digest, Event, EventBody};
+use panda_protocol::event::{Digest, Event, EventBody, Role};
 use panda_protocol::frame::command_digest;
 use panda_protocol::link::{Outcome, Record, Rejection};
 use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Position, Seq, UserId};
@@ -149,6 +149,16 @@ impl Reference {
                 EventBody::MemberRemoved => None,
                 _ => from,
             }
+        })
+    }
+
+    /// The role that the last event up to `at` gave a member.
+    pub(crate) fn role_at(&self, chat: EntityId, user: UserId, at: Seq) -> Option<Role> {
+        let of_user = self.events_up_to(chat, at).filter(|event| event.target == Some(user));
+        of_user.fold(None, |before, event| match event.body {
+            EventBody::MemberAdded { role, .. } | EventBody::RoleChanged { role } => Some(role),
+            EventBody::MemberRemoved => None,
+            _ => before,
         })
     }
 

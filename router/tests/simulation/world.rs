@@ -226,15 +226,18 @@ impl World {
             return;
         }
         let now = Time(self.now - owner.started);
-        let (term, panics) = (owner.core.generation(), owner.core.figures().panics);
+        let (term, before) = (owner.core.generation(), owner.core.figures());
         owner.core.set_now(now);
         if let Some(input) = owner.late.pop() {
             owner.core.handle(input);
         }
         act(owner, &mut self.random);
         if self.mends {
-            self.covered.mended += usize::try_from(owner.core.figures().panics - panics).expect("few");
+            self.covered.mended += usize::try_from(owner.core.figures().panics - before.panics).expect("few");
         }
+        self.covered.evictions += usize::try_from(owner.core.figures().evictions - before.evictions).expect("few");
+        self.covered.proven += usize::try_from(owner.core.figures().proven - before.proven).expect("few");
+        self.covered.unloaded += usize::try_from(owner.core.figures().unloaded - before.unloaded).expect("few");
         let end = self.end_of_log();
         let downs = self.owners[index].act(&self.store, end, now);
         self.covered.crossings += std::mem::take(&mut self.owners[index].crossings);
