@@ -14,6 +14,9 @@ use super::{Output, Shard, room};
 /// after a break are the chats of about so long before it.
 const WATERMARK_AFTER_US: u64 = 200_000;
 
+/// Entities to which nobody listens any more are noted together if so little time is between them, in microseconds.
+const LAPSING_TOGETHER_US: u64 = 1_000_000;
+
 /// Links that listen to an entity; it outlives the entity's stay in memory.
 #[derive(Default)]
 pub(super) struct Interest {
@@ -54,7 +57,7 @@ pub(super) struct Interests {
     links: HashMap<LinkId, Listener>,
     /// Pairs of a link and an entity.
     pairs: usize,
-    /// Entities to which nobody listened any more when a link ended, and when that was.
+    /// Entities to which nobody listens any more, and since about when.
     lapsing: VecDeque<(Time, Vec<EntityId>)>,
     /// How many these are.
     lapsing_len: usize,
@@ -84,13 +87,25 @@ impl Interests {
         self.entities.get_mut(&entity)
     }
 
-    pub(super) fn forget(&mut self, link: LinkId, entity: EntityId) {
+    /// The link listens no more. What is known of an entity to which no other one listens stays for a while, of `max`
+    /// of them: who has left may come back.
+    pub(super) fn forget(&mut self, link: LinkId, entity: EntityId, now: Time, max: usize) {
         let Entry::Occupied(mut entry) = self.entities.entry(entity) else { return };
         let before = entry.get().links.len();
         entry.get_mut().links.retain(|interested| *interested != link);
         let gone = before - entry.get().links.len();
-        if entry.get().links.is_empty() {
-            entry.remove();
+        if gone > 0 && entry.get().links.is_empty() {
+            if self.lapsing_len < max {
+                self.lapsing_len += 1;
+                match self.lapsing.back_mut() {
+                    Some((since, lapsing)) if now.0.saturating_sub(since.0) < LAPSING_TOGETHER_US => {
+                        lapsing.push(entity)
+                    }
+                    _ => self.lapsing.push_back((now, vec![entity])),
+                }
+            } else {
+                entry.remove();
+            }
         }
         self.pairs -= gone;
         if let Some(listener) = self.links.get_mut(&link) {

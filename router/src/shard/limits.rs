@@ -23,9 +23,11 @@ pub struct ShardLimits {
     pub idle_us: u64,
     /// Entities that leave memory in one tick.
     pub evictions_a_tick: usize,
-    /// What is known of an entity is kept for so long behind the end of the last link that listened to it, in
-    /// microseconds: those who listened come back over other edges. Of as many as [`Self::interests_max`].
+    /// What is known of an entity is kept for about so long when nobody listens to it any more, in microseconds: those
+    /// who listened come back, and over other edges.
     pub standing_us: u64,
+    /// So many times within that the last link that listened to an entity may have ended or left; beyond, nothing is kept.
+    pub lapsing_max: usize,
     /// Rows of one entity kept in memory when they are stored.
     pub rows_max: usize,
     /// Effects that the log has not confirmed; above it no further record is read.
@@ -48,6 +50,7 @@ impl Default for ShardLimits {
             idle_us: 5_000_000,
             evictions_a_tick: 4_096,
             standing_us: 120_000_000,
+            lapsing_max: 65_536,
             rows_max: 4_096,
             effects_max: 16_384,
             damaged_max: 16_384,

@@ -283,7 +283,9 @@ impl Shard {
         match up {
             Up::Admit(admit) => self.question(link, reads::Question::Admit(admit)),
             Up::Read(read) => self.question(link, reads::Question::Read(read)),
-            Up::Forget { entity } => self.interests.forget(link, entity),
+            Up::Forget { entity } => {
+                self.interests.forget(link, entity, self.now, self.limits.lapsing_max);
+            }
             Up::Signal { chat, user, kind, payload } => {
                 let Some(interest) = self.interests.get_mut(EntityId::from(chat)) else { return };
                 if interest.links.contains(&link) {
@@ -303,7 +305,7 @@ impl Shard {
     }
 
     fn link_closed(&mut self, link: LinkId) {
-        self.interests.drop_link(link, self.now, self.limits.interests_max);
+        self.interests.drop_link(link, self.now, self.limits.lapsing_max);
         self.detach_link(link);
         // A question that is still to be answered would state interest of a link that is gone.
         self.waiting.drop_link(link);

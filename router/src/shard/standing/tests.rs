@@ -26,7 +26,7 @@ fn chat(number: u8) -> EntityId {
 
 fn shard() -> Shard {
     let start = Checkpoint { position: START, rules: RULES_FIRST, last: None };
-    let limits = ShardLimits { entities_warm: 0, evictions_a_tick: 3, interests_max: 5, ..ShardLimits::default() };
+    let limits = ShardLimits { entities_warm: 0, evictions_a_tick: 3, lapsing_max: 5, ..ShardLimits::default() };
     Shard::new(1, Generation::of(START), HERE, start, limits, Rulebook::default())
 }
 
@@ -196,9 +196,13 @@ fn what_is_known_of_an_entity_outlives_its_last_link_for_a_while() {
         assert_eq!(admit(shard, 1, inbox, None).1, loads, "after {seconds} s");
         wait(shard, 7);
     }
-    // Whoever says that nobody listens needs nothing kept.
-    shard.handle(Input::Up(LINK, Up::Forget { entity: inbox }));
-    assert_eq!(admit(shard, 1, inbox, None).1, 1);
+    // And so it does if the link says that nobody listens.
+    for (seconds, loads) in [(119, 0), (120, 1)] {
+        shard.handle(Input::Up(LINK, Up::Forget { entity: inbox }));
+        wait(shard, seconds);
+        assert_eq!(admit(shard, 1, inbox, None).1, loads, "after {seconds} s");
+        wait(shard, 7);
+    }
 }
 
 #[test]
@@ -215,7 +219,7 @@ fn who_listens_again_in_time_is_told_of_what_is_known_later_too() {
 }
 
 #[test]
-fn of_no_more_entities_than_may_be_listened_to_anything_is_kept() {
+fn of_no_more_entities_than_may_lapse_anything_is_kept() {
     let shard = &mut shard();
     for (link, numbers) in [(LinkId(2), 0..3), (LinkId(3), 3..6)] {
         for number in numbers {
