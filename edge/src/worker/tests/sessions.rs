@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use panda_protocol::frame::{Frame, Ping, Refresh, RequestId, Subscribe, SyncEntry, Unsubscribe};
-use panda_protocol::link::{Down, Read, ReadReply, Rejection, Up};
+use panda_protocol::frame::{Admission, Frame, Ping, Refresh, RequestId, Subscribe, SyncEntry, Unsubscribe};
+use panda_protocol::link::{Down, Membership, Read, ReadReply, Rejection, Up};
 use panda_protocol::session::server::Close;
 use panda_protocol::{ChatId, Cursor, ErrorCode, Generation, Incarnation, Seq};
 use tokio::time::Instant;
@@ -248,4 +248,29 @@ async fn who_has_a_damaged_inbox_is_told_so_and_who_listens_to_a_damaged_chat_lo
     let key = fixture.connect(user(1));
     settle(&mut fixture, &mut router);
     assert_eq!(fixture.core.ending(key), inbox_damaged);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_admission_proves_reaches_the_owner_with_a_cursor_of_its_incarnation_only() {
+    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let chat = ChatId::direct(user(1), user(2));
+    router.add(chat.into(), user(1), true);
+    let key = open(&mut fixture, &mut router, 1);
+    subscribe(&mut fixture, key, 1, chat);
+    settle(&mut fixture, &mut router);
+    let took = fixture.take_all(key);
+    let [Frame::Subscribed(subscribed)] = &took[..] else { panic!("{took:?}") };
+    let Admission { incarnation: here, head: at, role, visible_from, proof, .. } = subscribed.admission.clone();
+    let there = Incarnation([1; 8]);
+    let member = Membership { at, role, visible_from };
+    for (incarnation, expected) in [(Some(here), Some(member)), (Some(there), None), (None, None)] {
+        let cursor = incarnation.map(|incarnation| Cursor { incarnation, seq: at });
+        let entry = SyncEntry { chat, cursor, proof: proof.clone() };
+        fixture.hear(key, Subscribe { request: RequestId(2), entry });
+        let ups = fixture.ups();
+        let asked = ups.iter().find_map(|up| if let Up::Admit(admit) = up { Some(admit.member) } else { None });
+        assert_eq!(asked, Some(expected), "{incarnation:?}");
+        ups.into_iter().for_each(|up| router.take(up));
+        settle(&mut fixture, &mut router);
+    }
 }
