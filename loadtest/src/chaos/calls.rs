@@ -58,7 +58,7 @@ impl Failure {
         }
         match error {
             ProvisionError::Unreachable(_) => Self::NoAnswer,
-            ProvisionError::Answer(_) => Self::Unusable,
+            ProvisionError::Answer(_) | ProvisionError::Authority(_) => Self::Unusable,
             ProvisionError::Refused { status, body } => {
                 let problem: Option<Problem> = serde_json::from_str(body).ok();
                 let names_wait = problem.as_ref().is_some_and(|problem| problem.retry_after_ms.is_some());

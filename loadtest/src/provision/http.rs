@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::Instant;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// How long one call may take; the server answers a slow one with 504 after 30 s.
 const CALL_TIME_MAX: Duration = Duration::from_secs(40);
@@ -27,6 +28,8 @@ pub enum ProvisionError {
     },
     /// The answer is not what it should be.
     Answer(String),
+    /// What should be the certificate to believe is none.
+    Authority(String),
 }
 
 impl std::fmt::Display for ProvisionError {
@@ -41,6 +44,7 @@ impl std::fmt::Display for ProvisionError {
             Self::Refused { status: 401 | 403, body } => write!(f, "the target refused the API key: {body}"),
             Self::Refused { status, body } => write!(f, "the target refused with {status}: {body}"),
             Self::Answer(problem) => write!(f, "the target's answer cannot be used: {problem}"),
+            Self::Authority(problem) => write!(f, "the file of the authority holds no certificate: {problem}"),
         }
     }
 }
@@ -72,8 +76,24 @@ impl Http {
 
     /// As [`Self::new`], with a time for each call.
     pub fn with_limit(base: &str, key: &str, call_max: Duration) -> Arc<Self> {
-        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(call_max)).build();
-        Arc::new(Self { agent: config.new_agent(), base: base.trim_end_matches('/').to_owned(), key: key.to_owned() })
+        Self::build(base, key, call_max, TlsConfig::default())
+    }
+
+    /// As [`Self::new`]; over HTTPS the first certificate of `authority` (PEM) is believed, and nobody else's.
+    ///
+    /// # Errors
+    /// [`ProvisionError::Authority`] if there is none.
+    pub fn with_authority(base: &str, key: &str, authority: &[u8]) -> Result<Arc<Self>, ProvisionError> {
+        let certificate = Certificate::from_pem(authority);
+        let certificate = certificate.map_err(|error| ProvisionError::Authority(error.to_string()))?;
+        let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[certificate])).build();
+        Ok(Self::build(base, key, CALL_TIME_MAX, tls))
+    }
+
+    fn build(base: &str, key: &str, call_max: Duration, tls: TlsConfig) -> Arc<Self> {
+        let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(call_max));
+        let agent = config.tls_config(tls).build().new_agent();
+        Arc::new(Self { agent, base: base.trim_end_matches('/').to_owned(), key: key.to_owned() })
     }
 
     /// Makes a call once, whatever comes of it.
@@ -167,4 +187,17 @@ fn read(mut answer: ureq::http::Response<ureq::Body>) -> Result<Vec<u8>, Provisi
         return Ok(body);
     }
     Err(ProvisionError::Refused { status, body: String::from_utf8_lossy(&body).chars().take(500).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_certificate_is_no_authority() {
+        for pem in [&b""[..], b"no certificate", b"-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"] {
+            let refused = Http::with_authority("https://127.0.0.1:1", "key", pem);
+            assert!(matches!(refused, Err(ProvisionError::Authority(_))), "{refused:?}");
+        }
+    }
 }
