@@ -1,0 +1,2 @@
+FLOOR=(floor_epoll coalesce)
+. "$HERE/peers.d/_floor.sh"

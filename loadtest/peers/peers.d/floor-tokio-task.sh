@@ -1,0 +1,2 @@
+FLOOR=(floor_tokio queue)
+. "$HERE/peers.d/_floor.sh"

@@ -1,0 +1,2 @@
+FLOOR=(floor_tokio direct)
+. "$HERE/peers.d/_floor.sh"
