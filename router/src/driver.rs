@@ -12,9 +12,10 @@ use panda_protocol::link::{Down, Effect, Record};
 use panda_protocol::{Generation, Position, ShardId, Time, TraceContext};
 use panda_storage::{Appender, Checkpoint, CommandLog, EpochStore, EventStore, RecordHeaders, ShardReader, StoreError};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::announcer::Term;
+use crate::beat::Beat;
 use crate::begin::{Begun, begin, checkpoint};
 use crate::damage::{DamageLog, read_or_refused, whole};
 use crate::doors::{Doors, Outside};
@@ -49,6 +50,7 @@ pub(crate) struct Parts<L, S> {
     pub(crate) store: S,
     pub(crate) epoch: OpenEpoch,
     pub(crate) links: Rc<RefCell<Links>>,
+    pub(crate) beat: Beat,
     pub(crate) doors: Doors,
     pub(crate) metrics: RouterMetrics,
     pub(crate) backlog: Backlog,
@@ -96,8 +98,7 @@ pub(crate) async fn term<L: CommandLog, S: EventStore + EpochStore>(
     let generation = Generation::of(takeover);
     let core = Shard::new(parts.router, generation, parts.store.incarnation(), start, parts.limits, rulebook);
     let mut driver = Driver::new(core, parts, sure_at);
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = driver.parts.beat.ticks(TICK);
     let mut ups = Vec::with_capacity(UPS_AT_ONCE);
     let shard = driver.parts.shard;
     // Links hear of the owner when its door is open, so none has to ask again what it asks then.

@@ -6,6 +6,7 @@
 
 mod announcer;
 mod attachments;
+mod beat;
 mod begin;
 pub(crate) mod chat;
 mod damage;

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::announcer::Announcer;
+use crate::beat::Beat;
 use crate::doors::Doors;
 use crate::driver::{Ended, Parts};
 use crate::links::Links;
@@ -57,6 +58,7 @@ impl<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard> Thread<L, S, 
 
     async fn supervise(mut self, mut controls: mpsc::Receiver<Control>) {
         let links = Rc::new(RefCell::new(Links::default()));
+        let beat = Beat::new();
         let mut terms = JoinSet::new();
         loop {
             tokio::select! {
@@ -70,7 +72,7 @@ impl<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard> Thread<L, S, 
                     }
                     Some(Control::Detach(link)) => links.borrow_mut().detach(link),
                     Some(Control::Own(shard, tenure, end)) => {
-                        let running = terms::run(self.parts(shard, tenure, Rc::clone(&links)), self.announcer.clone());
+                        let running = terms::run(self.parts(shard, tenure, Rc::clone(&links), beat), self.announcer.clone());
                         terms.spawn_local(async move {
                             // Nobody waits for it when the router was dropped.
                             drop(end.send(running.await));
@@ -84,7 +86,7 @@ impl<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard> Thread<L, S, 
         }
     }
 
-    fn parts(&self, shard: ShardId, tenure: Tenure, links: Rc<RefCell<Links>>) -> Parts<L, S> {
+    fn parts(&self, shard: ShardId, tenure: Tenure, links: Rc<RefCell<Links>>, beat: Beat) -> Parts<L, S> {
         Parts {
             shard,
             router: self.config.router,
@@ -92,6 +94,7 @@ impl<L: CommandLog, S: EventStore + EpochStore, B: OwnershipBoard> Thread<L, S, 
             store: self.store.clone(),
             epoch: self.epoch.clone(),
             links,
+            beat,
             doors: self.doors.clone(),
             metrics: self.metrics.clone(),
             backlog: self.backlog.clone(),
