@@ -42,7 +42,7 @@ use crate::record_headers::{Appender, FROM_HEADER, RecordHeaders, TRACE_HEADER};
 
 /// How long the thread waits for reports before it looks after the rest. The crate waits whole milliseconds and asks without
 /// a pause for what is left of one: a little more than whole ones is over when they are, so nothing is left.
-const LOOK: Duration = Duration::from_micros(100_050);
+pub(super) const LOOK: Duration = Duration::from_micros(100_050);
 
 /// Resolves when the brokers confirm a record, or do not.
 #[derive(Debug)]

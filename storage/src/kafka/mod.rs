@@ -9,6 +9,7 @@
 //! more (one for appends, one for readers, one a member, three for questions). The library connects again
 //! by itself, within about a second of a broker's return; where it does not, see `bootstrap`.
 
+mod announce;
 mod append;
 mod bootstrap;
 mod client;

@@ -15,16 +15,16 @@ use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use super::bootstrap::{Alone, watch};
-use super::client::{Quiet, code, failure, reading, settings};
+use super::announce::{Announcer, Announcing};
+use super::bootstrap::watch;
+use super::client::{Quiet, code, failure, reading};
 use super::config::KafkaLogConfig;
 use super::elsewhere::drop_elsewhere;
 use super::hearing::Hearing;
-use super::ownership_record::{from_record, key, to_record};
+use super::ownership_record::from_record;
 use super::thread;
 use super::topic::{Layout, admin, prepare};
 use crate::embedded::{MemoryBoard, MemoryWatch};
@@ -34,8 +34,8 @@ use crate::ownership::{OWNER_ADDRESS_BYTES_MAX, Ownership, OwnershipBoard};
 /// How long the thread listens before it looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(100);
 /// The board's only partition.
-const PARTITION: i32 = 0;
-const PARTITIONS: u16 = 1;
+pub(super) const PARTITION: i32 = 0;
+pub(super) const PARTITIONS: u16 = 1;
 
 /// The board of a cluster. Clones share it; one a process is enough.
 #[derive(Clone)]
@@ -56,39 +56,6 @@ struct Seen {
     announced: Mutex<BTreeMap<ShardId, Ownership>>,
 }
 
-/// The client for announcements, absent where nobody announces: one that has nothing to do takes threads, memory and processor
-/// time all the same.
-#[derive(Default)]
-struct Announcing {
-    producer: Mutex<Option<FutureProducer<Quiet>>>,
-    alone: Alone,
-}
-
-impl Announcing {
-    fn made(&self) -> Option<FutureProducer<Quiet>> {
-        self.producer.lock().clone()
-    }
-
-    fn make(&self, config: &KafkaLogConfig) -> Result<FutureProducer<Quiet>, StoreError> {
-        let mut producer = self.producer.lock();
-        if let Some(made) = producer.as_ref() {
-            return Ok(made.clone());
-        }
-        let mut settings = settings(config, "announce");
-        watch(&mut settings, PARTITIONS);
-        let made = settings
-            .set("acks", "all")
-            // Announcements of one shard stay in their order without a producer that can break.
-            .set("max.in.flight.requests.per.connection", "1")
-            .set("linger.ms", "0")
-            .set("message.timeout.ms", config.append_timeout.as_millis().to_string())
-            .set("request.timeout.ms", "3000")
-            .create_with_context::<_, FutureProducer<Quiet>>(Quiet { alone: self.alone.clone(), ..Quiet::default() })
-            .map_err(|error| failure("a client for announcements", &error))?;
-        Ok(producer.insert(made).clone())
-    }
-}
-
 impl KafkaOwnership {
     /// Connects, ready to announce; makes the topic if there is none. Several processes may do so at once.
     ///
@@ -97,7 +64,7 @@ impl KafkaOwnership {
     pub async fn connect(config: &KafkaLogConfig) -> Result<Self, StoreError> {
         let board = Self::connect_to_watch(config).await?;
         // It stays; what is dropped is a handle.
-        drop(board.inner.announcing.make(config)?);
+        drop(board.inner.announcer()?);
         Ok(board)
     }
 
@@ -124,10 +91,17 @@ impl KafkaOwnership {
     }
 }
 
+impl Inner {
+    fn announcer(&self) -> Result<Arc<Announcer>, StoreError> {
+        let broken = Arc::clone(&self.seen);
+        self.announcing.make(&self.config, move |why| broken.owners.end(why))
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
-        drop_elsewhere("announce", self.announcing.producer.lock().take());
+        self.announcing.end();
     }
 }
 
@@ -135,25 +109,21 @@ impl OwnershipBoard for KafkaOwnership {
     type Watch = MemoryWatch;
 
     async fn announce(&self, ownership: Ownership) -> Result<(), StoreError> {
-        let Inner { config, seen, announcing, .. } = self.inner.as_ref();
         let bytes = ownership.address.len();
         if bytes > OWNER_ADDRESS_BYTES_MAX {
             return Err(StoreError::Limit(format!(
                 "the address of a link has {bytes} bytes, {OWNER_ADDRESS_BYTES_MAX} are allowed"
             )));
         }
-        let producer = announcing.make(config)?;
+        let announcer = self.inner.announcer()?;
+        let seen = &self.inner.seen;
         if seen.owners.latest(ownership.shard).is_some_and(|last| !ownership.is_after(&last)) {
             return Ok(());
         }
         seen.announced.lock().insert(ownership.shard, ownership.clone());
-        let (key, value) = (key(ownership.shard), to_record(&ownership));
-        let record = FutureRecord::to(&config.ownership_topic).partition(PARTITION).key(&key).payload(&value);
-        let fail = |error: &KafkaError| failure("announcing an owner", error);
-        let announcing = producer.send_result(record).map_err(|(error, _)| fail(&error))?;
-        match announcing.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err((error, _))) => Err(fail(&error)),
+        let fail = |error: KafkaError| failure("announcing an owner", &error);
+        match announcer.send(&ownership).map_err(fail)?.await {
+            Ok(announced) => announced.map_err(fail),
             Err(_) => Err(StoreError::Closed),
         }
     }
@@ -179,9 +149,6 @@ impl Board {
     fn run(mut self) {
         while !self.stop.load(Ordering::Acquire) {
             self.consumer.context().alone.mend(self.consumer.client(), &self.config.brokers);
-            if let Some(producer) = self.announcing.made() {
-                self.announcing.alone.mend(producer.client(), &self.config.brokers);
-            }
             if self.hearing.is_deaf(&self.consumer.context().answers, [PARTITION].into_iter(), Instant::now()) {
                 self.replace();
             }
@@ -227,12 +194,10 @@ impl Board {
         let mine = self.seen.announced.lock().get(&found.shard).cloned();
         let latest = |mine: &Ownership| self.seen.owners.latest(mine.shard).as_ref() == Some(mine);
         let again = mine.filter(|mine| mine.is_after(&found) && latest(mine));
-        if let (Some(mine), Some(producer)) = (again, self.announcing.made()) {
-            let (key, value) = (super::ownership_record::key(mine.shard), to_record(&mine));
-            let record = FutureRecord::to(&self.config.ownership_topic).partition(PARTITION).key(&key).payload(&value);
-            if let Err((error, _)) = producer.send_result(record) {
-                tracing::warn!(shard = %mine.shard, %error, "an owner could not announce itself again");
-            }
+        if let (Some(mine), Some(announcer)) = (again, self.announcing.made())
+            && let Err(error) = announcer.send(&mine)
+        {
+            tracing::warn!(shard = %mine.shard, %error, "an owner could not announce itself again");
         }
     }
 }
