@@ -53,6 +53,14 @@ impl Outgoing {
         Self { bytes: bytes.freeze(), header }
     }
 
+    /// As a text message, which Panda sends to nobody.
+    #[cfg(test)]
+    fn as_text(&self) -> Self {
+        let mut bytes = BytesMut::from(&self.bytes[..]);
+        bytes[0] = 0x81;
+        Self { bytes: bytes.freeze(), header: self.header }
+    }
+
     /// A WebSocket message that holds the frame.
     pub fn websocket(&self) -> &Bytes {
         &self.bytes

@@ -10,7 +10,8 @@ use panda_protocol::ErrorCode;
 use panda_protocol::framing::RawFrame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::decoder::{CLOSE, Decoder, Input, PING};
+use super::decoder::{CLOSE, Decoder, Input, PING, Payload};
+use crate::transport::assembler::Assembler;
 use crate::transport::scratch::{INPUT_TURN_BYTES, with_scratch};
 use crate::transport::{Outgoing, Transport, TransportError};
 
@@ -21,11 +22,14 @@ const WRITE_FRAMES_MAX: usize = 64;
 const GOODBYE: &[u8] = &[0x80 | CLOSE, 2, 0x03, 0xe8];
 
 /// One upgraded connection.
-pub struct WebSocket<S> {
+pub struct WebSocket<S>(Upgraded<S, Assembler>);
+
+/// The same, whatever it carries.
+struct Upgraded<S, P> {
     stream: S,
     /// What is on its way. Nothing is while the connection is idle, and mostly whole messages come in one
     /// read and leave in one write.
-    transit: Option<Box<Transit>>,
+    transit: Option<Box<Transit<P>>>,
     /// Bytes read since the connection last had nothing to read; at most [`INPUT_TURN_BYTES`] and one read.
     input_turn: u32,
     /// Something was written that may still be in the stream's own buffer, or only in part.
@@ -39,8 +43,8 @@ const _: () = assert!(size_of::<WebSocket<()>>() <= 16);
 
 /// What came or left in part.
 #[derive(Default)]
-struct Transit {
-    decoder: Decoder,
+struct Transit<P> {
+    decoder: Decoder<P>,
     /// Read and not decoded: empty unless one read brought more than one frame.
     input: Bytes,
     /// The rest of a message that is part-written.
@@ -49,7 +53,7 @@ struct Transit {
     control: Bytes,
 }
 
-impl Transit {
+impl<P: Payload> Transit<P> {
     fn is_over(&self) -> bool {
         self.decoder.is_between_messages()
             && self.input.is_empty()
@@ -76,17 +80,23 @@ enum Closing {
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// A connection whose upgrade is done; `input` is what came behind the request's head.
     pub fn upgraded(stream: S, input: Bytes) -> Self {
-        let transit = (!input.is_empty()).then(|| Box::new(Transit { input, ..Transit::default() }));
-        Self { stream, transit, input_turn: 0, unflushed: false, closing: Closing::No, heard: false }
+        Self(Upgraded::new(stream, input))
     }
 
     /// Bytes of buffers that it holds now: nothing while it is idle.
     pub fn buffered(&self) -> usize {
-        let bytes = |of: &Transit| of.decoder.held() + of.input.len() + of.partial.len() + of.control.len();
-        self.transit.as_deref().map_or(0, |transit| size_of::<Transit>() + bytes(transit))
+        let bytes = |of: &Transit<_>| of.decoder.held() + of.input.len() + of.partial.len() + of.control.len();
+        self.0.transit.as_deref().map_or(0, |transit| size_of::<Transit<Assembler>>() + bytes(transit))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, P: Payload> Upgraded<S, P> {
+    fn new(stream: S, input: Bytes) -> Self {
+        let transit = (!input.is_empty()).then(|| Box::new(Transit { input, ..Transit::default() }));
+        Self { stream, transit, input_turn: 0, unflushed: false, closing: Closing::No, heard: false }
     }
 
-    fn transit(&mut self) -> &mut Transit {
+    fn transit(&mut self) -> &mut Transit<P> {
         self.transit.get_or_insert_default()
     }
 
@@ -96,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     /// What came in next, decoded. The socket is read only when nothing is left of the last read.
-    fn poll_input(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<Input, TransportError>> {
+    fn poll_input(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<Input<P::Whole>, TransportError>> {
         loop {
             let decoded = if let Some(Transit { decoder, input, .. }) =
                 self.transit.as_deref_mut().filter(|transit| !transit.input.is_empty())
@@ -124,7 +134,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<Option<Input>, TransportError>> {
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes_max: usize,
+    ) -> Poll<Result<Option<Input<P::Whole>>, TransportError>> {
         with_scratch(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer) else {
@@ -146,7 +160,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 
     /// Decodes what was read. A decoder is kept only if something is left open.
-    fn decode(&mut self, read: &mut &[u8], bytes_max: usize) -> Result<Option<Input>, TransportError> {
+    fn decode(&mut self, read: &mut &[u8], bytes_max: usize) -> Result<Option<Input<P::Whole>>, TransportError> {
         if let Some(transit) = &mut self.transit {
             return transit.decoder.next(read, bytes_max);
         }
@@ -167,9 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
                 self.transit().control = control_frame(super::decoder::PONG, payload);
             }
             CLOSE => {
-                if payload.len() == 1 {
-                    return Err(TransportError::Protocol("a WebSocket close has half a status"));
-                }
+                check_close(payload)?;
                 if self.closing == Closing::No {
                     self.transit().control = control_frame(CLOSE, &payload.slice(..payload.len().min(2)));
                     self.closing = Closing::Said;
@@ -264,8 +276,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Transport for WebSocket<S> {
-    fn poll_recv(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<RawFrame, TransportError>> {
+impl<S: AsyncRead + AsyncWrite + Unpin, P: Payload> Upgraded<S, P> {
+    fn poll_recv(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<P::Whole, TransportError>> {
         loop {
             // An answer that did not leave before; a peer that takes nothing still may send.
             if (self.unflushed || self.transit.as_ref().is_some_and(|transit| !transit.control.is_empty()))
@@ -276,7 +288,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport for WebSocket<S> {
             let input = self.poll_input(cx, bytes_max);
             self.rest();
             match ready!(input)? {
-                Input::Frame(frame) => return Poll::Ready(Ok(frame)),
+                Input::Whole(whole) => return Poll::Ready(Ok(whole)),
                 Input::Control(opcode, payload) => self.react(opcode, &payload, cx)?,
             }
         }
@@ -290,7 +302,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport for WebSocket<S> {
         self.poll_write(cx, Some(queue))
     }
 
-    fn poll_close(&mut self, cx: &mut Context<'_>, _: ErrorCode) -> Poll<()> {
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.closing == Closing::No {
             self.transit().control = Bytes::from_static(GOODBYE);
             self.closing = Closing::Said;
@@ -304,10 +316,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Transport for WebSocket<S> {
         }
         self.poll_peer_end(cx)
     }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Transport for WebSocket<S> {
+    fn poll_recv(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<RawFrame, TransportError>> {
+        self.0.poll_recv(cx, bytes_max)
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, queue: &mut VecDeque<Outgoing>) -> Poll<Result<(), TransportError>> {
+        self.0.poll_send(cx, queue)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>, _: ErrorCode) -> Poll<()> {
+        self.0.poll_close(cx)
+    }
 
     fn heard(&mut self) -> bool {
-        std::mem::take(&mut self.heard)
+        std::mem::take(&mut self.0.heard)
     }
+}
+
+/// Whether a close may say this (RFC 6455, sections 5.5.1 and 7.4): nothing, or a status and a reason.
+fn check_close(payload: &[u8]) -> Result<(), TransportError> {
+    let why = match payload {
+        [] => return Ok(()),
+        [_] => "a WebSocket close has half a status",
+        [first, second, reason @ ..] => match u16::from_be_bytes([*first, *second]) {
+            1000..=1003 | 1007..=1014 | 3000..=4999 if std::str::from_utf8(reason).is_ok() => return Ok(()),
+            1000..=1003 | 1007..=1014 | 3000..=4999 => "the reason of a WebSocket close is not UTF-8",
+            _ => "a WebSocket close has a status that nobody may send",
+        },
+    };
+    Err(TransportError::Protocol(why))
 }
 
 /// A control frame of the server: not masked, its payload no longer than the peer's was.
@@ -329,3 +369,6 @@ fn closed_or(error: io::Error) -> TransportError {
         _ => TransportError::Io(error),
     }
 }
+
+#[cfg(test)]
+mod autobahn;

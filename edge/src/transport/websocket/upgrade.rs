@@ -130,14 +130,19 @@ fn is_allowed(origin: &str, host: &str, origins: &[String]) -> bool {
 }
 
 fn response(key: &str) -> String {
-    let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
-    hash.update(key.as_bytes());
-    hash.update(ACCEPT_GUID);
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n",
-        BASE64_STANDARD.encode(hash.finish())
+        accepted(key)
     )
+}
+
+/// The answer to a key.
+pub(super) fn accepted(key: &str) -> String {
+    let mut hash = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(key.as_bytes());
+    hash.update(ACCEPT_GUID);
+    BASE64_STANDARD.encode(hash.finish())
 }
 
 #[cfg(test)]
