@@ -6,6 +6,8 @@
 pub mod admission;
 mod alarm;
 pub mod api_door;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod chunked_slab;
 mod config;
 mod edge;
