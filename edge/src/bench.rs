@@ -134,7 +134,10 @@ impl Transport for Sink {
     }
 
     fn poll_send(&mut self, _: &mut Context<'_>, queue: &mut VecDeque<Outgoing>) -> Poll<Result<(), TransportError>> {
-        self.frames += queue.drain(..).map(|outgoing| std::hint::black_box(outgoing.websocket()).len()).count() as u64;
+        for outgoing in queue.drain(..) {
+            std::hint::black_box(outgoing.websocket());
+            self.frames += 1;
+        }
         Poll::Ready(Ok(()))
     }
 

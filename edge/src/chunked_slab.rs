@@ -1,7 +1,8 @@
 //! Values by their place, in memory that grows a chunk at a time.
 //!
 //! One vector for all would double when it is full: it would hold up to twice what is needed, and stop its
-//! thread while it copies. Here a value stays where it is, and what is held in vain is less than a chunk.
+//! thread while it copies. Here a value stays where it is, and less than a chunk is held beyond the most that there ever
+//! were: places that are free again wait for the next values, of which a worker that had many soon has as many again.
 
 /// Values in a chunk. Of what a worker keeps by place the largest is a session of some 200 bytes.
 const CHUNK: usize = 256;
@@ -138,12 +139,19 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_a_chunk_is_held_in_vain() {
+    fn less_than_a_chunk_is_held_beyond_the_most_that_there_were() {
         let mut slab = ChunkedSlab::new();
         for number in 0..10_000_u64 {
             slab.insert(number);
             let held: usize = slab.chunks.iter().map(Vec::capacity).sum();
             assert!(held < slab.len() + CHUNK);
         }
+        for place in 0..10_000 {
+            slab.remove(place);
+        }
+        for number in 0..10_000_u64 {
+            slab.insert(number);
+        }
+        assert_eq!(slab.chunks.len(), 10_000_usize.div_ceil(CHUNK), "free places are used first");
     }
 }

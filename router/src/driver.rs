@@ -98,7 +98,7 @@ pub(crate) async fn term<L: CommandLog, S: EventStore + EpochStore>(
     let generation = Generation::of(takeover);
     let core = Shard::new(parts.router, generation, parts.store.incarnation(), start, parts.limits, rulebook);
     let mut driver = Driver::new(core, parts, sure_at);
-    let mut tick = driver.parts.beat.ticks(TICK);
+    let mut tick = driver.parts.beat.ticks(driver.parts.shard, TICK);
     let mut ups = Vec::with_capacity(UPS_AT_ONCE);
     let shard = driver.parts.shard;
     // Links hear of the owner when its door is open, so none has to ask again what it asks then.

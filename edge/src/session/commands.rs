@@ -38,7 +38,7 @@ impl<L: CommandLog> Core<L> {
         let rate = self.take_command(key);
         let Some(member) = self.member_mut(key) else { return };
         let (user, device) = (member.user, member.device);
-        let commands = &mut member.under_way().commands;
+        let commands = &mut member.under_way_or_new().commands;
         let waiting = commands.iter().filter(|of| of.entity == entity && of.answer.is_none()).count();
         commands.push_back(Unanswered { request, entity, answer: None, counts: true });
         if let Err(rejection) = rate {
@@ -63,7 +63,7 @@ impl<L: CommandLog> Core<L> {
     pub(super) fn take_command(&mut self, key: SessionKey) -> Result<(), Rejection> {
         let (now_ms, per_second) = (self.now_ms(), self.limits.commands_per_second);
         let Some(member) = self.member_mut(key) else { return Err(Rejection::new(ErrorCode::Unavailable)) };
-        member.under_way().rate.take(per_second, now_ms).map_err(|retry_after_ms| {
+        member.under_way_or_new().rate.take(per_second, now_ms).map_err(|retry_after_ms| {
             self.metrics.rate_limited.inc();
             Rejection { retry_after_ms, ..Rejection::new(ErrorCode::RateLimited) }
         })
@@ -84,7 +84,7 @@ impl<L: CommandLog> Core<L> {
     pub(super) fn refuse_command(&mut self, key: SessionKey, request: RequestId, entity: EntityId, code: ErrorCode) {
         let Some(member) = self.member_mut(key) else { return };
         let answer = Some(Err(Rejection::new(code)));
-        member.under_way().commands.push_back(Unanswered { request, entity, answer, counts: false });
+        member.under_way_or_new().commands.push_back(Unanswered { request, entity, answer, counts: false });
         self.release_answers(key, entity);
     }
 

@@ -42,7 +42,7 @@ impl<L: CommandLog> Core<L> {
         self.subscriptions.list(key);
         debug_assert!(!self.subscriptions.is_unknown(entity));
         if missing && let Some(member) = self.member_mut(session) {
-            member.under_way().lagging.push_back(key);
+            member.under_way_or_new().lagging.push_back(key);
         }
     }
 
@@ -142,7 +142,7 @@ impl<L: CommandLog> Core<L> {
         self.set_state(key, State::Lagging { head, ends });
         self.send(session, &Head { entity, head }.into());
         if let Some(member) = self.member_mut(session) {
-            member.under_way().lagging.push_back(key);
+            member.under_way_or_new().lagging.push_back(key);
         }
         self.catch_up(session);
     }
@@ -223,7 +223,7 @@ impl<L: CommandLog> Core<L> {
         match asked {
             Ok(()) => {
                 if let Some(member) = self.member_mut(session) {
-                    member.under_way().catching_up = Some(next);
+                    member.under_way_or_new().catching_up = Some(next);
                 }
             }
             Err((rejection, _)) => self.catch_up_later(session, key, rejection.retry_after_ms),
@@ -232,7 +232,7 @@ impl<L: CommandLog> Core<L> {
 
     fn catch_up_later(&mut self, session: SessionKey, key: SubscriptionKey, wait_ms: u64) {
         let at_ms = self.now_ms() + wait_ms.max(CATCH_UP_RETRY_MS);
-        if let Some(under_way) = self.member_mut(session).map(Member::under_way) {
+        if let Some(under_way) = self.member_mut(session).map(Member::under_way_or_new) {
             under_way.lagging.push_back(key);
             under_way.catch_up_after_ms = at_ms;
         }
@@ -309,7 +309,7 @@ impl<L: CommandLog> Core<L> {
                     }
                     Some((State::Lagging { .. }, _)) => {
                         if let Some(member) = self.member_mut(session) {
-                            member.under_way().lagging.push_back(key);
+                            member.under_way_or_new().lagging.push_back(key);
                         }
                     }
                     _ => {}

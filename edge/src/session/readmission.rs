@@ -68,7 +68,7 @@ impl<L: CommandLog> Core<L> {
         match ends {
             Some(rejection) => self.end_subscription(key, entity, rejection),
             None => {
-                if let Some(under_way) = self.member_mut(session).map(Member::under_way)
+                if let Some(under_way) = self.member_mut(session).map(Member::under_way_or_new)
                     && !under_way.lagging.contains(&key)
                 {
                     under_way.lagging.push_back(key);

@@ -125,7 +125,7 @@ impl PageRead {
 impl<L: CommandLog> Core<L> {
     pub(super) fn read(&mut self, key: SessionKey, read: PageRead) {
         if let Some(member) = self.member_mut(key) {
-            member.under_way().reads.waiting.push_back(read);
+            member.under_way_or_new().reads.waiting.push_back(read);
         }
         self.read_on(key);
     }
@@ -187,7 +187,7 @@ impl<L: CommandLog> Core<L> {
                 let behind = read.behind();
                 self.queue_on(key, read.lane, read.frame(&body, behind.is_some()));
                 match (behind, self.member_mut(key)) {
-                    (Some(behind), Some(member)) => member.under_way().reads.waiting.push_front(behind),
+                    (Some(behind), Some(member)) => member.under_way_or_new().reads.waiting.push_front(behind),
                     _ => self.replied(key),
                 }
             }

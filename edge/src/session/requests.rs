@@ -128,7 +128,7 @@ impl<L: CommandLog> Core<L> {
         let place = self.member(key).map(|member| member.chats.place(chat, &self.subscriptions));
         if let (Some(Err(place)), Some(member)) = (place, self.member_mut(key)) {
             member.chats.insert(place, subscription);
-            member.under_way().admissions += 1;
+            member.under_way_or_new().admissions += 1;
         }
         self.metrics.subscriptions.inc();
         Ok(())
@@ -193,7 +193,7 @@ impl<L: CommandLog> Core<L> {
     }
 
     fn sync(&mut self, key: SessionKey, request: RequestId, entries: Vec<SyncEntry>) {
-        let Some(sync) = self.member_mut(key).map(|member| member.under_way().syncs.insert(0)) else { return };
+        let Some(sync) = self.member_mut(key).map(|member| member.under_way_or_new().syncs.insert(0)) else { return };
         let mut left = 0;
         let mut refused = Vec::new();
         let mut seen = std::collections::HashSet::new();
@@ -255,7 +255,7 @@ impl<L: CommandLog> Core<L> {
     fn signal_up(&mut self, key: SessionKey, signal: Signal) {
         let now_ms = self.now_ms();
         let Some(member) = self.member_mut(key) else { return };
-        if member.under_way().signals.take(SIGNALS_PER_SECOND, now_ms).is_err() {
+        if member.under_way_or_new().signals.take(SIGNALS_PER_SECOND, now_ms).is_err() {
             return;
         }
         let user = member.user;

@@ -1,4 +1,5 @@
-//! What a session has under way, which most have not: it is there only while it says something.
+//! What a session has under way, which most have not: it is there from when it says something until it is next looked at
+//! with nothing of it left.
 
 use std::collections::VecDeque;
 
@@ -53,7 +54,7 @@ impl Default for UnderWay {
 }
 
 impl UnderWay {
-    /// Whether a new one would do as well.
+    /// Whether a new one would do as well; but for the size of events, which is learned again.
     fn is_over(&self, commands_per_second: u32, now_ms: u64) -> bool {
         self.admissions == 0
             && self.commands.is_empty()
@@ -69,7 +70,7 @@ impl UnderWay {
 
 impl Member {
     /// What is under way, to be added to.
-    pub(crate) fn under_way(&mut self) -> &mut UnderWay {
+    pub(crate) fn under_way_or_new(&mut self) -> &mut UnderWay {
         self.under_way.get_or_insert_default()
     }
 

@@ -150,13 +150,15 @@ impl<L: CommandLog> Core<L> {
             handshake.timed_out();
         }
         let Some(member) = session.member else { return };
+        // First: the place may be given to another session, whatever happens to the rest.
+        let was_open = self.by_id.remove(member.id, key.index);
         for subscription in member.chats.iter() {
             if let Some(entity) = self.subscriptions.one(subscription).map(|one| one.entity) {
                 self.drop_subscription(subscription, entity);
             }
         }
         self.drop_subscription(member.inbox, member.user.into());
-        if self.by_id.remove(member.id, key.index) {
+        if was_open {
             self.metrics.sessions.dec();
             self.links.detach(member.user, member.device, member.id);
             self.stir();

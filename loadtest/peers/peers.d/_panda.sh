@@ -9,7 +9,11 @@ FANOUT=(--ack)
 PANDA=${PEERS_PANDA:-$TARGET/panda}
 # Clients of a second connection bring tickets of the first: of TLS, of Panda, or of both.
 [ "$AUTH" = token ] || CHURN=(--users 2000 --connections 2000 --first 2000)
-version() { echo "$("$PANDA" --version), $(git -C "$PROJECT" rev-parse --short HEAD 2>/dev/null || echo unknown)"; }
+version() {
+    # Another binary is of another commit, which it does not say.
+    local commit=${PEERS_PANDA:+of another build}
+    echo "$("$PANDA" --version), ${commit:-$(git -C "$PROJECT" rev-parse --short HEAD 2>/dev/null || echo unknown)}"
+}
 launch() { "${SRV[@]}" "$PANDA" serve --config "$TMP/panda.toml" >>"$TMP/log" 2>&1 & PIDS=$!; }
 ready() (
     { exec 3<>"/dev/tcp/127.0.0.1/$((PORT + 2))"; } 2>/dev/null || return 1

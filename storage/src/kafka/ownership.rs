@@ -18,7 +18,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
-use super::announce::{Announcer, Announcing};
+use super::announce::Announcing;
 use super::bootstrap::watch;
 use super::client::{Quiet, code, failure, reading};
 use super::config::KafkaLogConfig;
@@ -64,7 +64,7 @@ impl KafkaOwnership {
     pub async fn connect(config: &KafkaLogConfig) -> Result<Self, StoreError> {
         let board = Self::connect_to_watch(config).await?;
         // It stays; what is dropped is a handle.
-        drop(board.inner.announcer()?);
+        drop(board.inner.announcing.make(config)?);
         Ok(board)
     }
 
@@ -91,13 +91,6 @@ impl KafkaOwnership {
     }
 }
 
-impl Inner {
-    fn announcer(&self) -> Result<Arc<Announcer>, StoreError> {
-        let broken = Arc::clone(&self.seen);
-        self.announcing.make(&self.config, move |why| broken.owners.end(why))
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Release);
@@ -115,17 +108,13 @@ impl OwnershipBoard for KafkaOwnership {
                 "the address of a link has {bytes} bytes, {OWNER_ADDRESS_BYTES_MAX} are allowed"
             )));
         }
-        let announcer = self.inner.announcer()?;
-        let seen = &self.inner.seen;
+        let Inner { config, seen, announcing, .. } = self.inner.as_ref();
+        let announcer = announcing.make(config)?;
         if seen.owners.latest(ownership.shard).is_some_and(|last| !ownership.is_after(&last)) {
             return Ok(());
         }
         seen.announced.lock().insert(ownership.shard, ownership.clone());
-        let fail = |error: KafkaError| failure("announcing an owner", &error);
-        match announcer.send(&ownership).map_err(fail)?.await {
-            Ok(announced) => announced.map_err(fail),
-            Err(_) => Err(StoreError::Closed),
-        }
+        announcer.announce(&ownership).await
     }
 
     fn watch(&self) -> MemoryWatch {
