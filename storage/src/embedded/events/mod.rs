@@ -408,6 +408,8 @@ mod tests {
     /// Small enough that rows move into the index all the time.
     const SMALL: Options =
         Options { memory_bytes: 2_000, retry: Duration::from_millis(5), rest: Duration::from_secs(2) };
+    /// So impatient that what is in memory moves between any two requests, too.
+    const RESTLESS: Options = Options { rest: Duration::ZERO, ..SMALL };
 
     #[tokio::test]
     async fn the_store_keeps_the_contract() {
@@ -417,7 +419,7 @@ mod tests {
             number.set(number.get() + 1);
             DataFolder::open(&place.path().join(number.get().to_string())).unwrap()
         };
-        for options in [Options::default(), SMALL] {
+        for options in [Options::default(), SMALL, RESTLESS] {
             crate::contract::events::all(async || EmbeddedEvents::open_with(&make(), options).unwrap()).await;
             crate::contract::entities::all(async || EmbeddedEvents::open_with(&make(), options).unwrap()).await;
         }
@@ -437,7 +439,7 @@ mod tests {
 
     #[tokio::test]
     async fn owed_effects_outlive_a_restart() {
-        for options in [Options::default(), SMALL] {
+        for options in [Options::default(), SMALL, RESTLESS] {
             let place = tempfile::tempdir().unwrap();
             let open = || EmbeddedEvents::open_with(&DataFolder::open(place.path()).unwrap(), options).unwrap();
             let reopen = |store| {

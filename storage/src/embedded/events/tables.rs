@@ -162,6 +162,7 @@ impl Tables {
     /// Takes the active rows out of the way of new ones. Only while nothing is frozen.
     pub(super) fn freeze(&self) {
         let mut memory = self.memory.write();
+        debug_assert!(memory.frozen.is_none(), "those rows would be nowhere until the index has them");
         memory.active_bytes = 0;
         memory.frozen = Some(Arc::new(std::mem::take(&mut memory.active)));
     }

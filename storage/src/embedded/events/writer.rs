@@ -194,9 +194,11 @@ impl Writer {
         }
     }
 
+    /// Nobody asks for anything: the rows in memory move into the index, unless earlier ones are on their way there. Only
+    /// once, and not by [`Self::make_ready`], which may do so itself: the second move would take the place of the first.
     fn rest(&mut self) {
         if !self.filling.is_busy() {
-            let rested = self.make_ready().and_then(|()| self.rotate().map_err(|error| failure::io(&error)));
+            let rested = self.mend().and_then(|()| self.rotate().map_err(|error| failure::io(&error)));
             self.note(&rested);
         }
     }
@@ -244,12 +246,15 @@ impl Writer {
         closing
     }
 
+    /// Heals the journal after a failure.
+    fn mend(&mut self) -> Result<(), StoreError> {
+        if self.journal.has_failed() { self.journal.mend().map_err(|error| failure::io(&error)) } else { Ok(()) }
+    }
+
     /// Heals the journal after a failure, and waits for room in memory.
     fn make_ready(&mut self) -> Result<(), StoreError> {
         // First: what is in doubt must not count as what the rest of the file is.
-        if self.journal.has_failed() {
-            self.journal.mend().map_err(|error| failure::io(&error))?;
-        }
+        self.mend()?;
         if self.tables.active_bytes() >= self.options.memory_bytes.saturating_mul(2) {
             self.filling.wait()?;
             self.rotate().map_err(|error| failure::io(&error))?;

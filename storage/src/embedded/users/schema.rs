@@ -38,9 +38,9 @@ const MIGRATIONS: &[&str] = &["
     ) STRICT, WITHOUT ROWID;
 "];
 
-/// How long a statement waits for another process, such as a backup, to let go of the file.
 /// Memory of each connection for pages.
 const CACHE_KIB: i64 = 256;
+/// How long a statement waits for another process, such as a backup, to let go of the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Opens the connection that writes, and migrates.
