@@ -11,11 +11,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, Stream as _};
+use futures_util::stream::FuturesUnordered;
 use panda_protocol::frame::SignalKind;
 use panda_protocol::link::{
-    Admit, CommandOrigin, CommandRecord, Down, LinkId, Membership, Opens, Outcome, Read, ReadQuery, Record, Rejection,
-    Up,
+    Admit, CommandOrigin, CommandRecord, LinkId, Membership, Opens, Read, ReadQuery, Record, Rejection, Up,
 };
 use panda_protocol::{
     ChatId, Counter, Cursor, DeviceId, EntityId, ErrorCode, Generation, Position, Seq, SessionId, ShardId,
@@ -312,146 +311,6 @@ impl<L: CommandLog, C> Links<L, C> {
     /// Takes what goes up next.
     pub fn next_up(&mut self) -> Option<Up> {
         self.up.pop_front()
-    }
-
-    /// Takes what came down. `None` where nobody waits any more, or its sender owns the shard no more.
-    pub fn arrive(&mut self, down: Down) -> Option<Arrived<'_, C>> {
-        match down {
-            Down::Admitted(admitted) => {
-                let entity = self.waiting.entity(admitted.token)?;
-                self.is_current(self.shard(entity), admitted.generation).then_some(())?;
-                let waiting = self.waiting.remove(admitted.token)?.context.caller()?;
-                Some(Arrived::Admission { waiting, outcome: admitted.outcome })
-            }
-            Down::Events(events) => {
-                self.is_current(self.shard(events.entity), events.generation).then_some(Arrived::Events(events))
-            }
-            Down::Head { generation, entity, head, readmit } => {
-                self.is_current(self.shard(entity), generation).then_some(Arrived::Head { entity, head, readmit })
-            }
-            Down::Answer(answer) => {
-                let entity = self.waiting.entity(answer.token)?;
-                self.is_current(self.shard(entity), answer.generation).then_some(())?;
-                let Waiting { traced, context, .. } = self.waiting.remove(answer.token)?;
-                let outcome = match answer.outcome {
-                    Outcome::Applied(seq) => Ok(seq),
-                    Outcome::Rejected(rejection) => Err(rejection),
-                };
-                self.tell_traced(entity, traced.as_deref(), &outcome);
-                let waiting = context.caller()?;
-                Some(Arrived::Command { waiting, outcome })
-            }
-            Down::Read(reply) => match reply.body {
-                Ok(body) if !reply.last => {
-                    let one = self.waiting.one_mut(reply.token)?;
-                    // What a withheld command asks for has one part.
-                    let Asker::Caller(waiting) = &mut one.context else { return None };
-                    if let Asked::Read { begun, .. } = &mut one.asked {
-                        *begun = true;
-                    }
-                    Some(Arrived::Part { waiting, body })
-                }
-                outcome => {
-                    let Waiting { entity, context, .. } = self.waiting.remove(reply.token)?;
-                    match context {
-                        Asker::Caller(waiting) => Some(Arrived::Read { waiting, outcome }),
-                        Asker::Withheld(number) => {
-                            self.heard(number, entity, outcome);
-                            None
-                        }
-                    }
-                }
-            },
-            Down::Signal { chat, user, kind, payload } => Some(Arrived::Signal { chat, user, kind, payload }),
-            Down::Replaced { session } => Some(Arrived::Replaced { session }),
-            Down::Watermark { shard, generation, position } => {
-                self.is_current(shard, generation).then_some(())?;
-                let known = &mut self.shards.get_mut(usize::from(shard.0))?.watermark;
-                *known = (*known).max(Some(position));
-                None
-            }
-            Down::Owner { shard, generation } => {
-                self.is_current(shard, generation).then_some(())?;
-                // What another owner said of its age is over; a new one says its own.
-                if let Some(known) = self.shards.get_mut(usize::from(shard.0)) {
-                    known.backlog_age_ms = 0;
-                }
-                self.ask_again(shard);
-                Some(Arrived::Owner { shard })
-            }
-            Down::Readmit { shard, generation } => {
-                self.is_current(shard, generation).then_some(Arrived::Readmit { shard })
-            }
-            Down::Backlog { shard, age_ms } => {
-                self.shards.get_mut(usize::from(shard.0))?.backlog_age_ms = age_ms;
-                None
-            }
-        }
-    }
-
-    /// The next command whose append failed, or that was withheld and refused. Those that were appended are noted here,
-    /// too: poll it after every [`Self::command`], [`Self::arrive`] and [`Self::expire`].
-    pub fn poll_failed(&mut self, cx: &mut Context<'_>) -> Poll<Arrived<'static, C>> {
-        if let Some(refused) = self.next_refused() {
-            return Poll::Ready(refused);
-        }
-        loop {
-            let Some((token, appended)) = ready!(Pin::new(&mut self.appending).poll_next(cx)) else {
-                return Poll::Pending;
-            };
-            match appended {
-                Ok(position) => {
-                    // The answer may have been faster than the log's confirmation.
-                    if let Some(waiting) = self.waiting.one_mut(token) {
-                        if let Asked::Command { ask: true, .. } = waiting.asked {
-                            self.up.push_back(Up::Ask { token, entity: waiting.entity, position });
-                        }
-                        waiting.asked = Asked::Command { position: Some(position), ask: false };
-                        if let Some(traced) = &mut waiting.traced {
-                            traced.appended(position);
-                        }
-                    }
-                }
-                Err(error) => {
-                    let Some(Waiting { entity, traced, context, .. }) = self.waiting.remove(token) else { continue };
-                    let outcome = Err(self.append_failed(error));
-                    self.tell_traced(entity, traced.as_deref(), &outcome);
-                    if let Some(waiting) = context.caller() {
-                        return Poll::Ready(Arrived::Command { waiting, outcome });
-                    }
-                }
-            }
-        }
-    }
-
-    /// One whose answer did not come in time, or cannot come: a command may still happen, a question
-    /// did not.
-    pub fn expire(&mut self, now_ms: u64) -> Option<Arrived<'static, C>> {
-        self.now_ms = self.now_ms.max(now_ms);
-        self.let_overdue_go(now_ms);
-        let unavailable = self.later(ErrorCode::Unavailable);
-        if let Some(waiting) = self.broken.pop() {
-            return Some(Arrived::Read { waiting, outcome: Err(unavailable) });
-        }
-        loop {
-            let Waiting { entity, asked, traced, context } = self.waiting.take_expired(now_ms)?;
-            let waiting = match context {
-                Asker::Caller(waiting) => waiting,
-                Asker::Withheld(number) => {
-                    self.heard(number, entity, Err(unavailable));
-                    continue;
-                }
-            };
-            return Some(match asked {
-                Asked::Command { .. } => {
-                    let outcome = Err(self.later(ErrorCode::OutcomeUnknown));
-                    self.tell_traced(entity, traced.as_deref(), &outcome);
-                    Arrived::Command { waiting, outcome }
-                }
-                Asked::Admission(_) => Arrived::Admission { waiting, outcome: Err(unavailable) },
-                Asked::Read { .. } => Arrived::Read { waiting, outcome: Err(unavailable) },
-            });
-        }
     }
 
     /// How many shards there are.

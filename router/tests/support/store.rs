@@ -2,14 +2,14 @@
 //! durable once two have it; a read asks two and takes what has the higher time. What is on its way
 //! goes on when the writer is gone, late or never.
 
+mod replica;
+mod stop;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use panda_protocol::{EntityId, Incarnation, Seq, ShardId, Time};
+use panda_protocol::{EntityId, Incarnation, Seq, ShardId};
 use panda_storage::{
     Checkpoint, Copies, ENTITIES_AT_ONCE_MAX, EntityStore, EpochStore, EventBatch, EventRow, EventStore, LogEpoch,
     LogIdentity, OwedEffect, ReadOrder, RowKey, SendWhile, StateRow, StoreError,
@@ -18,65 +18,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 
-#[derive(Clone)]
-enum Change {
-    Events(EventBatch),
-    State(EntityId, Vec<StateRow>),
-    Checkpoint(ShardId, Checkpoint),
-}
-
-#[derive(Clone, Default)]
-pub(crate) struct Replica {
-    pub(crate) events: BTreeMap<(EntityId, Seq), EventRow>,
-    pub(crate) state: BTreeMap<(EntityId, RowKey), StateRow>,
-    pub(crate) checkpoints: BTreeMap<ShardId, Checkpoint>,
-}
-
-impl Replica {
-    fn take(&mut self, change: &Change) {
-        match change {
-            Change::Events(batch) => {
-                for row in &batch.rows {
-                    let place = self.events.entry((batch.entity, row.seq)).or_insert_with(|| row.clone());
-                    if row.time > place.time {
-                        *place = row.clone();
-                    } else if row.time == place.time {
-                        assert_eq!(place, row, "equal times carry equal bytes");
-                    }
-                }
-            }
-            Change::State(entity, rows) => {
-                for row in rows {
-                    let place = self.state.entry((*entity, row.key.clone())).or_insert_with(|| row.clone());
-                    if row.time > place.time {
-                        *place = row.clone();
-                    } else if row.time == place.time {
-                        assert_eq!(place, row, "equal times carry equal bytes");
-                    }
-                }
-            }
-            Change::Checkpoint(shard, checkpoint) => {
-                let place = self.checkpoints.entry(*shard).or_insert(*checkpoint);
-                if checkpoint.position > place.position {
-                    *place = *checkpoint;
-                }
-            }
-        }
-    }
-
-    fn merge(&mut self, other: &Self) {
-        for ((entity, _), row) in &other.events {
-            let rows = vec![row.clone()];
-            self.take(&Change::Events(EventBatch { entity: *entity, rows, owes: vec![], settles: vec![] }));
-        }
-        for ((entity, _), row) in &other.state {
-            self.take(&Change::State(*entity, vec![row.clone()]));
-        }
-        for (shard, checkpoint) in &other.checkpoints {
-            self.take(&Change::Checkpoint(*shard, *checkpoint));
-        }
-    }
-}
+pub(crate) use self::replica::Replica;
+use self::replica::{Change, newer};
+use self::stop::Yield;
 
 struct InTransit {
     write: u64,
@@ -375,25 +319,6 @@ impl MemoryStore {
             Yield(false).await;
         }
     }
-}
-
-/// Lets others go first, once: every operation of the store is a place to stop at.
-struct Yield(bool);
-
-impl Future for Yield {
-    type Output = ();
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.0 {
-            return Poll::Ready(());
-        }
-        self.0 = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-fn newer<T: Clone>(one: Option<&T>, other: Option<&T>, time: impl Fn(&T) -> Time) -> Option<T> {
-    one.into_iter().chain(other).max_by_key(|row| time(row)).cloned()
 }
 
 impl EventStore for MemoryStore {

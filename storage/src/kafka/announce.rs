@@ -1,7 +1,7 @@
 //! Announcing owners: a producer, and the thread that takes its reports.
 //!
 //! The library has a producer with a thread of its own. That one asks without a pause for the last part of a millisecond
-//! of each tenth of a second, which was a tenth of what a router with little to do took; this one waits for all of it.
+//! of each tenth of a second, also while nobody announces anything; this one waits for all of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +51,7 @@ impl ProducerContext for Reporting {
 
     fn delivery(&self, result: &DeliveryResult<'_>, announced: Self::DeliveryOpaque) {
         let result = result.as_ref().map(|_| ()).map_err(|(error, _)| error.clone());
-        // Whoever announces again waits for nothing.
+        // Who announced a term once more does not wait.
         drop(announced.send(result));
     }
 }

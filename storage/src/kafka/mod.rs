@@ -6,8 +6,9 @@
 //! that moment. **Membership** is a consumer group of its own.
 //!
 //! Nothing here blocks an async thread: the client library has its own, and what waits for it has some
-//! more (one each for appends, readers, the board and announcements, one a member, three for questions). The library connects again
-//! by itself, within about a second of a broker's return; where it does not, see `bootstrap`.
+//! more (one each for appends, readers, the board and announcements, one a member, three for questions).
+//! The library connects again by itself, within about a second of a broker's return; where it does not, see
+//! `bootstrap`.
 
 mod announce;
 mod append;
@@ -25,6 +26,7 @@ mod ownership;
 mod ownership_record;
 mod questions;
 mod readers;
+mod record;
 #[cfg(test)]
 mod tests;
 mod thread;

@@ -6,18 +6,15 @@
 //! hears nothing is given up: its readers go on where they were, with another one.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use bytes::Bytes;
-use panda_protocol::{Position, ShardId, Time};
+use panda_protocol::ShardId;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -28,17 +25,15 @@ use super::config::KafkaLogConfig;
 use super::elsewhere::drop_elsewhere;
 use super::ending::Ending;
 use super::hearing::Hearing;
+use super::record::record;
 use super::thread::{self, Breaks};
 use crate::command_log::{LogRecord, ShardReader};
 use crate::error::StoreError;
-use crate::record_headers::{HeaderReader, RecordHeaders};
 
 /// How long the thread waits for somebody who opens or closes before it hears the consumers.
 const LOOK: Duration = Duration::from_millis(100);
 /// After what a reader whose client was given up asks for another one again, if there was none.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Headers of a record that are looked at. We write at most two; others may have added theirs before them.
-const HEADERS_MAX: usize = 16;
 
 type Consumer = BaseConsumer<Quiet>;
 type Queue = PartitionQueue<Quiet>;
@@ -252,30 +247,6 @@ impl Drop for KafkaReader {
             self.readers.close(self.shard, open);
         }
     }
-}
-
-fn record(epoch: u32, message: &BorrowedMessage<'_>) -> Result<LogRecord, StoreError> {
-    let corrupt = |what: &str| StoreError::Corrupt(format!("a record of partition {} {what}", message.partition()));
-    let offset = u64::try_from(message.offset()).map_err(|_| corrupt("has no offset"))?;
-    let time = message.timestamp().to_millis().and_then(|time| u64::try_from(time).ok()?.checked_mul(1_000));
-    Ok(LogRecord {
-        position: Position { epoch, offset },
-        time: Time(time.ok_or_else(|| corrupt("has no time"))?),
-        record: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
-        headers: headers(message),
-    })
-}
-
-/// What a record's headers say; whatever cannot be read is as if it were not there.
-fn headers(message: &BorrowedMessage<'_>) -> RecordHeaders {
-    let Some(headers) = message.headers() else { return RecordHeaders::default() };
-    // The client panics on a name that is no UTF-8. Whoever wrote that ends no router.
-    let read = catch_unwind(AssertUnwindSafe(|| {
-        let mut known = HeaderReader::default();
-        headers.iter().take(HEADERS_MAX).for_each(|header| known.take(header.key, header.value));
-        known.read()
-    }));
-    read.unwrap_or_default()
 }
 
 /// What the thread has.

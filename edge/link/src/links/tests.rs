@@ -8,7 +8,7 @@ use std::task::Waker;
 
 use panda_protocol::event::Role;
 use panda_protocol::frame::Admission;
-use panda_protocol::link::{Admitted, Answer, Membership, ReadReply};
+use panda_protocol::link::{Admitted, Answer, Down, Membership, Outcome, ReadReply};
 use panda_protocol::{Incarnation, Time};
 use panda_storage::StoreError;
 use panda_storage::embedded::EmbeddedLog;

@@ -403,6 +403,8 @@ impl EventStore for EmbeddedEvents {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
 
     /// Small enough that rows move into the index all the time.
@@ -465,9 +467,12 @@ mod tests {
         let first = files().into_iter().find(|name| name.starts_with("journal")).expect("a journal file");
         store.write_state(entity, vec![row.clone()]).await.unwrap();
         // It goes once the index has what it held.
-        while files().contains(&first) {
-            tokio::task::yield_now().await;
-        }
+        let gone = async {
+            while files().contains(&first) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), gone).await.expect("the journal's first file goes");
         assert_eq!(store.read_state(entity, vec![key]).await.unwrap(), [Some(row)]);
         assert_eq!(store.last_error(), None);
     }
