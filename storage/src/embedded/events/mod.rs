@@ -11,6 +11,7 @@ mod failure;
 mod index;
 mod journal;
 mod keys;
+mod pace;
 mod reads;
 mod tables;
 mod writer;
@@ -53,11 +54,13 @@ pub struct Options {
     /// After how long without a write what is in memory moves into the index, however little it is: a store in which
     /// nothing goes on takes no memory for it.
     pub rest: Duration,
+    /// How far apart commits are that follow one another for long; few of them never wait. Zero is as fast as the disk.
+    pub spacing: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, retry: Duration::from_secs(1), rest: Duration::from_secs(2) }
+        Self { memory_bytes: 64 << 20, retry: Duration::from_secs(1), rest: Duration::from_secs(2), spacing: pace::SPACING }
     }
 }
 
@@ -409,7 +412,7 @@ mod tests {
 
     /// Small enough that rows move into the index all the time.
     const SMALL: Options =
-        Options { memory_bytes: 2_000, retry: Duration::from_millis(5), rest: Duration::from_secs(2) };
+        Options { memory_bytes: 2_000, retry: Duration::from_millis(5), rest: Duration::from_secs(2), spacing: Duration::ZERO };
     /// So impatient that what is in memory moves between any two requests, too.
     const RESTLESS: Options = Options { rest: Duration::ZERO, ..SMALL };
 

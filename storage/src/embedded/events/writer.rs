@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Instant;
 
 use bytes::Bytes;
 use panda_protocol::{EntityId, ShardId};
@@ -17,6 +19,7 @@ use super::Options;
 use super::failure;
 use super::journal::{self, Journal, Operation};
 use super::keys;
+use super::pace::Pace;
 use super::tables::Tables;
 use crate::embedded::disk::Folder;
 use crate::epoch_store::LogEpoch;
@@ -154,7 +157,9 @@ impl Writer {
     /// Runs until the store is closed or nobody is left to ask.
     pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
         let mut group = Vec::new();
+        let mut pace = Pace::new(self.options.spacing, Instant::now());
         while let Some(first) = self.next(&mut requests) {
+            sleep(pace.wait(Instant::now()));
             let mut bytes = first.work.len();
             group.push(first);
             while group.len() < GROUP_REQUESTS_MAX && bytes < GROUP_BYTES_MAX {
