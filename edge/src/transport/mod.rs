@@ -11,6 +11,7 @@ mod scratch;
 pub mod socket;
 mod tickets;
 pub mod tls;
+pub mod tls_stream;
 pub mod websocket;
 
 use std::collections::VecDeque;

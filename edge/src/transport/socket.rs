@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+
+use super::tls_stream::TlsStream;
 
 /// Connections that the kernel holds for a worker that is busy. Linux cuts it to `somaxconn`.
 const BACKLOG: i32 = 4_096;
@@ -18,7 +19,7 @@ const BACKLOG: i32 = 4_096;
 pub enum Socket {
     /// Bare.
     Plain(TcpStream),
-    /// Under TLS. Boxed: its state is a kilobyte and most tasks are shared with bare sockets.
+    /// Under TLS. Boxed: its state is a kilobyte, and a proxy before an edge often does TLS.
     Tls(Box<TlsStream<TcpStream>>),
 }
 

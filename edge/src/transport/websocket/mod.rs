@@ -16,7 +16,6 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsAcceptor;
 
 use self::answer::Answer;
 pub use self::connection::WebSocket;
@@ -25,10 +24,8 @@ use self::upgrade::Request;
 use super::handover::HandedOver;
 use super::scratch::with_scratch;
 use super::socket::{Socket, without_delay};
+use super::tls_stream::TlsStream;
 use crate::admission::{Handshake, Refusal};
-
-/// Bytes that a TLS connection holds for a peer that takes no more.
-const TLS_BUFFER_BYTES: usize = 16 * 1024;
 
 /// How long a refused connection may take to read its answer.
 const LINGER: Duration = Duration::from_secs(1);
@@ -94,11 +91,7 @@ pub async fn accept(stream: TcpStream, peer: SocketAddr, handshake: Handshake, r
 async fn open(stream: TcpStream, rules: &WebSocketRules, deadline: Instant) -> io::Result<Opened> {
     let mut socket = match &rules.tls {
         None => Socket::Plain(stream),
-        Some(config) => {
-            let limit = |tls: &mut rustls::ServerConnection| tls.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-            let accepting = TlsAcceptor::from(config.clone()).accept_with(stream, limit);
-            Socket::Tls(Box::new(accepting.await?))
-        }
+        Some(config) => Socket::Tls(TlsStream::accept(stream, config.clone()).await?),
     };
     let answer = match head::read(&mut socket).await? {
         Head::Refused(answer) => answer,

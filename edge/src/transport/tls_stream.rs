@@ -1,0 +1,245 @@
+//! The server's end of a TLS connection that holds no buffer while nothing is on its way.
+//!
+//! rustls' own buffered connection keeps 4 KiB that it read the handshake into for as long as it lives. Here it is
+//! driven through its unbuffered interface: records are read into memory of the thread and decrypted there,
+//! and only what is there in part stays with the connection, in memory of just its size. After a handshake of TLS 1.3
+//! `records` take the rustls connection's place, which would keep 3.3 KB.
+
+mod records;
+mod state;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use self::state::Tls;
+
+/// What a record may hold (RFC 8446, section 5.1), and so what one write takes.
+const PLAIN_BYTES_MAX: usize = 16 * 1024;
+/// A whole record on the wire, in the version that allows the longest (RFC 5246, section 6.2.3).
+const RECORD_BYTES_MAX: usize = 5 + PLAIN_BYTES_MAX + 2 * 1024;
+/// What a peer may have sent that is not a whole message: a record, or a handshake message over several. A
+/// ClientHello, which is the only long one that comes, has about two kilobytes.
+const INCOMING_BYTES_MAX: usize = RECORD_BYTES_MAX;
+/// Bytes that one read takes at most.
+const READ_BYTES: usize = 16 * 1024;
+
+struct Scratch {
+    /// What is there in part, and what a read puts behind it.
+    incoming: Box<[u8]>,
+    plain: Box<[u8]>,
+    record: Box<[u8]>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
+        incoming: vec![0; INCOMING_BYTES_MAX + READ_BYTES].into_boxed_slice(),
+        plain: vec![0; PLAIN_BYTES_MAX].into_boxed_slice(),
+        record: vec![0; RECORD_BYTES_MAX].into_boxed_slice(),
+    });
+}
+
+/// A TLS connection over `S`, after [`Self::accept`].
+pub struct TlsStream<S> {
+    stream: S,
+    tls: Tls,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
+    /// Does the handshake; whoever waits for it bounds its time. Cancelling it ends the connection. Without
+    /// `enable_secret_extraction` in `config` the connection takes some kilobytes more.
+    ///
+    /// # Errors
+    /// What the socket says, and `InvalidData` where the peer speaks no TLS that `config` takes.
+    pub async fn accept(stream: S, config: Arc<ServerConfig>) -> io::Result<Box<Self>> {
+        let small = config.enable_secret_extraction;
+        let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        let mut accepted = Box::new(Self { stream, tls: Tls::new(connection) });
+        std::future::poll_fn(|cx| accepted.poll_handshake(cx)).await?;
+        if !small {
+            return Ok(accepted);
+        }
+        let Self { stream, tls } = *accepted;
+        Ok(Box::new(Self { stream, tls: tls.settled()? }))
+    }
+
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let written = self.poll_write_outgoing(cx)?;
+            if self.tls.is_established() {
+                // A ticket that did not leave yet goes before what is written next.
+                return Poll::Ready(Ok(()));
+            }
+            ready!(written);
+            if !self.tls.is_handshaking() {
+                return Poll::Ready(Ok(()));
+            }
+            // A client may send its first request with the end of its handshake.
+            let read = ready!(self.poll_records(cx, &mut ReadBuf::new(&mut [])));
+            if read.is_err() {
+                // The alert leaves if it can; that the handshake failed matters more than how.
+                return self.poll_write_outgoing(cx).map(|_| read);
+            }
+            if self.tls.ended {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Reads once and decrypts into `into` what is whole.
+    fn poll_records(&mut self, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.tls.broken {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let Self { stream, tls } = self;
+            let (before, room) = scratch.incoming.split_at_mut(tls.incoming.len());
+            before.copy_from_slice(&tls.incoming);
+            let mut len = before.len();
+            if !tls.unread {
+                let mut read = ReadBuf::new(&mut room[..READ_BYTES]);
+                ready!(Pin::new(stream).poll_read(cx, &mut read))?;
+                if read.filled().is_empty() {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                len += read.filled().len();
+            }
+            Poll::Ready(tls.take(&mut scratch.incoming[..len], into))
+        })
+    }
+
+    /// Hands the socket what it did not take yet.
+    fn poll_write_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.tls.outgoing.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.tls.outgoing))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.tls.outgoing.advance(written);
+        }
+        // An empty slice would keep the whole record alive.
+        self.tls.outgoing = Bytes::new();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Encrypts what it can of `slices`, as one record, and hands it to the socket. Returns how much it was.
+    fn poll_record(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_write_outgoing(cx))?;
+        SCRATCH.with_borrow_mut(|Scratch { plain, record, .. }| {
+            let plain = gather(slices, plain);
+            if plain.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let Self { stream, tls } = self;
+            let len = tls.seal(plain, record)?;
+            // What is there before it goes before it: a new key, which it is encrypted with.
+            let written = if tls.outgoing.is_empty() {
+                match Pin::new(stream).poll_write(cx, &record[..len]) {
+                    Poll::Ready(written) => written?,
+                    Poll::Pending => 0,
+                }
+            } else {
+                0
+            };
+            tls.queue(&record[written..len]);
+            Poll::Ready(Ok(plain.len()))
+        })
+    }
+}
+
+/// What of `slices` goes into one record: put together in `room` if there are several.
+fn gather<'b>(slices: &'b [IoSlice<'_>], room: &'b mut [u8]) -> &'b [u8] {
+    if let [one] = slices {
+        return &one[..one.len().min(room.len())];
+    }
+    let mut taken = 0;
+    for slice in slices {
+        let len = slice.len().min(room.len() - taken);
+        room[taken..taken + len].copy_from_slice(&slice[..len]);
+        taken += len;
+    }
+    &room[..taken]
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = into.filled().len();
+        loop {
+            let len = this.tls.plain.len().min(into.remaining());
+            into.put_slice(&this.tls.plain[..len]);
+            this.tls.plain.advance(len);
+            if this.tls.plain.is_empty() {
+                // An empty slice would keep the whole record alive.
+                this.tls.plain = Bytes::new();
+            }
+            if into.filled().len() > before || into.remaining() == 0 || this.tls.ended {
+                return Poll::Ready(Ok(()));
+            }
+            let read = ready!(this.poll_records(cx, into));
+            // What there is to say to it leaves as far as it can: the rest goes before what is written next.
+            if let Poll::Ready(Err(error)) = this.poll_write_outgoing(cx) {
+                return Poll::Ready(read.and(Err(error)));
+            }
+            read?;
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_record(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_record(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_write_outgoing(cx))?;
+        Pin::new(&mut this.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.tls.closed {
+            this.tls.closed = true;
+            this.tls.say_goodbye()?;
+        }
+        ready!(this.poll_write_outgoing(cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S> TlsStream<S> {
+    /// Bytes of buffers that it holds now: nothing while it is idle.
+    pub fn buffered(&self) -> usize {
+        self.tls.incoming.len() + self.tls.plain.len() + self.tls.outgoing.len()
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for TlsStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
