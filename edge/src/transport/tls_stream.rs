@@ -62,7 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     pub async fn accept(stream: S, config: Arc<ServerConfig>) -> io::Result<Box<Self>> {
         let small = config.enable_secret_extraction;
         let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
-        let mut accepted = Box::new(Self { stream, tls: Tls::new(connection) });
+        let mut accepted = Box::new(Self { stream, tls: Tls::new(connection, small) });
         std::future::poll_fn(|cx| accepted.poll_handshake(cx)).await?;
         if !small {
             return Ok(accepted);
@@ -73,7 +73,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let written = self.poll_write_outgoing(cx)?;
+            let written = self.poll_write_outgoing(cx);
+            if self.tls.broken {
+                // It failed when this was called before, and its alert did not leave then.
+                ready!(written)?;
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            let written = written?;
             if self.tls.is_established() {
                 // A ticket that did not leave yet goes before what is written next.
                 return Poll::Ready(Ok(()));
@@ -184,12 +190,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
             if into.filled().len() > before || into.remaining() == 0 || this.tls.ended {
                 return Poll::Ready(Ok(()));
             }
-            let read = ready!(this.poll_records(cx, into));
-            // What there is to say to it leaves as far as it can: the rest goes before what is written next.
+            // What waits for the socket leaves as far as it can, for who only reads, too: the peer may wait for it.
             if let Poll::Ready(Err(error)) = this.poll_write_outgoing(cx) {
-                return Poll::Ready(read.and(Err(error)));
+                return Poll::Ready(Err(error));
+            }
+            let read = ready!(this.poll_records(cx, into));
+            // And so does what there is to say to what came.
+            let written = this.poll_write_outgoing(cx);
+            if into.filled().len() > before {
+                // It is there, whatever failed then: that is found again by the next call.
+                return Poll::Ready(Ok(()));
             }
             read?;
+            if let Poll::Ready(Err(error)) = written {
+                return Poll::Ready(Err(error));
+            }
         }
     }
 }
@@ -220,7 +235,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.tls.closed {
-            this.tls.closed = true;
             this.tls.say_goodbye()?;
         }
         ready!(this.poll_write_outgoing(cx))?;

@@ -13,7 +13,7 @@ use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::{ConnectionTrafficSecrets, Error, ProtocolVersion};
 
 /// Type, version and length.
-const HEADER_BYTES: usize = 5;
+pub(super) const HEADER_BYTES: usize = 5;
 const TAG_BYTES: usize = 16;
 /// What a record holds at most.
 const PLAIN_BYTES_MAX: usize = 16 * 1024;
@@ -48,6 +48,8 @@ pub(super) enum Fault {
     Altered = 20,
     #[error("a TLS record that is too long")]
     TooLong = 22,
+    #[error("a TLS message with a value that does not exist")]
+    Illegal = 47,
     #[error("a malformed TLS message")]
     Malformed = 50,
     #[error("no further keys can be made")]
@@ -113,6 +115,7 @@ impl Records {
     ///
     /// # Errors
     /// What rustls says. Whoever asks made sure of what it wants.
+    #[expect(clippy::disallowed_methods, reason = "this is what its way to the secrets is open for")]
     pub(super) fn take_over(connection: UnbufferedServerConnection) -> Result<Self, Error> {
         let (secrets, next) = connection.dangerous_into_kernel_connection()?;
         let (receives, sends) = (Keys::new(secrets.rx), Keys::new(secrets.tx));
@@ -139,12 +142,13 @@ impl Records {
         let Some(sealed) = rest.get_mut(..len) else { return Ok(None) };
         let (key, nonce) = self.receives.next().ok_or(Fault::Internal)?;
         let opened = key.open_in_place(nonce, Aad::from(*header), sealed).map_err(|_| Fault::Altered)?;
+        // All of it counts, padding, too.
+        if opened.len() > PLAIN_BYTES_MAX + 1 {
+            return Err(Fault::TooLong);
+        }
         // The type stands behind the content, and zeros behind it.
         let end = opened.iter().rposition(|byte| *byte != 0).ok_or(Fault::Unexpected)?;
         let (kind, content) = (opened[end], &opened[..end]);
-        if content.len() > PLAIN_BYTES_MAX {
-            return Err(Fault::TooLong);
-        }
         self.idle = if kind == DATA && !content.is_empty() { 0 } else { self.idle + 1 };
         if self.idle > IDLE_RECORDS_MAX {
             return Err(Fault::Unexpected);
@@ -163,6 +167,7 @@ impl Records {
         let asks = match content.strip_prefix(&KEY_UPDATE) {
             Some([0]) => false,
             Some([1]) => true,
+            Some([_]) => return Err(Fault::Illegal),
             Some(_) => return Err(Fault::Malformed),
             None => return Err(Fault::Unexpected),
         };

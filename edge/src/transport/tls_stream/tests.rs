@@ -13,6 +13,8 @@ use super::state::Session;
 use super::*;
 use crate::transport::tls::Identity;
 
+mod segments;
+
 type Client = client::TlsStream<DuplexStream>;
 
 /// The configuration of a server, and what a client needs to believe it.
@@ -198,6 +200,19 @@ async fn who_speaks_no_tls_is_told_so_by_an_alert() {
     let mut told = Vec::new();
     far.read_to_end(&mut told).await.unwrap();
     assert_eq!(told.first(), Some(&21), "a record of the type for alerts");
+}
+
+#[tokio::test]
+async fn a_handshake_has_failed_though_its_alert_leaves_only_later() {
+    let (config, _) = configs(&rustls::version::TLS13, &default_provider().cipher_suites);
+    let (near, mut far) = duplex(1);
+    let (accepted, told) = tokio::join!(TlsStream::accept(near, config), async {
+        far.write_all(b"G").await?;
+        let mut told = Vec::new();
+        far.read_to_end(&mut told).await.map(|_| told)
+    });
+    assert_eq!(accepted.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert_eq!(told.unwrap().len(), 7, "the whole alert");
 }
 
 #[tokio::test]

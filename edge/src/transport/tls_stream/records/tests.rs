@@ -9,7 +9,9 @@ async fn established() -> (Records, Keys) {
     let (server, client) = pair(&TLS13, 1 << 16).await;
     let (_, client) = client.into_inner();
     let Session::Records(records) = server.tls.session else { panic!("it was taken over") };
-    (records, Keys::new(client.dangerous_extract_secrets().unwrap().tx))
+    #[expect(clippy::disallowed_methods, reason = "a test seals what no client would")]
+    let secrets = client.dangerous_extract_secrets().unwrap();
+    (records, Keys::new(secrets.tx))
 }
 
 /// A record of the client that holds these bytes, type and padding among them.
@@ -45,16 +47,19 @@ async fn data_are_found_before_any_padding_and_a_record_in_part_is_waited_for() 
 #[tokio::test]
 async fn what_no_client_sends_is_a_fault() {
     let long = [&[7; PLAIN_BYTES_MAX + 1][..], &[DATA]].concat();
+    let padded = [&[7, DATA][..], &[0; PLAIN_BYTES_MAX]].concat();
     for (inner, fault) in [
         (&[0, 0, 0][..], Fault::Unexpected),
         (&[1, 20], Fault::Unexpected),
         (&[1, 0, 0, 0, HANDSHAKE], Fault::Unexpected),
         (&[24, 0, 0, 1, HANDSHAKE], Fault::Malformed),
-        (&[24, 0, 0, 1, 2, HANDSHAKE], Fault::Malformed),
+        (&[24, 0, 0, 1, 2, HANDSHAKE], Fault::Illegal),
         (&[24, 0, 0, 1, 0, 0, HANDSHAKE], Fault::Malformed),
         (&[1, ALERT], Fault::Malformed),
         (&[FATAL, 40, ALERT], Fault::Alert),
+        (&[HANDSHAKE], Fault::Unexpected),
         (&long, Fault::TooLong),
+        (&padded, Fault::TooLong),
     ] {
         let (mut records, mut keys) = established().await;
         assert_eq!(records.open(&mut sealed(&mut keys, inner)), Err(fault), "{:?}", &inner[..inner.len().min(8)]);
