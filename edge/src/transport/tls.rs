@@ -102,7 +102,7 @@ impl Identity {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // For `TlsStream`, which takes connections over; nothing else gets at a secret by it.
         config.enable_secret_extraction = true;
-        config.ticketer = Arc::new(FleetTickets::new(fleet, b"https"));
+        config.ticketer = Arc::new(FleetTickets::new(fleet, b"https", Arc::clone(&config.time_provider)));
         Ok(Arc::new(config))
     }
 
@@ -114,7 +114,7 @@ impl Identity {
     pub(super) fn quic_config(&self, fleet: &FleetSecret) -> Result<ServerConfig, rustls::Error> {
         let mut config = self.finish(builder().with_protocol_versions(&[&rustls::version::TLS13])?)?;
         config.alpn_protocols = vec![b"panda/1".to_vec()];
-        config.ticketer = Arc::new(FleetTickets::new(fleet, b"quic"));
+        config.ticketer = Arc::new(FleetTickets::new(fleet, b"quic", Arc::clone(&config.time_provider)));
         // Early data would need a memory of the tickets used; resuming saves the certificate anyway.
         config.max_early_data_size = 0;
         Ok(config)
