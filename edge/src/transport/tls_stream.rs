@@ -31,6 +31,12 @@ const RECORD_BYTES_MAX: usize = 5 + PLAIN_BYTES_MAX + 2 * 1024;
 const INCOMING_BYTES_MAX: usize = RECORD_BYTES_MAX;
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 16 * 1024;
+/// Bytes that may wait for the socket and leave in one write with the record behind them: tickets and changes of keys.
+const TOGETHER_BYTES_MAX: usize = 1024;
+/// Bytes of buffers that an established connection holds at most: what was read behind a record of which somebody wants
+/// the rest, that rest, and what the socket does not take, a change of keys and an alert included.
+pub const BUFFERED_BYTES_MAX: usize =
+    INCOMING_BYTES_MAX + READ_BYTES + PLAIN_BYTES_MAX + TOGETHER_BYTES_MAX + RECORD_BYTES_MAX;
 
 struct Scratch {
     /// What is there in part, and what a read puts behind it.
@@ -47,7 +53,8 @@ thread_local! {
     });
 }
 
-/// A TLS connection over `S`, after [`Self::accept`].
+/// A TLS connection over `S`, after [`Self::accept`]. One task reads and writes: a reader also writes what waits, and
+/// would take the waker of a writer elsewhere. Reading and writing are cancel safe.
 pub struct TlsStream<S> {
     stream: S,
     tls: Tls,
@@ -73,18 +80,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let written = self.poll_write_outgoing(cx);
-            if self.tls.broken {
-                // It failed when this was called before, and its alert did not leave then.
-                ready!(written)?;
-                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-            }
-            let written = written?;
-            if self.tls.is_established() {
-                // A ticket that did not leave yet goes before what is written next.
+            if self.tls.is_established() && !self.tls.broken {
+                // What did not leave yet, a ticket, leaves with what is written next.
                 return Poll::Ready(Ok(()));
             }
-            ready!(written);
+            ready!(self.poll_write_outgoing(cx))?;
+            if self.tls.broken {
+                // It failed when this was called before, and its alert did not leave then.
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
             if !self.tls.is_handshaking() {
                 return Poll::Ready(Ok(()));
             }
@@ -125,39 +129,48 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     /// Hands the socket what it did not take yet.
     fn poll_write_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.tls.outgoing.is_empty() {
-            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.tls.outgoing))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.tls.outgoing)) {
+                Ok(0) => return Poll::Ready(Err(self.tls.cut(io::ErrorKind::WriteZero.into()))),
+                Ok(written) => self.tls.outgoing.advance(written),
+                Err(error) => return Poll::Ready(Err(self.tls.cut(error))),
             }
-            self.tls.outgoing.advance(written);
         }
         // An empty slice would keep the whole record alive.
         self.tls.outgoing = Bytes::new();
         Poll::Ready(Ok(()))
     }
 
-    /// Encrypts what it can of `slices`, as one record, and hands it to the socket. Returns how much it was.
+    /// Encrypts what it can of `slices`, as one record, and hands it to the socket. Returns how much it was. What waits
+    /// for the socket goes before it, in the same write if it is little.
     fn poll_record(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_write_outgoing(cx))?;
-        SCRATCH.with_borrow_mut(|Scratch { plain, record, .. }| {
+        if self.tls.outgoing.len() > TOGETHER_BYTES_MAX {
+            ready!(self.poll_write_outgoing(cx))?;
+        }
+        let taken = SCRATCH.with_borrow_mut(|Scratch { plain, record, .. }| {
             let plain = gather(slices, plain);
             if plain.is_empty() {
-                return Poll::Ready(Ok(0));
+                return Ok((0, false));
             }
             let Self { stream, tls } = self;
             let len = tls.seal(plain, record)?;
-            // What is there before it goes before it: a new key, which it is encrypted with.
-            let written = if tls.outgoing.is_empty() {
+            let waits = !tls.outgoing.is_empty();
+            let mut written = 0;
+            if !waits {
                 match Pin::new(stream).poll_write(cx, &record[..len]) {
-                    Poll::Ready(written) => written?,
-                    Poll::Pending => 0,
+                    Poll::Ready(Ok(len)) => written = len,
+                    Poll::Ready(Err(error)) => return Err(tls.cut(error)),
+                    Poll::Pending => {}
                 }
-            } else {
-                0
-            };
+            }
             tls.queue(&record[written..len]);
-            Poll::Ready(Ok(plain.len()))
-        })
+            Ok((plain.len(), waits))
+        });
+        let (taken, waits) = taken?;
+        // It is taken, whatever of it leaves now.
+        if waits && let Poll::Ready(Err(error)) = self.poll_write_outgoing(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(taken))
     }
 }
 
@@ -190,21 +203,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for TlsStream<S> {
             if into.filled().len() > before || into.remaining() == 0 || this.tls.ended {
                 return Poll::Ready(Ok(()));
             }
-            // What waits for the socket leaves as far as it can, for who only reads, too: the peer may wait for it.
-            if let Poll::Ready(Err(error)) = this.poll_write_outgoing(cx) {
-                return Poll::Ready(Err(error));
-            }
-            let read = ready!(this.poll_records(cx, into));
-            // And so does what there is to say to what came.
-            let written = this.poll_write_outgoing(cx);
+            let read = this.poll_records(cx, into);
             if into.filled().len() > before {
-                // It is there, whatever failed then: that is found again by the next call.
+                // It is there, whatever failed then: that is found again by the next call. What there is to say to it
+                // may leave with an answer.
                 return Poll::Ready(Ok(()));
             }
-            read?;
-            if let Poll::Ready(Err(error)) = written {
-                return Poll::Ready(Err(error));
+            // What waits for the socket leaves as far as it can, for who only reads, too: the peer may wait for it. Where
+            // the socket fails, a writer is told; what the peer sent before it went is still there to be read.
+            if let Poll::Ready(Err(error)) = this.poll_write_outgoing(cx) {
+                tracing::debug!(%error, "a socket under TLS takes nothing any more");
             }
+            ready!(read)?;
         }
     }
 }
@@ -243,7 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
 }
 
 impl<S> TlsStream<S> {
-    /// Bytes of buffers that it holds now: nothing while it is idle.
+    /// Bytes of buffers that it holds now: nothing while it is idle, and never more than [`BUFFERED_BYTES_MAX`].
     pub fn buffered(&self) -> usize {
         self.tls.incoming.len() + self.tls.plain.len() + self.tls.outgoing.len()
     }

@@ -227,6 +227,8 @@ fn heard_alert(content: &[u8]) -> Result<Content<'static>, Fault> {
         [_, CLOSE_NOTIFY] => Ok(Content::Goodbye),
         [_, USER_CANCELED] => Ok(Content::Nothing),
         [_, _] => Err(Fault::Alert),
+        // RFC 8446, section 5.4.
+        [] => Err(Fault::Unexpected),
         _ => Err(Fault::Malformed),
     }
 }

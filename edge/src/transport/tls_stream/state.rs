@@ -28,7 +28,7 @@ pub(super) struct Tls {
     pub(super) outgoing: Bytes,
     /// The peer said that nothing more comes.
     pub(super) ended: bool,
-    /// So did we.
+    /// So did we, or the socket takes nothing any more.
     pub(super) closed: bool,
     /// Something failed, most often because the peer broke the protocol: nothing more is read or encrypted.
     pub(super) broken: bool,
@@ -107,8 +107,13 @@ impl Tls {
     /// Nothing more is taken after one. If something came into `into`, it is the next call that fails.
     pub(super) fn take(&mut self, incoming: &mut [u8], into: &mut ReadBuf<'_>) -> io::Result<()> {
         let before = into.filled().len();
+        let waiting = self.closed.then(|| self.outgoing.clone());
         let taken = self.take_whole(incoming, into);
         let taken = self.or_broken(taken);
+        if let Some(waiting) = waiting {
+            // Nothing follows our goodbye, no alert, either.
+            self.outgoing = waiting;
+        }
         if into.filled().len() > before { Ok(()) } else { taken }
     }
 
@@ -183,10 +188,13 @@ impl Tls {
     /// Encrypts at most 16 KiB as one record; returns its length. What the protocol itself has to say goes before it.
     ///
     /// # Errors
-    /// `NotConnected` after a failure or a goodbye, and what fails now.
+    /// `NotConnected` after a failure, `BrokenPipe` after a goodbye or one of the socket, and what fails now.
     pub(super) fn seal(&mut self, data: &[u8], record: &mut [u8]) -> io::Result<usize> {
-        if self.broken || self.closed {
+        if self.broken {
             return Err(io::ErrorKind::NotConnected.into());
+        }
+        if self.closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
         let sealed = match &mut self.session {
             Session::Rustls(driven) => driven.write(&mut self.incoming, &mut self.outgoing, |traffic| {
@@ -223,6 +231,13 @@ impl Tls {
         let len = self.or_broken(sealed)?;
         self.queue(&goodbye[..len]);
         Ok(())
+    }
+
+    /// The socket failed to take something: of what was sealed a part is lost, so nothing can follow it.
+    pub(super) fn cut(&mut self, error: io::Error) -> io::Error {
+        self.closed = true;
+        self.outgoing = Bytes::new();
+        error
     }
 
     /// Puts bytes behind what waits for the socket.

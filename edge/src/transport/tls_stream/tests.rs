@@ -13,7 +13,9 @@ use super::state::Session;
 use super::*;
 use crate::transport::tls::Identity;
 
+mod random;
 mod segments;
+mod sockets;
 
 type Client = client::TlsStream<DuplexStream>;
 

@@ -55,7 +55,13 @@ async fn what_no_client_sends_is_a_fault() {
         (&[24, 0, 0, 1, HANDSHAKE], Fault::Malformed),
         (&[24, 0, 0, 1, 2, HANDSHAKE], Fault::Illegal),
         (&[24, 0, 0, 1, 0, 0, HANDSHAKE], Fault::Malformed),
+        // A session ticket, which is a server's to send; a certificate that nobody asked for; half a change of keys.
+        (&[4, 0, 0, 0, HANDSHAKE], Fault::Unexpected),
+        (&[11, 0, 0, 4, 0, 0, 0, 0, HANDSHAKE], Fault::Unexpected),
+        (&[24, 0, 0, HANDSHAKE], Fault::Unexpected),
+        (&[ALERT], Fault::Unexpected),
         (&[1, ALERT], Fault::Malformed),
+        (&[1, CLOSE_NOTIFY, 1, CLOSE_NOTIFY, ALERT], Fault::Malformed),
         (&[FATAL, 40, ALERT], Fault::Alert),
         (&[HANDSHAKE], Fault::Unexpected),
         (&long, Fault::TooLong),

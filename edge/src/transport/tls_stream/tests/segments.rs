@@ -10,21 +10,25 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+const HEADER_BYTES: usize = 5;
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
 
 type Accepted = io::Result<Box<TlsStream<DuplexStream>>>;
 
 /// A client whose bytes leave when a test wants that.
-struct ByHand {
-    tls: ClientConnection,
-    far: DuplexStream,
-    server: JoinHandle<Accepted>,
+pub(super) struct ByHand {
+    pub(super) tls: ClientConnection,
+    pub(super) far: DuplexStream,
+    pub(super) server: JoinHandle<Accepted>,
 }
 
 impl ByHand {
     /// A client that did its half of the handshake, of which the end did not leave under TLS 1.3.
-    async fn new(version: &'static SupportedProtocolVersion, change: impl FnOnce(&mut ServerConfig)) -> Self {
+    pub(super) async fn new(
+        version: &'static SupportedProtocolVersion,
+        change: impl FnOnce(&mut ServerConfig),
+    ) -> Self {
         let suite = if version == &TLS13 {
             cipher_suite::TLS13_CHACHA20_POLY1305_SHA256
         } else {
@@ -70,7 +74,7 @@ impl ByHand {
 }
 
 /// What leaves it now.
-fn leaving(tls: &mut ClientConnection) -> Vec<u8> {
+pub(super) fn leaving(tls: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
     while tls.wants_write() {
         tls.write_tls(&mut bytes).unwrap();
@@ -89,7 +93,7 @@ async fn hear(tls: &mut ClientConnection, far: &mut DuplexStream) {
     }
 }
 
-struct Sealer {
+pub(super) struct Sealer {
     key: LessSafeKey,
     iv: [u8; 12],
     number: u64,
@@ -98,7 +102,7 @@ struct Sealer {
 
 impl Sealer {
     /// Goes on where `tls` is, of which nothing is to leave any more.
-    fn new(tls: ClientConnection) -> Self {
+    pub(super) fn new(tls: ClientConnection) -> Self {
         let thirteen = tls.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
         #[expect(clippy::disallowed_methods, reason = "a test seals what no client would")]
         let (number, secrets) = tls.dangerous_extract_secrets().unwrap().tx;
@@ -107,7 +111,7 @@ impl Sealer {
         Self { key, iv: iv.as_ref().try_into().unwrap(), number, thirteen }
     }
 
-    fn record(&mut self, kind: u8, content: &[u8]) -> Vec<u8> {
+    pub(super) fn record(&mut self, kind: u8, content: &[u8]) -> Vec<u8> {
         let mut nonce = self.iv;
         let number = self.number.to_be_bytes();
         nonce[4..].iter_mut().zip(number).for_each(|(byte, number)| *byte ^= number);
@@ -340,11 +344,88 @@ async fn nothing_is_written_after_a_goodbye_and_the_other_side_is_read_on() {
     for version in [&TLS13, &TLS12] {
         let (mut server, mut client) = pair(version, 1 << 16).await;
         server.shutdown().await.unwrap();
-        assert_eq!(server.write(b"more").await.unwrap_err().kind(), io::ErrorKind::NotConnected);
+        assert_eq!(server.write(b"more").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         client.write_all(b"late").await.unwrap();
         client.flush().await.unwrap();
         let mut came = [0; 4];
         server.read_exact(&mut came).await.unwrap();
         assert_eq!(&came, b"late", "{version:?}");
     }
+}
+
+#[tokio::test]
+async fn no_alert_follows_a_goodbye() {
+    let ByHand { mut tls, mut far, server } = ByHand::new(&TLS13, |_| {}).await;
+    far.write_all(&leaving(&mut tls)).await.unwrap();
+    let mut server = server.await.unwrap().unwrap();
+    // With its ticket before it.
+    server.shutdown().await.unwrap();
+    far.write_all(&[DATA, 3, 3, 0, 20]).await.unwrap();
+    far.write_all(&[9; 20]).await.unwrap();
+    assert_eq!(server.read(&mut [0; 10]).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    assert_eq!(server.buffered(), 0);
+    drop(server);
+    let mut told = Vec::new();
+    far.read_to_end(&mut told).await.unwrap();
+    tls.read_tls(&mut &told[..]).unwrap();
+    let state = tls.process_new_packets().unwrap();
+    assert!(state.peer_has_closed());
+    let goodbye = HEADER_BYTES + 2 + 1 + 16;
+    let mut rest = &told[..];
+    let mut last = 0;
+    while !rest.is_empty() {
+        last = HEADER_BYTES + usize::from(u16::from_be_bytes([rest[3], rest[4]]));
+        rest = &rest[last..];
+    }
+    assert_eq!(last, goodbye, "the last record is the goodbye");
+}
+
+#[tokio::test]
+async fn a_ticket_and_the_first_answer_leave_in_one_write() {
+    let mut client = ByHand::new(&TLS13, |_| {}).await;
+    let segment = client.say(b"question");
+    let mut server = client.accepted(&segment).await.unwrap();
+    let ticket = server.tls.outgoing.len();
+    assert!(ticket > 0);
+    let mut came = [0; 8];
+    server.read_exact(&mut came).await.unwrap();
+    assert_eq!(server.buffered(), ticket, "it waits for the answer");
+    server.write_all(b"answer").await.unwrap();
+    assert_eq!(server.buffered(), 0, "both left without a flush");
+    assert_eq!(client.heard(6).await, b"answer");
+}
+
+#[tokio::test]
+async fn a_ticket_opens_the_next_connection_without_a_certificate() {
+    for version in [&TLS13, &TLS12] {
+        let (config, connector) = configs(version, &default_provider().cipher_suites);
+        for kind in [rustls::HandshakeKind::Full, rustls::HandshakeKind::Resumed] {
+            let (near, far) = duplex(1 << 16);
+            let name = ServerName::try_from("localhost").unwrap();
+            let (server, client) =
+                tokio::join!(TlsStream::accept(near, Arc::clone(&config)), connector.connect(name, far));
+            let (mut server, mut client) = (server.unwrap(), client.unwrap());
+            server.write_all(b"hello").await.unwrap();
+            server.shutdown().await.unwrap();
+            let mut came = Vec::new();
+            client.read_to_end(&mut came).await.unwrap();
+            assert_eq!((&came[..], client.get_ref().1.handshake_kind()), (&b"hello"[..], Some(kind)), "{version:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_goes_before_its_ticket_left_is_read_to_the_end() {
+    let mut client = ByHand::new(&TLS13, |_| {}).await;
+    let mut segment = client.say(b"last words");
+    client.tls.send_close_notify();
+    segment.extend_from_slice(&leaving(&mut client.tls));
+    client.far.write_all(&segment[..segment.len() - 3]).await.unwrap();
+    let mut server = (&mut client.server).await.unwrap().unwrap();
+    assert!(!server.tls.outgoing.is_empty());
+    client.far.write_all(&segment[segment.len() - 3..]).await.unwrap();
+    drop(client.far);
+    let mut came = Vec::new();
+    server.read_to_end(&mut came).await.unwrap();
+    assert_eq!(came, b"last words");
 }
