@@ -121,6 +121,15 @@ async fn every_suite_of_tls_1_3_is_spoken() {
 }
 
 #[tokio::test]
+async fn the_suite_with_sha_256_is_taken_whatever_a_client_likes_most() {
+    let (server, client) = pair(&rustls::version::TLS13, 1 << 16).await;
+    drop(server);
+    let suite = client.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
+    assert_ne!(default_provider().cipher_suites[0].suite(), suite, "it likes another");
+}
+
+#[tokio::test]
 async fn keys_are_changed_and_changed_back_when_the_peer_wants_that() {
     let (mut server, mut client) = pair(&rustls::version::TLS13, 200).await;
     for round in 0..3 {
