@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -86,6 +86,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Small frames leave at once instead of being collected. An accepted socket has it from its listener.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -102,10 +104,17 @@ pub fn claim(address: SocketAddr) -> io::Result<()> {
     socket.listen(1)
 }
 
-/// Sends small frames at once instead of collecting them. A socket that refuses it is about to fail
-/// anyway, so that is not an error.
-pub(crate) fn without_delay(stream: &TcpStream) {
-    if let Err(error) = SockRef::from(stream).set_tcp_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY refused");
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn small_frames_leave_an_accepted_socket_at_once() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(listener.accept().unwrap().0.nodelay().unwrap());
     }
 }

@@ -23,7 +23,7 @@ use self::head::Head;
 use self::upgrade::Request;
 use super::handover::HandedOver;
 use super::scratch::with_scratch;
-use super::socket::{Socket, without_delay};
+use super::socket::Socket;
 use super::tls_stream::TlsStream;
 use crate::admission::{Handshake, Refusal};
 
@@ -64,7 +64,6 @@ enum Opened {
 /// Takes a connection that the gate admitted through TLS and its request head, and upgrades or hands
 /// it over. Never waits longer than the handshake's deadline.
 pub async fn accept(stream: TcpStream, peer: SocketAddr, handshake: Handshake, rules: &WebSocketRules) -> Accepted {
-    without_delay(&stream);
     match timeout_at(handshake.deadline(), open(stream, rules, handshake.deadline())).await {
         Ok(Ok(Opened::WebSocket(socket))) => Accepted::WebSocket(socket, handshake),
         Ok(Ok(Opened::Http(socket, head))) => match handshake.handed_over() {
