@@ -10,13 +10,13 @@ use std::sync::Arc;
 use panda_access::FleetSecret;
 use ring::digest;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
-use rustls::{ConfigBuilder, ServerConfig, WantsVerifier};
+use rustls::{CipherSuite, ConfigBuilder, ServerConfig, WantsVerifier};
 
+use super::quic::small_keys;
 use super::tickets::FleetTickets;
 
 /// Session tickets that a client gets after each handshake: one suffices to come back once, and the
@@ -109,12 +109,12 @@ impl Identity {
     }
 
     fn https(&self) -> Result<ServerConfig, rustls::Error> {
-        self.finish(builder().with_safe_default_protocol_versions()?)
+        self.finish(builder(Arc::new(default_provider())).with_safe_default_protocol_versions()?)
     }
 
     /// The configuration of QUIC: TLS 1.3 and Panda's ALPN.
     pub(super) fn quic_config(&self, fleet: &FleetSecret) -> Result<ServerConfig, rustls::Error> {
-        let mut config = self.finish(builder().with_protocol_versions(&[&rustls::version::TLS13])?)?;
+        let mut config = self.finish(builder(small_keys()).with_protocol_versions(&[&rustls::version::TLS13])?)?;
         config.alpn_protocols = vec![b"panda/1".to_vec()];
         config.ticketer = Arc::new(FleetTickets::new(fleet, b"quic", Arc::clone(&config.time_provider)));
         // Early data would need a memory of the tickets used; resuming saves the certificate anyway.
@@ -134,9 +134,9 @@ impl Identity {
 
 /// The suite with SHA-256 comes first, whatever a client would like most: a handshake is some 40 hashes, and with
 /// SHA-384, which processors do not help with, they take a tenth of all its time. Who cannot speak it gets another.
-fn builder() -> ConfigBuilder<ServerConfig, rustls::WantsVersions> {
-    let mut provider: CryptoProvider = default_provider();
-    provider.cipher_suites.sort_by_key(|suite| *suite != TLS13_AES_128_GCM_SHA256);
+fn builder(provider: Arc<CryptoProvider>) -> ConfigBuilder<ServerConfig, rustls::WantsVersions> {
+    let mut provider = Arc::unwrap_or_clone(provider);
+    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
     ServerConfig::builder_with_provider(Arc::new(provider))
 }
 

@@ -26,7 +26,7 @@ use crate::edge::EdgeError;
 use crate::metrics::EdgeMetrics;
 use crate::session::{Connection, SessionTask};
 use crate::transport::handover::HandedOver;
-use crate::transport::quic::{QuicIncoming, QuicListener};
+use crate::transport::quic::{QuicDriver, QuicIncoming, QuicListener};
 use crate::transport::tls::Identity;
 use crate::transport::websocket::{self, Accepted, WebSocketRules};
 
@@ -65,7 +65,7 @@ pub(crate) struct WorkerParts<L: CommandLog> {
 pub(crate) struct Bound<L: CommandLog> {
     parts: WorkerParts<L>,
     tcp: TcpListener,
-    quic: Option<Rc<QuicListener>>,
+    quic: Option<(Rc<QuicListener>, QuicDriver)>,
 }
 
 /// Binds a worker's sockets in the calling thread's runtime; also says where QUIC is.
@@ -75,9 +75,9 @@ pub(crate) fn bind<L: CommandLog>(mut parts: WorkerParts<L>) -> Result<(Bound<L>
         return Ok((Bound { parts, tcp, quic: None }, None));
     };
     let failed = |error| EdgeError::Listen { address, what: "QUIC", error };
-    let quic = QuicListener::bind(address, &identity, &parts.fleet).map_err(failed)?;
+    let (quic, driver) = QuicListener::bind(address, &identity, &parts.fleet).map_err(failed)?;
     let address = quic.local_addr().map_err(failed)?;
-    Ok((Bound { parts, tcp, quic: Some(Rc::new(quic)) }, Some(address)))
+    Ok((Bound { parts, tcp, quic: Some((Rc::new(quic), driver)) }, Some(address)))
 }
 
 /// What new connections need.
@@ -115,8 +115,11 @@ impl<L: CommandLog> Bound<L> {
             over: Cell::new(false),
         });
         let tcp = spawn_local(accept_tcp(Rc::clone(&accepting), tcp, parts.alarm.clone()));
-        let quic_task =
-            quic.clone().map(|quic| spawn_local(accept_quic(Rc::clone(&accepting), quic, parts.alarm.clone())));
+        let (quic, quic_task) = quic.map_or((None, None), |(quic, driver)| {
+            spawn_local(drive_quic(driver, parts.alarm.clone()));
+            let accepts = accept_quic(Rc::clone(&accepting), Rc::clone(&quic), parts.alarm.clone());
+            (Some(quic), Some(spawn_local(accepts)))
+        });
         let drain = serve_until_stop(&core, &up, &mut down, &mut commands, &stirred).await;
         tcp.abort();
         // It is the same socket: the kernel would go on to connect clients whom nobody accepts.
@@ -277,6 +280,10 @@ async fn open_tcp<L: CommandLog>(
         }
         Accepted::Ended => {}
     }
+}
+
+async fn drive_quic(driver: QuicDriver, _alarm: Alarm) {
+    driver.await;
 }
 
 async fn accept_quic<L: CommandLog>(accepting: Rc<Accepting<L>>, listener: Rc<QuicListener>, _alarm: Alarm) {

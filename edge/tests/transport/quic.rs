@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -18,9 +19,10 @@ use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, Sen
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tokio::task::spawn_local;
 
 struct Place {
-    listener: Arc<QuicListener>,
+    listener: Rc<QuicListener>,
     address: SocketAddr,
     client: Endpoint,
 }
@@ -29,7 +31,8 @@ fn place(alpn: &[u8]) -> Place {
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity::development(folder.path()).unwrap();
     let fleet = FleetSecret::generate().unwrap();
-    let listener = QuicListener::bind("127.0.0.1:0".parse().unwrap(), &identity, &fleet).unwrap();
+    let (listener, driver) = QuicListener::bind("127.0.0.1:0".parse().unwrap(), &identity, &fleet).unwrap();
+    spawn_local(driver);
     let address = listener.local_addr().unwrap();
 
     let mut roots = RootCertStore::empty();
@@ -43,7 +46,7 @@ fn place(alpn: &[u8]) -> Place {
     tls.alpn_protocols = vec![alpn.to_vec()];
     let mut client = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     client.set_default_client_config(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap())));
-    Place { listener: Arc::new(listener), address, client }
+    Place { listener: Rc::new(listener), address, client }
 }
 
 struct Client {
@@ -66,7 +69,7 @@ async fn established(place: &Place, gate: &Gate) -> (Client, QuicTransport, Hand
     (client, transport, handshake)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn frames_of_every_size_pass_both_ways() {
     let place = place(b"panda/1");
     let (mut client, mut transport, _handshake) = established(&place, &patient_gate()).await;
@@ -96,7 +99,7 @@ async fn frames_of_every_size_pass_both_ways() {
     assert_eq!(transport.buffered(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_byte_by_byte_client_is_understood() {
     let place = place(b"panda/1");
     let (mut client, mut transport, _handshake) = established(&place, &patient_gate()).await;
@@ -110,7 +113,7 @@ async fn a_byte_by_byte_client_is_understood() {
     assert_eq!(got.unwrap().body, body_of(&frame(100), 100));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_oversized_frame_is_refused_at_its_length() {
     let place = place(b"panda/1");
     let (mut client, mut transport, _handshake) = established(&place, &patient_gate()).await;
@@ -118,7 +121,7 @@ async fn an_oversized_frame_is_refused_at_its_length() {
     assert_eq!(refused(&mut transport).await, Some(ErrorCode::FrameTooLarge));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn garbage_is_malformed() {
     let place = place(b"panda/1");
     let (mut client, mut transport, _handshake) = established(&place, &patient_gate()).await;
@@ -126,7 +129,7 @@ async fn garbage_is_malformed() {
     assert_eq!(refused(&mut transport).await, Some(ErrorCode::Malformed));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_end_of_the_stream_is_the_end_of_the_session() {
     let place = place(b"panda/1");
     let (mut client, mut transport, _handshake) = established(&place, &patient_gate()).await;
@@ -134,7 +137,7 @@ async fn the_end_of_the_stream_is_the_end_of_the_session() {
     assert!(matches!(recv(&mut transport).await, Err(TransportError::Closed)));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_last_bytes_arrive_before_the_code() {
     let place = place(b"panda/1");
     let (mut client, mut transport, _handshake) = established(&place, &patient_gate()).await;
@@ -152,7 +155,7 @@ async fn the_last_bytes_arrive_before_the_code() {
     assert!(matches!(send(&mut transport, &mut queue).await, Err(TransportError::Closed)));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_slow_reader_gets_a_whole_stream_though_the_queue_is_cut() {
     let place = place(b"panda/1");
     let (mut client, mut transport, _handshake) = established(&place, &patient_gate()).await;
@@ -179,7 +182,7 @@ async fn a_slow_reader_gets_a_whole_stream_though_the_queue_is_cut() {
     assert!(frames.len() >= whole.len() && frames.chunks(whole.len()).all(|chunk| chunk == whole));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn pages_have_a_stream_of_their_own_and_a_third_is_not_opened() {
     let place = place(b"panda/1");
     let (mut client, mut transport, _handshake) = established(&place, &patient_gate()).await;
@@ -203,7 +206,7 @@ async fn pages_have_a_stream_of_their_own_and_a_third_is_not_opened() {
     within(client.recv.read_exact(&mut read)).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_client_without_a_stream_times_out() {
     let place = place(b"panda/1");
     let gate = hasty_gate();
@@ -217,7 +220,7 @@ async fn a_client_without_a_stream_times_out() {
     assert_eq!(closed.error_code, VarInt::from(ErrorCode::HandshakeTimeout as u16));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn another_protocol_is_refused() {
     let place = place(b"h3");
     let gate = patient_gate();
@@ -228,13 +231,13 @@ async fn another_protocol_is_refused() {
     assert_eq!((counted(&gate, Counted::Abandoned), gate.handshakes()), (1, 0));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn the_gate_refuses_before_the_handshake() {
     let place = place(b"panda/1");
     let gate = Gate::new(AdmissionLimits { connections_per_address_max: 1, ..AdmissionLimits::default() });
     let (_client, _transport, _handshake) = established(&place, &gate).await;
     let listener = place.listener.clone();
-    let accepting = tokio::spawn({
+    let accepting = spawn_local({
         let gate = gate.clone();
         async move { listener.accept(&gate).await.is_none() }
     });
@@ -244,7 +247,7 @@ async fn the_gate_refuses_before_the_handshake() {
     accepting.abort();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn under_load_an_address_is_proven_first() {
     let place = place(b"panda/1");
     let gate = Gate::new(AdmissionLimits { handshakes_max: 2, ..AdmissionLimits::default() });
@@ -256,7 +259,7 @@ async fn under_load_an_address_is_proven_first() {
     drop(handshake);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_dropped_session_closes_its_connection() {
     let place = place(b"panda/1");
     let (client, mut transport, _handshake) = established(&place, &patient_gate()).await;

@@ -1,17 +1,14 @@
 //! Settings of the endpoint and its connections, for many small conversations and not for bulk.
 
-use std::io;
-use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use panda_access::{FleetSecret, Purpose};
-use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{EndpointConfig, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::{EndpointConfig, ServerConfig, TransportConfig, VarInt};
 use ring::{hkdf, hmac};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use super::connection_id::FleetConnectionIds;
+use super::crypto::{ServerCrypto, VERSION};
 use crate::transport::tls::Identity;
 
 /// Streams that a client may have open: the session and the pages.
@@ -31,8 +28,6 @@ const INCOMING_MAX: usize = 4_096;
 /// Bytes of packets that wait with each of them, and with all.
 const INCOMING_BYTES_MAX: u64 = 8 * 1024;
 const ALL_INCOMING_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Bytes that the kernel holds for the one socket of all connections, if it allows so many.
-const SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Resets that an endpoint sends are at least so far apart: after a restart all clients of the process
 /// before are to learn of it within seconds, and a reset is smaller than the packet that asked for it.
@@ -42,13 +37,16 @@ const RESET_INTERVAL: Duration = Duration::from_micros(200);
 pub(super) fn endpoint(fleet: &FleetSecret) -> EndpointConfig {
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &fleet.derive(Purpose::QuicReset).current);
     let mut endpoint = EndpointConfig::new(Arc::new(reset_key));
-    endpoint.cid_generator(|| Box::new(FleetConnectionIds)).min_reset_interval(RESET_INTERVAL);
+    endpoint
+        .cid_generator(|| Box::new(FleetConnectionIds))
+        .min_reset_interval(RESET_INTERVAL)
+        .supported_versions(vec![VERSION]);
     endpoint
 }
 
 pub(super) fn server(identity: &Identity, fleet: &FleetSecret) -> Result<ServerConfig, String> {
     let tls = identity.quic_config(fleet).map_err(|error| error.to_string())?;
-    let crypto = QuicServerConfig::try_from(tls).map_err(|error| error.to_string())?;
+    let crypto = ServerCrypto::new(tls)?;
     let token_key = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &fleet.derive(Purpose::QuicToken).current);
     let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
     server
@@ -74,15 +72,4 @@ fn transport() -> Result<TransportConfig, String> {
         // Chat is small packets; probing a larger size for every connection is not worth its state.
         .mtu_discovery_config(None);
     Ok(transport)
-}
-
-pub(super) fn socket(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    for sized in [socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES), socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)] {
-        if let Err(error) = sized {
-            tracing::debug!(%error, "the kernel refuses a larger UDP buffer");
-        }
-    }
-    socket.bind(&address.into())?;
-    Ok(socket.into())
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use quinn::{ConnectionId, ConnectionIdGenerator};
+use quinn_proto::{ConnectionId, ConnectionIdGenerator};
 
 const ID_LEN: usize = 8;
 

@@ -1,49 +1,44 @@
 //! Frames on one bidirectional stream.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use panda_protocol::framing::RawFrame;
-use quinn::{RecvStream, SendStream};
+use quinn_proto::{ReadError, StreamId, VarInt, WriteError, Written};
 use smallvec::SmallVec;
 
+use super::connection::{Handle, Step};
 use crate::transport::assembler::{Assembler, Mask};
-use crate::transport::scratch::{INPUT_TURN_BYTES, with_scratch};
+use crate::transport::scratch::INPUT_TURN_BYTES;
 use crate::transport::{Outgoing, TransportError};
 
 /// Frames that are given to QUIC at once.
 const WRITE_FRAMES_MAX: usize = 64;
 
-type Delivered = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
-
 /// One stream, both ways. Without anything in transit it holds no buffer.
 pub(super) struct FrameStream {
-    send: SendStream,
-    recv: RecvStream,
+    id: StreamId,
     frames: Assembler,
-    /// Read and not decoded: empty unless one read brought more than one frame.
+    /// A packet's bytes that were not decoded yet: empty unless it brought more than one frame.
     input: Bytes,
     /// Bytes read since the stream last had nothing to read.
     input_turn: usize,
     /// The rest of a frame that is part-written.
     partial: Bytes,
-    /// Once it is being closed: ready when the peer has everything or is gone.
-    delivered: Option<Delivered>,
+    /// It is being closed: nothing more is written.
+    finished: bool,
 }
 
 impl FrameStream {
-    pub(super) fn new(send: SendStream, recv: RecvStream) -> Self {
+    pub(super) fn new(id: StreamId) -> Self {
         Self {
-            send,
-            recv,
+            id,
             frames: Assembler::default(),
             input: Bytes::new(),
             input_turn: 0,
             partial: Bytes::new(),
-            delivered: None,
+            finished: false,
         }
     }
 
@@ -53,6 +48,7 @@ impl FrameStream {
 
     pub(super) fn poll_recv(
         &mut self,
+        handle: &Handle,
         cx: &mut Context<'_>,
         bytes_max: usize,
     ) -> Poll<Result<RawFrame, TransportError>> {
@@ -63,51 +59,52 @@ impl FrameStream {
                 let used = self.input.len() - rest.len();
                 self.input.advance(used);
                 if self.input.is_empty() {
-                    // An empty slice would keep the whole buffer alive.
+                    // An empty slice would keep the whole packet alive.
                     self.input = Bytes::new();
                 }
                 if let Some(frame) = frame {
                     return Poll::Ready(Ok(frame));
                 }
+                continue;
             }
             if self.input_turn >= INPUT_TURN_BYTES {
                 self.input_turn = 0;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if let Some(frame) = ready!(self.poll_read(cx, bytes_max))? {
-                return Poll::Ready(Ok(frame));
-            }
-        }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<Option<RawFrame>, TransportError>> {
-        with_scratch(|scratch| {
-            let Poll::Ready(read) = self.recv.poll_read(cx, scratch) else {
+            let Poll::Ready(read) = self.poll_read(handle, cx) else {
                 self.input_turn = 0;
                 return Poll::Pending;
             };
             // Whether the stream ended, was reset or its connection is lost: the peer is gone.
-            let len = read.map_err(|_| TransportError::Closed)?;
-            if len == 0 {
-                return Poll::Ready(Err(TransportError::Closed));
-            }
-            self.input_turn += len;
-            let mut rest = &scratch[..len];
-            let frame = self.frames.feed(&mut rest, &mut Mask::default(), bytes_max)?;
-            if !rest.is_empty() {
-                self.input = Bytes::copy_from_slice(rest);
-            }
-            Poll::Ready(Ok(frame))
+            self.input = read?.ok_or(TransportError::Closed)?;
+            self.input_turn += self.input.len();
+        }
+    }
+
+    /// What is left to read of one packet.
+    fn poll_read(&self, handle: &Handle, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, TransportError>> {
+        handle.poll(cx, |connection| {
+            let mut stream = connection.recv_stream(self.id);
+            let Ok(mut chunks) = stream.read(true) else { return Step::Quiet(None) };
+            let chunk = chunks.next(usize::MAX);
+            let transmits = chunks.finalize().should_transmit();
+            let read = match chunk {
+                Ok(chunk) => chunk.map(|chunk| chunk.bytes),
+                Err(ReadError::Blocked) => return Step::Waits,
+                Err(ReadError::Reset(_)) => None,
+            };
+            if transmits { Step::Transmits(read) } else { Step::Quiet(read) }
         })
     }
 
     pub(super) fn poll_send(
         &mut self,
+        handle: &Handle,
         cx: &mut Context<'_>,
         queue: &mut VecDeque<Outgoing>,
     ) -> Poll<Result<(), TransportError>> {
-        if self.delivered.is_some() {
+        if self.finished {
             return Poll::Ready(Err(TransportError::Closed));
         }
         loop {
@@ -119,12 +116,26 @@ impl FrameStream {
             if chunks.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            let written = ready!(pin!(self.send.write_chunks(&mut chunks)).poll(cx));
-            // Whether the peer stopped the stream or its connection is lost: it is gone.
-            let written = written.map_err(|_| TransportError::Closed)?;
+            let written = ready!(self.poll_write(handle, cx, &mut chunks))?;
             let rest = chunks.into_iter().nth(written.chunks).unwrap_or_default();
             self.wrote(written.chunks, own_count, rest, queue);
         }
+    }
+
+    /// Writes whole chunks, and perhaps a part of the one behind them.
+    fn poll_write(
+        &self,
+        handle: &Handle,
+        cx: &mut Context<'_>,
+        chunks: &mut [Bytes],
+    ) -> Poll<Result<Written, TransportError>> {
+        let written = handle.poll(cx, |connection| match connection.send_stream(self.id).write_chunks(chunks) {
+            Ok(written) => Step::Transmits(Some(written)),
+            Err(WriteError::Blocked) => Step::Waits,
+            // The peer stopped the stream: it is gone.
+            Err(WriteError::Stopped(_) | WriteError::ClosedStream) => Step::Quiet(None),
+        });
+        written.map(|written| written?.ok_or(TransportError::Closed))
     }
 
     /// Takes what was written off: `whole` chunks, the first `own` of them the rest of an earlier frame.
@@ -144,26 +155,40 @@ impl FrameStream {
     }
 
     /// Ends our side and waits until the peer has everything or is gone.
-    pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_finish(&mut self, handle: &Handle, cx: &mut Context<'_>) -> Poll<()> {
         while !self.partial.is_empty() {
             let mut chunks = [self.partial.clone()];
-            let written = ready!(pin!(self.send.write_chunks(&mut chunks)).poll(cx));
-            if written.is_err() {
+            if ready!(self.poll_write(handle, cx, &mut chunks)).is_err() {
                 return Poll::Ready(());
             }
             let [rest] = chunks;
             self.partial = rest;
         }
-        let delivered = match &mut self.delivered {
-            Some(delivered) => delivered,
-            none => {
-                if let Err(error) = self.send.finish() {
+        if !self.finished {
+            self.finished = true;
+            handle.tell(|connection| {
+                if let Err(error) = connection.send_stream(self.id).finish() {
                     tracing::trace!(%error, "the stream had ended already");
                 }
-                let stopped = self.send.stopped();
-                none.insert(Box::pin(async move { drop(stopped.await) }))
+            });
+        }
+        let delivered = handle.poll(cx, |connection| match connection.send_stream(self.id).stopped() {
+            Ok(None) => Step::Waits,
+            // It was stopped, or all that was written on it has arrived.
+            Ok(Some(_)) | Err(_) => Step::Quiet(()),
+        });
+        // Also an error says that nobody waits for more.
+        delivered.map(drop)
+    }
+
+    /// Nobody reads or writes it any more: what was written still arrives, and the peer is told to send no more.
+    pub(super) fn abandon(&self, handle: &Handle) {
+        handle.tell(|connection| {
+            let finished = connection.send_stream(self.id).finish();
+            let stopped = connection.recv_stream(self.id).stop(VarInt::from(0_u32));
+            if finished.is_err() || stopped.is_err() {
+                tracing::trace!("the stream had ended already");
             }
-        };
-        delivered.as_mut().poll(cx)
+        });
     }
 }
