@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use panda_protocol::framing::RawFrame;
-use quinn_proto::{ReadError, StreamId, VarInt, WriteError, Written};
+use quinn_proto::{FinishError, ReadError, StreamId, VarInt, WriteError, Written};
 use smallvec::SmallVec;
 
 use super::connection::{Handle, Step};
@@ -184,11 +184,14 @@ impl FrameStream {
     /// Nobody reads or writes it any more: what was written still arrives, and the peer is told to send no more.
     pub(super) fn abandon(&self, handle: &Handle) {
         handle.tell(|connection| {
-            let finished = connection.send_stream(self.id).finish();
-            let stopped = connection.recv_stream(self.id).stop(VarInt::from(0_u32));
-            if finished.is_err() || stopped.is_err() {
-                tracing::trace!("the stream had ended already");
-            }
+            let mut send = connection.send_stream(self.id);
+            let ended = match send.finish() {
+                // A stream that the peer stopped ends by a reset: until then it may open no further one.
+                Err(FinishError::Stopped(code)) => send.reset(code).is_ok(),
+                finished => finished.is_ok(),
+            };
+            let stopped = connection.recv_stream(self.id).stop(VarInt::from(0_u32)).is_ok();
+            tracing::trace!(ended, stopped, "a stream was left");
         });
     }
 }
