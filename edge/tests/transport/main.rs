@@ -4,6 +4,8 @@
 mod api_door;
 mod identity;
 mod quic;
+mod quic_driver;
+mod relay;
 mod support;
 mod upgrade;
 mod websocket;

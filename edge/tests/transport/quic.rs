@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -21,22 +22,26 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::task::spawn_local;
 
-struct Place {
-    listener: Rc<QuicListener>,
-    address: SocketAddr,
-    client: Endpoint,
+pub(crate) struct Place {
+    pub(crate) listener: Rc<QuicListener>,
+    pub(crate) address: SocketAddr,
+    pub(crate) client: Endpoint,
 }
 
-fn place(alpn: &[u8]) -> Place {
+pub(crate) fn place(alpn: &[u8]) -> Place {
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity::development(folder.path()).unwrap();
     let fleet = FleetSecret::generate().unwrap();
     let (listener, driver) = QuicListener::bind("127.0.0.1:0".parse().unwrap(), &identity, &fleet).unwrap();
     spawn_local(driver);
     let address = listener.local_addr().unwrap();
+    Place { listener: Rc::new(listener), address, client: client(folder.path(), alpn) }
+}
 
+/// A client that believes the development certificate of a folder.
+pub(crate) fn client(folder: &Path, alpn: &[u8]) -> Endpoint {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(folder.path().join("cert.pem")).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_file(folder.join("cert.pem")).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -46,25 +51,36 @@ fn place(alpn: &[u8]) -> Place {
     tls.alpn_protocols = vec![alpn.to_vec()];
     let mut client = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
     client.set_default_client_config(ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap())));
-    Place { listener: Rc::new(listener), address, client }
+    client
 }
 
-struct Client {
-    connection: Connection,
-    send: SendStream,
-    recv: RecvStream,
+pub(crate) struct Client {
+    pub(crate) connection: Connection,
+    pub(crate) send: SendStream,
+    pub(crate) recv: RecvStream,
+}
+
+/// A client that has sent its first frame.
+pub(crate) async fn connected(client: &Endpoint, address: SocketAddr) -> Client {
+    let connection = client.connect(address, "localhost").unwrap().await.unwrap();
+    let (mut send, recv) = connection.open_bi().await.unwrap();
+    send.write_all(&frame(5)).await.unwrap();
+    Client { connection, send, recv }
 }
 
 /// A client whose first frame has arrived at the server.
-async fn established(place: &Place, gate: &Gate) -> (Client, QuicTransport, Handshake) {
-    let client = async {
-        let connection = place.client.connect(place.address, "localhost").unwrap().await.unwrap();
-        let (mut send, recv) = connection.open_bi().await.unwrap();
-        send.write_all(&frame(5)).await.unwrap();
-        Client { connection, send, recv }
-    };
-    let server = async { place.listener.accept(gate).await.unwrap().establish().await.unwrap() };
-    let (client, (mut transport, handshake)) = within(async { tokio::join!(client, server) }).await;
+pub(crate) async fn established(place: &Place, gate: &Gate) -> (Client, QuicTransport, Handshake) {
+    established_with(&place.client, place.address, &place.listener, gate).await
+}
+
+pub(crate) async fn established_with(
+    client: &Endpoint,
+    address: SocketAddr,
+    listener: &QuicListener,
+    gate: &Gate,
+) -> (Client, QuicTransport, Handshake) {
+    let server = async { listener.accept(gate).await.unwrap().establish().await.unwrap() };
+    let (client, (mut transport, handshake)) = within(async { tokio::join!(connected(client, address), server) }).await;
     assert_eq!(recv(&mut transport).await.unwrap().body.len(), 5);
     (client, transport, handshake)
 }

@@ -27,6 +27,9 @@ pub(super) struct Connection {
     pub(super) progress: Progress,
     /// QUIC panicked in it: nothing is asked of it any more.
     pub(super) broken: bool,
+    /// It panics when it is next looked at, as QUIC might.
+    #[cfg(test)]
+    pub(super) panics: bool,
 }
 
 /// How far a connection is.
@@ -51,11 +54,15 @@ impl Connection {
             queued: false,
             progress: Progress::Handshake,
             broken: false,
+            #[cfg(test)]
+            panics: false,
         }
     }
 
     /// Takes what QUIC tells the application.
     pub(super) fn hear(&mut self) {
+        #[cfg(test)]
+        assert!(!self.panics, "a test wants this");
         while let Some(event) = self.proto.poll() {
             match event {
                 Event::Connected => self.advance(Progress::Connected),
@@ -113,8 +120,8 @@ pub(super) enum Step<T> {
 
 /// A transport's share in a connection. The last one that is dropped closes it.
 pub(super) struct Handle {
-    endpoint: Rc<RefCell<Endpoint>>,
-    place: u32,
+    pub(super) endpoint: Rc<RefCell<Endpoint>>,
+    pub(super) place: u32,
 }
 
 impl Handle {

@@ -17,8 +17,8 @@ use quinn_proto::{ConnectionHandle, DatagramEvent, EndpointEvent, Incoming, Tran
 
 use super::connection::{Connection, Progress};
 use super::socket::{Arrived, Batch, Socket};
+use super::table::Table;
 use super::timers::Timers;
-use crate::chunked_slab::ChunkedSlab;
 
 /// Packets that are taken off the socket in a turn; a batch that was begun is finished.
 const PACKETS_IN_A_TURN: usize = 128;
@@ -36,11 +36,11 @@ const NONE: u32 = u32::MAX;
 /// A socket and its connections.
 pub(super) struct Endpoint {
     proto: quinn_proto::Endpoint,
-    socket: Socket,
+    pub(super) socket: Socket,
     /// Where packets arrive.
     batch: Batch,
     /// By place, which one keeps as long as a transport names it or QUIC is not done with it.
-    connections: ChunkedSlab<Box<Connection>>,
+    connections: Table<Connection>,
     /// Places by what QUIC calls its connections, of which numbers are given again.
     places: Vec<u32>,
     /// Connections that QUIC is not done with.
@@ -84,7 +84,7 @@ impl Endpoint {
             batch: socket.batch(packet_bytes_max.min(64 * 1024)),
             proto,
             socket,
-            connections: ChunkedSlab::new(),
+            connections: Table::new(),
             places: Vec::new(),
             open: 0,
             timers: Timers::default(),
@@ -111,7 +111,7 @@ impl Endpoint {
 
     /// A connection that something may still be asked of.
     pub(super) fn connection(&mut self, place: u32) -> Option<&mut Connection> {
-        self.connections.get_mut(place).map(Box::as_mut).filter(|connection| !connection.broken)
+        self.connections.get_mut(place).filter(|connection| !connection.broken)
     }
 
     /// Something may be to be sent for a connection: the driver looks at it in its next turn.
@@ -166,6 +166,10 @@ impl Endpoint {
 
     /// Begins the handshake; returns where the connection is, for its first holder.
     pub(super) fn accept(&mut self, incoming: Incoming) -> Option<u32> {
+        if self.over {
+            self.proto.ignore(incoming);
+            return None;
+        }
         let peer = incoming.remote_address();
         self.response.clear();
         let (handle, proto) = match self.proto.accept(incoming, now(), &mut self.response, None) {
@@ -178,7 +182,7 @@ impl Endpoint {
                 return None;
             }
         };
-        let place = self.connections.insert(Box::new(Connection::new(handle, proto)));
+        let place = self.connections.insert(Connection::new(handle, proto));
         if handle.0 >= self.places.len() {
             self.places.resize(handle.0 + 1, NONE);
         }
@@ -249,9 +253,10 @@ impl Endpoint {
         for incoming in std::mem::take(&mut self.incoming) {
             self.proto.ignore(incoming);
         }
-        let places: Vec<u32> = self.connections.iter().map(|(place, _)| place).collect();
-        for mut connection in places.into_iter().filter_map(|place| self.connections.remove(place)) {
-            connection.wake();
+        for place in self.connections.places() {
+            if let Some(mut connection) = self.connections.remove(place) {
+                connection.wake();
+            }
         }
         self.open = 0;
         wake(&self.acceptor);
@@ -422,7 +427,8 @@ impl Endpoint {
 
     /// QUIC panicked in a connection: only that one ends.
     fn break_off(&mut self, place: u32) {
-        let Some(connection) = self.connection(place).filter(|connection| connection.progress < Progress::Drained) else {
+        let Some(connection) = self.connection(place).filter(|connection| connection.progress < Progress::Drained)
+        else {
             return;
         };
         connection.broken = true;

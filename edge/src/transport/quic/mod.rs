@@ -11,6 +11,7 @@ mod crypto;
 mod endpoint;
 mod socket;
 mod stream;
+mod table;
 mod timers;
 
 use std::cell::{Cell, RefCell};
@@ -315,3 +316,6 @@ impl fmt::Debug for QuicTransport {
         f.debug_struct("QuicTransport").field("peer", &self.connection.remote_address()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,9 @@ const SEGMENTS_MAX: usize = 10;
 pub(super) struct Socket {
     io: tokio::net::UdpSocket,
     udp: UdpSocketState,
+    /// So many calls find that the kernel takes no more: the loopback of a test always has room.
+    #[cfg(test)]
+    pub(super) full: std::cell::Cell<usize>,
 }
 
 /// Packets that came in one call.
@@ -65,7 +68,12 @@ impl Socket {
         let socket = UdpSocket::from(socket);
         // It also makes the socket one that does not block.
         let udp = UdpSocketState::new((&socket).into())?;
-        Ok(Self { io: tokio::net::UdpSocket::from_std(socket)?, udp })
+        Ok(Self {
+            io: tokio::net::UdpSocket::from_std(socket)?,
+            udp,
+            #[cfg(test)]
+            full: std::cell::Cell::default(),
+        })
     }
 
     /// Room for a batch of packets of at most `packet_bytes_max`. The kernel gives memory to what is used of it.
@@ -114,6 +122,11 @@ impl Socket {
     /// Sends now, or not at all: `false` if the kernel takes no more. Any other failure is as a packet that
     /// is lost on its way.
     pub(super) fn try_send(&self, transmit: &quinn_proto::Transmit, bytes: &[u8]) -> bool {
+        #[cfg(test)]
+        if self.full.get() > 0 {
+            self.full.update(|calls| calls - 1);
+            return false;
+        }
         let transmit = quinn_udp::Transmit {
             destination: transmit.destination,
             ecn: transmit.ecn.and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),

@@ -120,9 +120,9 @@ impl crypto::Session for Session {
     fn read_handshake(&mut self, buf: &[u8]) -> Result<bool, TransportError> {
         let handshake = self.handshake.as_mut().ok_or_else(Self::unexpected)?;
         handshake.read_hs(buf).map_err(|error| TransportError {
-            code: handshake.alert().map_or(TransportErrorCode::PROTOCOL_VIOLATION, |alert| {
-                TransportErrorCode::crypto(alert.into())
-            }),
+            code: handshake
+                .alert()
+                .map_or(TransportErrorCode::PROTOCOL_VIOLATION, |alert| TransportErrorCode::crypto(alert.into())),
             frame: None,
             reason: error.to_string(),
         })?;
