@@ -18,6 +18,8 @@ use panda_protocol::ErrorCode;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
 use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::task::spawn_local;
@@ -40,13 +42,24 @@ pub(crate) fn place(alpn: &[u8]) -> Place {
 
 /// A client that believes the development certificate of a folder.
 pub(crate) fn client(folder: &Path, alpn: &[u8]) -> Endpoint {
+    client_that(verifier(folder), alpn)
+}
+
+pub(crate) fn verifier(folder: &Path) -> Arc<dyn ServerCertVerifier> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.join("cert.pem")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap()
+}
+
+/// A client that believes whom this believes.
+pub(crate) fn client_that(believes: Arc<dyn ServerCertVerifier>, alpn: &[u8]) -> Endpoint {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(believes)
         .with_no_client_auth();
     tls.alpn_protocols = vec![alpn.to_vec()];
     let mut client = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();

@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::quic::{Client, client, connected, established, established_with, place};
+use crate::quic::{Client, client, client_that, connected, established, established_with, place, verifier};
 use crate::relay::{Way, relay};
 use crate::support::{body_of, close, counted, frame, patient_gate, recv, send, within};
 use panda_access::FleetSecret;
@@ -18,6 +20,9 @@ use panda_edge::transport::tls::Identity;
 use panda_edge::transport::{Outgoing, TransportError};
 use panda_protocol::ErrorCode;
 use quinn::{ConnectionError, VarInt};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio::task::{spawn_local, yield_now};
 
 /// One frame there and one back.
@@ -144,6 +149,77 @@ async fn a_client_whose_address_changes_goes_on() {
     talk(&mut client, &mut transport, 20_000).await;
     assert_ne!(format!("{transport:?}"), before, "the server knows the new address");
     talk(&mut client, &mut transport, 300).await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn keys_change_as_often_as_the_client_wants_though_tls_is_gone() {
+    let place = place(b"panda/1");
+    let (mut client, mut transport, _handshake) = established(&place, &patient_gate()).await;
+    for len in [1, 5_000, 0, 300] {
+        talk(&mut client, &mut transport, len).await;
+        client.connection.force_key_update();
+        talk(&mut client, &mut transport, len).await;
+    }
+}
+
+/// Counts the certificates that it is shown.
+#[derive(Debug)]
+struct Counting {
+    believes: Arc<dyn ServerCertVerifier>,
+    shown: AtomicUsize,
+}
+
+impl ServerCertVerifier for Counting {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.shown.fetch_add(1, Ordering::Relaxed);
+        self.believes.verify_server_cert(certificate, others, name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.believes.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.believes.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.believes.supported_verify_schemes()
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn who_comes_back_brings_a_ticket_and_is_not_shown_the_certificate_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (listener, driver) = bind(&folder, "127.0.0.1:0", &FleetSecret::generate().unwrap());
+    spawn_local(driver);
+    let counting = Arc::new(Counting { believes: verifier(folder.path()), shown: AtomicUsize::new(0) });
+    let endpoint = client_that(Arc::clone(&counting) as Arc<dyn ServerCertVerifier>, b"panda/1");
+    let address = listener.local_addr().unwrap();
+    for _ in 0..3 {
+        let (mut client, mut transport, _handshake) =
+            established_with(&endpoint, address, &listener, &patient_gate()).await;
+        // The ticket, the handshake's last message, is there before what is sent behind it.
+        talk(&mut client, &mut transport, 1).await;
+    }
+    assert_eq!(counting.shown.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(flavor = "local")]
