@@ -78,7 +78,8 @@ impl ProducesTickets for FleetTickets {
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        if ticket.len() > TICKET_BYTES_MAX {
+        // A ClientHello may offer hundreds, and each costs a key.
+        if !(SALT_LEN + TIME_LEN + TAG_LEN..=TICKET_BYTES_MAX).contains(&ticket.len()) {
             return None;
         }
         let (salt, sealed) = ticket.split_at_checked(SALT_LEN)?;

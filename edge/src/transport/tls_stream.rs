@@ -112,7 +112,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
         SCRATCH.with_borrow_mut(|scratch| {
             let Self { stream, tls } = self;
             let (before, room) = scratch.incoming.split_at_mut(tls.incoming.len());
-            before.copy_from_slice(&tls.incoming);
             let mut len = before.len();
             if !tls.unread {
                 let mut read = ReadBuf::new(&mut room[..READ_BYTES]);
@@ -122,6 +121,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 }
                 len += read.filled().len();
             }
+            // Not before: a peer may leave a record in part for long, and every poll of its session comes by here.
+            before.copy_from_slice(&tls.incoming);
             Poll::Ready(tls.take(&mut scratch.incoming[..len], into))
         })
     }

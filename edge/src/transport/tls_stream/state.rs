@@ -11,6 +11,9 @@ use tokio::io::ReadBuf;
 use super::INCOMING_BYTES_MAX;
 use super::records::{Content, Fault, HEADER_BYTES, KEY_UPDATE_BYTES, Records};
 
+/// Records in a row of which a handshake message may be put together. Nobody sends a ClientHello in more, and each is
+/// looked at again with the next one; rustls counts none of those that it cannot decrypt behind a client's early data.
+const HELD_RECORDS_MAX: u8 = 32;
 /// A close_notify, encrypted, and a change of keys before it.
 const GOODBYE_BYTES_MAX: usize = 256;
 
@@ -55,7 +58,7 @@ impl Tls {
     /// `take_over`: whether `connection` lets its secrets be extracted, and is to give way to [`Records`].
     pub(super) fn new(connection: UnbufferedServerConnection, take_over: bool) -> Self {
         Self {
-            session: Session::Rustls(Box::new(Driven { connection, take_over, seen: 0 })),
+            session: Session::Rustls(Box::new(Driven { connection, take_over, seen: 0, held: 0 })),
             incoming: Vec::new(),
             unread: false,
             plain: Bytes::new(),
@@ -256,6 +259,8 @@ pub(super) struct Driven {
     /// Bytes at the front of `incoming` that rustls saw and holds places in: of a handshake message that is not whole.
     /// They are to be shown to it again, whatever is wanted of it: it panics where there are less.
     seen: usize,
+    /// How many records that is.
+    held: u8,
 }
 
 impl Driven {
@@ -305,10 +310,10 @@ impl Driven {
                 // Early data is never announced.
                 Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
                 Err(error) => {
-                    // If there is an alert that says so, it comes before anything else is looked at. Asked again, rustls
-                    // would look at the record again.
+                    // If there is an alert that says so, it and what was queued before it come before anything else is
+                    // looked at. Then rustls would look at the record again, and fail again.
                     let shown = incoming.get_mut(used..end).ok_or(io::ErrorKind::InvalidData)?;
-                    if let Ok(ConnectionState::EncodeTlsData(mut data)) =
+                    while let Ok(ConnectionState::EncodeTlsData(mut data)) =
                         self.connection.process_tls_records(shown).state
                     {
                         encode(&mut data, outgoing)?;
@@ -318,6 +323,12 @@ impl Driven {
             }
         };
         self.seen = seen.checked_sub(used).ok_or(io::ErrorKind::InvalidData)?;
+        match (self.seen, whole) {
+            (0, _) => self.held = 0,
+            (_, Some(_)) if self.held == HELD_RECORDS_MAX => return Err(io::ErrorKind::InvalidData.into()),
+            (_, Some(_)) => self.held += 1,
+            (_, None) => {}
+        }
         Ok((used, if whole.is_none() { Step::NotWhole } else { step }))
     }
 

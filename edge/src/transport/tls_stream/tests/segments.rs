@@ -429,3 +429,54 @@ async fn who_goes_before_its_ticket_left_is_read_to_the_end() {
     server.read_to_end(&mut came).await.unwrap();
     assert_eq!(came, b"last words");
 }
+
+/// A ClientHello that also says that early data follow (RFC 8446, section 4.2.10).
+fn with_early_data(mut hello: Vec<u8>) -> Vec<u8> {
+    const EARLY_DATA: [u8; 4] = [0, 42, 0, 0];
+    let grown = |hello: &mut Vec<u8>, at: usize| {
+        let len = u16::from_be_bytes([hello[at], hello[at + 1]]) + 4;
+        hello[at..at + 2].copy_from_slice(&len.to_be_bytes());
+    };
+    // Behind the header of the record, of the message, its version and random: the session's ID, suites, compressions.
+    let mut extensions = HEADER_BYTES + 4 + 2 + 32;
+    extensions += 1 + usize::from(hello[extensions]);
+    extensions += 2 + usize::from(u16::from_be_bytes([hello[extensions], hello[extensions + 1]]));
+    extensions += 1 + usize::from(hello[extensions]);
+    for at in [HEADER_BYTES - 2, HEADER_BYTES + 2, extensions] {
+        grown(&mut hello, at);
+    }
+    // First: the last place may be a pre-shared key's alone.
+    hello.splice(extensions + 2..extensions + 2, EARLY_DATA);
+    hello
+}
+
+#[tokio::test]
+async fn empty_records_behind_early_data_are_refused_while_they_are_few() {
+    let (config, connector) = configs(&TLS13, &default_provider().cipher_suites);
+    let (near, mut far) = duplex(1 << 16);
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut tls = ClientConnection::new(connector.config().clone(), name).unwrap();
+    far.write_all(&with_early_data(leaving(&mut tls))).await.unwrap();
+    let server = tokio::spawn(TlsStream::accept(near, config));
+    // Without them its half of the handshake comes.
+    assert!(far.read(&mut [0; 4_096]).await.unwrap() > 1_000);
+    assert!(!server.is_finished());
+    far.write_all(&[DATA, 3, 3, 0, 0].repeat(40)).await.unwrap();
+    // Nothing more comes, and whoever is not refused would wait.
+    let refused = tokio::time::timeout(std::time::Duration::from_secs(20), server).await.expect("it was not refused");
+    assert_eq!(refused.unwrap().err().map(|error| error.kind()), Some(io::ErrorKind::InvalidData));
+}
+
+#[tokio::test]
+async fn who_speaks_another_protocol_is_told_so() {
+    let (config, connector) = configs(&TLS13, &default_provider().cipher_suites);
+    let mut client = ClientConfig::clone(connector.config());
+    client.alpn_protocols = vec![b"h2".to_vec()];
+    let (near, far) = duplex(1 << 16);
+    let name = ServerName::try_from("localhost").unwrap();
+    let connector = TlsConnector::from(Arc::new(client));
+    let (server, client) = tokio::join!(TlsStream::accept(near, config), connector.connect(name, far));
+    assert!(server.is_err());
+    let told = client.err().unwrap().to_string();
+    assert!(told.contains("NoApplicationProtocol"), "{told}");
+}
