@@ -42,6 +42,11 @@ impl Readmissions {
         }
     }
 
+    /// When time matters again, in milliseconds; none while nobody waits for a moment.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        self.later.peek().map(|Reverse((at_ms, _))| *at_ms)
+    }
+
     /// Whose turn it is, if one more question may be out.
     pub(crate) fn next(&mut self) -> Option<SubscriptionKey> {
         if self.out < READMISSIONS_OUT_MAX { self.ready.pop_front() } else { None }

@@ -145,7 +145,8 @@ impl<L: CommandLog> LinkDriver<L> {
                     Ok(permit) => if let Some(up) = self.links.next_up() { permit.send(up) },
                     Err(_) => return,
                 },
-                _ = tick.tick() => while let Some(expired) = self.links.expire(now_ms) { tell(expired) },
+                // Without anything to wait for, nobody has to be woken up.
+                _ = tick.tick(), if self.links.next_expiry_ms().is_some() => while let Some(expired) = self.links.expire(now_ms) { tell(expired) },
             }
         }
     }

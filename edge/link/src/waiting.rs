@@ -112,6 +112,11 @@ impl<C> WaitingTable<C> {
         None
     }
 
+    /// The first deadline, also of one that was answered meanwhile; none while nothing is out.
+    pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
+        self.deadlines.front().map(|(deadline_ms, _)| *deadline_ms)
+    }
+
     /// All that is out, the longest waiting first.
     pub(crate) fn each_mut(&mut self, mut each: impl FnMut(u64, &mut Waiting<C>)) {
         for (_, token) in &self.deadlines {

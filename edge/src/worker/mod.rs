@@ -414,8 +414,20 @@ impl<L: CommandLog> Core<L> {
             && at_ms < session.due_ms
         {
             session.due_ms = at_ms;
+            let before = self.wheel.next_ms();
             self.wheel.insert(key, at_ms);
+            if self.wheel.next_ms() != before {
+                // The loop sleeps until what was next.
+                self.stir();
+            }
         }
+    }
+
+    /// When [`Self::turn`] has something to do next, in milliseconds since the worker's start; none while nothing waits for
+    /// time to go by.
+    pub(crate) fn next_turn_ms(&self) -> Option<u64> {
+        let Self { wheel, links, readmissions, .. } = self;
+        [wheel.next_ms(), links.next_expiry_ms(), readmissions.next_ms()].into_iter().flatten().min()
     }
 
     /// Time went by.

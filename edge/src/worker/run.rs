@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -35,6 +36,8 @@ use crate::transport::websocket::{self, Accepted, WebSocketRules};
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long goodbyes may take at the end of a stop.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time is looked at so often where nothing waits for it.
+const REST: Duration = Duration::from_secs(5);
 
 /// What a worker is told.
 #[derive(Clone, Copy, Debug)]
@@ -147,24 +150,33 @@ pub(super) async fn serve_until_stop<L: CommandLog>(
     commands: &mut mpsc::Receiver<Command>,
     stirred: &Notify,
 ) -> Duration {
-    let mut tick = interval(Duration::from_millis(TURN_MS));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut turn = pin!(sleep(Duration::ZERO));
+    let mut turned = Instant::now();
     let mut due = Vec::new();
     loop {
         core.borrow_mut().fan_out_on();
         hear_appends(core).await;
         send_up(core, up);
-        let (has_up, has_turns, has_room) = {
+        let (has_up, has_turns, has_room, next_turn) = {
             let core = core.borrow();
-            (core.links.has_up(), core.slices.has_turns(), core.slices.has_room())
+            (core.links.has_up(), core.slices.has_turns(), core.slices.has_room(), core.next_turn(turned))
         };
+        // One that is later than it was is found out then: under load it is with every answer.
+        if next_turn < turn.deadline() {
+            turn.as_mut().reset(next_turn);
+        }
         tokio::select! {
             biased;
             command = commands.recv() => match command {
                 Some(Command::Stop(drain)) => return drain,
                 None => return Duration::ZERO,
             },
-            _ = tick.tick() => core.borrow_mut().turn(&mut due),
+            () = turn.as_mut() => {
+                let mut core = core.borrow_mut();
+                core.turn(&mut due);
+                turned = Instant::now();
+                turn.as_mut().reset(core.next_turn(turned));
+            }
             batch = down.recv(), if has_room => match batch {
                 Some(batch) => {
                     core.borrow_mut().arrive(batch);
@@ -184,6 +196,15 @@ pub(super) async fn serve_until_stop<L: CommandLog>(
             () = stirred.notified() => {}
             () = yield_now(), if has_turns => {}
         }
+    }
+}
+
+impl<L: CommandLog> Core<L> {
+    /// When the wheel is to be turned that was at `turned`: once something is due, and not at once again.
+    fn next_turn(&self, turned: Instant) -> Instant {
+        let rested = turned + REST;
+        let due = self.next_turn_ms().map_or(rested, |next_ms| self.started + Duration::from_millis(next_ms));
+        due.clamp(turned + Duration::from_millis(TURN_MS), rested)
     }
 }
 

@@ -162,6 +162,11 @@ impl<C> Withheld<C> {
         Some(one)
     }
 
+    /// When the first of them is waited for no longer, also of one that is gone meanwhile; none while nobody waits.
+    fn next_deadline_ms(&self) -> Option<u64> {
+        self.deadlines.front().map(|(deadline_ms, _)| *deadline_ms)
+    }
+
     /// Takes the number of a command whose questions are waited for no longer.
     fn take_overdue(&mut self, now_ms: u64) -> Option<u64> {
         while let Some(&(deadline_ms, number)) = self.deadlines.front() {
@@ -185,6 +190,15 @@ impl<L: CommandLog, C> Links<L, C> {
     /// Commands that wait until they may be appended, or are refused.
     pub fn withheld(&self) -> usize {
         self.withheld.len()
+    }
+
+    /// When [`Self::expire`] may have something to say, in milliseconds as the owner of this end counts them; none while
+    /// nothing is waited for. It takes the same time however much is.
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        if !self.broken.is_empty() {
+            return Some(self.now_ms);
+        }
+        self.waiting.next_deadline_ms().into_iter().chain(self.withheld.next_deadline_ms()).min()
     }
 
     /// Withholds a command that would add these users to a chat, or stands behind such a one.
