@@ -43,6 +43,8 @@ use crate::record_headers::{Appender, FROM_HEADER, RecordHeaders, TRACE_HEADER};
 /// How long the thread waits for reports before it looks after the rest. The crate waits whole milliseconds and asks without
 /// a pause for what is left of one: a little more than whole ones is over when they are, so nothing is left.
 pub(super) const LOOK: Duration = Duration::from_micros(100_050);
+/// The same while every shard takes records: reports come without it, and only an end waits for it.
+const CALM_LOOK: Duration = Duration::from_micros(250_050);
 
 /// Resolves when the brokers confirm a record, or do not.
 #[derive(Debug)]
@@ -227,15 +229,16 @@ impl Inner {
     /// Takes reports, replaces a producer that broke, and asks for shards that nobody can say are back.
     fn run(&self, questions: &Questions) {
         let mut asked: Vec<Option<oneshot::Receiver<Answer>>> = self.gates.iter().map(|_| None).collect();
+        let mut look = LOOK;
         while !self.stop.load(Ordering::Acquire) {
             let works = match self.producer.read().as_ref() {
                 Some(producer) => {
-                    producer.poll(LOOK);
+                    producer.poll(look);
                     producer.context().alone.mend(producer.client(), &self.config.brokers);
                     producer.client().fatal_error().is_none()
                 }
                 None => {
-                    std::thread::park_timeout(LOOK);
+                    std::thread::park_timeout(look);
                     false
                 }
             };
@@ -246,6 +249,8 @@ impl Inner {
             for (number, (gate, asked)) in self.gates.iter().zip(&mut asked).enumerate() {
                 ask_for(questions, number, gate, asked);
             }
+            let is_calm = works && asked.iter().all(Option::is_none);
+            look = if is_calm { CALM_LOOK } else { LOOK };
         }
         // What was taken is still sent.
         let Some(producer) = self.producer.write().take() else { return };

@@ -48,7 +48,8 @@ impl KafkaLog {
         prepare(&admin, config, &Layout::commands(config)).await?;
         check_brokers(&admin, config).await?;
         let epoch = in_force(&admin, config, store).await?;
-        let log = Self::start(config, epoch, admin)?;
+        drop(admin);
+        let log = Self::start(config, epoch)?;
         check_shards(&log, store).await?;
         Ok(log)
     }

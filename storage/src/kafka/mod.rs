@@ -73,7 +73,8 @@ struct Inner {
     appends: Appends,
     readers: Readers,
     questions: Arc<Questions>,
-    /// Deletes records. Nobody hears whether it forgot its brokers, so one that failed is replaced.
+    /// Deletes records; there is none before somebody does. Nobody hears whether it forgot its brokers, so one that failed
+    /// is replaced.
     admin: Mutex<Option<Arc<Admin>>>,
     endings: Arc<Endings>,
     breaks: Breaks,
@@ -105,15 +106,17 @@ impl KafkaLog {
         let admin = topic::admin(config)?;
         prepare(&admin, config, &Layout::commands(config)).await?;
         check_brokers(&admin, config).await?;
-        Self::start(config, epoch, admin)
+        // Edges ask nothing more of it, and a client takes threads and memory.
+        drop(admin);
+        Self::start(config, epoch)
     }
 
-    fn start(config: &KafkaLogConfig, epoch: u32, admin: Arc<Admin>) -> Result<Self, StoreError> {
+    fn start(config: &KafkaLogConfig, epoch: u32) -> Result<Self, StoreError> {
         let (endings, breaks) = (Arc::new(Endings::new()), Breaks::new());
         let questions = Arc::new(Questions::start(config, &breaks)?);
         let appends = Appends::start(config, Arc::clone(&questions), endings.thread(), breaks.clone())?;
         let readers = Readers::start(config, endings.thread(), breaks.clone())?;
-        let (config, admin) = (config.clone(), Mutex::new(Some(admin)));
+        let (config, admin) = (config.clone(), Mutex::new(None));
         Ok(Self { inner: Arc::new(Inner { config, epoch, appends, readers, questions, admin, endings, breaks }) })
     }
 

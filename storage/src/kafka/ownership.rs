@@ -31,8 +31,9 @@ use crate::embedded::{MemoryBoard, MemoryWatch};
 use crate::error::StoreError;
 use crate::ownership::{OWNER_ADDRESS_BYTES_MAX, Ownership, OwnershipBoard};
 
-/// How long the thread listens before it looks whether it is to end.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long the thread listens before it looks whether it is to end, for which nobody waits. A little more than whole
+/// milliseconds, as in `append`.
+const LOOK: Duration = Duration::from_micros(1_000_050);
 /// The board's only partition.
 pub(super) const PARTITION: i32 = 0;
 pub(super) const PARTITIONS: u16 = 1;
@@ -215,7 +216,9 @@ fn consumer(config: &KafkaLogConfig, from: Offset) -> Result<BaseConsumer<Quiet>
         .set("group.id", format!("{}.board", config.group))
         // A topic that was made anew is read anew.
         .set("auto.offset.reset", "earliest")
-        .set("fetch.wait.max.ms", "500")
+        // A record that comes is told at once, however long the brokers may wait for one. Every edge asks, and mostly there
+        // is none; `socket.timeout.ms` is longer by more than a second.
+        .set("fetch.wait.max.ms", "2500")
         .set("fetch.error.backoff.ms", "100")
         .set("queued.min.messages", "1000")
         .set("queued.max.messages.kbytes", "1024")

@@ -295,7 +295,9 @@ impl Pool {
 
     fn run(mut self, orders: &Receiver<Order>) {
         loop {
-            match orders.recv_timeout(LOOK) {
+            // Whoever only appends has no consumer to hear.
+            let look = if self.consumers.is_empty() { Duration::MAX } else { LOOK };
+            match orders.recv_timeout(look) {
                 Ok(Order::Open { shard, offset, opened }) => {
                     let answer = self.open(shard, offset);
                     if let Err(Ok(unwanted)) = opened.send(answer) {
