@@ -13,6 +13,7 @@ mod health;
 mod heap_profile;
 mod lifecycle;
 mod logs;
+mod memory;
 mod serve;
 
 use std::io::Write as _;
@@ -21,10 +22,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
-
-#[cfg(not(feature = "heap-profile"))]
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {

@@ -19,14 +19,14 @@ use prometheus_client::registry::Registry;
 use self::ending::Signals;
 use crate::config::{Config, ConfigError};
 use crate::health::{self, Health, Phase};
-use crate::logs;
+use crate::{logs, memory};
 
 /// How long a stop may take beyond the drain. A store that takes no writes would hold it up for ever.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How often a role that is not ready is looked at.
 const READY_CHECKED: Duration = Duration::from_millis(5);
 /// How often a role is looked at for `/sendz`.
-const SENDS_CHECKED: Duration = Duration::from_millis(250);
+const SENDS_CHECKED: Duration = Duration::from_millis(500);
 
 /// What a process runs.
 pub(crate) trait Role: Sized {
@@ -177,7 +177,10 @@ async fn until_told<R: Role>(
                 tracing::error!(error = format!("{error:#}"), "a part failed that nothing mends: this process ends");
                 return Err(error);
             }
-            () = tokio::time::sleep(pause) => role.look(),
+            () = tokio::time::sleep(pause) => {
+                role.look();
+                memory::give_back();
+            }
         }
         let ready = role.ready();
         if let Some(admit) = admit.take_if(|_| ready) {
