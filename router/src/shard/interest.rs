@@ -1,6 +1,6 @@
 //! Who is told of an entity's events, and how far each link was told everything.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
 use hashbrown::hash_map::Entry;
 use panda_protocol::link::LinkId;
@@ -13,9 +13,6 @@ use super::{Output, Shard, room};
 /// A link is told a watermark at most so often, in microseconds: what an edge is admitted anew to
 /// after a break are the chats of about so long before it.
 const WATERMARK_AFTER_US: u64 = 200_000;
-
-/// Entities to which nobody listens any more are noted together if so little time is between them, in microseconds.
-const LAPSING_TOGETHER_US: u64 = 1_000_000;
 
 /// Links that listen to an entity; it outlives the entity's stay in memory.
 #[derive(Default)]
@@ -50,6 +47,42 @@ enum Resumed {
     Told(Position),
 }
 
+/// Entities to which nobody listens any more. Each has one place, however often it was left and listened to again.
+#[derive(Default)]
+struct Lapsing {
+    since: hashbrown::HashMap<EntityId, Time>,
+    /// The same, those left first in front.
+    order: BTreeSet<(Time, EntityId)>,
+}
+
+impl Lapsing {
+    /// The last one who listened has left. Returns whether there was a place, of `max`.
+    fn begin(&mut self, entity: EntityId, now: Time, max: usize) -> bool {
+        self.end(entity);
+        let has_place = self.since.len() < max;
+        if has_place {
+            self.since.insert(entity, now);
+            self.order.insert((now, entity));
+        }
+        has_place
+    }
+
+    /// Somebody listens again.
+    fn end(&mut self, entity: EntityId) {
+        if let Some(since) = self.since.remove(&entity) {
+            self.order.remove(&(since, entity));
+        }
+    }
+
+    /// Takes out the one that was left first, if that was `after_us` ago.
+    fn take_lapsed(&mut self, now: Time, after_us: u64) -> Option<EntityId> {
+        self.order.first().filter(|(since, _)| now.0.saturating_sub(since.0) >= after_us)?;
+        let (_, entity) = self.order.pop_first()?;
+        self.since.remove(&entity);
+        Some(entity)
+    }
+}
+
 /// All interests of a shard.
 #[derive(Default)]
 pub(super) struct Interests {
@@ -57,10 +90,7 @@ pub(super) struct Interests {
     links: HashMap<LinkId, Listener>,
     /// Pairs of a link and an entity.
     pairs: usize,
-    /// Entities to which nobody listens any more, and since about when.
-    lapsing: VecDeque<(Time, Vec<EntityId>)>,
-    /// How many these are.
-    lapsing_len: usize,
+    lapsing: Lapsing,
     /// When watermarks were told last.
     watermarks_at: Time,
 }
@@ -82,7 +112,11 @@ impl Interests {
             }
             self.pairs += 1;
             self.links.entry(link).or_default().entities += 1;
-            self.entities.entry(entity).or_default().links.push(link);
+            let interest = self.entities.entry(entity).or_default();
+            if interest.links.is_empty() {
+                self.lapsing.end(entity);
+            }
+            interest.links.push(link);
         }
         self.entities.get_mut(&entity)
     }
@@ -94,18 +128,8 @@ impl Interests {
         let before = entry.get().links.len();
         entry.get_mut().links.retain(|interested| *interested != link);
         let gone = before - entry.get().links.len();
-        if gone > 0 && entry.get().links.is_empty() {
-            if self.lapsing_len < max {
-                self.lapsing_len += 1;
-                match self.lapsing.back_mut() {
-                    Some((since, lapsing)) if now.0.saturating_sub(since.0) < LAPSING_TOGETHER_US => {
-                        lapsing.push(entity)
-                    }
-                    _ => self.lapsing.push_back((now, vec![entity])),
-                }
-            } else {
-                entry.remove();
-            }
+        if gone > 0 && entry.get().links.is_empty() && !self.lapsing.begin(entity, now, max) {
+            entry.remove();
         }
         self.pairs -= gone;
         if let Some(listener) = self.links.get_mut(&link) {
@@ -139,46 +163,22 @@ impl Interests {
         if listener.entities == 0 {
             return;
         }
-        let room = max.saturating_sub(self.lapsing_len);
-        let mut lapsing = Vec::new();
         self.entities.retain(|entity, interest| {
             let before = interest.links.len();
             interest.links.retain(|interested| *interested != link);
-            let lapses = before > 0 && interest.links.is_empty();
-            if lapses && lapsing.len() < room {
-                lapsing.push(*entity);
-                return true;
-            }
-            !lapses
+            let is_left = before > 0 && interest.links.is_empty();
+            !is_left || self.lapsing.begin(*entity, now, max)
         });
-        if !lapsing.is_empty() {
-            self.lapsing_len += lapsing.len();
-            self.lapsing.push_back((now, lapsing));
-        }
         room::give_back(&mut self.entities);
     }
 
     /// Forgets entities to which nobody has listened for `after_us`, at most so many.
     pub(super) fn forget_lapsed(&mut self, now: Time, after_us: u64, at_most: usize) {
-        let mut left = at_most;
-        while let Some((since, entities)) = self.lapsing.front_mut() {
-            if now.0.saturating_sub(since.0) < after_us || left == 0 {
-                break;
-            }
-            let lapsed = entities.split_off(entities.len().saturating_sub(left));
-            if entities.is_empty() {
-                self.lapsing.pop_front();
-            }
-            left -= lapsed.len();
-            self.lapsing_len -= lapsed.len();
-            for entity in lapsed {
-                if let Entry::Occupied(entry) = self.entities.entry(entity)
-                    && entry.get().links.is_empty()
-                {
-                    entry.remove();
-                }
-            }
+        for _ in 0..at_most {
+            let Some(entity) = self.lapsing.take_lapsed(now, after_us) else { break };
+            self.entities.remove(&entity);
         }
+        room::give_back(&mut self.lapsing.since);
         room::give_back(&mut self.entities);
     }
 

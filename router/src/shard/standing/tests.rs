@@ -242,3 +242,26 @@ fn admit_anywhere(shard: &mut Shard, number: u8) -> usize {
     shard.handle(Input::Up(LINK, Up::Forget { entity: inbox }));
     loads
 }
+
+#[test]
+fn an_entity_that_is_left_again_and_again_has_one_place_and_the_time_of_the_last() {
+    let shard = &mut shard();
+    let (restless, quiet) = (EntityId::from(user(1)), EntityId::from(user(2)));
+    for (number, inbox) in [(1, restless), (2, quiet)] {
+        admit(shard, number, inbox, None);
+    }
+    wait(shard, 7);
+    // Many more times than there are places.
+    for _ in 0..50 {
+        shard.handle(Input::Up(LINK, Up::Forget { entity: restless }));
+        wait(shard, 2);
+        assert_eq!(admit(shard, 1, restless, None).1, 0);
+    }
+    shard.handle(Input::Up(LINK, Up::Forget { entity: restless }));
+    shard.handle(Input::Up(LINK, Up::Forget { entity: quiet }));
+    // 120 s behind the first time that it was left, and not behind the last.
+    wait(shard, 119);
+    for (number, inbox) in [(1, restless), (2, quiet)] {
+        assert_eq!(admit(shard, number, inbox, None).1, 0, "inbox {number}");
+    }
+}
