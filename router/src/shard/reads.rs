@@ -263,16 +263,23 @@ impl Shard {
             (question, Decided::Damaged) => self.refuse_damaged(link, &question),
             (Question::Ask(ask), _) => self.look_up(link, ask),
             (Question::Admit(admit), Decided::Admission(outcome)) => {
+                let mut passed = false;
                 let outcome = outcome.and_then(|admission| {
                     let interest = self.interests.listen(link, id, self.limits.interests_max);
                     let interest = interest
                         .ok_or(Rejection { retry_after_ms: 1_000, ..Rejection::new(ErrorCode::Unavailable) })?;
+                    // Where nothing was asked of the store, a load may have passed this admission while it was held: who
+                    // listened was told a later head, and this one would be listed behind that and wait for nothing.
+                    passed = interest.told > admission.head;
                     interest.told = interest.told.max(admission.head);
                     Ok(admission)
                 });
                 let opens = admit.opens.filter(|_| outcome.is_ok());
                 let admitted = Admitted { token, generation: self.generation, entity: id, outcome };
                 self.outputs.push(Output::Send(link, Down::Admitted(admitted)));
+                if passed {
+                    self.tell_readmit(link, id);
+                }
                 if let (Some(opens), Some(user)) = (opens, id.inbox()) {
                     self.open(link, user, opens);
                 }

@@ -1,11 +1,16 @@
+use panda_protocol::event::Role;
 use panda_protocol::frame::CommandBody;
-use panda_protocol::link::{Answer, CommandOrigin, CommandRecord, Down, LinkId, Read, ReadQuery, Record, Up};
-use panda_protocol::{ChatId, Counter, DeviceId, Generation, Incarnation, UserId};
+use panda_protocol::link::{
+    Admit, Answer, CommandOrigin, CommandRecord, Down, LinkId, Membership, Read, ReadQuery, Record, Up,
+};
+use panda_protocol::{ChatId, Counter, Cursor, DeviceId, Generation, Incarnation, Seq, UserId};
 use panda_storage::{Checkpoint, LogRecord};
 
 use super::super::{Input, ShardLimits};
 use super::*;
+use crate::rows::{RowId, Rows};
 use crate::rulebook::Rulebook;
+use crate::shard::standing::Standing;
 
 const OWN: u32 = 4;
 const LINK: LinkId = LinkId(1);
@@ -196,4 +201,72 @@ fn a_log_that_answers_all_the_time_is_all_that_is_asked() {
             shard.handle(Input::End(at(1)));
         }
     }
+}
+
+/// What is sent to the link, as far as it is about the chat.
+fn sent_to(shard: &mut Shard, to: LinkId) -> Vec<Down> {
+    let sent = shard.take_outputs().into_iter();
+    sent.filter_map(|output| match output {
+        Output::Send(link, down @ (Down::Admitted(_) | Down::Head { .. })) if link == to => Some(down),
+        _ => None,
+    })
+    .collect()
+}
+
+/// New work passes what is held once a doubt is over: a load finds what another owner stored, and whoever listens is told
+/// before an admission leaves that was decided without it.
+#[test]
+fn who_is_admitted_behind_a_later_head_that_was_told_is_admitted_anew() {
+    const OTHER: LinkId = LinkId(2);
+    let mut shard = shard_with_chat();
+    let gone = shard.entities.remove(&chat()).unwrap();
+    let head = gone.standing().unwrap();
+    let mut later = gone.row(&RowId::Head).cloned().unwrap();
+    (later.seq, later.time) = (Seq(later.seq.0 + 2), Time(later.time.0 + 2));
+    let inbox = EntityId::from(user());
+    for (entity, standing) in [(chat(), head), (inbox, Standing { head: Seq(1), rights: Seq(1) })] {
+        shard.interests.listen(LINK, entity, 10).unwrap().told = standing.head;
+        shard.interests.note_standing(entity, standing);
+    }
+    // The doubt begins at 2 s, and ends with a question that is put to the store from 5 s on.
+    for half in 4..=8 {
+        shard.handle(Input::Tick(Time(half * SECOND / 2)));
+        shard.handle(Input::End(at(1)));
+        while shard.take_outputs().iter().any(|output| matches!(output, Output::ReadEpoch)) {
+            open(&mut shard, OWN);
+        }
+    }
+    shard.handle(Input::Tick(Time(46 * SECOND / 10)));
+    let member = Membership { at: head.head, role: Role::Member, visible_from: Seq(1) };
+    let cursor = Some(Cursor { incarnation: Incarnation(*b"in tests"), seq: head.head });
+    for (entity, member) in [(inbox, None), (chat(), Some(member))] {
+        let admit = Admit { token: 1, user: user(), entity, cursor, member, opens: None };
+        shard.handle(Input::Up(OTHER, Up::Admit(admit)));
+    }
+    // The question to the log that was under way, and the one that is for both admissions.
+    for _ in 0..2 {
+        shard.handle(Input::End(at(1)));
+        open(&mut shard, OWN);
+    }
+    assert_eq!(sent_to(&mut shard, OTHER), [], "both are held, the second one behind the first");
+    shard.set_now(Time(51 * SECOND / 10));
+    open(&mut shard, OWN);
+    assert!(!shard.doubts());
+    assert_eq!(sent_to(&mut shard, OTHER).len(), 1, "the inbox's");
+    shard.handle(command(1, 2));
+    let Some(Output::Load { wanted, .. }) =
+        shard.take_outputs().into_iter().find(|output| matches!(output, Output::Load { .. }))
+    else {
+        panic!("the chat is loaded")
+    };
+    let rows = wanted.ids.into_iter().map(|id| (id.clone(), (id == RowId::Head).then(|| later.clone()))).collect();
+    shard.handle(Input::Loaded(chat(), Loaded { rows, ..Loaded::default() }));
+    let told = sent_to(&mut shard, LINK);
+    assert!(matches!(told[..], [Down::Head { head, readmit: true, .. }] if head == later.seq), "{told:?}");
+    open(&mut shard, OWN);
+    let sent = sent_to(&mut shard, OTHER);
+    let [Down::Admitted(admitted), Down::Head { entity, readmit: true, .. }] = &sent[..] else {
+        panic!("an admission that is behind what was told is not left so: {sent:?}")
+    };
+    assert_eq!((admitted.outcome.as_ref().unwrap().head, *entity), (head.head, chat()));
 }
