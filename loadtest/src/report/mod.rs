@@ -4,6 +4,7 @@ mod chaos;
 mod counts;
 mod live;
 mod members;
+pub mod model;
 mod sockets;
 mod summary;
 

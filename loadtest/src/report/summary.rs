@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use panda_protocol::ErrorCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::model::Told;
 use super::{ChaosReport, MembersReport, ReadsReport};
 use crate::checker::{Harmed, Verdict};
 use crate::recorder::Recorder;
@@ -65,10 +66,14 @@ pub struct Summary {
     /// How members came and went, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members: Option<MembersReport>,
+    /// Where and how it ran, what each second showed, and the rest of the report.
+    #[serde(flatten)]
+    pub told: Told,
 }
 
 /// Totals and what they are a second.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Rates {
     pub sent: u64,
@@ -81,7 +86,8 @@ pub struct Rates {
 }
 
 /// What was checked.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Checked {
     /// Different events.
     pub events: u64,
@@ -94,7 +100,8 @@ pub struct Checked {
 }
 
 /// Percentiles of one histogram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Percentiles {
     pub count: u64,
@@ -110,6 +117,13 @@ impl From<&Histogram<u64>> for Percentiles {
     fn from(times: &Histogram<u64>) -> Self {
         let at = |quantile| times.value_at_quantile(quantile);
         Self { count: times.len(), p50: at(0.5), p90: at(0.9), p99: at(0.99), p99_9: at(0.999), max: times.max() }
+    }
+}
+
+impl Percentiles {
+    /// Whether nothing was counted.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
     }
 }
 

@@ -1,0 +1,435 @@
+//! What a run's JSON report says beside its summary, version 1: where and how it ran, what each second showed, how times
+//! were spread, what sessions cost, and the verdict. Who draws, compares or plans reads it back through [`Report`].
+//!
+//! All moments are seconds on the run's clock, which begins when its users and chats are there: the same clock that faults
+//! are told by. Fields are added, never changed; a change that an older reader would misread is a new [`VERSION`].
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::{Checked, Percentiles, Rates};
+
+/// The version of the report's form.
+pub const VERSION: u32 = 1;
+/// Points of a curve for each halving of the distance to 100 %, as HDR histograms are drawn.
+const TICKS_PER_HALVING: u32 = 5;
+
+/// What a run's JSON has beside its summary.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// [`VERSION`]; 0 in a report that has none of this.
+    #[serde(default)]
+    pub report: u32,
+    /// Where and how it ran.
+    #[serde(default)]
+    pub meta: Meta,
+    /// One entry a second, the ramp of sessions included; neighbours of a long run are put together.
+    #[serde(default)]
+    pub series: Vec<Second>,
+    /// How times were spread, of the whole load.
+    #[serde(default)]
+    pub latency: Latency,
+    /// What sessions cost the servers, where their processes were watched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<Memory>,
+    /// What came of it.
+    #[serde(default)]
+    pub verdict: Verdict,
+}
+
+/// Where and how a run was made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Meta {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The text of the scenario's file as it was run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenario_file: Option<String>,
+    /// The command, quoted for a shell.
+    pub command: String,
+    /// Of `panda-loadtest`.
+    pub version: String,
+    /// Of the sources that it was built from or runs in; absent where nothing says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// What the targets say of themselves, such as their version, by base URL.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub servers: BTreeMap<String, String>,
+    /// Where the controller ran.
+    pub machine: Machine,
+    /// Agents that did a part of it, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub agents: BTreeMap<String, Machine>,
+    /// RFC 3339, UTC.
+    pub started: String,
+    /// RFC 3339, UTC.
+    pub ended: String,
+    /// When the load began and ended, in seconds on the run's clock; absent if it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load_s: Option<(f64, f64)>,
+    /// What a reader must know of how figures were taken, such as what was measured on one agent only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// A machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Machine {
+    /// The processor, as the system names it.
+    pub cpu: String,
+    /// Of those that the process may use.
+    pub cores: usize,
+    /// In bytes.
+    pub memory_bytes: u64,
+    /// Name and release.
+    pub kernel: String,
+}
+
+/// What one second showed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Second {
+    /// Its end, in seconds on the run's clock.
+    pub at_s: f64,
+    /// How long it was, in seconds: 1 but for a late look and for the entries of a long run.
+    pub span_s: f64,
+    /// Sends that left meanwhile.
+    pub sent: u64,
+    /// Acks that came.
+    pub acked: u64,
+    /// Events that sessions got.
+    pub delivered: u64,
+    /// Refusals by label and code, those behind which a client sent again too.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub errors: BTreeMap<String, u64>,
+    /// Connections that were lost.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub lost: u64,
+    /// Sessions connected at its end.
+    pub connected: u64,
+    /// Sends that waited for their answer at its end.
+    pub waiting: u64,
+    /// Send due to ack, of the acks that came meanwhile, in microseconds.
+    #[serde(skip_serializing_if = "Percentiles::is_empty")]
+    pub ack_us: Percentiles,
+    /// Send due to delivery, likewise.
+    #[serde(skip_serializing_if = "Percentiles::is_empty")]
+    pub delivery_us: Percentiles,
+    /// The servers' processes, where they are watched.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<Process>,
+    /// The harness itself, all its agents together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub harness: Option<Harness>,
+}
+
+/// A server's process in one second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    /// Such as `edge-1`; the same name in every second.
+    pub name: String,
+    /// Resident memory.
+    pub rss_bytes: u64,
+    /// User and system time by time: 1 is a whole core.
+    pub cpu_share: f64,
+}
+
+/// The harness in one second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Harness {
+    /// Resident memory.
+    pub rss_bytes: u64,
+    /// User and system time by time: 1 is a whole core.
+    pub cpu_share: f64,
+    /// How late sends left that were due: the 99th percentile, in microseconds; absent where none was due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_p99_us: Option<u64>,
+}
+
+/// How times were spread.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Latency {
+    /// Send due to ack.
+    pub ack: Curve,
+    /// Send due to delivery, of every session.
+    pub delivery: Curve,
+    /// From the first byte to a session that is subscribed to all its chats.
+    pub connect: Curve,
+}
+
+/// A histogram as a curve of its quantiles. Times in microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Curve {
+    /// How many times were counted.
+    pub count: u64,
+    /// The shortest.
+    pub min_us: u64,
+    /// All of them by their number.
+    pub mean_us: f64,
+    /// The longest.
+    pub max_us: u64,
+    /// Rising in both.
+    pub points: Vec<Point>,
+}
+
+/// A point of a curve: so large a share took at most so long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// From 0 to 1.
+    pub quantile: f64,
+    /// In microseconds.
+    pub us: u64,
+}
+
+/// What sessions cost a process that serves them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    /// The process, as in [`Process::name`].
+    pub name: String,
+    /// Its resident memory before the first session, in bytes.
+    pub before_bytes: u64,
+    /// The same while all of them were held: the median of the load's seconds.
+    pub held_bytes: u64,
+    /// Sessions that it held.
+    pub sessions: u64,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verdict {
+    /// Whether the checker found nothing; absent where nothing was judged.
+    pub checker: Option<bool>,
+    /// What the scenario demanded.
+    pub thresholds: Vec<Threshold>,
+    /// Where the harness, and not the target, was the limit: a sentence each.
+    pub harness_limits: Vec<String>,
+}
+
+/// A figure that may not exceed, or not fall below, what the scenario said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Threshold {
+    /// As in the scenario's file, such as `delivery.p99_ms`.
+    pub figure: String,
+    /// What was demanded, with its relation, such as `<= 30`.
+    pub demanded: String,
+    /// What was measured; absent if nothing was.
+    pub measured: Option<f64>,
+    /// Whether it held. What was not measured did not.
+    pub passed: bool,
+}
+
+/// A report as it is read back: the summary's figures that are drawn, compared or planned with, and [`Told`].
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are those of `Summary`, which says it")]
+pub struct Report {
+    pub scenario: String,
+    pub seed: u64,
+    pub targets: Vec<String>,
+    pub transport: String,
+    pub sessions: u64,
+    pub chats: u64,
+    pub provision_s: f64,
+    pub load_s: f64,
+    pub rates: Rates,
+    pub ack_us: Percentiles,
+    pub delivery_us: Percentiles,
+    pub refusals: BTreeMap<String, u64>,
+    pub reconnects: u64,
+    pub problem: Option<String>,
+    pub held: Option<bool>,
+    pub violations: u64,
+    pub evidence: Vec<String>,
+    pub checked: Checked,
+    pub chaos: Option<Chaos>,
+    #[serde(flatten)]
+    pub told: Told,
+}
+
+/// The faults of a run as they are read back.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are those of `ChaosReport`, which says it")]
+pub struct Chaos {
+    pub rate: u32,
+    pub bound_s: f64,
+    pub faults: Vec<Fault>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are those of `Felt` and its `Fault`, which say it")]
+pub struct Fault {
+    pub number: usize,
+    pub process: String,
+    pub kind: String,
+    pub cut: Option<String>,
+    pub hold_s: f64,
+    pub began_s: f64,
+    pub lasted_s: f64,
+    pub longest_ack_s: f64,
+    pub longest_delivery_s: f64,
+    pub disturbed_s: f64,
+    pub recovered_s: Option<f64>,
+    pub settled_s: Option<f64>,
+    pub connections_lost: u64,
+    pub said: Vec<String>,
+    pub broken: Vec<String>,
+    pub problem: Option<String>,
+}
+
+/// Why a file is no report that can be used.
+#[derive(Debug)]
+pub enum ReportError {
+    /// It is no JSON of a run.
+    Malformed(serde_json::Error),
+    /// It has none of what [`Told`] says.
+    Old,
+    /// It is of a newer form.
+    Newer(u32),
+}
+
+impl std::fmt::Display for ReportError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Malformed(error) => {
+                write!(f, "this is no report of a run ({error}); `panda-loadtest ... --json FILE` writes one")
+            }
+            Self::Old => f.write_str(
+                "this report has no series and does not say where it ran: it is of an older panda-loadtest; run it again",
+            ),
+            Self::Newer(version) => write!(
+                f,
+                "this report has version {version}, and this panda-loadtest reads up to {VERSION}; take a newer one"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ReportError {}
+
+impl Report {
+    /// Reads a report.
+    ///
+    /// # Errors
+    /// [`ReportError`].
+    pub fn from_json(json: &[u8]) -> Result<Self, ReportError> {
+        let report: Self = serde_json::from_slice(json).map_err(ReportError::Malformed)?;
+        match report.told.report {
+            0 => Err(ReportError::Old),
+            VERSION => Ok(report),
+            newer => Err(ReportError::Newer(newer)),
+        }
+    }
+
+    /// The entries of the load alone, without the ramp before it.
+    pub fn loaded(&self) -> impl Iterator<Item = &Second> {
+        let (from, to) = self.told.meta.load_s.unwrap_or((0.0, f64::INFINITY));
+        // The second in which the load began has a part of the ramp.
+        self.told.series.iter().filter(move |second| second.at_s - second.span_s >= from && second.at_s <= to + 1.0)
+    }
+}
+
+impl From<&Histogram<u64>> for Curve {
+    fn from(times: &Histogram<u64>) -> Self {
+        if times.is_empty() {
+            return Self::default();
+        }
+        let mut points: Vec<Point> = Vec::new();
+        for step in times.iter_quantiles(TICKS_PER_HALVING) {
+            let point = Point { quantile: step.quantile_iterated_to(), us: step.value_iterated_to() };
+            // The steps go on halving where nothing lies between any more.
+            match points.last_mut() {
+                Some(last) if last.quantile >= point.quantile => last.us = last.us.max(point.us),
+                _ => points.push(point),
+            }
+        }
+        Self { count: times.len(), min_us: times.min(), mean_us: times.mean(), max_us: times.max(), points }
+    }
+}
+
+impl Memory {
+    /// What each session added, in bytes; `None` if it held none.
+    #[expect(clippy::cast_precision_loss, reason = "a figure of a session is read by people")]
+    pub fn per_session_bytes(&self) -> Option<f64> {
+        (self.sessions > 0).then(|| self.held_bytes.saturating_sub(self.before_bytes) as f64 / self.sessions as f64)
+    }
+}
+
+impl Verdict {
+    /// Whether the checker found nothing and every threshold held.
+    pub fn passed(&self) -> bool {
+        self.checker != Some(false) && self.thresholds.iter().all(|threshold| threshold.passed)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands the field over so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_rises_and_ends_at_the_longest_time() {
+        let mut times = Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3).unwrap();
+        assert_eq!(Curve::from(&times), Curve::default());
+        (1..=100_000_u64).for_each(|us| times.record(us).unwrap());
+        let curve = Curve::from(&times);
+        assert_eq!((curve.count, curve.min_us), (100_000, 1));
+        assert!(curve.points.len() < 200, "{}", curve.points.len());
+        assert!(curve.points.windows(2).all(|pair| pair[0].quantile < pair[1].quantile && pair[0].us <= pair[1].us));
+        let last = curve.points.last().unwrap();
+        assert!(last.quantile >= 1.0 && last.us >= 100_000, "{last:?}");
+        let median = curve.points.iter().find(|point| point.quantile >= 0.5).unwrap();
+        assert!(median.us.abs_diff(50_000) < 100, "{median:?}");
+    }
+
+    #[test]
+    fn a_report_of_another_form_is_refused_with_what_to_do() {
+        let refused = |json: &str| Report::from_json(json.as_bytes()).unwrap_err().to_string();
+        assert!(refused("{}").contains("run it again"));
+        assert!(refused("[]").contains("--json FILE"));
+        assert!(refused(r#"{"report":2}"#).contains("version 2") && refused(r#"{"report":2}"#).contains("a newer one"));
+        assert!(Report::from_json(br#"{"report":1,"a field of later":{}}"#).is_ok());
+    }
+
+    #[test]
+    fn a_session_costs_what_memory_grew_by() {
+        let memory = Memory { name: "serve".into(), before_bytes: 1_000, held_bytes: 5_000, sessions: 2 };
+        assert_eq!(memory.per_session_bytes(), Some(2_000.0));
+        assert_eq!(Memory::default().per_session_bytes(), None);
+    }
+
+    #[test]
+    fn the_seconds_of_the_load_are_those_behind_the_ramp() {
+        let second = |at_s: f64| Second { at_s, span_s: 1.0, ..Second::default() };
+        let mut report = Report::default();
+        report.told.series = (1..=9_u8).map(|at| second(f64::from(at))).collect();
+        assert_eq!(report.loaded().count(), 9);
+        report.told.meta.load_s = Some((3.5, 7.0));
+        assert_eq!(report.loaded().map(|second| second.at_s).collect::<Vec<_>>(), [5.0, 6.0, 7.0, 8.0]);
+    }
+
+    #[test]
+    fn what_was_not_measured_or_did_not_hold_fails_the_verdict() {
+        assert!(Verdict::default().passed());
+        assert!(!Verdict { checker: Some(false), ..Verdict::default() }.passed());
+        let missed = Threshold { figure: "errors".into(), demanded: "<= 0".into(), measured: None, passed: false };
+        assert!(!Verdict { thresholds: vec![missed], ..Verdict::default() }.passed());
+    }
+}
