@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use panda_client::TransportKind;
 
 use crate::chaos::Kind;
+use crate::report::dashboard::screen::When;
+use crate::report::{Reading, Watched};
 use crate::schedule::{Speed, parse_duration, parse_speed};
 
 /// Where a server's API key is if nothing else is said.
@@ -50,6 +52,25 @@ pub struct Common {
     /// Writes the summary as JSON to this file; of a run that came to nothing, why.
     #[arg(long, value_name = "OUT", global = true)]
     pub json: Option<PathBuf>,
+    /// Writes the report as one HTML page to this file: figures, plots and tables, with nothing to fetch.
+    #[arg(long, value_name = "OUT", global = true)]
+    pub html: Option<PathBuf>,
+    /// Shows the run on the terminal as it goes, instead of a line a second.
+    #[arg(
+        long,
+        value_name = "WHEN",
+        global = true,
+        value_enum,
+        default_value = "auto",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "on"
+    )]
+    pub dashboard: When,
+    /// A server's process on this machine whose memory and processor time the report tells, such as edge-1=4711; repeated,
+    /// at most 256.
+    #[arg(long, value_name = "NAME=PID", global = true)]
+    pub watch: Vec<Watched>,
     /// How long sessions may take to connect, to come back and to get what is missing, and how long each request for
     /// users and chats is repeated that is refused for now.
     #[arg(long, value_name = "TIME", global = true, default_value = "60s", value_parser = parse_duration)]
@@ -103,6 +124,9 @@ pub enum Scenario {
     ///
     /// It goes well with `chaos` against the same cluster in another process.
     Members(Members),
+    /// What is done with reports of runs.
+    #[command(flatten)]
+    Report(Reading),
 }
 
 /// Posts at one target and gets at another one.

@@ -2,8 +2,10 @@
 
 use std::io::Write;
 
+use crate::cli::Common;
 use crate::output::OutputFile;
-use crate::report::{Summary, line};
+use crate::report::model::Report;
+use crate::report::{Summary, html, line};
 use crate::run::RunError;
 
 /// Everything held.
@@ -16,10 +18,32 @@ pub const USAGE: u8 = 2;
 /// The target is not there.
 pub const UNREACHABLE: u8 = 3;
 
-/// Prints the summary of a run, as far as it came, to `out`, and writes it as JSON to `json`. What went wrong is said to
+/// Where a run's report goes, beside what is printed.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// As JSON.
+    pub json: Option<OutputFile>,
+    /// As a page.
+    pub html: Option<OutputFile>,
+}
+
+impl Written {
+    /// Opens what was asked for.
+    ///
+    /// # Errors
+    /// [`RunError::Usage`] if a file cannot be written.
+    pub fn open(common: &Common) -> Result<Self, RunError> {
+        Ok(Self {
+            json: OutputFile::open_if("--json", common.json.as_deref())?,
+            html: OutputFile::open_if("--html", common.html.as_deref())?,
+        })
+    }
+}
+
+/// Prints the summary of a run, as far as it came, to `out`, and writes the report. What went wrong is said to
 /// the person who watches. Returns the exit status: a violation is told before anything else that went wrong.
-pub fn end(mut summary: Summary, ended: Result<(), RunError>, json: Option<OutputFile>, out: &mut impl Write) -> u8 {
-    summary.problem = ended.as_ref().err().map(ToString::to_string);
+pub fn end(mut summary: Summary, ended: Result<(), RunError>, written: Written, out: &mut impl Write) -> u8 {
+    summary.ends(ended.as_ref().err().map(ToString::to_string));
     let mut problems: Vec<RunError> = ended.err().into_iter().collect();
     // A run that ended before its load has nothing to sum up, unless something was found in it.
     if (summary.began() || problems.is_empty() || !summary.passed())
@@ -28,9 +52,7 @@ pub fn end(mut summary: Summary, ended: Result<(), RunError>, json: Option<Outpu
         problems.push(RunError::Usage(format!("the summary cannot be printed: {error}")));
     }
     // Always: what an earlier run wrote there would pass for this one's.
-    if let Some(Err(error)) = json.map(|json| write_json(&summary, json)) {
-        problems.push(error);
-    }
+    problems.extend(write_report(&summary, written));
     problems.iter().for_each(|problem| line(format_args!("panda-loadtest: {problem}")));
     match problems.first() {
         _ if !summary.passed() => VIOLATED,
@@ -41,9 +63,18 @@ pub fn end(mut summary: Summary, ended: Result<(), RunError>, json: Option<Outpu
     }
 }
 
-fn write_json(summary: &Summary, file: OutputFile) -> Result<(), RunError> {
-    let json = serde_json::to_vec_pretty(summary);
-    file.write(&json.map_err(|error| RunError::Usage(format!("the summary cannot be written as JSON: {error}")))?)
+/// Each file, whatever became of the other one.
+fn write_report(summary: &Summary, Written { json, html }: Written) -> Vec<RunError> {
+    let report = match serde_json::to_vec_pretty(summary) {
+        Ok(report) => report,
+        Err(error) => return vec![RunError::Usage(format!("the report cannot be written as JSON: {error}"))],
+    };
+    let page = |file: OutputFile| match Report::from_json(&report) {
+        Ok(report) => file.write(html::page(&report).as_bytes()),
+        Err(error) => Err(RunError::Usage(format!("the report cannot be read back: {error}"))),
+    };
+    let written = [json.map(|file| file.write(&report)), html.map(page)];
+    written.into_iter().flatten().filter_map(Result::err).collect()
 }
 
 #[cfg(test)]
@@ -59,7 +90,7 @@ mod tests {
     fn loaded() -> Summary {
         let recorder = Recorder::default();
         recorder.sent.store(250, Relaxed);
-        let mut summary = Summary { scenario: "steady".into(), ..Summary::default() };
+        let mut summary = Summary { scenario: "steady".into(), ..Summary::begins() };
         summary.recorded(&recorder, Duration::from_secs(5));
         summary
     }
@@ -72,7 +103,7 @@ mod tests {
 
     fn printed(summary: Summary, ended: Result<(), RunError>, json: Option<OutputFile>) -> (u8, String) {
         let mut out = Vec::new();
-        let status = end(summary, ended, json, &mut out);
+        let status = end(summary, ended, Written { json, html: None }, &mut out);
         (status, String::from_utf8(out).unwrap())
     }
 

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use panda_loadtest::cli::Cli;
-use panda_loadtest::ending::{self, USAGE};
-use panda_loadtest::output::OutputFile;
-use panda_loadtest::report::{Summary, line};
+use panda_loadtest::cli::{Cli, Scenario};
+use panda_loadtest::ending::{self, USAGE, Written};
+use panda_loadtest::report::dashboard::screen;
+use panda_loadtest::report::{Summary, WATCHED_MAX, line};
 use panda_loadtest::run::{RunError, Underway};
 use panda_loadtest::scenario;
 use tracing_subscriber::EnvFilter;
@@ -34,11 +34,18 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<u8, RunError> {
     let usage = |what: &str, error: &std::io::Error| RunError::Usage(format!("{what}: {error}"));
     let Cli { scenario, common } = cli;
-    let json = OutputFile::open_if("--json", common.json.as_deref())?;
+    if let Scenario::Report(reading) = scenario {
+        return reading.run(&common, &mut std::io::stdout().lock());
+    }
+    if common.watch.len() > WATCHED_MAX {
+        return Err(RunError::Usage(format!("--watch takes at most {WATCHED_MAX} processes; name fewer")));
+    }
+    let written = Written::open(&common)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| usage("the runtime cannot be started", &error))?;
-    let (mut summary, underway) = (Summary::default(), Underway::default());
+    let (mut summary, underway) = (Summary::begins(), Underway::default());
+    let shown = common.dashboard.take(&summary.told.meta.command).map_err(|error| usage("the dashboard", &error))?;
     let ended = runtime.block_on(async {
         tokio::select! {
             // First, so that it is listened for before anything is asked of a target.
@@ -47,11 +54,15 @@ fn run(cli: Cli) -> Result<u8, RunError> {
                 Ok(()) => RunError::Usage("interrupted; not everything was judged".into()),
                 Err(error) => usage("the interrupt cannot be listened for", &error),
             }),
+            () = screen::asked_to_end(shown.is_some()) => {
+                Err(RunError::Usage("interrupted; not everything was judged".into()))
+            }
             ended = Box::pin(scenario::run(scenario, &common, &mut summary, &underway)) => ended,
         }
     });
+    drop(shown);
     scenario::sum_up(&mut summary, &underway);
-    let status = ending::end(summary, ended, json, &mut std::io::stdout().lock());
+    let status = ending::end(summary, ended, written, &mut std::io::stdout().lock());
     // A call that waits for its answer is not waited for.
     runtime.shutdown_background();
     Ok(status)

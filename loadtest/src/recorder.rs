@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::report::Seconds;
 use crate::series::Series;
 
 /// Parts of the histograms, each with a lock of its own.
@@ -38,6 +39,8 @@ pub struct Recorder {
     pub connected: AtomicI64,
     /// Sends that wait for their answer now.
     pub waiting: AtomicI64,
+    /// What each second showed.
+    pub seconds: Seconds,
 }
 
 /// Why a client sent a command again.
@@ -56,8 +59,12 @@ pub struct Times {
     pub ack: Histogram<u64>,
     /// Send due to delivery, of every session.
     pub delivery: Histogram<u64>,
+    /// From a connection's begin to a session that is subscribed to all its chats.
+    pub connect: Histogram<u64>,
     /// Deliveries since the last [`Recorder::take_recent`].
     pub recent: Histogram<u64>,
+    /// Acks since then.
+    pub recent_acks: Histogram<u64>,
 }
 
 impl Times {
@@ -66,7 +73,7 @@ impl Times {
             Histogram::new_with_bounds(1, LONGEST_US, 3)
                 .expect("the bounds and three digits are in the library's range")
         };
-        Self { ack: empty(), delivery: empty(), recent: empty() }
+        Self { ack: empty(), delivery: empty(), connect: empty(), recent: empty(), recent_acks: empty() }
     }
 }
 
@@ -85,6 +92,7 @@ impl Default for Recorder {
             reconnects: AtomicU64::new(0),
             connected: AtomicI64::new(0),
             waiting: AtomicI64::new(0),
+            seconds: Seconds::default(),
         }
     }
 }
@@ -111,7 +119,10 @@ impl Recorder {
     /// A send of chat `chat` was acked at `now`, so long after it was due.
     pub fn ack(&self, chat: usize, after: Duration, now: Duration) {
         self.acked.fetch_add(1, Relaxed);
-        self.part(chat, |times| times.ack.saturating_record(micros(after)));
+        self.part(chat, |times| {
+            times.ack.saturating_record(micros(after));
+            times.recent_acks.saturating_record(micros(after));
+        });
         if let Some(mut series) = self.series() {
             series.acked(chat, after, now);
         }
@@ -126,6 +137,11 @@ impl Recorder {
         if let Some(mut series) = self.series() {
             series.delivered(after, now);
         }
+    }
+
+    /// Session `number` connected and is subscribed, so long after it began to.
+    pub fn connect(&self, number: usize, after: Duration) {
+        self.part(number, |times| times.connect.saturating_record(micros(after)));
     }
 
     /// A client sends a command again that was refused for now.
@@ -165,7 +181,10 @@ impl Recorder {
 
     /// All times so far; the next call's `recent` begins here.
     pub fn take_recent(&self) -> Times {
-        self.sum(|times| times.recent.reset())
+        self.sum(|times| {
+            times.recent.reset();
+            times.recent_acks.reset();
+        })
     }
 
     fn part(&self, chat: usize, record: impl FnOnce(&mut Times)) {
@@ -176,9 +195,13 @@ impl Recorder {
         let mut sum = Times::new();
         for part in &self.parts {
             let mut times = part.lock().unwrap_or_else(PoisonError::into_inner);
-            for (into, from) in
-                [(&mut sum.ack, &times.ack), (&mut sum.delivery, &times.delivery), (&mut sum.recent, &times.recent)]
-            {
+            for (into, from) in [
+                (&mut sum.ack, &times.ack),
+                (&mut sum.delivery, &times.delivery),
+                (&mut sum.connect, &times.connect),
+                (&mut sum.recent, &times.recent),
+                (&mut sum.recent_acks, &times.recent_acks),
+            ] {
                 into.add(from).expect("histograms of the same bounds add");
             }
             after(&mut times);

@@ -15,7 +15,7 @@ use crate::checker::{ChatCheck, Verdict, Violation};
 use crate::cli::{API_KEY_FILE, Common, Transport};
 use crate::provision::{self, ChatPlan, Http, ProvisionError, Provisioned};
 use crate::recorder::Recorder;
-use crate::report::line;
+use crate::report::{Watched, line};
 
 /// How often something that must become true is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -88,6 +88,8 @@ pub struct Run {
     pub users: Vec<Provisioned>,
     /// In the order of their numbers.
     pub chats: Vec<ChatId>,
+    /// Servers' processes whose memory and processor time are looked at.
+    pub watched: Vec<Watched>,
     /// Counts and times.
     pub recorder: Arc<Recorder>,
     /// Sessions that should be connected.
@@ -144,6 +146,7 @@ impl Run {
             numbers: chats.iter().enumerate().map(|(number, chat)| (*chat, number)).collect(),
             checks: chats.iter().map(|chat| Mutex::new(ChatCheck::new(*chat))).collect(),
             chats,
+            watched: common.watch.clone(),
             recorder: Arc::default(),
             open: AtomicI64::new(0),
             ended: AtomicU64::new(0),
@@ -339,6 +342,7 @@ mod tests {
                 patience: Duration::from_secs(10),
                 users: Vec::new(),
                 chats: vec![chat],
+                watched: Vec::new(),
                 recorder: Arc::default(),
                 open: AtomicI64::new(0),
                 ended: AtomicU64::new(0),

@@ -84,8 +84,12 @@ impl Session {
         };
         let pump = Mutex::new(Some(tokio::spawn(pump.run(updates))));
         let session = Self { identity, device, client, pump };
+        let began = run.now();
         match tokio::time::timeout(run.patience, session.subscribe(run)).await {
-            Ok(Ok(())) => Ok(Arc::new(session)),
+            Ok(Ok(())) => {
+                run.recorder.connect(session.identity.number as usize, run.now().saturating_sub(began));
+                Ok(Arc::new(session))
+            }
             Ok(Err(error)) => Err(RunError::Unreachable(format!("a subscription was refused: {error}"))),
             Err(_) => Err(RunError::Unreachable(format!("a session could not connect within {:?}", run.patience))),
         }

@@ -56,6 +56,16 @@ impl Counts {
         }
     }
 
+    /// How many refusals by label and code, whatever the client did behind them.
+    pub(super) fn by_name(&self) -> BTreeMap<String, u64> {
+        let mut named = BTreeMap::new();
+        let repeated = self.repeated.iter().map(|(why, count)| (why.code, *count));
+        for (code, count) in self.refused.iter().map(|(code, count)| (*code, *count)).chain(repeated) {
+            *named.entry(name(code)).or_default() += count;
+        }
+        named
+    }
+
     /// Every refusal, in words; empty if there was none.
     pub(super) fn refusals(&self) -> String {
         let refused = self.refused.iter().map(|(code, count)| format!("{count} {} for good", name(*code)));

@@ -2,92 +2,89 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::recorder::{Recorder, Times};
+use super::dashboard::screen;
+use super::model::Second;
+use super::{Percentiles, Processes};
+use crate::run::Run;
 
 /// Writes a line for the person who watches. A closed stderr does not end a run.
 pub fn line(text: impl std::fmt::Display) {
+    let text = text.to_string();
+    if screen::line(&text) {
+        return;
+    }
     if writeln!(std::io::stderr().lock(), "{text}").is_err() {
         // Nobody reads; the summary and the exit status remain.
     }
 }
 
-/// Prints a line a second until it is stopped.
+/// Looks once a second, until it is stopped, at what was recorded and at what processes use, keeps it, and shows it.
 #[derive(Debug)]
-pub struct Live(JoinHandle<()>);
+pub struct Live {
+    run: Arc<Run>,
+    looking: JoinHandle<()>,
+}
 
 impl Live {
     /// Begins now.
-    pub fn start(recorder: Arc<Recorder>, sessions: usize) -> Self {
-        Self(tokio::spawn(async move {
-            let began = Instant::now();
-            let mut ticks = tokio::time::interval(Duration::from_secs(1));
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            ticks.tick().await;
-            let mut before = Counts::of(&recorder);
-            let mut at = began;
-            loop {
-                let now = ticks.tick().await;
-                let counts = Counts::of(&recorder);
-                let recent = recorder.take_recent();
-                line(format_args!(
-                    "{:>5}s  {}/{sessions} connected  sent {}/s  acked {}/s  delivered {}/s  {}  waiting {}  refused {}",
-                    (now - began).as_secs(),
-                    recorder.connected.load(Relaxed),
-                    counts.a_second(&before, now - at, |counts| counts.sent),
-                    counts.a_second(&before, now - at, |counts| counts.acked),
-                    counts.a_second(&before, now - at, |counts| counts.delivered),
-                    recent_times(&recent),
-                    recorder.waiting.load(Relaxed),
-                    recorder.refusals().values().sum::<u64>(),
-                ));
-                (before, at) = (counts, now);
-            }
-        }))
+    pub fn start(run: &Arc<Run>, sessions: usize) -> Self {
+        let (run, looked_at) = (Arc::clone(run), Arc::clone(run));
+        Self { run, looking: tokio::spawn(look_each_second(looked_at, sessions)) }
     }
 
-    /// Prints no more.
+    /// Looks a last time, and no more.
     pub async fn stop(self) {
-        self.0.abort();
-        if self.0.await.is_err() {
+        self.looking.abort();
+        if self.looking.await.is_err() {
             // It was aborted; that is how it ends.
         }
+        self.run.recorder.seconds.look(&self.run.recorder, self.run.now());
     }
+}
+
+async fn look_each_second(run: Arc<Run>, sessions: usize) {
+    let began = Instant::now();
+    let seconds = &run.recorder.seconds;
+    let mut processes = Processes::new(&run.watched, run.now());
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // The first look is at once: what servers hold before any session is seen then or never.
+        let now = ticks.tick().await;
+        let (watched, harness) = processes.look(run.now());
+        seconds.watched(watched, harness);
+        let second = seconds.look(&run.recorder, run.now());
+        if now > began && !screen::second(&second, sessions, seconds.fault()) {
+            let refused = run.recorder.refusals().values().sum::<u64>();
+            line(words(&second, (now - began).as_secs(), sessions, refused));
+        }
+    }
+}
+
+/// The line of a second.
+fn words(second: &Second, at: u64, sessions: usize, refused: u64) -> String {
+    format!(
+        "{at:>5}s  {}/{sessions} connected  sent {}/s  acked {}/s  delivered {}/s  {}  waiting {}  refused {refused}",
+        second.connected,
+        second.a_second(second.sent),
+        second.a_second(second.acked),
+        second.a_second(second.delivered),
+        times(&second.delivery_us),
+        second.waiting,
+    )
 }
 
 /// How long the deliveries of a second took; of none there is no time.
-fn recent_times(Times { recent, .. }: &Times) -> String {
-    if recent.is_empty() {
+fn times(of: &Percentiles) -> String {
+    if of.is_empty() {
         return "p50 - p99 -".to_owned();
     }
-    let quantile = |quantile| Duration::from_micros(recent.value_at_quantile(quantile));
-    format!("p50 {:.1?} p99 {:.1?}", quantile(0.5), quantile(0.99))
-}
-
-struct Counts {
-    sent: u64,
-    acked: u64,
-    delivered: u64,
-}
-
-impl Counts {
-    fn of(recorder: &Recorder) -> Self {
-        Self {
-            sent: recorder.sent.load(Relaxed),
-            acked: recorder.acked.load(Relaxed),
-            delivered: recorder.delivered.load(Relaxed),
-        }
-    }
-
-    fn a_second(&self, before: &Self, time: Duration, count: impl Fn(&Self) -> u64) -> u64 {
-        let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
-        count(self).saturating_sub(count(before)) * 1_000 / milliseconds
-    }
+    format!("p50 {:.1?} p99 {:.1?}", Duration::from_micros(of.p50), Duration::from_micros(of.p99))
 }
 
 #[cfg(test)]
@@ -95,10 +92,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_in_which_nothing_was_delivered_shows_no_time() {
-        let recorder = Recorder::default();
-        assert_eq!(recent_times(&recorder.take_recent()), "p50 - p99 -");
-        recorder.delivery(0, Duration::from_millis(4), Duration::from_secs(1));
-        assert_eq!(recent_times(&recorder.take_recent()), "p50 4.0ms p99 4.0ms");
+    fn a_second_is_told_in_a_line_and_shows_no_time_if_nothing_was_delivered() {
+        let mut second = Second { span_s: 2.0, sent: 20, acked: 10, delivered: 31, connected: 3, ..Second::default() };
+        let line = words(&second, 7, 4, 2);
+        let rates = "    7s  3/4 connected  sent 10/s  acked 5/s  delivered 16/s  p50 - p99 -  waiting 0  refused 2";
+        assert_eq!(line, rates);
+        second.delivery_us = Percentiles { count: 1, p50: 4_000, p99: 9_500, ..Percentiles::default() };
+        assert!(words(&second, 7, 4, 2).contains("p50 4.0ms p99 9.5ms"));
     }
 }

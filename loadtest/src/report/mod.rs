@@ -1,10 +1,19 @@
-//! What a run tells: a line a second while it runs, a summary for people, JSON for programs.
+//! What a run tells: a line a second while it runs, a summary for people, JSON for programs, a page to look at; and what is
+//! done with reports afterwards.
 
+pub mod capacity;
 mod chaos;
+pub mod compare;
 mod counts;
+pub mod dashboard;
+pub mod html;
 mod live;
+mod machine;
 mod members;
 pub mod model;
+mod processes;
+pub mod reading;
+mod seconds;
 mod sockets;
 mod summary;
 
@@ -12,5 +21,8 @@ pub use chaos::{ChaosReport, Felt, write_table};
 pub use counts::Counts;
 pub use live::{Live, line};
 pub use members::{MembersReport, ReadsReport};
+pub use processes::{Processes, WATCHED_MAX, Watched};
+pub use reading::Reading;
+pub use seconds::{ENTRIES_MAX, Seconds};
 pub use sockets::LostSockets;
 pub use summary::{Checked, Percentiles, Rates, Summary};

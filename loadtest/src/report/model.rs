@@ -10,9 +10,12 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{Checked, Percentiles, Rates};
+use crate::recorder::Recorder;
 
 /// The version of the report's form.
 pub const VERSION: u32 = 1;
+/// The name of all watched processes together in [`Told::memory`].
+pub const ALL_PROCESSES: &str = "all processes";
 /// Points of a curve for each halving of the distance to 100 %, as HDR histograms are drawn.
 const TICKS_PER_HALVING: u32 = 5;
 
@@ -199,7 +202,7 @@ pub struct Memory {
     pub before_bytes: u64,
     /// The same while all of them were held: the median of the load's seconds.
     pub held_bytes: u64,
-    /// Sessions that it held.
+    /// Sessions that it held; 0 where several processes share them, and nobody knows which has how many.
     pub sessions: u64,
 }
 
@@ -334,12 +337,73 @@ impl Report {
         }
     }
 
+    /// Processor seconds of all watched processes in the load, and how many seconds those are that saw any.
+    pub fn server_cpu(&self) -> Option<(f64, f64)> {
+        let mut sum = None;
+        for second in self.loaded().filter(|second| !second.servers.is_empty()) {
+            let (cpu_s, span_s) = sum.get_or_insert((0.0, 0.0));
+            *cpu_s += second.servers.iter().map(|process| process.cpu_share).sum::<f64>() * second.span_s;
+            *span_s += second.span_s;
+        }
+        sum
+    }
+
     /// The entries of the load alone, without the ramp before it.
     pub fn loaded(&self) -> impl Iterator<Item = &Second> {
         let (from, to) = self.told.meta.load_s.unwrap_or((0.0, f64::INFINITY));
         // The second in which the load began has a part of the ramp.
         self.told.series.iter().filter(move |second| second.at_s - second.span_s >= from && second.at_s <= to + 1.0)
     }
+}
+
+impl Told {
+    /// Takes in what was recorded.
+    pub fn measured(&mut self, recorder: &Recorder) {
+        let times = recorder.times();
+        self.series = recorder.seconds.all();
+        self.latency = Latency {
+            ack: Curve::from(&times.ack),
+            delivery: Curve::from(&times.delivery),
+            connect: Curve::from(&times.connect),
+        };
+        self.memory = memory(&self.series, self.meta.load_s);
+    }
+}
+
+/// Of each process what it held before the first session and in the load; one that serves all sessions, or all processes
+/// together, with how many these were.
+fn memory(series: &[Second], load_s: Option<(f64, f64)>) -> Vec<Memory> {
+    let (Some(before), Some((from, to))) = (series.first().filter(|second| second.connected == 0), load_s) else {
+        return Vec::new();
+    };
+    // A second of the load is one that ended in it; what is as late as its end is seen a moment behind it.
+    let load: Vec<&Second> = series.iter().filter(|second| second.at_s > from && second.at_s <= to + 1.0).collect();
+    let held = |name: &str| {
+        let of = |second: &&Second| Some(second.servers.iter().find(|process| process.name == name)?.rss_bytes);
+        median(load.iter().filter_map(of))
+    };
+    let of = |process: &Process| {
+        let held_bytes = held(&process.name)?;
+        Some(Memory { name: process.name.clone(), before_bytes: process.rss_bytes, held_bytes, sessions: 0 })
+    };
+    let mut memory: Vec<Memory> = before.servers.iter().filter_map(of).collect();
+    let sessions = median(load.iter().map(|second| second.connected)).unwrap_or(0);
+    match &mut memory[..] {
+        [] => {}
+        [one] => one.sessions = sessions,
+        several => {
+            let sum = |bytes: fn(&Memory) -> u64| several.iter().map(bytes).sum();
+            let (before_bytes, held_bytes) = (sum(|of| of.before_bytes), sum(|of| of.held_bytes));
+            memory.push(Memory { name: ALL_PROCESSES.into(), before_bytes, held_bytes, sessions });
+        }
+    }
+    memory
+}
+
+fn median(figures: impl Iterator<Item = u64>) -> Option<u64> {
+    let mut figures: Vec<u64> = figures.collect();
+    figures.sort_unstable();
+    figures.get(figures.len() / 2).copied()
 }
 
 impl From<&Histogram<u64>> for Curve {
@@ -357,6 +421,20 @@ impl From<&Histogram<u64>> for Curve {
             }
         }
         Self { count: times.len(), min_us: times.min(), mean_us: times.mean(), max_us: times.max(), points }
+    }
+}
+
+impl Second {
+    /// So many in this entry as a rate.
+    #[expect(clippy::cast_precision_loss, reason = "a rate is read by people")]
+    pub fn rate(&self, count: u64) -> f64 {
+        if self.span_s > 0.0 { count as f64 / self.span_s } else { 0.0 }
+    }
+
+    /// The same, rounded.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is no larger than its count")]
+    pub fn a_second(&self, count: u64) -> u64 {
+        self.rate(count).round() as u64
     }
 }
 
@@ -381,55 +459,4 @@ const fn is_zero(count: &u64) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_curve_rises_and_ends_at_the_longest_time() {
-        let mut times = Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3).unwrap();
-        assert_eq!(Curve::from(&times), Curve::default());
-        (1..=100_000_u64).for_each(|us| times.record(us).unwrap());
-        let curve = Curve::from(&times);
-        assert_eq!((curve.count, curve.min_us), (100_000, 1));
-        assert!(curve.points.len() < 200, "{}", curve.points.len());
-        assert!(curve.points.windows(2).all(|pair| pair[0].quantile < pair[1].quantile && pair[0].us <= pair[1].us));
-        let last = curve.points.last().unwrap();
-        assert!(last.quantile >= 1.0 && last.us >= 100_000, "{last:?}");
-        let median = curve.points.iter().find(|point| point.quantile >= 0.5).unwrap();
-        assert!(median.us.abs_diff(50_000) < 100, "{median:?}");
-    }
-
-    #[test]
-    fn a_report_of_another_form_is_refused_with_what_to_do() {
-        let refused = |json: &str| Report::from_json(json.as_bytes()).unwrap_err().to_string();
-        assert!(refused("{}").contains("run it again"));
-        assert!(refused("[]").contains("--json FILE"));
-        assert!(refused(r#"{"report":2}"#).contains("version 2") && refused(r#"{"report":2}"#).contains("a newer one"));
-        assert!(Report::from_json(br#"{"report":1,"a field of later":{}}"#).is_ok());
-    }
-
-    #[test]
-    fn a_session_costs_what_memory_grew_by() {
-        let memory = Memory { name: "serve".into(), before_bytes: 1_000, held_bytes: 5_000, sessions: 2 };
-        assert_eq!(memory.per_session_bytes(), Some(2_000.0));
-        assert_eq!(Memory::default().per_session_bytes(), None);
-    }
-
-    #[test]
-    fn the_seconds_of_the_load_are_those_behind_the_ramp() {
-        let second = |at_s: f64| Second { at_s, span_s: 1.0, ..Second::default() };
-        let mut report = Report::default();
-        report.told.series = (1..=9_u8).map(|at| second(f64::from(at))).collect();
-        assert_eq!(report.loaded().count(), 9);
-        report.told.meta.load_s = Some((3.5, 7.0));
-        assert_eq!(report.loaded().map(|second| second.at_s).collect::<Vec<_>>(), [5.0, 6.0, 7.0, 8.0]);
-    }
-
-    #[test]
-    fn what_was_not_measured_or_did_not_hold_fails_the_verdict() {
-        assert!(Verdict::default().passed());
-        assert!(!Verdict { checker: Some(false), ..Verdict::default() }.passed());
-        let missed = Threshold { figure: "errors".into(), demanded: "<= 0".into(), measured: None, passed: false };
-        assert!(!Verdict { thresholds: vec![missed], ..Verdict::default() }.passed());
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use panda_protocol::ErrorCode;
 use serde::{Deserialize, Serialize};
 
-use super::model::Told;
+use super::model::{Meta, Told, VERSION};
 use super::{ChaosReport, MembersReport, ReadsReport};
 use crate::checker::{Harmed, Verdict};
 use crate::recorder::Recorder;
@@ -127,7 +127,35 @@ impl Percentiles {
     }
 }
 
+impl Percentiles {
+    /// Of both together, as far as that can be said: no true percentile is above this.
+    #[must_use]
+    pub(super) fn worse(self, other: Self) -> Self {
+        Self {
+            count: self.count + other.count,
+            p50: self.p50.max(other.p50),
+            p90: self.p90.max(other.p90),
+            p99: self.p99.max(other.p99),
+            p99_9: self.p99_9.max(other.p99_9),
+            max: self.max.max(other.max),
+        }
+    }
+}
+
 impl Summary {
+    /// A run of this process begins.
+    pub fn begins() -> Self {
+        Self { told: Told { report: VERSION, meta: Meta::begins(), ..Told::default() }, ..Self::default() }
+    }
+
+    /// It ended; with `problem`, early.
+    pub fn ends(&mut self, problem: Option<String>) {
+        self.problem = problem;
+        self.told.meta.scenario.clone_from(&self.scenario);
+        self.told.meta.ends();
+        self.told.verdict.checker = self.held;
+    }
+
     /// Takes in what was recorded while the load ran for `load`.
     pub fn recorded(&mut self, recorder: &Recorder, load: Duration) {
         let seconds = load.as_secs_f64().max(0.001);

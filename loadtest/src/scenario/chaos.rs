@@ -172,7 +172,9 @@ impl Watch<'_> {
         for fault in report.schedule.clone() {
             line(format_args!("fault {fault}"));
             report.under_way = Some((fault.clone(), self.run.now()));
+            self.run.recorder.seconds.fault_begins(format!("{} {}", fault.kind.label(), fault.process));
             let felt = self.feel(fault, processes).await;
+            self.run.recorder.seconds.fault_ends();
             report.under_way = None;
             line(format_args!("      {felt}"));
             let recovered = felt.problem.is_none();

@@ -48,6 +48,7 @@ pub async fn run(
         Scenario::Chaos(asked) => Box::pin(chaos::run(asked, common, summary, underway)).await?,
         Scenario::Reads(asked) => Box::pin(reads::run(asked, common, summary, underway)).await?,
         Scenario::Members(asked) => Box::pin(members::run(asked, common, summary, underway)).await?,
+        Scenario::Report(_) => return Err(RunError::Usage("this reads reports, and is no load".into())),
     }
     Ok(())
 }
@@ -56,6 +57,7 @@ pub async fn run(
 /// if it was not judged.
 pub fn sum_up(summary: &mut Summary, underway: &Underway) {
     let Some(run) = underway.run() else { return };
+    summary.told.measured(&run.recorder);
     if let Some(&began) = run.load_began.get().filter(|_| !summary.began()) {
         summary.recorded(&run.recorder, run.now().saturating_sub(began));
     }
@@ -84,7 +86,7 @@ fn check_websockets(common: &Common, sessions: usize) -> Result<(), RunError> {
 /// Opens sessions, in the order of their identities.
 async fn open_all(run: &Arc<Run>, identities: Vec<Identity>) -> Result<Vec<Arc<Session>>, RunError> {
     let count = identities.len();
-    let live = Live::start(Arc::clone(&run.recorder), count);
+    let live = Live::start(run, count);
     let mut opening = JoinSet::new();
     let mut opened: Vec<Option<Arc<Session>>> = Vec::new();
     opened.resize_with(count, || None);
@@ -129,14 +131,16 @@ async fn under_load(
 ) -> Result<Duration, RunError> {
     let began = *run.load_began.get_or_init(|| run.now());
     line("load begins");
-    let live = Live::start(Arc::clone(&run.recorder), sessions);
+    let live = Live::start(run, sessions);
     let ended = tokio::select! {
         ended = load => ended,
         gone = run.target_gone() => Err(gone),
     };
     live.stop().await;
-    let time = run.now().saturating_sub(began);
+    let ended_at = run.now();
+    let time = ended_at.saturating_sub(began);
     summary.recorded(&run.recorder, time);
+    summary.told.meta.load_s = Some((began.as_secs_f64(), ended_at.as_secs_f64()));
     ended.map(|()| time)
 }
 

@@ -1,0 +1,220 @@
+//! The figures behind the plots, as tables.
+
+use super::words::{bytes, digits, escaped, grouped, moment, time};
+use crate::report::Percentiles;
+use crate::report::model::{Curve, Report};
+use crate::report::seconds::at_most;
+
+/// Rows of the table of seconds.
+const ROWS: usize = 600;
+
+/// A table; nothing, if it has no rows. Cells are text, but for the class of a row.
+struct Table {
+    title: &'static str,
+    head: Vec<String>,
+    rows: Vec<(&'static str, Vec<String>)>,
+    /// Behind a line that opens it.
+    closed: bool,
+}
+
+impl Table {
+    fn html(&self) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
+        let cells = |tag: &str, cells: &[String]| -> String {
+            cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect()
+        };
+        let rows: String =
+            self.rows.iter().map(|(class, row)| format!("<tr class=\"{class}\">{}</tr>\n", cells("td", row))).collect();
+        let (title, head) = (escaped(self.title), cells("th", &self.head));
+        let table =
+            format!("<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>");
+        if self.closed {
+            format!("<details><summary>{title}</summary>{table}</details>\n")
+        } else {
+            format!("<section><h2>{title}</h2>{table}</section>\n")
+        }
+    }
+}
+
+fn words<const N: usize>(words: [&str; N]) -> Vec<String> {
+    words.map(ToOwned::to_owned).into()
+}
+
+/// All tables.
+pub(super) fn all(report: &Report) -> String {
+    [
+        latency(report),
+        thresholds(report),
+        faults(report),
+        memory(report),
+        errors(report),
+        curves(report),
+        seconds(report),
+    ]
+    .map(|table| table.html())
+    .concat()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+fn latency(report: &Report) -> Table {
+    let row = |name: &str, times: &Percentiles| {
+        let of = [times.p50, times.p90, times.p99, times.p99_9, times.max].map(|us| time(us as f64));
+        let cells = [vec![name.to_owned(), grouped(times.count)], of.into()].concat();
+        (!times.is_empty()).then_some(("", cells))
+    };
+    let rows = [row("send due to ack", &report.ack_us), row("send due to delivery", &report.delivery_us)];
+    Table {
+        title: "Latency",
+        head: words(["", "count", "p50", "p90", "p99", "p99.9", "max"]),
+        rows: rows.into_iter().flatten().collect(),
+        closed: false,
+    }
+}
+
+fn thresholds(report: &Report) -> Table {
+    let row = |threshold: &crate::report::model::Threshold| {
+        let measured = threshold.measured.map_or_else(|| "not measured".into(), digits);
+        let (class, held) = if threshold.passed { ("good", "held") } else { ("bad", "crossed") };
+        (class, vec![threshold.figure.clone(), threshold.demanded.clone(), measured, held.to_owned()])
+    };
+    Table {
+        title: "Thresholds",
+        head: words(["figure", "demanded", "measured", ""]),
+        rows: report.told.verdict.thresholds.iter().map(row).collect(),
+        closed: false,
+    }
+}
+
+fn faults(report: &Report) -> Table {
+    let seconds = |time: Option<f64>| time.map_or_else(|| "never".into(), moment);
+    let row = |fault: &crate::report::model::Fault| {
+        let problems: Vec<&str> =
+            fault.broken.iter().chain(&fault.problem).chain(&fault.said).map(String::as_str).collect();
+        let class = if fault.problem.is_some() || !fault.broken.is_empty() { "bad" } else { "" };
+        let kind = fault.cut.as_ref().map_or_else(|| fault.kind.clone(), |cut| format!("{} ({cut})", fault.kind));
+        let cells = vec![
+            moment(fault.began_s),
+            kind,
+            fault.process.clone(),
+            moment(fault.lasted_s),
+            moment(fault.longest_ack_s),
+            moment(fault.longest_delivery_s),
+            moment(fault.disturbed_s),
+            seconds(fault.recovered_s),
+            fault.connections_lost.to_string(),
+            problems.join("; "),
+        ];
+        (class, cells)
+    };
+    let head = [
+        "at",
+        "fault",
+        "process",
+        "lasted",
+        "longest ack",
+        "longest delivery",
+        "disturbed",
+        "recovered after",
+        "connections lost",
+        "",
+    ];
+    Table {
+        title: "Faults",
+        head: words(head),
+        rows: report.chaos.iter().flat_map(|chaos| &chaos.faults).map(row).collect(),
+        closed: false,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+fn memory(report: &Report) -> Table {
+    let row = |memory: &crate::report::model::Memory| {
+        let sessions = if memory.sessions > 0 { grouped(memory.sessions) } else { "shared".into() };
+        let each = memory.per_session_bytes().map_or_else(|| "-".into(), bytes);
+        let held = [memory.before_bytes, memory.held_bytes].map(|count| bytes(count as f64));
+        ("", [vec![memory.name.clone(), sessions], held.into(), vec![each]].concat())
+    };
+    Table {
+        title: "Memory of sessions",
+        head: words(["process", "sessions", "RSS before", "RSS held (median)", "a session"]),
+        rows: report.told.memory.iter().map(row).collect(),
+        closed: false,
+    }
+}
+
+fn errors(report: &Report) -> Table {
+    let row = |(code, count): (&String, &u64)| ("", vec![code.clone(), grouped(*count)]);
+    Table {
+        title: "Refusals",
+        head: words(["code", "sends refused for good"]),
+        rows: report.refusals.iter().map(row).collect(),
+        closed: false,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+fn curves(report: &Report) -> Table {
+    let latency = &report.told.latency;
+    let rows = |name: &str, curve: &Curve| {
+        let row = |point: &crate::report::model::Point| {
+            ("", vec![name.to_owned(), format!("{:.5} %", point.quantile * 100.0), time(point.us as f64)])
+        };
+        curve.points.iter().map(row).collect::<Vec<_>>()
+    };
+    let of = [("ack", &latency.ack), ("delivery", &latency.delivery), ("connect", &latency.connect)];
+    Table {
+        title: "Percentile curves in figures",
+        head: words(["", "percentile", "at most"]),
+        rows: of.into_iter().flat_map(|(name, curve)| rows(name, curve)).collect(),
+        closed: true,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+fn seconds(report: &Report) -> Table {
+    let times = |of: &Percentiles, us: u64| if of.is_empty() { "-".to_owned() } else { time(us as f64) };
+    let row = |second: &crate::report::model::Second| {
+        let rss = second.servers.iter().map(|process| process.rss_bytes).sum::<u64>() as f64;
+        let cpu = second.servers.iter().map(|process| process.cpu_share).sum::<f64>();
+        let watched = !second.servers.is_empty();
+        let cells = vec![
+            digits(second.at_s),
+            grouped(second.connected),
+            grouped(second.a_second(second.sent)),
+            grouped(second.a_second(second.acked)),
+            grouped(second.a_second(second.delivered)),
+            times(&second.ack_us, second.ack_us.p50),
+            times(&second.ack_us, second.ack_us.p99),
+            times(&second.delivery_us, second.delivery_us.p50),
+            times(&second.delivery_us, second.delivery_us.p99),
+            grouped(second.errors.values().sum()),
+            grouped(second.lost),
+            if watched { bytes(rss) } else { "-".into() },
+            if watched { digits(cpu) } else { "-".into() },
+        ];
+        ("", cells)
+    };
+    let head = [
+        "s",
+        "connected",
+        "sent/s",
+        "acked/s",
+        "delivered/s",
+        "ack p50",
+        "ack p99",
+        "delivery p50",
+        "delivery p99",
+        "refusals",
+        "lost",
+        "server RSS",
+        "server cores",
+    ];
+    Table {
+        title: "Seconds in figures",
+        head: words(head),
+        rows: at_most(&report.told.series, ROWS).iter().map(row).collect(),
+        closed: true,
+    }
+}
