@@ -6,9 +6,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use panda_client::TransportKind;
 
+use crate::agent::{SECRET_VARIABLE, Secret};
 use crate::chaos::Kind;
 use crate::report::dashboard::screen::When;
 use crate::report::{Reading, Watched};
+use crate::run::RunError;
+use crate::scenario_file::RunFile;
 use crate::schedule::{Speed, parse_duration, parse_speed};
 
 /// Where a server's API key is if nothing else is said.
@@ -16,11 +19,15 @@ pub const API_KEY_FILE: &str = "data/admin.key";
 /// Where a server is if nothing else is said.
 const TARGET: &str = "http://127.0.0.1:8080";
 
+/// Of more WebSocket sessions than this, `idle` takes lean ones.
+const FULL_SESSIONS_MAX: u32 = 10_000;
+
 /// Loads a Panda server and proves that nothing was lost, doubled, reordered or altered.
 ///
 /// Exit status: 0 everything held, 1 a violation (printed with its evidence) or an answer that is not what HTTP.md says,
 /// 2 usage, an interrupt, too little to prove anything or a file that cannot be written, 3 the target is unreachable or
-/// stayed away for longer than --patience. What was counted, and what was found by then, is printed however the load ended.
+/// stayed away for longer than --patience, 4 a threshold of the scenario was crossed, 5 the load tester itself was the
+/// limit: its processor time, its schedule, its files or ports, or an agent that ended. What was counted, and what was found by then, is printed however the load ended.
 #[derive(Debug, Parser)]
 #[command(name = "panda-loadtest", version)]
 pub struct Cli {
@@ -67,6 +74,13 @@ pub struct Common {
         default_missing_value = "on"
     )]
     pub dashboard: When,
+    /// How long to wait, once users and chats are made, before the first session connects: meanwhile servers let go of what
+    /// making them took, which would hide what sessions cost.
+    #[arg(long, value_name = "TIME", global = true, value_parser = parse_duration)]
+    pub settle: Option<Duration>,
+    /// What a reader of the report must know, such as how the servers were configured or what else ran; repeated.
+    #[arg(long, value_name = "TEXT", global = true)]
+    pub note: Vec<String>,
     /// A server's process on this machine whose memory and processor time the report tells, such as edge-1=4711; repeated,
     /// at most 256.
     #[arg(long, value_name = "NAME=PID", global = true)]
@@ -124,9 +138,57 @@ pub enum Scenario {
     ///
     /// It goes well with `chaos` against the same cluster in another process.
     Members(Members),
+    /// Waits for a controller and holds a part of its sessions.
+    ///
+    /// Says its address on standard output. Controllers are served one after the other. Beyond this machine it needs a
+    /// secret that the controller has, too.
+    Agent(Agent),
+    /// Runs a scenario from a TOML file, or one that is built in.
+    Run(RunFile),
+    /// Lists the scenarios that are built in, each with what it is for.
+    Scenarios,
     /// What is done with reports of runs.
     #[command(flatten)]
     Report(Reading),
+}
+
+/// Waits for a controller.
+#[derive(Clone, Debug, Args)]
+pub struct Agent {
+    /// Where; port 0 is a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub listen: std::net::SocketAddr,
+    /// Ends when its first controller is gone.
+    #[arg(long)]
+    pub once: bool,
+    /// The secret.
+    #[command(flatten)]
+    pub secret: AgentSecret,
+}
+
+/// What controller and agents share.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AgentSecret {
+    /// File with the secret that controller and agents share, at least 16 bytes; else that of the variable
+    /// PANDA_LOADTEST_SECRET. Agents that only their own machine reaches need none.
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+}
+
+impl AgentSecret {
+    /// The secret, if there is one.
+    ///
+    /// # Errors
+    /// [`RunError::Usage`]: the file cannot be read, or the secret is too short.
+    pub fn secret(&self) -> Result<Option<Secret>, RunError> {
+        let text = match &self.secret_file {
+            Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
+                RunError::Usage(format!("--secret-file {} cannot be read: {error}", file.display()))
+            })?),
+            None => std::env::var(SECRET_VARIABLE).ok(),
+        };
+        text.map(|text| Secret::new(&text)).transpose().map_err(RunError::Usage)
+    }
 }
 
 /// Posts at one target and gets at another one.
@@ -208,7 +270,7 @@ pub struct Replay {
 }
 
 /// Holds sessions that do nothing, each with its inbox and a chat of its own.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Idle {
     /// Sessions, each of a user of its own.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -216,6 +278,44 @@ pub struct Idle {
     /// For how long, such as 60s.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub duration: Duration,
+    /// With sessions that cost little at this end, over WebSocket, on agents, each with two chats of ten members in the
+    /// place of one of its own. Taken by itself beyond 10,000 WebSocket sessions, and where one of the flags below is
+    /// given.
+    #[arg(long)]
+    pub lean: bool,
+    /// Messages a second to random chats.
+    #[arg(long, value_name = "N", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub rate: u32,
+    /// Sessions of a hundred that are closed and opened again, a minute.
+    #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = parse_percent)]
+    pub churn: f64,
+    /// Sessions of a hundred that are checked: all events of their chats and their inbox, in order, none missing, none
+    /// twice.
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = parse_percent)]
+    pub check: f64,
+    /// Agent to hold a part of the sessions, as `panda-loadtest agent --listen` of its machine said; repeated. Default:
+    /// as many on this machine as it takes.
+    #[arg(long = "agent", value_name = "HOST:PORT")]
+    pub agents: Vec<String>,
+    /// What the agents know.
+    #[command(flatten)]
+    pub secret: AgentSecret,
+}
+
+impl Idle {
+    /// Whether lean sessions are held.
+    pub fn is_lean(&self, transport: Transport) -> bool {
+        let asked = self.lean || self.rate > 0 || self.churn > 0.0 || !self.agents.is_empty();
+        asked || transport == Transport::Ws && self.sessions > FULL_SESSIONS_MAX
+    }
+}
+
+/// A share in percent.
+fn parse_percent(text: &str) -> Result<f64, String> {
+    match text.strip_suffix('%').unwrap_or(text).parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("a number from 0 to 100, such as 1".into()),
+    }
 }
 
 /// Sends at an even rate while faults are done to a cluster.

@@ -17,6 +17,10 @@ pub const VIOLATED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The target is not there.
 pub const UNREACHABLE: u8 = 3;
+/// Everything held, but a threshold of the scenario was crossed.
+pub const CROSSED: u8 = 4;
+/// The harness, and not the target, was the limit.
+pub const HARNESS: u8 = 5;
 
 /// Where a run's report goes, beside what is printed.
 #[derive(Debug, Default)]
@@ -53,13 +57,23 @@ pub fn end(mut summary: Summary, ended: Result<(), RunError>, written: Written, 
     }
     // Always: what an earlier run wrote there would pass for this one's.
     problems.extend(write_report(&summary, written));
+    for limit in &summary.told.verdict.harness_limits {
+        line(format_args!("the harness was the limit: {limit}"));
+    }
+    for crossed in summary.told.verdict.thresholds.iter().filter(|threshold| !threshold.passed) {
+        let measured = crossed.measured.map_or_else(|| "nothing".to_owned(), |measured| measured.to_string());
+        line(format_args!("threshold {}: {} demanded, {measured} measured", crossed.figure, crossed.demanded));
+    }
     problems.iter().for_each(|problem| line(format_args!("panda-loadtest: {problem}")));
     match problems.first() {
         _ if !summary.passed() => VIOLATED,
+        None if summary.told.verdict.thresholds.iter().any(|threshold| !threshold.passed) => CROSSED,
+        None if !summary.told.verdict.harness_limits.is_empty() => HARNESS,
         None => HELD,
         Some(RunError::Usage(_)) => USAGE,
         Some(RunError::Unreachable(_)) => UNREACHABLE,
         Some(RunError::Malformed(_)) => VIOLATED,
+        Some(RunError::Harness(_)) => HARNESS,
     }
 }
 

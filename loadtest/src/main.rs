@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use panda_loadtest::cli::{Cli, Scenario};
-use panda_loadtest::ending::{self, USAGE, Written};
+use panda_loadtest::agent;
+use panda_loadtest::cli::{Cli, Common, Scenario};
+use panda_loadtest::ending::{self, HELD, USAGE, Written};
 use panda_loadtest::report::dashboard::screen;
 use panda_loadtest::report::{Summary, WATCHED_MAX, line};
 use panda_loadtest::run::{RunError, Underway};
 use panda_loadtest::scenario;
+use panda_loadtest::scenario_file::{self, RunFile, ScenarioFile};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -34,6 +36,18 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<u8, RunError> {
     let usage = |what: &str, error: &std::io::Error| RunError::Usage(format!("{what}: {error}"));
     let Cli { scenario, common } = cli;
+    let (scenario, common, file) = match scenario {
+        Scenario::Run(run) => from_file(&run)?,
+        Scenario::Scenarios => {
+            line(scenario_file::list()?.trim_end());
+            return Ok(HELD);
+        }
+        other => (other, common, None),
+    };
+    if let Scenario::Agent(agent) = scenario {
+        let listened = agent::listen(agent.listen, agent.secret.secret()?, agent.once);
+        return listened.map(|()| HELD).map_err(|error| RunError::Usage(error.to_string()));
+    }
     if let Scenario::Report(reading) = scenario {
         return reading.run(&common, &mut std::io::stdout().lock());
     }
@@ -45,6 +59,7 @@ fn run(cli: Cli) -> Result<u8, RunError> {
     let runtime = runtime.worker_threads(THREADS).enable_all().build();
     let runtime = runtime.map_err(|error| usage("the runtime cannot be started", &error))?;
     let (mut summary, underway) = (Summary::begins(), Underway::default());
+    summary.told.meta.notes.clone_from(&common.note);
     let shown = common.dashboard.take(&summary.told.meta.command).map_err(|error| usage("the dashboard", &error))?;
     let ended = runtime.block_on(async {
         tokio::select! {
@@ -62,8 +77,26 @@ fn run(cli: Cli) -> Result<u8, RunError> {
     });
     drop(shown);
     scenario::sum_up(&mut summary, &underway);
+    if let Some(file) = &file {
+        summary.told.meta.scenario_file = Some(file.text().to_owned());
+        let lost = underway.run().map_or(0, |run| run.recorder.losses().values().sum());
+        let judged = file.thresholds.iter().map(|threshold| threshold.judge(&summary, lost));
+        summary.told.verdict.thresholds = judged.collect();
+    }
     let status = ending::end(summary, ended, written, &mut std::io::stdout().lock());
     // A call that waits for its answer is not waited for.
     runtime.shutdown_background();
     Ok(status)
+}
+
+/// The scenario of a file, with the flags behind its name.
+fn from_file(run: &RunFile) -> Result<(Scenario, Common, Option<ScenarioFile>), RunError> {
+    if std::env::args().nth(2).as_ref() != Some(&run.file) {
+        let why = format!("flags come behind the scenario: panda-loadtest run {} --json OUT", run.file);
+        return Err(RunError::Usage(why));
+    }
+    let file = ScenarioFile::open(&run.file)?;
+    let parsed = Cli::try_parse_from(file.command_line(&run.flags));
+    let Cli { scenario, common } = parsed.map_err(|error| RunError::Usage(file.explain(&error.to_string())))?;
+    Ok((scenario, common, Some(file)))
 }

@@ -29,12 +29,15 @@ pub enum RunError {
     Unreachable(String),
     /// A target's good answer is not what its document says; exit status 1, as for a violation.
     Malformed(String),
+    /// The harness itself cannot go on: an agent is gone, files or ports are out; exit status 5.
+    Harness(String),
 }
 
 impl std::fmt::Display for RunError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Usage(why) | Self::Unreachable(why) | Self::Malformed(why) => f.write_str(why),
+            Self::Harness(why) => write!(f, "the harness was the limit: {why}"),
         }
     }
 }
@@ -88,6 +91,8 @@ pub struct Run {
     pub users: Vec<Provisioned>,
     /// In the order of their numbers.
     pub chats: Vec<ChatId>,
+    /// How long nothing is done before the first session connects.
+    pub settle: Duration,
     /// Servers' processes whose memory and processor time are looked at.
     pub watched: Vec<Watched>,
     /// Counts and times.
@@ -146,6 +151,7 @@ impl Run {
             numbers: chats.iter().enumerate().map(|(number, chat)| (*chat, number)).collect(),
             checks: chats.iter().map(|chat| Mutex::new(ChatCheck::new(*chat))).collect(),
             chats,
+            settle: common.settle.unwrap_or_default(),
             watched: common.watch.clone(),
             recorder: Arc::default(),
             open: AtomicI64::new(0),
@@ -342,6 +348,7 @@ mod tests {
                 patience: Duration::from_secs(10),
                 users: Vec::new(),
                 chats: vec![chat],
+                settle: Duration::ZERO,
                 watched: Vec::new(),
                 recorder: Arc::default(),
                 open: AtomicI64::new(0),

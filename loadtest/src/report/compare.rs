@@ -175,14 +175,15 @@ fn void(before: &[Report], after: &[Report]) -> Vec<String> {
 }
 
 /// Flags that say where a run goes and what it writes, with a value each; they make no other load.
-const NO_LOAD: [&str; 7] = ["--target", "--api-key-file", "--json", "--html", "--watch", "--seed", "--record"];
+const NO_LOAD: [&str; 8] =
+    ["--target", "--api-key-file", "--json", "--html", "--watch", "--seed", "--record", "--note"];
 
 /// A command without what makes no other load.
 fn load_of(command: &str) -> String {
-    let mut words = command.split(' ');
+    let mut words = shell_words(command).into_iter();
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
-        match word.split_once('=').map_or(word, |(flag, _)| flag) {
+        match word.split_once('=').map_or(word.as_str(), |(flag, _)| flag) {
             flag if NO_LOAD.contains(&flag) => {
                 if flag.len() == word.len() {
                     words.next();
@@ -193,6 +194,22 @@ fn load_of(command: &str) -> String {
         }
     }
     kept.join(" ")
+}
+
+/// The words of a command that was quoted for a shell, as [`super::model::Meta::command`] is.
+fn shell_words(command: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    let mut characters = command.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(std::mem::take(&mut word)),
+            '\\' if !quoted => word.extend(characters.next()),
+            plain => word.push(plain),
+        }
+    }
+    words.push(word);
+    words
 }
 
 /// Tells texts apart for a person; no secret hangs on it.
@@ -317,6 +334,13 @@ mod tests {
         assert!(void(|other| other.problem = Some("interrupted".into()))[0].contains("ended early"));
         assert!(void(|other| other.held = Some(false))[0].contains("violations"));
         assert!(void(|other| other.told.verdict.harness_limits.push("its CPU".into()))[0].contains("its CPU"));
+    }
+
+    #[test]
+    fn a_note_of_many_words_makes_no_other_load() {
+        let load =
+            load_of(r"panda-loadtest steady --note 'it'\''s --rate 9' --rate 5 --json=a.json --dashboard=on --chats 2");
+        assert_eq!(load, "panda-loadtest steady --rate 5 --chats 2");
     }
 
     #[test]

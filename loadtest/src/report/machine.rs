@@ -30,7 +30,7 @@ impl Meta {
         Self {
             command: command_line(std::env::args().skip(1)),
             version: env!("CARGO_PKG_VERSION").into(),
-            commit: commit(Path::new(".")),
+            commit: commit(Path::new(".")).or_else(|| commit(std::env::current_exe().ok()?.parent()?)),
             machine: Machine::this(),
             started: now(),
             ..Self::default()

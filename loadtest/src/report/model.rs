@@ -439,10 +439,12 @@ impl Second {
 }
 
 impl Memory {
-    /// What each session added, in bytes; `None` if it held none.
+    /// What each session added, in bytes; `None` if it held none, or held more before them: what a server let go of
+    /// meanwhile, such as of provisioning, hides what they cost.
     #[expect(clippy::cast_precision_loss, reason = "a figure of a session is read by people")]
     pub fn per_session_bytes(&self) -> Option<f64> {
-        (self.sessions > 0).then(|| self.held_bytes.saturating_sub(self.before_bytes) as f64 / self.sessions as f64)
+        let grew = self.held_bytes.checked_sub(self.before_bytes).filter(|grew| *grew > 0 && self.sessions > 0)?;
+        Some(grew as f64 / self.sessions as f64)
     }
 }
 

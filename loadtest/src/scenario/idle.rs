@@ -8,7 +8,7 @@ use crate::run::{Run, RunError, Underway};
 use crate::session::Identity;
 
 pub(super) async fn run(
-    asked: Idle,
+    asked: &Idle,
     common: &Common,
     summary: &mut Summary,
     underway: &Underway,

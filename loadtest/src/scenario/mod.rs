@@ -1,6 +1,7 @@
 //! What a run does; one file each.
 
 mod chaos;
+mod crowd;
 mod idle;
 mod load;
 mod members;
@@ -44,10 +45,16 @@ pub async fn run(
         Scenario::Steady(asked) => steady::run(asked, common, summary, underway).await?,
         Scenario::Revisit(asked) => revisit::run(asked, common, summary, underway).await?,
         Scenario::Replay(asked) => replay::run(asked, common, summary, underway).await?,
-        Scenario::Idle(asked) => idle::run(asked, common, summary, underway).await?,
+        Scenario::Idle(asked) if asked.is_lean(common.transport) => {
+            Box::pin(crowd::run(&asked, common, summary, underway)).await?;
+        }
+        Scenario::Idle(asked) => idle::run(&asked, common, summary, underway).await?,
         Scenario::Chaos(asked) => Box::pin(chaos::run(asked, common, summary, underway)).await?,
         Scenario::Reads(asked) => Box::pin(reads::run(asked, common, summary, underway)).await?,
         Scenario::Members(asked) => Box::pin(members::run(asked, common, summary, underway)).await?,
+        Scenario::Agent(_) | Scenario::Run(_) | Scenario::Scenarios => {
+            return Err(RunError::Usage("this is no load of its own".into()));
+        }
         Scenario::Report(_) => return Err(RunError::Usage("this reads reports, and is no load".into())),
     }
     Ok(())
@@ -85,6 +92,7 @@ fn check_websockets(common: &Common, sessions: usize) -> Result<(), RunError> {
 
 /// Opens sessions, in the order of their identities.
 async fn open_all(run: &Arc<Run>, identities: Vec<Identity>) -> Result<Vec<Arc<Session>>, RunError> {
+    tokio::time::sleep(run.settle).await;
     let count = identities.len();
     let live = Live::start(run, count);
     let mut opening = JoinSet::new();

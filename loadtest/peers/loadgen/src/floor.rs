@@ -104,7 +104,7 @@ fn delivery(channel_and_payload: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::adapter::simple::Simple;
-    use crate::adapter::{Adapter as _, Events, Options, Outgoing, Peer, Role};
+    use crate::adapter::{Driver as _, Events, Options, Outgoing, Peer, Role};
     use crate::{payload, websocket};
 
     #[test]

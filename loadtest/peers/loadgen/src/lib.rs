@@ -9,16 +9,14 @@
 
 pub mod adapter;
 pub mod cli;
-pub mod clock;
 pub mod engine;
 pub mod floor;
 pub mod latency;
 pub mod meter;
-pub mod payload;
 pub mod plan;
 pub mod procfs;
 pub mod row;
 pub mod schedule;
-pub mod tls;
-pub mod websocket;
 pub mod workload;
+
+pub use panda_loadtest::engine::{clock, payload, tls, websocket};

@@ -44,6 +44,9 @@ fn runs(page: &mut String, reports: &[(String, Report)]) -> std::fmt::Result {
         writeln!(page, "| {cells} | `{}` |", cell(&meta.command).replace('`', "'"))?;
     }
     for (name, report) in reports {
+        for note in &report.told.meta.notes {
+            writeln!(page, "\n{}: {}", cell(name), cell(note))?;
+        }
         let limits = &report.told.verdict.harness_limits;
         for why in limits.iter().chain(&report.problem) {
             writeln!(page, "\n**{}: {}**", cell(name), cell(why))?;
@@ -64,7 +67,7 @@ struct Asked {
     command: &'static str,
 }
 
-const IDLE: &str = "panda-loadtest idle --sessions 10000 --duration 60s --transport ws --watch edge-1=PID --watch router-1=PID \
+const IDLE: &str = "panda-loadtest idle --sessions 10000 --settle 30s --duration 60s --transport ws --watch edge-1=PID --watch router-1=PID \
                     --json idle.json";
 const STEADY: &str = "panda-loadtest steady --sessions 3000 --chats 300 --rate 1000 --duration 60s --transport ws \
                       --watch edge-1=PID --watch router-1=PID --watch kafka-1=PID --watch cassandra-1=PID --json steady.json";
@@ -138,7 +141,8 @@ fn figures(page: &mut String, measured: &Measured) -> std::fmt::Result {
             page,
             "**Not measured.** No report shows these; a report takes at least {} sessions, or {} acked messages, and the\n\
              processes under names that begin with `edge`, `router`, `kafka`, and `cassandra` or `scylla` (`ops/cluster status` has\n\
-             their numbers):\n",
+             their numbers). Memory is that of processes that were started anew: what served before holds room that hides what\n\
+             sessions cost.\n",
             measured::SESSIONS_MIN,
             measured::MESSAGES_MIN
         )?;
@@ -164,6 +168,7 @@ fn assumptions(page: &mut String, assumed: &Assumed) -> std::fmt::Result {
         ("a delivery on the wire, bytes", assumed.delivery_wire_bytes, "--delivery-wire-bytes"),
         ("an event in the store or a record in the log, bytes", assumed.stored_bytes, "--stored-bytes"),
         ("copies of each", assumed.copies, "--copies"),
+        ("copies of each in the measured runs", assumed.measured_copies, "--measured-copies"),
         ("sessions of an edge at most", assumed.edge_sessions_max, "--edge-sessions-max"),
         ("seconds in which a dead edge's sessions are back", assumed.back_within_s, "--back-within-s"),
     ];

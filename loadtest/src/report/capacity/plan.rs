@@ -40,6 +40,9 @@ pub struct Assumed {
     /// Copies of each event and record.
     #[arg(long, value_name = "N", default_value = "3", value_parser = positive)]
     pub copies: f64,
+    /// Copies in the measured runs: a broker's and a node's work grows with them.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = positive)]
+    pub measured_copies: f64,
     /// Sessions of an edge at most, whatever it could hold: what its death costs.
     #[arg(long, value_name = "N", default_value = "500000", value_parser = positive)]
     pub edge_sessions_max: f64,
@@ -172,7 +175,7 @@ impl Plan {
                 ("network", Some(network(to_clients))),
                 ("sessions an edge", Some(sessions / assumed.edge_sessions_max)),
             ],
-            LEAST,
+            LEAST - 1.0,
         );
         // One more than is needed: the rest takes over what one held.
         let edges = Planned { machines: edges.machines.map(|machines| machines + 1.0), ..edges };
@@ -188,8 +191,9 @@ impl Plan {
             LEAST,
         );
         let copied = messages_s * assumed.stored_bytes * assumed.copies;
+        let of_copies = |figure| by_message(figure).map(|machines| machines * assumed.copies / assumed.measured_copies);
         let stores =
-            |figure| Planned::of(vec![("cores", by_message(figure)), ("network", Some(network(copied)))], LEAST);
+            |figure| Planned::of(vec![("cores", of_copies(figure)), ("network", Some(network(copied)))], LEAST);
         let shards = value(&measured.router_message_cpu_s).map(|cpu| {
             (cpu * messages_s / assumed.busy_share * SHARDS_A_CORE).max(16.0).log2().ceil().exp2().min(SHARDS_MAX)
         });
@@ -262,6 +266,10 @@ mod tests {
         let needs: Vec<String> = edges.needs.iter().map(|need| format!("{:.1}", need.machines)).collect();
         assert_eq!(needs, ["46.9", "14.9", "10.0", "200.0"]);
         assert_eq!(plans[2].routers.machines, Some(27.0));
+        // 2.5 million messages of 50 µs on each of 3 brokers' copies, where one was measured.
+        assert_eq!((plans[2].brokers.machines, plans[0].brokers.machines), (Some(40.0), Some(LEAST)));
+        let measured_with_three = Assumed { measured_copies: 3.0, ..assumed };
+        assert_eq!(Plan::of(1e8, &measured(), &measured_with_three).brokers.machines, Some(14.0));
     }
 
     #[test]

@@ -14,13 +14,13 @@ const COLUMNS: usize = 240;
 /// Marks of the axis of quantiles: one in so many is beyond. There is no room for the words of the first.
 const QUANTILES: [(f64, &str); 8] = [
     (1.0, ""),
-    (2.0, "50 %"),
-    (10.0, "90 %"),
-    (100.0, "99 %"),
-    (1_000.0, "99.9 %"),
-    (10_000.0, "99.99 %"),
-    (100_000.0, "99.999 %"),
-    (1_000_000.0, "99.9999 %"),
+    (2.0, "50"),
+    (10.0, "90"),
+    (100.0, "99"),
+    (1_000.0, "99.9"),
+    (10_000.0, "99.99"),
+    (100_000.0, "99.999"),
+    (1_000_000.0, "99.9999"),
 ];
 /// Below this no quantile is told, in microseconds.
 const SHORTEST_US: f64 = 1.0;
@@ -239,7 +239,7 @@ fn curves(report: &Report) -> String {
             point.map_or_else(|| "-".to_owned(), |point| time(point.us as f64))
         };
         let said: Vec<String> = drawn.iter().map(|(name, curve)| format!("{name}: {}", at(curve))).collect();
-        (from, to, format!("up to {}\n{}", pair[1].1, said.join("\n")))
+        (from, to, format!("up to the {} % point\n{}", pair[1].1, said.join("\n")))
     };
     let columns = marks.windows(2).map(column).collect();
     let y = Axis::of_powers(lowest(&lines), highest(&lines), time);

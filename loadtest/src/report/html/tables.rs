@@ -132,7 +132,11 @@ fn faults(report: &Report) -> Table {
 fn memory(report: &Report) -> Table {
     let row = |memory: &crate::report::model::Memory| {
         let sessions = if memory.sessions > 0 { grouped(memory.sessions) } else { "shared".into() };
-        let each = memory.per_session_bytes().map_or_else(|| "-".into(), bytes);
+        let each = match memory.per_session_bytes() {
+            Some(each) => bytes(each),
+            None if memory.sessions > 0 => "hidden: it held more before".into(),
+            None => "-".into(),
+        };
         let held = [memory.before_bytes, memory.held_bytes].map(|count| bytes(count as f64));
         ("", [vec![memory.name.clone(), sessions], held.into(), vec![each]].concat())
     };

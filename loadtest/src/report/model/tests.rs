@@ -29,6 +29,8 @@ fn a_session_costs_what_memory_grew_by() {
     let memory = Memory { name: "serve".into(), before_bytes: 1_000, held_bytes: 5_000, sessions: 2 };
     assert_eq!(memory.per_session_bytes(), Some(2_000.0));
     assert_eq!(Memory::default().per_session_bytes(), None);
+    let hidden = Memory { before_bytes: 6_000, ..memory };
+    assert_eq!(hidden.per_session_bytes(), None, "a server that shrank says nothing");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! One peer's protocol is one file here and one line in [`make`].
 //!
-//! The engine owns sockets, TLS, the WebSocket with its control frames, and the clocks. An adapter only says what to send
-//! when the transport is up, what a message that came means, and how to publish.
+//! What it says over the engine's sockets is its [`Driver`]; an [`Adapter`] besides makes what its server needs.
 
 pub mod centrifugo;
 pub mod mqtt;
@@ -12,6 +11,7 @@ pub mod simple;
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, bail};
+pub use panda_loadtest::engine::{Driver, Events, Outgoing, Peer, Role, Transport};
 
 use crate::payload;
 use crate::plan::Plan;
@@ -53,97 +53,26 @@ impl Options {
     }
 }
 
-/// What the peer speaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// A plain stream of bytes.
-    Tcp,
-    /// WebSocket.
-    WebSocket {
-        /// Where.
-        path: String,
-        /// The subprotocol that is asked for.
-        protocol: Option<&'static str>,
-        /// [`websocket::TEXT`] or [`websocket::BINARY`].
-        opcode: u8,
-    },
-}
-
-impl Transport {
-    /// Binary WebSocket messages, or bare TCP where the script says `transport=tcp`.
-    fn of(options: &Options, path: &str, protocol: Option<&'static str>) -> Self {
-        if options.get("transport") == Some("tcp") {
-            return Self::Tcp;
-        }
-        Self::WebSocket { path: path.to_owned(), protocol, opcode: websocket::BINARY }
+/// Binary WebSocket messages, or bare TCP where the script says `transport=tcp`.
+fn transport_of(options: &Options, path: &str, protocol: Option<&'static str>) -> Transport {
+    if options.get("transport") == Some("tcp") {
+        return Transport::Tcp;
     }
+    Transport::WebSocket { path: path.to_owned(), protocol, opcode: websocket::BINARY }
 }
 
-/// What a connection is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// Connects, authenticates, subscribes to its channel, then is ready.
-    Subscriber,
-    /// Connects, authenticates; will publish. Must not receive deliveries.
-    Publisher,
-    /// Opened alone before a workload: makes what the server needs.
-    Setup,
-}
-
-/// What an adapter keeps of a connection.
-#[derive(Debug)]
-pub struct Peer {
-    /// Its place among all connections of the run.
-    pub number: u32,
-    /// What it is for.
-    pub role: Role,
-    /// To which channel it subscribes.
-    pub channel: u32,
-    /// The adapter's own: how far the handshake is.
-    pub step: u32,
-    /// The adapter's own: the next number of a request.
-    pub next_id: u32,
-    /// The adapter's own: the number of the next message that must come.
-    pub expected: u64,
-}
-
-/// Where to put what goes to a connection; each message is framed as the transport needs.
-#[derive(Debug)]
-pub struct Outgoing<'b> {
-    /// What is to be written.
-    pub bytes: &'b mut Vec<u8>,
-    /// Of a WebSocket.
-    pub opcode: Option<u8>,
-}
-
-impl Outgoing<'_> {
-    /// Appends a message.
-    pub fn send(&mut self, message: &[u8]) {
-        if let Some(opcode) = self.opcode {
-            websocket::write_header(self.bytes, opcode, message.len());
-        }
-        self.bytes.extend_from_slice(message);
-    }
-}
-
-/// What the messages that came meant.
-#[derive(Debug, Default)]
-pub struct Events {
-    /// The connection did what its role asks for.
-    pub ready: bool,
-    /// Publications that are acknowledged.
-    pub acks: u32,
-    /// When each payload that came was due.
-    pub deliveries: Vec<u64>,
-}
-
-impl Events {
+/// Counts the payloads that came.
+pub trait Deliver {
     /// A payload came.
     ///
     /// # Errors
     /// It is none of this run's.
+    fn delivery(&mut self, payload: &[u8]) -> Result<()>;
+}
+
+impl Deliver for Events {
     #[inline]
-    pub fn delivery(&mut self, payload: &[u8]) -> Result<()> {
+    fn delivery(&mut self, payload: &[u8]) -> Result<()> {
         match payload::time(payload) {
             Some(time) => self.deliveries.push(time),
             None => bail!("a delivery of something else: {}", shown(payload)),
@@ -153,14 +82,7 @@ impl Events {
 }
 
 /// A peer's protocol.
-pub trait Adapter {
-    /// What it runs over.
-    fn transport(&self) -> Transport;
-
-    /// Whether [`Self::receive`] takes the bytes of all messages as one stream and may leave a rest; otherwise it is given
-    /// one whole WebSocket message at a time.
-    fn is_stream(&self) -> bool;
-
+pub trait Adapter: Driver {
     /// Makes what the server must have before the workload. In a run of its own, so that the server that is measured was
     /// started behind it and holds nothing of it in memory.
     ///
@@ -182,32 +104,6 @@ pub trait Adapter {
     fn needs_setup(&self) -> bool {
         false
     }
-
-    /// The transport is up.
-    ///
-    /// # Errors
-    /// There is nobody left whom this connection could be.
-    fn open(&mut self, peer: &mut Peer, out: &mut Outgoing<'_>) -> Result<()>;
-
-    /// Bytes came; returns how many were used.
-    ///
-    /// # Errors
-    /// The server refused something or said what cannot be: the row is void.
-    fn receive(&mut self, peer: &mut Peer, bytes: &[u8], out: &mut Outgoing<'_>, events: &mut Events) -> Result<usize>;
-
-    /// Publishes a payload of [`payload::LENGTH`] bytes to a channel. Where the protocol leaves the acknowledgement to the
-    /// publisher, asks for it if `ack`.
-    ///
-    /// # Errors
-    /// There is no such channel.
-    fn publish(
-        &mut self,
-        peer: &mut Peer,
-        channel: u32,
-        payload: &[u8],
-        ack: bool,
-        out: &mut Outgoing<'_>,
-    ) -> Result<()>;
 }
 
 /// The adapter of this name.

@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{Adapter, Events, Options, Outgoing, Peer, Role, Transport};
+use super::{Adapter, Deliver as _, Driver, Events, Options, Outgoing, Peer, Role, Transport, transport_of};
 
 const CONNECT: u8 = 0x10;
 const SUBSCRIBE: u8 = 0x82;
@@ -32,7 +32,7 @@ impl Mqtt {
     /// Options: `transport=tcp`, `user`, `pass`, `qos=1` for subscribers.
     pub fn new(options: &Options) -> Self {
         Self {
-            transport: Transport::of(options, "/mqtt", Some("mqtt")),
+            transport: transport_of(options, "/mqtt", Some("mqtt")),
             user: options.or("user", ""),
             password: options.or("pass", ""),
             qos: u8::from(options.get("qos") == Some("1")),
@@ -124,7 +124,7 @@ fn next_packet(bytes: &[u8]) -> Result<Option<(u8, &[u8], usize)>> {
     bail!("the length of a packet has no end")
 }
 
-impl Adapter for Mqtt {
+impl Driver for Mqtt {
     fn transport(&self) -> Transport {
         self.transport.clone()
     }
@@ -167,6 +167,8 @@ impl Adapter for Mqtt {
         Ok(())
     }
 }
+
+impl Adapter for Mqtt {}
 
 #[cfg(test)]
 mod tests {

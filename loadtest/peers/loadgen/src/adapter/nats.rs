@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{Adapter, Events, Options, Outgoing, Peer, Role, Transport, shown};
+use super::{Adapter, Deliver as _, Driver, Events, Options, Outgoing, Peer, Role, Transport, shown, transport_of};
 
 /// Bytes of a message at most: what a server takes by default.
 const MESSAGE_MAX: usize = 1024 * 1024;
@@ -33,7 +33,7 @@ impl Nats {
     /// Options: `transport=tcp`, `user`, `pass`, `subject`, `js=1`, `js_storage`.
     pub fn new(options: &Options) -> Self {
         Self {
-            transport: Transport::of(options, "/", None),
+            transport: transport_of(options, "/", None),
             jetstream: options.get("js") == Some("1"),
             storage: options.or("js_storage", "file"),
             user: options.or("user", ""),
@@ -109,17 +109,13 @@ fn reply(body: &[u8], peer: &Peer, events: &mut Events) -> Result<()> {
     Ok(())
 }
 
-impl Adapter for Nats {
+impl Driver for Nats {
     fn transport(&self) -> Transport {
         self.transport.clone()
     }
 
     fn is_stream(&self) -> bool {
         true
-    }
-
-    fn needs_setup(&self) -> bool {
-        self.jetstream
     }
 
     /// The server speaks first.
@@ -173,6 +169,12 @@ impl Adapter for Nats {
         }
         out.send(&self.buffer);
         Ok(())
+    }
+}
+
+impl Adapter for Nats {
+    fn needs_setup(&self) -> bool {
+        self.jetstream
     }
 }
 

@@ -5,7 +5,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{Adapter, Events, Options, Outgoing, Peer, Role, Transport, shown};
+use super::{Adapter, Deliver as _, Driver, Events, Options, Outgoing, Peer, Role, Transport, shown, transport_of};
 
 /// Subscribes to nothing, and is answered all the same.
 const NO_CHANNEL: u32 = u32::MAX;
@@ -19,11 +19,11 @@ pub struct Simple {
 impl Simple {
     /// Option: `transport=tcp`.
     pub fn new(options: &Options) -> Self {
-        Self { transport: Transport::of(options, "/", None) }
+        Self { transport: transport_of(options, "/", None) }
     }
 }
 
-impl Adapter for Simple {
+impl Driver for Simple {
     fn transport(&self) -> Transport {
         self.transport.clone()
     }
@@ -60,3 +60,5 @@ impl Adapter for Simple {
         Ok(())
     }
 }
+
+impl Adapter for Simple {}

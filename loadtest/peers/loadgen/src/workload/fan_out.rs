@@ -96,7 +96,8 @@ impl<'e> Publishing<'e> {
                 }
             }
         }
-        self.engine.flush()
+        self.engine.flush();
+        Ok(())
     }
 
     /// Publishes what is due; returns how long nothing is.
@@ -173,7 +174,7 @@ impl Load for Publishing<'_> {
             && !self.stopped
         {
             wait = wait.min(self.publish_due(schedule)?);
-            self.engine.flush()?;
+            self.engine.flush();
         }
         let mut happened = std::mem::take(&mut self.happened);
         self.engine.poll(wait, &mut happened)?;
@@ -188,7 +189,8 @@ impl Load for Publishing<'_> {
         if self.schedule.is_none() && !self.stopped {
             self.restart_if_stalled()?;
         }
-        self.engine.flush()
+        self.engine.flush();
+        Ok(())
     }
 
     fn done(&self) -> u64 {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result, bail};
 
 use super::{CONNECT, FIRST_PUBLICATION, SUBSCRIBE, Session, last_of_opening};
-use crate::adapter::{Adapter, Events, Options, Outgoing, Peer, Role, Transport, shown};
+use crate::adapter::{Adapter, Deliver as _, Driver, Events, Options, Outgoing, Peer, Role, Transport, shown};
 use crate::websocket::TEXT;
 
 /// See the module.
@@ -45,7 +45,7 @@ fn line(peer: &Peer, line: &[u8], events: &mut Events) -> Result<()> {
     Ok(())
 }
 
-impl Adapter for Json {
+impl Driver for Json {
     fn transport(&self) -> Transport {
         Transport::WebSocket { path: self.0.path.clone(), protocol: None, opcode: TEXT }
     }
@@ -99,6 +99,8 @@ impl Adapter for Json {
         Ok(())
     }
 }
+
+impl Adapter for Json {}
 
 #[cfg(test)]
 mod tests {

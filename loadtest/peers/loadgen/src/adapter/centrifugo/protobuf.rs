@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::{CONNECT, FIRST_PUBLICATION, SUBSCRIBE, Session, last_of_opening};
-use crate::adapter::{Adapter, Events, Options, Outgoing, Peer, Role, Transport, shown};
+use crate::adapter::{Adapter, Deliver as _, Driver, Events, Options, Outgoing, Peer, Role, Transport, shown};
 use crate::websocket::BINARY;
 
 /// Fields of a Command and of a Reply.
@@ -128,7 +128,7 @@ fn reply(peer: &Peer, mut rest: &[u8], events: &mut Events) -> Result<()> {
     Ok(())
 }
 
-impl Adapter for Protobuf {
+impl Driver for Protobuf {
     fn transport(&self) -> Transport {
         let path = format!("{}?cf_protocol=protobuf", self.session.path);
         Transport::WebSocket { path, protocol: None, opcode: BINARY }
@@ -188,6 +188,8 @@ impl Adapter for Protobuf {
         Ok(())
     }
 }
+
+impl Adapter for Protobuf {}
 
 #[cfg(test)]
 mod tests {

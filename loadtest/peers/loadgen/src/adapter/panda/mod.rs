@@ -4,7 +4,6 @@
 //! counter of its device, which the server applies, stores and acknowledges. That every listener sees every event once and
 //! in order is checked by the events' numbers: a row in which one is missing or comes twice is void.
 
-mod delivery;
 mod world;
 
 use std::collections::HashMap;
@@ -12,7 +11,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use delivery::Delivery;
+use panda_loadtest::engine::Delivery;
 use panda_protocol::event::MessageFormat;
 use panda_protocol::frame::{
     Auth, Bye, Command, CommandBody, Frame, Hello, PROTOCOL_VERSION, Pong, RequestId, Subscribe, SyncEntry,
@@ -23,7 +22,7 @@ use panda_protocol::limits::FRAME_BYTES_MAX;
 use panda_protocol::{Counter, DeviceId, ErrorCode, Text};
 use world::World;
 
-use super::{Adapter, Events, Options, Outgoing, Peer, Role, Transport};
+use super::{Adapter, Deliver as _, Driver, Events, Options, Outgoing, Peer, Role, Transport};
 use crate::plan::Plan;
 use crate::websocket::BINARY;
 
@@ -165,28 +164,13 @@ fn named(code: u16) -> String {
     ErrorCode::from_u16(code).map_or_else(|| code.to_string(), |known| known.to_string())
 }
 
-impl Adapter for Panda {
+impl Driver for Panda {
     fn transport(&self) -> Transport {
         Transport::WebSocket { path: "/ws".to_owned(), protocol: Some(WEBSOCKET_SUBPROTOCOL), opcode: BINARY }
     }
 
     fn is_stream(&self) -> bool {
         false
-    }
-
-    fn provision(&self, plan: &Plan) -> Result<()> {
-        let with = self.provisioning.as_ref().context("--opt http=... and key=... are missing")?;
-        let tokens_each = match self.credential {
-            Credential::Token => plan.credentials_each(),
-            Credential::Ticket => 1,
-        };
-        world::make(with, plan, tokens_each)?.write(&self.world_file)
-    }
-
-    fn begin(&mut self, plan: &Plan) -> Result<()> {
-        self.world = World::read(&self.world_file)?;
-        ensure!(self.world.users() == plan.users(), "{} is of another workload", self.world_file.display());
-        Ok(())
     }
 
     fn open(&mut self, peer: &mut Peer, out: &mut Outgoing<'_>) -> Result<()> {
@@ -253,6 +237,23 @@ impl Adapter for Panda {
         };
         peer.next_id += 1;
         out.send(&Frame::from(command).to_bytes());
+        Ok(())
+    }
+}
+
+impl Adapter for Panda {
+    fn provision(&self, plan: &Plan) -> Result<()> {
+        let with = self.provisioning.as_ref().context("--opt http=... and key=... are missing")?;
+        let tokens_each = match self.credential {
+            Credential::Token => plan.credentials_each(),
+            Credential::Ticket => 1,
+        };
+        world::make(with, plan, tokens_each)?.write(&self.world_file)
+    }
+
+    fn begin(&mut self, plan: &Plan) -> Result<()> {
+        self.world = World::read(&self.world_file)?;
+        ensure!(self.world.users() == plan.users(), "{} is of another workload", self.world_file.display());
         Ok(())
     }
 }

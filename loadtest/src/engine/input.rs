@@ -1,16 +1,16 @@
-//! What comes in on a connection: bytes, frames, and what the adapter makes of them.
+//! What comes in on a connection: bytes, frames, and what the driver makes of them.
 
 use std::io::{self, Read as _};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::clock::now;
 use super::connection::Stage;
+use super::driver::{Driver, Outgoing};
+use super::websocket::{self, CLOSE, DATA_MAX, PING};
 use super::{Connection, Engine, Happened};
-use crate::adapter::Outgoing;
-use crate::clock::now;
-use crate::websocket::{self, CLOSE, DATA_MAX, PING};
 
-impl Engine {
+impl<D: Driver + ?Sized> Engine<D> {
     pub(super) fn read(&mut self, id: u32, connection: &mut Connection, happened: &mut Vec<Happened>) -> Result<()> {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         let read = match connection.tls {
@@ -101,14 +101,14 @@ impl Engine {
             used = head;
             connection.stage = Stage::Open;
             let mut out = Outgoing { bytes: &mut connection.out, opcode: self.opcode };
-            self.adapter.open(&mut connection.peer, &mut out)?;
+            self.driver.open(&mut connection.peer, &mut out)?;
         }
         let rest = &bytes[used..];
         Ok(used
             + match self.opcode {
                 None => {
                     let mut out = Outgoing { bytes: &mut connection.out, opcode: None };
-                    self.adapter.receive(&mut connection.peer, rest, &mut out, &mut self.events)?
+                    self.driver.receive(&mut connection.peer, rest, &mut out, &mut self.events)?
                 }
                 Some(_) if self.is_stream => self.parse_stream(connection, rest)?,
                 Some(_) => self.parse_messages(connection, rest)?,
@@ -130,7 +130,7 @@ impl Engine {
             }
         }
         let mut out = Outgoing { bytes: &mut connection.out, opcode: self.opcode };
-        let taken = self.adapter.receive(&mut connection.peer, &stream, &mut out, &mut self.events)?;
+        let taken = self.driver.receive(&mut connection.peer, &stream, &mut out, &mut self.events)?;
         connection.message = stream[taken..].to_vec();
         self.stream_buffer = stream;
         Ok(used)
@@ -159,7 +159,7 @@ impl Engine {
 
     fn message(&mut self, connection: &mut Connection, message: &[u8]) -> Result<()> {
         let mut out = Outgoing { bytes: &mut connection.out, opcode: self.opcode };
-        let used = self.adapter.receive(&mut connection.peer, message, &mut out, &mut self.events)?;
+        let used = self.driver.receive(&mut connection.peer, message, &mut out, &mut self.events)?;
         ensure!(used == message.len(), "a message has {} bytes behind its end", message.len() - used);
         Ok(())
     }

@@ -14,15 +14,19 @@ const FLAG_BLANKED: u8 = 2;
 const TIME_LEN: usize = 8;
 const DIGEST_LEN: usize = 8;
 
-/// What a row needs of an event.
+/// What is needed of an event.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Delivery<'b> {
+pub struct Delivery<'b> {
+    /// The bytes of the chat's or the inbox's ID.
+    pub entity: &'b [u8],
+    /// The canonical bytes of the event.
+    pub event: &'b [u8],
     /// Whether it is of the user's own inbox.
-    pub(super) is_inbox: bool,
+    pub is_inbox: bool,
     /// Its number in its chat or inbox.
-    pub(super) seq: u64,
+    pub seq: u64,
     /// The text of a message.
-    pub(super) text: Option<&'b [u8]>,
+    pub text: Option<&'b [u8]>,
 }
 
 impl<'b> Delivery<'b> {
@@ -31,10 +35,12 @@ impl<'b> Delivery<'b> {
     /// # Errors
     /// It is cut, or of another version.
     #[inline]
-    pub(super) fn parse(body: &'b [u8]) -> Result<Self> {
+    pub fn parse(body: &'b [u8]) -> Result<Self> {
         let mut rest = body;
-        let is_inbox = take(&mut rest, ID_LEN)?[0] == IdKind::User as u8;
-        let mut event = counted(&mut rest)?;
+        let entity = take(&mut rest, ID_LEN)?;
+        let is_inbox = entity[0] == IdKind::User as u8;
+        let bytes = counted(&mut rest)?;
+        let mut event = bytes;
         let &[version, kind, flags] = take(&mut event, 3)? else { unreachable!("three bytes were taken") };
         ensure!(version == EVENT_VERSION, "an event of version {version}");
         let seq = varint(&mut event)?;
@@ -43,11 +49,11 @@ impl<'b> Delivery<'b> {
         take(&mut event, DIGEST_LEN + if flags & FLAG_TARGET == 0 { 0 } else { ID_LEN })?;
         let mut said = counted(&mut event)?;
         if kind != MESSAGE_SENT || flags & FLAG_BLANKED != 0 {
-            return Ok(Self { is_inbox, seq, text: None });
+            return Ok(Self { entity, event: bytes, is_inbox, seq, text: None });
         }
         // The format.
         take(&mut said, 1)?;
-        Ok(Self { is_inbox, seq, text: Some(counted(&mut said)?) })
+        Ok(Self { entity, event: bytes, is_inbox, seq, text: Some(counted(&mut said)?) })
     }
 }
 

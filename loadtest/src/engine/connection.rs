@@ -11,12 +11,12 @@ use rustix::io::Errno;
 use rustls::ClientConnection;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::adapter::{Peer, Role};
-use crate::clock::now;
-use crate::tls;
+use super::clock::now;
+use super::driver::{Peer, Role};
+use super::tls;
 
-/// Of what was written, a subscriber keeps no more room than this: tens of thousands of them are open at a time.
-const ROOM_KEPT: usize = 16 * 1024;
+/// Of what was written, a subscriber keeps no more room than this: a million of them may be open at a time.
+const ROOM_KEPT: usize = 64;
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) enum Stage {
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
-    /// What the adapter keeps.
+    /// What the driver keeps.
     pub peer: Peer,
     /// When each publication that is not acknowledged yet was due, in their order.
     pub waiting: VecDeque<u64>,
@@ -39,6 +39,8 @@ pub struct Connection {
     /// Payloads that came.
     pub received: u64,
     pub(super) socket: Socket,
+    /// The place of its server.
+    pub(super) server: u16,
     pub(super) stage: Stage,
     pub(super) out: Vec<u8>,
     written: usize,
@@ -55,7 +57,7 @@ impl Connection {
     /// Begins to connect, from a port of `source` that the kernel chooses.
     pub(super) fn start(
         source: SocketAddrV4,
-        server: SocketAddrV4,
+        (server, place): (SocketAddrV4, u16),
         (number, role, channel): (u32, Role, u32),
     ) -> Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP)).context("a socket")?;
@@ -74,6 +76,7 @@ impl Connection {
             started: now(),
             received: 0,
             socket,
+            server: place,
             stage: Stage::Connecting,
             out: Vec::new(),
             written: 0,

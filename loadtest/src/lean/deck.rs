@@ -1,0 +1,358 @@
+//! The sessions of one agent: opens them, keeps them alive, sends what is due, closes and opens some, and counts. One
+//! thread, one epoll.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashSet, VecDeque};
+use std::net::SocketAddrV4;
+
+use anyhow::{Context as _, Result};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
+
+use super::driver::Place;
+use super::{Lean, Second, Seen, Wheel};
+use crate::engine::clock::{SECOND, now, own_cpu};
+use crate::engine::{Engine, Happened, Role, payload};
+
+/// No connection.
+const NONE: u32 = u32::MAX;
+/// Handshakes under way at a time.
+const OPENING_AT_ONCE: usize = 64;
+/// The longest wait for the kernel, so that a turn looks at the clock.
+const TURN: u64 = SECOND / 100;
+/// The longest silence: whatever a server says, a session says something within two minutes.
+const SILENCE_MAX_MS: u64 = 120_000;
+/// Waits before a lost session connects again, in nanoseconds: drawn from this range.
+const AGAIN: std::ops::Range<u64> = SECOND / 10..2 * SECOND;
+/// Sessions that are looked at for one that may send now.
+const PICKS: usize = 16;
+
+/// What happens while sessions are held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Messages a second.
+    pub sends: f64,
+    /// Sessions a second that are closed and opened again.
+    pub churn: f64,
+}
+
+/// How often something is due at a rate.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    began: u64,
+    a_second: f64,
+    done: u64,
+}
+
+impl Due {
+    /// The next one, if it is due by now.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "times of a run"
+    )]
+    fn next(&mut self, now: u64) -> Option<u64> {
+        if self.a_second <= 0.0 {
+            return None;
+        }
+        let due = self.began + (self.done as f64 / self.a_second * SECOND as f64) as u64;
+        (due <= now).then(|| self.done += 1).map(|()| due)
+    }
+}
+
+/// See the module.
+pub struct Deck {
+    engine: Engine<Lean>,
+    /// Of each connection, its seat.
+    seat_of: Vec<u32>,
+    /// Of each seat, its connection.
+    connection_of: Vec<u32>,
+    to_open: VecDeque<u32>,
+    /// Lost ones, by when they connect again.
+    again: BinaryHeap<Reverse<(u64, u32)>>,
+    opening: usize,
+    /// Lost ones that are not back.
+    away: HashSet<u32>,
+    wheel: Wheel,
+    pace: Option<(Due, Due)>,
+    random: StdRng,
+    servers: u16,
+    happened: Vec<Happened>,
+    ack_us: BTreeMap<u64, u64>,
+    delivery_us: BTreeMap<u64, u64>,
+    late_us: BTreeMap<u64, u64>,
+    cpu: (u64, f64),
+    /// Why the last connection was lost.
+    why: Option<String>,
+}
+
+impl Deck {
+    /// Of the agent with this number.
+    ///
+    /// # Errors
+    /// The kernel has no epoll left.
+    pub fn new(agent: u16, servers: &[SocketAddrV4], path: String) -> Result<Self> {
+        Ok(Self {
+            engine: Engine::over(servers, Box::new(Lean::new(agent, path)), None)?,
+            seat_of: Vec::new(),
+            connection_of: Vec::new(),
+            to_open: VecDeque::new(),
+            again: BinaryHeap::new(),
+            opening: 0,
+            away: HashSet::new(),
+            wheel: Wheel::default(),
+            pace: None,
+            random: StdRng::seed_from_u64(u64::from(agent)),
+            servers: u16::try_from(servers.len()).context("more servers than 65,535")?,
+            happened: Vec::new(),
+            ack_us: BTreeMap::new(),
+            delivery_us: BTreeMap::new(),
+            late_us: BTreeMap::new(),
+            cpu: (now(), own_cpu()),
+            why: None,
+        })
+    }
+
+    /// Adds a session, which is opened by [`Self::open`].
+    ///
+    /// # Errors
+    /// It cannot be one.
+    pub fn seat(&mut self, place: Place) -> Result<()> {
+        self.engine.driver().add(place)
+    }
+
+    /// From now on sessions are opened.
+    ///
+    /// # Errors
+    /// More of them than are counted.
+    pub fn open(&mut self) -> Result<()> {
+        let seats = u32::try_from(self.engine.driver().seats().len())?;
+        self.connection_of = vec![NONE; seats as usize];
+        self.to_open = (0..seats).collect();
+        Ok(())
+    }
+
+    /// Whether every session is subscribed.
+    pub fn is_open(&mut self) -> bool {
+        let Self { engine, connection_of, .. } = self;
+        engine.driver().second.connected == connection_of.len() as u64
+    }
+
+    /// From now on sessions send and are churned so.
+    pub fn go(&mut self, Pace { sends, churn }: Pace) {
+        let due = |a_second| Due { began: now(), a_second, done: 0 };
+        self.pace = Some((due(sends), due(churn)));
+    }
+
+    /// Nothing is sent or churned any more.
+    pub fn rest(&mut self) {
+        self.pace = None;
+    }
+
+    /// Whether a send waits for its answer.
+    pub fn is_waiting(&mut self) -> bool {
+        self.engine.driver().is_waiting()
+    }
+
+    /// One turn: does what is due, waits for at most a hundredth of a second, takes what came.
+    ///
+    /// # Errors
+    /// The kernel has no socket, file or port left: the harness is the limit.
+    pub fn turn(&mut self) -> Result<()> {
+        self.connect()?;
+        self.beat();
+        self.work()?;
+        self.engine.flush();
+        let mut happened = std::mem::take(&mut self.happened);
+        self.engine.poll(TURN, &mut happened)?;
+        for each in happened.drain(..) {
+            self.take(each);
+        }
+        self.happened = happened;
+        let at = now();
+        for due in std::mem::take(&mut self.engine.driver().acks) {
+            *self.ack_us.entry(micros(at, due)).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// What was seen since the last call.
+    pub fn seen(&mut self) -> Vec<Seen> {
+        std::mem::take(&mut self.engine.driver().seen)
+    }
+
+    /// Why the last connection was lost that was, since the last call.
+    pub fn why(&mut self) -> Option<String> {
+        self.why.take()
+    }
+
+    /// What was counted since the last call.
+    pub fn second(&mut self) -> Second {
+        let driver = self.engine.driver();
+        let connected = driver.second.connected;
+        let mut second = std::mem::replace(&mut driver.second, Second { connected, ..Second::default() });
+        let list = |times: &mut BTreeMap<u64, u64>| std::mem::take(times).into_iter().collect();
+        second.ack_us = list(&mut self.ack_us);
+        second.delivery_us = list(&mut self.delivery_us);
+        second.late_us = list(&mut self.late_us);
+        second.waiting = self.engine.driver().waiting();
+        let (at, cpu) = (now(), own_cpu());
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share"
+        )]
+        let share = ((cpu - self.cpu.1) / ((at - self.cpu.0).max(1) as f64 / SECOND as f64) * 1_000.0) as u32;
+        (second.cpu_permille, self.cpu) = (share, (at, cpu));
+        second.rss_bytes = resident_bytes();
+        second
+    }
+
+    fn connect(&mut self) -> Result<()> {
+        let at = now();
+        while let Some(&Reverse((due, seat))) = self.again.peek()
+            && due <= at
+        {
+            self.again.pop();
+            self.to_open.push_back(seat);
+        }
+        while self.opening < OPENING_AT_ONCE
+            && let Some(seat) = self.to_open.pop_front()
+        {
+            let server = self.engine.driver().seats()[seat as usize].server;
+            let id = self.engine.connect_to(server, Role::Subscriber, seat)?;
+            if self.seat_of.len() <= id as usize {
+                self.seat_of.resize(id as usize + 1, NONE);
+            }
+            self.seat_of[id as usize] = seat;
+            self.connection_of[seat as usize] = id;
+            self.opening += 1;
+        }
+        Ok(())
+    }
+
+    /// Heartbeats, and the end of who was silent for too long.
+    fn beat(&mut self) {
+        let at = now();
+        while let Some(turn) = self.wheel.next_due(at) {
+            let (id, limit_s) = (self.connection_of[turn.seat as usize], self.silence_ms() * 2 / 1_000);
+            let driver = self.engine.driver();
+            let seat = &driver.seats()[turn.seat as usize];
+            if !seat.is_ready || seat.round != turn.round {
+                continue;
+            }
+            if at / SECOND > u64::from(seat.heard_s) + limit_s {
+                self.engine.close(id);
+                self.lost(id, "the server was silent for twice its heartbeat".into());
+                continue;
+            }
+            // A connection that broke meanwhile is told by the next poll.
+            if self
+                .engine
+                .say(id, |driver, _, out| {
+                    driver.ping(out);
+                    Ok(())
+                })
+                .is_ok()
+            {
+                self.wheel.begin(at, turn.seat, turn.round);
+            }
+        }
+    }
+
+    fn silence_ms(&mut self) -> u64 {
+        self.engine.driver().heartbeat_ms().min(SILENCE_MAX_MS)
+    }
+
+    fn work(&mut self) -> Result<()> {
+        let at = now();
+        let Some((mut sends, mut churn)) = self.pace else { return Ok(()) };
+        while let Some(seat) = self.pick() {
+            let Some(due) = sends.next(at) else { break };
+            let id = self.connection_of[seat as usize];
+            let slot = self.random.random_range(0..2);
+            self.engine.publish(id, slot, &payload::write(due), false, due)?;
+            *self.late_us.entry(micros(now(), due)).or_default() += 1;
+        }
+        while let Some(seat) = self.pick()
+            && churn.next(at).is_some()
+        {
+            let id = self.connection_of[seat as usize];
+            self.engine.close(id);
+            self.leave(id);
+            self.engine.driver().second.churned += 1;
+            self.to_open.push_back(seat);
+        }
+        self.pace = Some((sends, churn));
+        Ok(())
+    }
+
+    /// A random session that is open and waits for nothing.
+    fn pick(&mut self) -> Option<u32> {
+        let seats = u32::try_from(self.connection_of.len()).ok().filter(|&seats| seats > 0)?;
+        let Self { random, engine, .. } = self;
+        (0..PICKS).map(|_| random.random_range(0..seats)).find(|&seat| engine.driver().may_send(seat))
+    }
+
+    fn take(&mut self, happened: Happened) {
+        match happened {
+            Happened::Ready { id } => {
+                self.opening -= 1;
+                let seat = self.seat_of[id as usize];
+                let round = self.engine.driver().seats()[seat as usize].round;
+                self.engine.driver().second.reconnects += u64::from(self.away.remove(&seat));
+                // Below the limit by a fifth, so that a late turn is early enough.
+                let wait = self.silence_ms() * 1_000_000 / 5 * 4;
+                self.wheel.set_wait(wait);
+                self.wheel.begin(now(), seat, round);
+            }
+            Happened::Delivery { due, at, .. } => *self.delivery_us.entry(micros(at, due)).or_default() += 1,
+            Happened::Ack { .. } => {}
+            Happened::Closed { id, why } => self.lost(id, format!("{why:#}")),
+        }
+    }
+
+    /// A connection is gone, unasked; its session goes to the next server.
+    fn lost(&mut self, id: u32, why: String) {
+        let Some(seat) = self.leave(id) else { return };
+        let servers = self.servers;
+        let driver = self.engine.driver();
+        let place = &mut driver.seats()[seat as usize];
+        let server = place.server;
+        place.server = (server + 1) % servers;
+        *driver.second.lost.entry(server).or_default() += 1;
+        self.why = Some(why);
+        self.away.insert(seat);
+        let wait = self.random.random_range(AGAIN);
+        self.again.push(Reverse((now() + wait, seat)));
+    }
+
+    /// Of a connection that is gone, its seat.
+    fn leave(&mut self, id: u32) -> Option<u32> {
+        let seat = std::mem::replace(self.seat_of.get_mut(id as usize)?, NONE);
+        if seat == NONE {
+            return None;
+        }
+        self.connection_of[seat as usize] = NONE;
+        let driver = self.engine.driver();
+        if !driver.seats()[seat as usize].is_ready {
+            self.opening -= 1;
+        }
+        driver.gone(seat);
+        Some(seat)
+    }
+}
+
+fn micros(at: u64, due: u64) -> u64 {
+    at.saturating_sub(due) / 1_000
+}
+
+/// Resident memory of this process; 0 where the system does not say.
+fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let pages = pages.and_then(|statm| statm.split_whitespace().nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}

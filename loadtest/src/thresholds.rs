@@ -1,0 +1,132 @@
+//! What a run's figures must keep, and whether they did.
+
+use toml::Value;
+
+use crate::report::Summary;
+use crate::report::model;
+
+/// Of latencies: ack or delivery, in milliseconds.
+const QUANTILES: [&str; 5] = ["p50_ms", "p90_ms", "p99_ms", "p99.9_ms", "max_ms"];
+/// The others.
+const COUNTS: [&str; 6] =
+    ["errors", "lost", "violations", "acked_per_second", "delivered_per_second", "sent_per_second"];
+
+/// A figure with its bound.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    figure: String,
+    bound: Bound,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Threshold {
+    /// Of a figure's name and a number, or `{ min = … }` or `{ max = … }`.
+    ///
+    /// # Errors
+    /// What there is instead.
+    pub fn parse(figure: &str, value: &Value) -> Result<Self, String> {
+        let is_latency = figure
+            .split_once('.')
+            .is_some_and(|(of, quantile)| ["ack", "delivery"].contains(&of) && QUANTILES.contains(&quantile));
+        if !is_latency && !COUNTS.contains(&figure) {
+            let latencies = QUANTILES.map(|quantile| format!("ack.{quantile}, delivery.{quantile}")).join(", ");
+            return Err(format!("no figure is named '{figure}'; there are {latencies}, {}", COUNTS.join(", ")));
+        }
+        let wrong = || "a threshold is a number, { max = number } or { min = number }".to_owned();
+        let bound = match value {
+            Value::Table(table) if table.len() == 1 => match (table.get("min"), table.get("max")) {
+                (Some(min), _) => Bound::AtLeast(number(min).ok_or_else(wrong)?),
+                (_, Some(max)) => Bound::AtMost(number(max).ok_or_else(wrong)?),
+                _ => return Err(wrong()),
+            },
+            other => Bound::AtMost(number(other).ok_or_else(wrong)?),
+        };
+        Ok(Self { figure: figure.to_owned(), bound })
+    }
+
+    /// What became of it in a run that lost so many connections unasked.
+    pub fn judge(&self, summary: &Summary, lost: u64) -> model::Threshold {
+        let measured = measured(&self.figure, summary, lost);
+        let (demanded, passed) = match self.bound {
+            Bound::AtMost(most) => (format!("<= {most}"), measured.is_some_and(|measured| measured <= most)),
+            Bound::AtLeast(least) => (format!(">= {least}"), measured.is_some_and(|measured| measured >= least)),
+        };
+        model::Threshold { figure: self.figure.clone(), demanded, measured, passed }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bounds are small numbers")]
+fn number(value: &Value) -> Option<f64> {
+    value.as_float().or_else(|| value.as_integer().map(|whole| whole as f64)).filter(|number| number.is_finite())
+}
+
+/// A figure; `None` if nothing was measured.
+#[expect(clippy::cast_precision_loss, reason = "figures of a run")]
+fn measured(figure: &str, summary: &Summary, lost: u64) -> Option<f64> {
+    if !summary.began() {
+        return None;
+    }
+    if let Some((of, quantile)) = figure.split_once('.') {
+        let times = if of == "ack" { &summary.ack_us } else { &summary.delivery_us };
+        let us = match quantile {
+            "p50_ms" => times.p50,
+            "p90_ms" => times.p90,
+            "p99_ms" => times.p99,
+            "p99.9_ms" => times.p99_9,
+            _ => times.max,
+        };
+        return (times.count > 0).then_some(us as f64 / 1e3);
+    }
+    match figure {
+        "errors" => Some((summary.refusals.values().sum::<u64>() + summary.rates.unknown) as f64),
+        "lost" => Some(lost as f64),
+        "violations" => summary.held.map(|_| summary.violations as f64),
+        "acked_per_second" => Some(summary.rates.acked_per_second),
+        "delivered_per_second" => Some(summary.rates.delivered_per_second),
+        _ => Some(summary.rates.sent_per_second),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::recorder::Recorder;
+
+    fn of(figure: &str, value: &str) -> Result<Threshold, String> {
+        let table: toml::Table = toml::from_str(&format!("value = {value}")).unwrap();
+        Threshold::parse(figure, &table["value"])
+    }
+
+    #[test]
+    fn figures_keep_their_bounds_or_cross_them_and_what_was_not_measured_does_not_pass() {
+        let recorder = Recorder::default();
+        recorder.sent.store(100, Relaxed);
+        (1..=100).for_each(|ms| recorder.ack(0, Duration::from_millis(ms), Duration::from_secs(1)));
+        recorder.refusal(2000);
+        let mut summary = Summary::default();
+        summary.recorded(&recorder, Duration::from_secs(10));
+        let passed = |figure, value, lost| of(figure, value).unwrap().judge(&summary, lost).passed;
+        assert!(passed("ack.p50_ms", "60", 0) && !passed("ack.p99_ms", "60.5", 0));
+        assert!(passed("errors", "1", 0) && !passed("errors", "0", 0));
+        assert!(passed("lost", "0", 0) && !passed("lost", "0", 1));
+        assert!(passed("acked_per_second", "{ min = 10 }", 0) && !passed("acked_per_second", "{ min = 11 }", 0));
+        assert!(!passed("delivery.p99_ms", "60", 0), "nothing was delivered");
+        assert!(!passed("violations", "0", 0), "nothing was judged");
+    }
+
+    #[test]
+    fn what_is_no_figure_or_no_bound_is_told_with_what_there_is() {
+        assert!(of("delivery.p98_ms", "3").unwrap_err().contains("delivery.p99_ms"));
+        for value in ["\"3\"", "{}", "{ min = 1, max = 2 }", "{ least = 3 }", "nan", "true"] {
+            assert!(of("errors", value).unwrap_err().contains("a threshold is a number"), "{value}");
+        }
+    }
+}
