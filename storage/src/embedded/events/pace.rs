@@ -4,7 +4,9 @@
 //! Where little goes on, nobody waits: up to [`BURST`] commits go through at once, and of more, one each
 //! [`SPACING`]. It is the generic cell rate algorithm (ITU-T I.371, annex A): one moment in time is all its state.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Commits that follow one another for long are so far apart.
 pub(super) const SPACING: Duration = Duration::from_millis(2);

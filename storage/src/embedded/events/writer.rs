@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::thread::sleep;
-use std::time::Instant;
 
 use bytes::Bytes;
 use panda_protocol::{EntityId, ShardId};
@@ -13,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Options;
 use super::failure;
@@ -144,7 +142,7 @@ pub(super) fn fill_index(tables: &Tables, folder: &Folder, filling: &Filling, op
 
 /// Owns the journal.
 pub(super) struct Writer {
-    /// Tells when nobody has written for a while.
+    /// Tells when nobody has written for a while, and when the next commit may begin.
     pub(super) clock: Runtime,
     pub(super) tables: Arc<Tables>,
     pub(super) journal: Journal,
@@ -159,7 +157,10 @@ impl Writer {
         let mut group = Vec::new();
         let mut pace = Pace::new(self.options.spacing, Instant::now());
         while let Some(first) = self.next(&mut requests) {
-            sleep(pace.wait(Instant::now()));
+            let wait = pace.wait(Instant::now());
+            if !wait.is_zero() {
+                self.clock.block_on(async { sleep(wait).await });
+            }
             let mut bytes = first.work.len();
             group.push(first);
             while group.len() < GROUP_REQUESTS_MAX && bytes < GROUP_BYTES_MAX {
