@@ -45,6 +45,7 @@ pub(super) enum Work {
     SyncState,
     Checkpoint(ShardId, Checkpoint),
     LogEpoch(Option<u32>, LogEpoch),
+    LeaveIncarnation,
     Close,
 }
 
@@ -300,7 +301,7 @@ impl Work {
         match self {
             Self::Events(batch) => batch.rows.iter().map(|row| row.event.len()).sum(),
             Self::State(_, rows) => rows.iter().filter_map(|row| row.value.as_ref()).map(Bytes::len).sum(),
-            Self::SyncState | Self::Checkpoint(..) | Self::LogEpoch(..) | Self::Close => 0,
+            Self::SyncState | Self::Checkpoint(..) | Self::LogEpoch(..) | Self::LeaveIncarnation | Self::Close => 0,
         }
     }
 }
@@ -320,6 +321,12 @@ impl Overlay {
             Work::State(entity, rows) => self.state(entity, rows)?,
             Work::Checkpoint(shard, checkpoint) => self.checkpoint(shard, checkpoint)?,
             Work::LogEpoch(after, next) => self.log_epoch(after, &next)?,
+            Work::LeaveIncarnation => {
+                vec![Operation {
+                    key: Bytes::from_static(keys::HOME),
+                    value: Some(Bytes::from_static(keys::HOME_LEFT)),
+                }]
+            }
             Work::SyncState | Work::Close => Vec::new(),
         };
         for operation in operations {
