@@ -134,7 +134,11 @@ fn a_traceparent_and_a_clients_context_come_out_in_the_lines_of_edge_and_router(
         assert_eq!((&edge["seq"], &router["seq"], &edge["entity"]), (&seq, &seq, &router["entity"]));
         // The answer may have overtaken the log's word of the append; then the edge knows no position.
         let appended = edge["append_us"].is_u64();
-        assert_eq!(edge["position"], if appended { router["position"].clone() } else { Value::Null }, "{edge} {router}");
+        assert_eq!(
+            edge["position"],
+            if appended { router["position"].clone() } else { Value::Null },
+            "{edge} {router}"
+        );
         assert_eq!(edge["edge"], router["from"]);
         assert!(edge["total_us"].is_u64() && router["decided_to_stored_us"].is_u64(), "{edge} {router}");
     }

@@ -32,12 +32,8 @@ use tokio::task::LocalSet;
 
 /// Rows move into the index every few writes.
 // No history here may depend on how fast it runs.
-const OPTIONS: Options = Options {
-    memory_bytes: 6_000,
-    retry: Duration::from_millis(1),
-    rest: Duration::MAX,
-    spacing: Duration::ZERO,
-};
+const OPTIONS: Options =
+    Options { memory_bytes: 6_000, retry: Duration::from_millis(1), rest: Duration::MAX, spacing: Duration::ZERO };
 
 /// What a seed's lives are like.
 #[derive(Clone, Copy, Debug)]

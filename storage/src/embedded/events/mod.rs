@@ -60,7 +60,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { memory_bytes: 64 << 20, retry: Duration::from_secs(1), rest: Duration::from_secs(2), spacing: pace::SPACING }
+        Self {
+            memory_bytes: 64 << 20,
+            retry: Duration::from_secs(1),
+            rest: Duration::from_secs(2),
+            spacing: pace::SPACING,
+        }
     }
 }
 
@@ -436,8 +441,12 @@ mod tests {
     use super::*;
 
     /// Small enough that rows move into the index all the time.
-    const SMALL: Options =
-        Options { memory_bytes: 2_000, retry: Duration::from_millis(5), rest: Duration::from_secs(2), spacing: Duration::ZERO };
+    const SMALL: Options = Options {
+        memory_bytes: 2_000,
+        retry: Duration::from_millis(5),
+        rest: Duration::from_secs(2),
+        spacing: Duration::ZERO,
+    };
     /// So impatient that what is in memory moves between any two requests, too.
     const RESTLESS: Options = Options { rest: Duration::ZERO, ..SMALL };
 
