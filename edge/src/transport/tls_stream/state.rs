@@ -310,12 +310,12 @@ impl Driven {
                 // Early data is never announced.
                 Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
                 Err(error) => {
-                    // If there is an alert that says so, it and what was queued before it come before anything else is
-                    // looked at. Then rustls would look at the record again, and fail again.
-                    let shown = incoming.get_mut(used..end).ok_or(io::ErrorKind::InvalidData)?;
-                    while let Ok(ConnectionState::EncodeTlsData(mut data)) =
-                        self.connection.process_tls_records(shown).state
-                    {
+                    // What is queued, an alert that says so behind the rest, is popped before anything is looked at. Asked
+                    // once more, rustls would look at the record again.
+                    while self.connection.wants_write() {
+                        let shown = incoming.get_mut(used..end).ok_or(io::ErrorKind::InvalidData)?;
+                        let queued = self.connection.process_tls_records(shown).state;
+                        let Ok(ConnectionState::EncodeTlsData(mut data)) = queued else { break };
                         encode(&mut data, outgoing)?;
                     }
                     return Err(invalid(error));
