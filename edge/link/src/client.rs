@@ -127,11 +127,12 @@ impl<L: CommandLog> LinkDriver<L> {
         let mut tick = tokio::time::interval(TICK);
         let up = self.up.clone();
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Asked for behind each wait, which may have been long.
+        let now_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         loop {
-            let now_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             tokio::select! {
                 call = self.calls.recv() => match call {
-                    Some(call) => self.take(call, now_ms),
+                    Some(call) => self.take(call, now_ms()),
                     None => return,
                 },
                 batch = self.down.recv() => match batch {
@@ -146,7 +147,9 @@ impl<L: CommandLog> LinkDriver<L> {
                     Err(_) => return,
                 },
                 // Without anything to wait for, nobody has to be woken up.
-                _ = tick.tick(), if self.links.next_expiry_ms().is_some() => while let Some(expired) = self.links.expire(now_ms) { tell(expired) },
+                _ = tick.tick(), if self.links.next_expiry_ms().is_some() => {
+                    while let Some(expired) = self.links.expire(now_ms()) { tell(expired) }
+                }
             }
         }
     }

@@ -4,10 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::disk::{Disk, Folder, Found, Lock, SyncSite, SystemDisk};
-use super::home;
 use crate::error::StoreError;
 use crate::private;
 
@@ -27,7 +24,6 @@ const EVENTS_NAME: &str = "events";
 #[derive(Debug)]
 pub struct DataFolder {
     folder: Folder,
-    home: Option<Bytes>,
     _lock: Lock,
 }
 
@@ -41,9 +37,7 @@ impl DataFolder {
     /// missing beside events; [`StoreError::Unavailable`] or [`StoreError::Full`], with a sentence that
     /// says what to do.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut opened = Self::open_on(Arc::new(SystemDisk), path)?;
-        // The file that is locked stays what it is as long as the folder does.
-        opened.home = home::of(&path.join(LOCK_NAME)).map_err(|error| refused(path, &error))?;
+        let opened = Self::open_on(Arc::new(SystemDisk), path)?;
         // Not before it is locked, and known to be of a version that this program may touch.
         private::tighten(path);
         Ok(opened)
@@ -92,17 +86,12 @@ impl DataFolder {
         }
         // Also if it was found: whoever wrote it may have been killed before this.
         folder.sync_names(SyncSite::VersionName).map_err(refused)?;
-        Ok(Self { folder, home: None, _lock: lock })
+        Ok(Self { folder, _lock: lock })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.folder.path()
-    }
-
-    /// What tells it from a copy of it, where something does.
-    pub(super) fn home(&self) -> Option<Bytes> {
-        self.home.clone()
     }
 
     /// The events' folder in it, made if it is not there.

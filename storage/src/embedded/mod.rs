@@ -5,7 +5,6 @@ mod command_log;
 pub mod disk;
 pub mod events;
 mod folder;
-mod home;
 mod ownership;
 pub mod users;
 

@@ -249,7 +249,8 @@ impl Inner {
             for (number, (gate, asked)) in self.gates.iter().zip(&mut asked).enumerate() {
                 ask_for(questions, number, gate, asked);
             }
-            let is_calm = works && asked.iter().all(Option::is_none);
+            let is_calm =
+                works && asked.iter().all(Option::is_none) && !self.gates.iter().any(|gate| gate.lock().is_away());
             look = if is_calm { CALM_LOOK } else { LOOK };
         }
         // What was taken is still sent.

@@ -50,8 +50,7 @@ pub(super) struct Questions {
 }
 
 struct Shared {
-    /// Absent until somebody asks: an edge whose brokers never were away asks nothing, and a client takes threads and memory.
-    client: RwLock<Option<Arc<Client>>>,
+    client: RwLock<Arc<Client>>,
     config: KafkaLogConfig,
     state: Mutex<State>,
     asked: Condvar,
@@ -70,7 +69,7 @@ struct State {
 impl Questions {
     /// Starts the threads.
     pub(super) fn start(config: &KafkaLogConfig, breaks: &Breaks) -> Result<Self, StoreError> {
-        let client = RwLock::new(None);
+        let client = RwLock::new(Arc::new(client(config)?));
         let state = State {
             waiting: HashMap::new(),
             callers: 0,
@@ -110,7 +109,7 @@ impl Questions {
 
     /// Hears what the client has to say by itself; call it several times a second.
     pub(super) fn hear(&self) {
-        let Some(client) = self.shared.client.read().clone() else { return };
+        let client = self.shared.client();
         let Ok(client) = client.get() else { return };
         while let Some(said) = client.poll(Duration::ZERO) {
             if let Err(error) = said {
@@ -193,17 +192,8 @@ impl Shared {
         }
     }
 
-    /// The one that there is, or a new one.
-    fn client(&self) -> Result<Arc<Client>, StoreError> {
-        if let Some(made) = self.client.read().clone() {
-            return Ok(made);
-        }
-        let mut place = self.client.write();
-        // Another thread may have made it meanwhile.
-        if let Some(made) = place.as_ref() {
-            return Ok(Arc::clone(made));
-        }
-        Ok(Arc::clone(place.insert(Arc::new(client(&self.config)?))))
+    fn client(&self) -> Arc<Client> {
+        Arc::clone(&self.client.read())
     }
 
     /// Another client asks if this one was not answered for long; see [`super::hearing`].
@@ -219,7 +209,7 @@ impl Shared {
         match client(&self.config) {
             Ok(client) => {
                 tracing::warn!("a client of the brokers was not answered for long: another one asks where shards end");
-                *self.client.write() = Some(Arc::new(client));
+                *self.client.write() = Arc::new(client);
             }
             Err(error) => {
                 tracing::warn!(%error, "a client of the brokers is not answered, and there is no other one yet");
@@ -238,10 +228,7 @@ impl Shared {
         for shard in shards {
             partitions.add_partition_offset(topic, i32::from(*shard), offset)?;
         }
-        let client = match self.client() {
-            Ok(client) => client,
-            Err(error) => return Ok(vec![Err(error); shards.len()]),
-        };
+        let client = self.client();
         let Ok(client) = client.get() else { return Ok(vec![Err(StoreError::Closed); shards.len()]) };
         let answered = client.offsets_for_times(partitions, *request_timeout)?;
         let of = |shard: &u16| {
@@ -256,7 +243,7 @@ impl Shared {
     }
 
     fn find_leaders(&self) {
-        let Ok(client) = self.client() else { return };
+        let client = self.client();
         let Ok(client) = client.get() else { return };
         let metadata = match client.fetch_metadata(Some(&self.config.topic), self.config.request_timeout) {
             Ok(metadata) => metadata,

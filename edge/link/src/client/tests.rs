@@ -115,6 +115,17 @@ async fn a_read_brings_all_its_parts_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_first_call_after_a_long_rest_has_all_its_time() {
+    let (client, mut router) = client();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let read = tokio::spawn(async move { client.read(user(), user().into(), ReadQuery::Info).await });
+    let Some(Up::Read(asked)) = router.up.recv().await else { panic!("a read was asked for") };
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    router.read(asked.token, Writer::default()).await;
+    assert!(read.await.expect("it ends").is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_command_that_nobody_answers_may_still_happen() {
     let (client, _router) = client();
     let outcome = rename(client).await;

@@ -40,11 +40,7 @@ pub(super) async fn run(data: &Path, file: &Path) -> anyhow::Result<()> {
         "Next: 'panda admin import' on an empty cluster whose fleet_secret is {}, or has that one in its second line.",
         data.join(SECRET_FILE).display()
     );
-    println!(
-        "Do not start 'panda serve' on {} again once its chats go on in the cluster. Whoever starts it has another history: \
-         clients that come to it fetch everything anew.",
-        data.display()
-    );
+    println!("Do not start 'panda serve' on {} again once its chats go on in the cluster.", data.display());
     Ok(())
 }
 
@@ -58,13 +54,11 @@ async fn export(data: &Path, file: &Path) -> anyhow::Result<(Counts, ArchiveDige
     archive.add(&Record::Header(header(&events).await?))?;
     write_users(&users, &mut archive).await.context("read the users")?;
     write_entities(&events, &mut archive).await?;
+    events.close().await.context("close the event store")?;
     let written = archive.end()?;
     // A disk that gives back something else is better found out now.
     let (_, counts, digest) = Reading::open(file)?.finish()?;
     ensure!((counts, digest) == written, "{} does not hold what was written: use another disk", file.display());
-    // Not before the file is whole: from here on the chats go on with it.
-    events.leave_incarnation().await.context("leave the incarnation to the export")?;
-    events.close().await.context("close the event store")?;
     Ok(written)
 }
 

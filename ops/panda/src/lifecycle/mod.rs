@@ -179,7 +179,9 @@ async fn until_told<R: Role>(
             }
             () = tokio::time::sleep(pause) => {
                 role.look();
-                memory::give_back();
+                if admit.is_none() {
+                    memory::give_back();
+                }
             }
         }
         let ready = role.ready();

@@ -23,13 +23,6 @@ pub(super) const APPLIED: &[u8] = &[META, 3];
 /// Where the epoch of a log of other processes stands.
 pub(super) const LOG_EPOCH: &[u8] = &[META, 4];
 
-/// Where the folder stands that the incarnation is of. Programs before did not know it, and keep it.
-pub(super) const HOME: &[u8] = &[META, 5];
-/// There: of a folder that nothing tells from its copies.
-pub(super) const HOME_UNKNOWN: &[u8] = b"unknown";
-/// There: the incarnation went on elsewhere, and the next opening makes another one.
-pub(super) const HOME_LEFT: &[u8] = b"left";
-
 const EVENT_HEAD: usize = 22;
 /// Of the last record before a checkpoint, whose epoch is the checkpoint's.
 const MARK_BYTES: usize = 16 + RECORD_DIGEST_BYTES;

@@ -105,10 +105,10 @@ impl EmbeddedEvents {
     /// As [`Self::open`].
     pub fn open_with(folder: &DataFolder, options: Options) -> Result<Self, StoreError> {
         let path = folder.path();
-        Self::open_in(folder.events()?, folder.home(), options).map_err(|error| failure::at_start(path, error))
+        Self::open_in(folder.events()?, options).map_err(|error| failure::at_start(path, error))
     }
 
-    fn open_in(folder: Folder, home: Option<Bytes>, options: Options) -> Result<Self, StoreError> {
+    fn open_in(folder: Folder, options: Options) -> Result<Self, StoreError> {
         let index = Index::open(folder.clone())?;
         let applied = index.applied()?;
         let recovered = journal::recover(&folder, applied)?;
@@ -118,7 +118,7 @@ impl EmbeddedEvents {
         journal::remove_through(&folder, applied).map_err(|error| failure::io(&error))?;
         let tables = Tables::new(index);
         tables.put(recovered.operations.iter().cloned());
-        let (incarnation, epoch, first) = identity(&tables, home)?;
+        let (incarnation, epoch, first) = identity(&tables)?;
         let journal = Journal::begin(folder.clone(), &recovered, applied, first.clone())?;
         drop(recovered);
         tables.put(first);
@@ -170,15 +170,6 @@ impl EmbeddedEvents {
         self.inner.epoch
     }
 
-    /// The incarnation goes on elsewhere, such as in a cluster that imports what was exported: from the next opening on
-    /// this folder has another one, so that cursors and proofs of either history are not taken for those of the other.
-    ///
-    /// # Errors
-    /// As [`EventStore::write_events`].
-    pub async fn leave_incarnation(&self) -> Result<(), StoreError> {
-        self.write(Work::LeaveIncarnation).await
-    }
-
     /// Why writes fail at the moment, if they do.
     pub fn last_error(&self) -> Option<String> {
         self.inner.last_error.lock().clone().or_else(|| self.inner.filling.error())
@@ -228,25 +219,9 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 }
 
 /// Who this store is, the epoch that begins now, and what is to be written about it.
-fn identity(tables: &Tables, home: Option<Bytes>) -> Result<(Incarnation, u32, Vec<Operation>), StoreError> {
+fn identity(tables: &Tables) -> Result<(Incarnation, u32, Vec<Operation>), StoreError> {
     let mut first = Vec::new();
-    let (stored, known) = (tables.value(keys::INCARNATION)?, tables.value(keys::HOME)?);
-    // A copy of a folder, brought up again or beside it, is another history from there on.
-    let is_left = known.as_ref().is_some_and(|known| match &home {
-        Some(home) => known != home,
-        None => known == keys::HOME_LEFT,
-    });
-    if is_left {
-        tracing::warn!(
-            "this data folder is a copy, or its chats went on elsewhere: its event store has another incarnation from now \
-             on, and clients fetch anew what they had of it"
-        );
-    }
-    let home = home.unwrap_or(Bytes::from_static(keys::HOME_UNKNOWN));
-    if known.as_ref() != Some(&home) {
-        first.push(Operation { key: Bytes::from_static(keys::HOME), value: Some(home) });
-    }
-    let incarnation = match stored.filter(|_| !is_left) {
+    let incarnation = match tables.value(keys::INCARNATION)? {
         Some(value) => keys::read_meta(value)?,
         None => {
             let mut made = [0; 8];
@@ -462,52 +437,6 @@ mod tests {
             crate::contract::events::all(async || EmbeddedEvents::open_with(&make(), options).unwrap()).await;
             crate::contract::entities::all(async || EmbeddedEvents::open_with(&make(), options).unwrap()).await;
         }
-    }
-
-    fn copy(from: &std::path::Path, to: &std::path::Path) {
-        std::fs::create_dir(to).unwrap();
-        for entry in std::fs::read_dir(from).unwrap() {
-            let entry = entry.unwrap();
-            let to = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                copy(&entry.path(), &to);
-            } else {
-                std::fs::copy(entry.path(), to).unwrap();
-            }
-        }
-    }
-
-    fn incarnation(path: &std::path::Path) -> Incarnation {
-        EmbeddedEvents::open(&DataFolder::open(path).unwrap()).unwrap().incarnation()
-    }
-
-    #[test]
-    fn a_copy_of_a_folder_has_an_incarnation_of_its_own_and_a_folder_that_is_moved_keeps_it() {
-        let place = tempfile::tempdir().unwrap();
-        let [first, moved, backup] = ["first", "moved", "backup"].map(|name| place.path().join(name));
-        let before = incarnation(&first);
-        let knows = DataFolder::open(&first).unwrap().home().is_some();
-        copy(&first, &backup);
-        std::fs::rename(&first, &moved).unwrap();
-        assert_eq!(incarnation(&moved), before);
-        let restored = incarnation(&backup);
-        assert_eq!(restored != before, knows, "where the file system says when a file was made");
-        assert_eq!((incarnation(&backup), incarnation(&moved)), (restored, before));
-    }
-
-    #[tokio::test]
-    async fn a_folder_whose_incarnation_went_on_elsewhere_has_another_one_from_then_on() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = DataFolder::open(place.path()).unwrap();
-        let events = EmbeddedEvents::open(&folder).unwrap();
-        let before = events.incarnation();
-        events.leave_incarnation().await.unwrap();
-        assert_eq!(events.incarnation(), before, "until it is opened anew");
-        events.close().await.unwrap();
-        drop((events, folder));
-        let after = incarnation(place.path());
-        assert_ne!(after, before);
-        assert_eq!(incarnation(place.path()), after);
     }
 
     #[tokio::test]

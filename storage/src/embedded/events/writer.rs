@@ -45,7 +45,6 @@ pub(super) enum Work {
     SyncState,
     Checkpoint(ShardId, Checkpoint),
     LogEpoch(Option<u32>, LogEpoch),
-    LeaveIncarnation,
     Close,
 }
 
@@ -158,9 +157,12 @@ impl Writer {
         let mut group = Vec::new();
         let mut pace = Pace::new(self.options.spacing, Instant::now());
         while let Some(first) = self.next(&mut requests) {
-            let wait = pace.wait(Instant::now());
-            if !wait.is_zero() {
-                self.clock.block_on(async { sleep(wait).await });
+            // What is not synced costs little, and a full group gains nothing by waiting.
+            if first.work.is_durable() && requests.len() < GROUP_REQUESTS_MAX {
+                let wait = pace.wait(Instant::now());
+                if !wait.is_zero() {
+                    self.clock.block_on(async { sleep(wait).await });
+                }
             }
             let mut bytes = first.work.len();
             group.push(first);
@@ -301,7 +303,7 @@ impl Work {
         match self {
             Self::Events(batch) => batch.rows.iter().map(|row| row.event.len()).sum(),
             Self::State(_, rows) => rows.iter().filter_map(|row| row.value.as_ref()).map(Bytes::len).sum(),
-            Self::SyncState | Self::Checkpoint(..) | Self::LogEpoch(..) | Self::LeaveIncarnation | Self::Close => 0,
+            Self::SyncState | Self::Checkpoint(..) | Self::LogEpoch(..) | Self::Close => 0,
         }
     }
 }
@@ -321,12 +323,6 @@ impl Overlay {
             Work::State(entity, rows) => self.state(entity, rows)?,
             Work::Checkpoint(shard, checkpoint) => self.checkpoint(shard, checkpoint)?,
             Work::LogEpoch(after, next) => self.log_epoch(after, &next)?,
-            Work::LeaveIncarnation => {
-                vec![Operation {
-                    key: Bytes::from_static(keys::HOME),
-                    value: Some(Bytes::from_static(keys::HOME_LEFT)),
-                }]
-            }
             Work::SyncState | Work::Close => Vec::new(),
         };
         for operation in operations {
