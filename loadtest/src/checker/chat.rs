@@ -329,6 +329,7 @@ impl ChatCheck {
 
     /// The store was read to its head. Everything that was seen live must have been in it.
     pub fn history_read(&mut self, begins_at: u64, head: u64) {
+        self.verdict.is_read_back = true;
         if let Some(next) = self.history_next.filter(|&next| next <= head) {
             self.violated(Violation::Gap { source: Source::Store, expected: next, got: head + 1 });
         }

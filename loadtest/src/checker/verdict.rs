@@ -19,6 +19,8 @@ pub struct ChatVerdict {
     pub(super) violations: u64,
     pub(super) kept: Vec<Violation>,
     pub(super) harmed: Vec<Harmed>,
+    /// Whether the store was read to its head.
+    pub(super) is_read_back: bool,
 }
 
 impl ChatVerdict {
@@ -50,6 +52,10 @@ pub struct Verdict {
     pub refused: u64,
     /// Of them, with an unknown outcome.
     pub unknown: u64,
+    /// Chats with a stream.
+    pub chats_checked: u64,
+    /// Of all chats, those that were read back from the store to their head.
+    pub chats_read_back: u64,
     /// All violations.
     pub violations: u64,
     /// The first [`VIOLATIONS_KEPT_MAX`] of them, with the evidence.
@@ -62,6 +68,11 @@ impl Verdict {
     /// Whether everything held.
     pub const fn held(&self) -> bool {
         self.violations == 0
+    }
+
+    /// Whether there was anything to judge: an event, and somebody whose stream it is due in.
+    pub const fn judged_anything(&self) -> bool {
+        self.violations > 0 || (self.streams > 0 && self.events > 0)
     }
 
     /// Takes in what was found in a chat that is not judged here.
@@ -82,6 +93,8 @@ impl Verdict {
         self.acked += of.acked;
         self.refused += of.refused;
         self.unknown += of.unknown;
+        self.chats_checked += u64::from(of.streams > 0);
+        self.chats_read_back += u64::from(of.is_read_back);
         self.harmed.extend_from_slice(&of.harmed);
         self.add_found(chat, of);
     }

@@ -97,6 +97,20 @@ pub struct Checked {
     pub streams: u64,
     /// Acked sends, each found at its seq.
     pub acked: u64,
+    /// Chats in which a session was checked.
+    pub chats: u64,
+    /// Chats that were read back from the store.
+    pub chats_read_back: u64,
+}
+
+impl Checked {
+    /// What was read back from the store, behind other words; empty where a report does not say it.
+    pub(super) fn read_back(&self) -> String {
+        match self.chats {
+            0 => String::new(),
+            chats => format!(", {} of {chats} checked chats read back from the store", self.chats_read_back),
+        }
+    }
 }
 
 /// Percentiles of one histogram.
@@ -206,7 +220,17 @@ impl Summary {
             deliveries: verdict.deliveries,
             streams: verdict.streams,
             acked: verdict.acked,
+            chats: verdict.chats_checked,
+            chats_read_back: verdict.chats_read_back,
         };
+    }
+
+    /// As [`Self::judged`] where there was something to judge: of what nobody saw, nobody can say that it held.
+    pub fn judged_if_any(&mut self, verdict: &Verdict) {
+        self.judged(verdict);
+        if !verdict.judged_anything() {
+            self.held = None;
+        }
     }
 }
 
@@ -231,15 +255,15 @@ impl fmt::Display for Summary {
         if let Some(members) = &self.members {
             write!(f, "{members}")?;
         }
-        let Checked { events, deliveries, streams, acked } = self.checked;
+        let Checked { events, deliveries, streams, acked, .. } = self.checked;
         match self.held {
             None if self.problem.is_some() => {
                 writeln!(f, "  checker    judged nothing: the run ended early")?;
             }
-            None => {}
+            None => writeln!(f, "  checker    judged nothing: no event was checked")?,
             Some(true) => {
                 writeln!(f, "  checker    held: {events} events, {deliveries} deliveries in {streams} streams,")?;
-                writeln!(f, "             {acked} acked sends, and the store read back")?;
+                writeln!(f, "             {acked} acked sends{}", self.checked.read_back())?;
             }
             Some(false) => {
                 writeln!(f, "  checker    {} VIOLATIONS; the first {}:", self.violations, self.evidence.len())?;
@@ -295,6 +319,23 @@ mod tests {
         assert_eq!(json["refusals"], serde_json::json!({"unavailable (2000)": 1, "2999": 1}));
         assert_eq!(json["held"], true);
         assert!(summary.to_string().contains("checker    held"));
+    }
+
+    #[test]
+    fn a_run_that_checked_nothing_did_not_hold_and_says_how_much_of_the_store_was_read() {
+        let mut summary = Summary::default();
+        summary.judged_if_any(&Verdict { streams: 5, ..Verdict::default() });
+        assert_eq!(summary.held, None, "no event");
+        summary.judged_if_any(&Verdict { events: 5, ..Verdict::default() });
+        assert_eq!(summary.held, None, "no stream");
+        assert!(summary.to_string().contains("judged nothing"), "{summary}");
+        summary.judged_if_any(&Verdict { violations: 1, ..Verdict::default() });
+        assert_eq!(summary.held, Some(false), "a violation needs no stream");
+        let (chats_checked, chats_read_back) = (19_000, 500);
+        let seen = Verdict { streams: 1, events: 1, chats_checked, chats_read_back, ..Verdict::default() };
+        summary.judged_if_any(&seen);
+        assert_eq!(summary.held, Some(true));
+        assert!(summary.to_string().contains("500 of 19000 checked chats read back"), "{summary}");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use panda_client::{Target, Unexpected};
 use panda_protocol::{ChatId, Counter, DeviceId, Seq};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use tokio::time::Instant;
 
 use super::{close_all, under_load, user_names};
@@ -87,12 +90,19 @@ pub(super) async fn run(
     let load = under_load(&run, names.len(), summary, crowd.hold(asked));
     let held = load.await?;
     crowd.settle().await?;
-    crowd.read_back(asked.sessions, &plans).await?;
+    crowd.read_back(asked.sessions, &plans, summary.seed).await?;
     summary.recorded(&run.recorder, held);
     summary.told.verdict.harness_limits = crowd.watch.limits();
     let lost: u64 = run.recorder.losses().values().sum();
     line(format_args!("churned {}, lost unasked {lost}", crowd.churned));
-    summary.judged(&run.verdict().await);
+    summary.judged_if_any(&run.verdict().await);
+    if summary.held.is_none() && asked.rate > 0 && asked.check > 0.0 {
+        return Err(RunError::Usage(
+            "too little happened to prove anything: no event came to a checked session; take a longer --duration, a \
+             higher --rate, or --check more"
+                .into(),
+        ));
+    }
     Ok(())
 }
 
@@ -108,6 +118,13 @@ fn crew(asked: &Idle) -> Result<Crew, RunError> {
         return Err(RunError::Usage("this process may open too few files; raise the limit with `ulimit -n`".into()));
     }
     Crew::start((asked.sessions as usize).div_ceil(each)).map_err(usage)
+}
+
+/// At most [`READ_BACK_MAX`] of the chats, any of them by the run's seed.
+fn drawn(mut chats: Vec<usize>, seed: u64) -> Vec<usize> {
+    chats.shuffle(&mut StdRng::seed_from_u64(seed));
+    chats.truncate(READ_BACK_MAX);
+    chats
 }
 
 /// The address of a target's WebSocket, and its path.
@@ -259,9 +276,9 @@ impl Crowd {
     }
 
     /// Reads chats of checked sessions back, with sessions of members that are opened for that.
-    async fn read_back(&mut self, sessions: u32, plans: &[ChatPlan]) -> Result<(), RunError> {
+    async fn read_back(&mut self, sessions: u32, plans: &[ChatPlan], seed: u64) -> Result<(), RunError> {
         let told = |chat: &usize| self.run.check(*chat).head() > 1;
-        let chats: Vec<usize> = (0..self.run.chats.len()).filter(told).take(READ_BACK_MAX).collect();
+        let chats = drawn((0..self.run.chats.len()).filter(told).collect(), seed);
         for (place, &chat) in chats.iter().enumerate() {
             let user = u32::try_from(plans[chat].members[0]).unwrap_or(0);
             let number = sessions + u32::try_from(place).unwrap_or(0);
@@ -371,5 +388,20 @@ impl Crowd {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chats_to_read_back_are_drawn_from_all_by_the_seed() {
+        let (one, other) = (drawn((0..20_000).collect(), 1), drawn((0..20_000).collect(), 2));
+        assert_eq!(one.len(), READ_BACK_MAX);
+        assert_eq!(one, drawn((0..20_000).collect(), 1));
+        assert_ne!(one, other);
+        assert!(one.iter().any(|&chat| chat > 15_000), "not those of the lowest numbers");
+        assert_eq!(drawn(vec![7], 1), [7]);
     }
 }

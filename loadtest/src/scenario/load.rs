@@ -78,7 +78,7 @@ impl Load {
     /// Waits until everybody has everything, reads the store back, and lets the checker judge.
     pub(super) async fn judge(&self, summary: &mut Summary, time: Duration) -> Result<(), RunError> {
         self.read_back(summary, time).await?;
-        summary.judged(&self.run.verdict().await);
+        summary.judged_if_any(&self.run.verdict().await);
         Ok(())
     }
 

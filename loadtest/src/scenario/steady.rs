@@ -29,7 +29,7 @@ pub(super) async fn run(
     load.read_back(summary, time).await?;
     // Before the checker judges, which takes what it knows; its verdict is there whatever becomes of the file.
     let recorded = file.map_or(Ok(()), |file| Record::of(&load, summary.seed)?.write(file));
-    summary.judged(&load.run.verdict().await);
+    summary.judged_if_any(&load.run.verdict().await);
     close_all(&load.run, load.sessions).await;
     recorded
 }

@@ -166,11 +166,12 @@ fn made(report: &Report) -> String {
     let checked = &report.checked;
     if report.held.is_some() {
         let words = format!(
-            "{} events, {} deliveries in {} streams, {} acked sends, and the store read back",
+            "{} events, {} deliveries in {} streams, {} acked sends{}",
             grouped(checked.events),
             grouped(checked.deliveries),
             grouped(checked.streams),
-            grouped(checked.acked)
+            grouped(checked.acked),
+            checked.read_back()
         );
         row("checked", &words);
     }

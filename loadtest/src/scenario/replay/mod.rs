@@ -59,7 +59,7 @@ pub(super) async fn run(
     run.all_delivered().await;
     read_all(&run, &pool, &plans).await?;
     summary.recorded(&run.recorder, time);
-    summary.judged(&run.verdict().await);
+    summary.judged_if_any(&run.verdict().await);
     pool.close_all().await;
     Ok(())
 }
