@@ -207,6 +207,11 @@ impl Run {
         }
     }
 
+    /// A server broke the protocol on a session's connection.
+    pub fn breach(&self, session: u32, chat: ChatId, why: String) {
+        self.elsewhere().found(chat, Violation::Breach { session, why });
+    }
+
     fn elsewhere(&self) -> MutexGuard<'_, Verdict> {
         self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }

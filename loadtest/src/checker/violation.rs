@@ -68,6 +68,8 @@ pub enum Violation {
     Behind { session: u32, next: u64, head: u64 },
     /// An event for a chat to which the session does not listen.
     NotListening { session: u32, seq: u64 },
+    /// A server broke the protocol on a session's connection.
+    Breach { session: u32, why: String },
     /// Two sources showed other bytes under one seq.
     Divergence { seq: u64, one: Source, one_digest: u64, other: Source, other_digest: u64 },
     /// The bytes are not an event, or one of another seq.
@@ -139,6 +141,7 @@ impl fmt::Display for Violation {
             Self::NotListening { session, seq } => {
                 write!(f, "NOT LISTENING: session {session} got seq {seq} without a subscription")
             }
+            Self::Breach { session, why } => write!(f, "BREACH of the protocol, to session {session}: {why}"),
             Self::Divergence { seq, one, one_digest, other, other_digest } => {
                 write!(f, "DIVERGENCE: seq {seq} is {one_digest:016x} in {one} and {other_digest:016x} in {other}")
             }

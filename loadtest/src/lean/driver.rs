@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use panda_protocol::error_code::Recovery;
 use panda_protocol::event::MessageFormat;
 use panda_protocol::frame::{
     Auth, Bye, Command, CommandBody, ErrorReply, Frame, Hello, PROTOCOL_VERSION, Ping, Pong, RequestId, Start, Sync,
@@ -26,6 +27,8 @@ use crate::session::is_final;
 const EVENT: u8 = 0x12;
 /// The request of a Sync; commands follow.
 const SYNC: RequestId = RequestId(1);
+/// Characters that are told of why a connection ended.
+const WHY_MAX: usize = 300;
 /// Bytes of the number of a send, behind the time in its text.
 const NUMBER: std::ops::Range<usize> = 16..36;
 
@@ -82,9 +85,31 @@ struct Window {
 /// A send that waits for its answer.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
+    request: RequestId,
     slot: usize,
     counter: u64,
     due: u64,
+}
+
+/// Why a connection ends that is no breach of the protocol: it was sent away, or refused for now.
+#[derive(Debug)]
+struct Away(String);
+
+impl std::fmt::Display for Away {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Away {}
+
+/// A server ended something with a code: for now, or as it must never do to sessions that keep the protocol and that nobody
+/// removed from their chats.
+fn ended(code: u16, why: String) -> anyhow::Error {
+    match Recovery::of(code) {
+        Recovery::Stop | Recovery::Fail => anyhow::Error::msg(why),
+        _ => Away(why).into(),
+    }
 }
 
 /// See the module.
@@ -255,15 +280,16 @@ impl Lean {
     fn synced(&mut self, seat: u32, entry: SyncedEntry) -> Result<u32> {
         let admission = match entry.outcome {
             Ok(admission) => admission,
-            Err((code, _)) => bail!("chat {} was refused with {}", entry.chat, named(code)),
+            Err((code, _)) => return Err(ended(code, format!("chat {} was refused with {}", entry.chat, named(code)))),
         };
         let place = &self.seats[seat as usize];
         let slot = place.chats.iter().position(|chat| *chat == entry.chat);
         let slot = slot.with_context(|| format!("chat {}, which was not asked for, was answered", entry.chat))?;
+        // Before the cursor is moved: the next connection must not take the new store for the old one.
+        ensure!(admission.start != Start::Reset, "chat {} is of another store than before", entry.chat);
         if let Some(checked) = self.checked.get_mut(&seat) {
             let (session, chat, from) = (place.user, place.numbers[slot], admission.from.0);
             let resumed = checked.chats[slot].replace((admission.incarnation, from)).is_some();
-            ensure!(admission.start != Start::Reset, "chat {} is of another store than before", entry.chat);
             self.seen.push(match resumed {
                 true => Seen::Resumed { session, chat, from },
                 false => Seen::Admitted { session, chat, from },
@@ -288,7 +314,7 @@ impl Lean {
                 }
             }
             Frame::Ack(ack) => {
-                let pending = self.pending.remove(&seat).context("an ack that nobody waits for")?;
+                let pending = self.answer_of(seat, ack.request).context("an ack that nobody waits for")?;
                 let slot = (seat, pending.slot);
                 self.windows.entry(slot).or_default().applied = pending.counter;
                 self.acks.push(pending.due);
@@ -298,20 +324,28 @@ impl Lean {
             Frame::Ping(ping) => out.send(&Frame::from(Pong { nonce: ping.nonce }).to_bytes()),
             // It lags; what it misses follows.
             Frame::Pong(_) | Frame::Head(_) | Frame::Signal(_) => {}
-            Frame::GoAway(_) => bail!("the server sends its sessions away"),
-            Frame::Ended(ended) => bail!("a subscription is over: {ended:?}"),
-            Frame::Bye(Bye { code, text, .. }) => bail!("the server said goodbye with {}: {text}", named(code)),
+            Frame::GoAway(_) => return Err(Away("the server sends its sessions away".into()).into()),
+            Frame::Ended(over) => return Err(ended(over.code, format!("a subscription is over: {over:?}"))),
+            Frame::Bye(Bye { code, text, .. }) => {
+                return Err(ended(code, format!("the server said goodbye with {}: {text}", named(code))));
+            }
             other => bail!("the server says {other:?}"),
         }
         Ok(())
     }
 
+    /// The send that an answer is to, which waits no more.
+    fn answer_of(&mut self, seat: u32, request: RequestId) -> Option<Pending> {
+        self.pending.get(&seat).filter(|pending| pending.request == request)?;
+        self.pending.remove(&seat)
+    }
+
     fn refused(&mut self, seat: u32, refusal: &ErrorReply) -> Result<()> {
         let ErrorReply { request, code, details, text, .. } = refusal;
         if *request == SYNC {
-            bail!("the Sync was refused with {}: {text}", named(*code));
+            return Err(ended(*code, format!("the Sync was refused with {}: {text}", named(*code))));
         }
-        let pending = self.pending.remove(&seat).context("a refusal that nobody waits for")?;
+        let pending = self.answer_of(seat, *request).context("a refusal that nobody waits for")?;
         if let Some(details) = details {
             self.windows.entry((seat, pending.slot)).or_default().applied = details.counter.0;
         }
@@ -320,9 +354,33 @@ impl Lean {
         Ok(())
     }
 
+    /// Takes the frames of a message.
+    fn take(&mut self, peer: &mut Peer, message: &[u8], out: &mut Outgoing<'_>, events: &mut Events) -> Result<()> {
+        let mut rest = message;
+        while !rest.is_empty() {
+            let whole = peek_frame(rest, FRAME_BYTES_MAX)?.and_then(|(prefix, length)| {
+                let frame = rest.get(prefix..prefix + length)?;
+                rest = &rest[prefix + length..];
+                frame.split_first()
+            });
+            let (kind, body) = whole.context("a message ends inside a frame")?;
+            if *kind == EVENT {
+                self.event(peer.channel, body, events)?;
+                continue;
+            }
+            let raw = RawFrame { kind: *kind, body: Bytes::copy_from_slice(body) };
+            if let Some(frame) = Frame::decode(raw)? {
+                self.frame(peer, frame, out, events)?;
+            }
+        }
+        Ok(())
+    }
+
     fn event(&mut self, seat: u32, body: &[u8], events: &mut Events) -> Result<()> {
         let delivery = Delivery::parse(body)?;
         let place = &self.seats[seat as usize];
+        let is_known = delivery.is_inbox || place.chats.iter().any(|chat| chat.as_bytes()[..] == *delivery.entity);
+        ensure!(is_known, "an event, seq {}, of a chat that was not asked for", delivery.seq);
         if place.is_checked {
             self.checked_event(seat, &delivery)?;
         }
@@ -410,24 +468,15 @@ impl Driver for Lean {
         events: &mut Events,
     ) -> Result<usize> {
         self.seats[peer.channel as usize].heard_s = u32::try_from(clock::now() / clock::SECOND).unwrap_or(u32::MAX);
-        let mut rest = message;
-        while !rest.is_empty() {
-            let whole = peek_frame(rest, FRAME_BYTES_MAX)?.and_then(|(prefix, length)| {
-                let frame = rest.get(prefix..prefix + length)?;
-                rest = &rest[prefix + length..];
-                frame.split_first()
-            });
-            let (kind, body) = whole.context("a message ends inside a frame")?;
-            if *kind == EVENT {
-                self.event(peer.channel, body, events)?;
-                continue;
-            }
-            let raw = RawFrame { kind: *kind, body: Bytes::copy_from_slice(body) };
-            if let Some(frame) = Frame::decode(raw)? {
-                self.frame(peer, frame, out, events)?;
-            }
+        let taken = self.take(peer, message, out, events);
+        if let Err(why) = &taken
+            && !why.is::<Away>()
+        {
+            let (session, why) = (self.seats[peer.channel as usize].user, format!("{why:#}"));
+            let why = why.chars().take(WHY_MAX).collect();
+            self.seen.push(Seen::Breach { session, why });
         }
-        Ok(message.len())
+        taken.map(|()| message.len())
     }
 
     /// `channel` is which of the session's chats; the payload begins with the time at which it was due.
@@ -469,9 +518,12 @@ impl Driver for Lean {
             body: CommandBody::Send { format: MessageFormat::Text, text },
             trace: None,
         };
-        self.pending.insert(seat, Pending { slot, counter, due });
+        self.pending.insert(seat, Pending { request: command.request, slot, counter, due });
         self.second.sent += 1;
         out.send(&Frame::from(command).to_bytes());
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ pub enum Seen {
     Delivered { session: u32, chat: u32, seq: u64, event: String },
     /// An event of its inbox was not the next one.
     InboxBroken { session: u32, expected: u64, got: u64 },
+    /// Its server broke the protocol.
+    Breach { session: u32, why: String },
     /// A send left.
     Submitted { user: u32, chat: u32, device: String, counter: u64, text: String },
     /// It was acked at `seq`, refused for good with `refused`, or neither.

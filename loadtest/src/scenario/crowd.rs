@@ -368,6 +368,10 @@ impl Crowd {
                 // An inbox is named by its user's chat with itself: evidence names chats.
                 self.run.unexpected(session, ChatId::direct(user, user), Seq(got), how);
             }
+            Seen::Breach { session, why } => {
+                let user = self.run.users.get(session as usize).ok_or_else(|| format!("session {session}"))?.id;
+                self.run.breach(session, ChatId::direct(user, user), why);
+            }
             Seen::Submitted { user, chat, device, counter, text } => {
                 let device = device_of(&device)?;
                 let mut check = self.run.check(number(chat)?);
