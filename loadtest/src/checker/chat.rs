@@ -117,6 +117,8 @@ pub struct ChatCheck {
     entries: BTreeMap<u64, Entry>,
     streams: HashMap<u32, Stream>,
     devices: HashSet<DeviceId>,
+    /// Whether every message from where sessions began on is one of our sends.
+    is_ours: bool,
     /// In the order of submission, which each sender keeps.
     sends: Vec<Send>,
     by_counter: HashMap<(DeviceId, Counter), u32>,
@@ -133,12 +135,19 @@ impl ChatCheck {
             entries: BTreeMap::new(),
             streams: HashMap::new(),
             devices: HashSet::new(),
+            is_ours: false,
             sends: Vec::new(),
             by_counter: HashMap::new(),
             early: Vec::new(),
             history_next: None,
             verdict: ChatVerdict::default(),
         }
+    }
+
+    /// Nobody but this run sends here, and every send of it is told: from where its sessions begin on, a message of whatever
+    /// device that was not submitted is found. An earlier run of the same seed may have been here before.
+    pub const fn only_ours(&mut self) {
+        self.is_ours = true;
     }
 
     /// Which chat.
@@ -366,10 +375,11 @@ impl ChatCheck {
         let mut first_seq: HashMap<u32, u64> = HashMap::new();
         let mut last_of_device: HashMap<DeviceId, u32> = HashMap::new();
         let mut last_of_user: HashMap<u32, u32> = HashMap::new();
+        let ours_from = Some(self.begins()).filter(|&begins| self.is_ours && begins > 0);
         for (&seq, entry) in &self.entries {
             let Some(&Message { device, counter, text }) = entry.message.as_ref() else { continue };
             let Some(&place) = self.by_counter.get(&(device, counter)) else {
-                if self.devices.contains(&device) {
+                if self.devices.contains(&device) || ours_from.is_some_and(|from| seq >= from) {
                     never_sent.push(Violation::NeverSent { device, counter, seq });
                 }
                 continue;

@@ -174,6 +174,25 @@ fn a_message_made_twice_under_a_new_counter_is_found() {
 }
 
 #[test]
+fn a_message_of_a_device_that_nobody_knows_is_found_where_only_we_send_and_an_earlier_runs_is_not() {
+    for only_ours in [false, true] {
+        let mut run = Run::new();
+        run.events.push(message(9, 7, 1, "whose"));
+        run.deliver(1, 5..=9);
+        run.deliver(2, 5..=9);
+        if only_ours {
+            run.check.only_ours();
+        }
+        // Before the sessions of this run began.
+        run.check.stored(4, &message(4, 8, 1, "earlier"));
+        run.store();
+        let strange = Violation::NeverSent { device: device(7), counter: Counter(1), seq: 9 };
+        let verdict = run.check.finish();
+        assert_eq!(verdict.kept, if only_ours { vec![strange] } else { Vec::new() });
+    }
+}
+
+#[test]
 fn a_gap_in_a_stream_is_found() {
     let mut run = Run::new();
     run.deliver(1, 5..=8);

@@ -84,7 +84,7 @@ pub enum Violation {
     SenderOrder { device: DeviceId, counter: Counter, seq: u64, later_device: DeviceId, later_counter: Counter },
     /// A refused send is there all the same.
     RefusedButThere { device: DeviceId, counter: Counter, code: u16, seq: u64 },
-    /// A message of one of our devices that it never sent.
+    /// A message of one of our devices, or in a chat where only we send, that nobody sent.
     NeverSent { device: DeviceId, counter: Counter, seq: u64 },
     /// Delivered live, or stored once, but the store does not have it.
     NotStored { seq: u64, begins_at: u64, head: u64 },

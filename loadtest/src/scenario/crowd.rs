@@ -77,6 +77,7 @@ pub(super) async fn run(
     let run = Run::prepare(&common, &names, &plans, underway).await?;
     (summary.sessions, summary.chats) = (names.len(), plans.len());
     summary.provision_s = began.elapsed().as_secs_f64();
+    (0..plans.len()).for_each(|chat| run.check(chat).only_ours());
     let mut crowd = Crowd::new(run, crew, layout);
     crowd.hand_out(asked.sessions).await?;
     let opening = Instant::now();
