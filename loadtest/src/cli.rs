@@ -27,7 +27,8 @@ const FULL_SESSIONS_MAX: u32 = 10_000;
 /// Exit status: 0 everything held, 1 a violation (printed with its evidence) or an answer that is not what HTTP.md says,
 /// 2 usage, an interrupt, too little to prove anything or a file that cannot be written, 3 the target is unreachable or
 /// stayed away for longer than --patience, 4 a threshold of the scenario was crossed, 5 the load tester itself was the
-/// limit: its processor time, its schedule, its files or ports, or an agent that ended. What was counted, and what was found by then, is printed however the load ended.
+/// limit: of lean sessions its processor time or its schedule, whether a threshold was crossed or not; its files or ports,
+/// or an agent that ended. What was counted, and what was found by then, is printed however the load ended.
 #[derive(Debug, Parser)]
 #[command(name = "panda-loadtest", version)]
 pub struct Cli {

@@ -67,8 +67,9 @@ pub fn end(mut summary: Summary, ended: Result<(), RunError>, written: Written, 
     problems.iter().for_each(|problem| line(format_args!("panda-loadtest: {problem}")));
     match problems.first() {
         _ if !summary.passed() => VIOLATED,
-        None if summary.told.verdict.thresholds.iter().any(|threshold| !threshold.passed) => CROSSED,
+        // A figure that is the harness's own says nothing of a threshold, either.
         None if !summary.told.verdict.harness_limits.is_empty() => HARNESS,
+        None if summary.told.verdict.thresholds.iter().any(|threshold| !threshold.passed) => CROSSED,
         None => HELD,
         Some(RunError::Usage(_)) => USAGE,
         Some(RunError::Unreachable(_)) => UNREACHABLE,
@@ -100,6 +101,7 @@ mod tests {
     use super::*;
     use crate::checker::Verdict;
     use crate::recorder::Recorder;
+    use crate::report::model::Threshold;
 
     fn loaded() -> Summary {
         let recorder = Recorder::default();
@@ -158,6 +160,20 @@ mod tests {
         assert!(said.contains("1 VIOLATIONS"), "{said}");
         let malformed = Err(RunError::Malformed("target 2 answered: expected a number".into()));
         assert_eq!(printed(loaded(), malformed, None).0, VIOLATED);
+    }
+
+    #[test]
+    fn a_threshold_that_the_harness_crossed_is_the_harnesss_and_a_violation_is_the_targets() {
+        let run = |violations, crossed: bool, is_limit: bool| {
+            let mut summary = judged(violations);
+            let verdict = &mut summary.told.verdict;
+            verdict.thresholds = vec![Threshold { passed: !crossed, ..Threshold::default() }];
+            verdict.harness_limits.extend(is_limit.then(|| "no processor time".to_owned()));
+            printed(summary, Ok(()), None).0
+        };
+        assert_eq!((run(0, false, false), run(0, true, false)), (HELD, CROSSED));
+        assert_eq!((run(0, false, true), run(0, true, true)), (HARNESS, HARNESS));
+        assert_eq!(run(1, true, true), VIOLATED);
     }
 
     #[test]

@@ -117,7 +117,6 @@ pub struct ChatCheck {
     entries: BTreeMap<u64, Entry>,
     streams: HashMap<u32, Stream>,
     devices: HashSet<DeviceId>,
-    /// Whether every message from where sessions began on is one of our sends.
     is_ours: bool,
     /// In the order of submission, which each sender keeps.
     sends: Vec<Send>,
@@ -144,8 +143,7 @@ impl ChatCheck {
         }
     }
 
-    /// Nobody but this run sends here, and every send of it is told: from where its sessions begin on, a message of whatever
-    /// device that was not submitted is found. An earlier run of the same seed may have been here before.
+    /// Nobody but this run sends here, and all that it sends is told: any other message behind its begin is found.
     pub const fn only_ours(&mut self) {
         self.is_ours = true;
     }
@@ -375,11 +373,10 @@ impl ChatCheck {
         let mut first_seq: HashMap<u32, u64> = HashMap::new();
         let mut last_of_device: HashMap<DeviceId, u32> = HashMap::new();
         let mut last_of_user: HashMap<u32, u32> = HashMap::new();
-        let ours_from = Some(self.begins()).filter(|&begins| self.is_ours && begins > 0);
         for (&seq, entry) in &self.entries {
             let Some(&Message { device, counter, text }) = entry.message.as_ref() else { continue };
             let Some(&place) = self.by_counter.get(&(device, counter)) else {
-                if self.devices.contains(&device) || ours_from.is_some_and(|from| seq >= from) {
+                if self.devices.contains(&device) || self.is_ours && (1..=seq).contains(&self.begins()) {
                     never_sent.push(Violation::NeverSent { device, counter, seq });
                 }
                 continue;

@@ -10,8 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
-use super::driver::Place;
-use super::{Lean, Second, Seen, Wheel};
+use super::{Lean, Place, Second, Seen, Wheel};
 use crate::engine::clock::{SECOND, now, own_cpu};
 use crate::engine::{Engine, Happened, Role, payload};
 

@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use panda_protocol::error_code::Recovery;
 use panda_protocol::event::MessageFormat;
 use panda_protocol::frame::{
     Auth, Bye, Command, CommandBody, ErrorReply, Frame, Hello, PROTOCOL_VERSION, Ping, Pong, RequestId, Start, Sync,
@@ -15,10 +14,10 @@ use panda_protocol::frame::{
 };
 use panda_protocol::framing::{RawFrame, peek_frame};
 use panda_protocol::limits::FRAME_BYTES_MAX;
-use panda_protocol::{ChatId, Counter, Cursor, DeviceId, ErrorCode, Incarnation, Seq, Text};
-use serde::{Deserialize, Serialize};
+use panda_protocol::{ChatId, Counter, Cursor, DeviceId, Incarnation, Seq, Text};
 
-use super::{SESSION_CHATS, Second, Seen};
+use super::away::{Away, ended, named};
+use super::{Place, SESSION_CHATS, Second, Seen};
 use crate::engine::websocket::BINARY;
 use crate::engine::{Delivery, Driver, Events, Outgoing, Peer, Transport, clock, payload};
 use crate::session::is_final;
@@ -53,19 +52,6 @@ pub(super) struct Seat {
     pub heard_s: u32,
 }
 
-/// What a seat is made of.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the fields are those of `Seat`")]
-pub struct Place {
-    pub user: u32,
-    pub server: u16,
-    pub token: String,
-    pub chats: [String; SESSION_CHATS],
-    pub numbers: [u32; SESSION_CHATS],
-    pub watched: [bool; SESSION_CHATS],
-    pub is_checked: bool,
-}
-
 /// Where a checked session goes on.
 #[derive(Debug, Default)]
 struct Checked {
@@ -89,27 +75,6 @@ struct Pending {
     slot: usize,
     counter: u64,
     due: u64,
-}
-
-/// Why a connection ends that is no breach of the protocol: it was sent away, or refused for now.
-#[derive(Debug)]
-struct Away(String);
-
-impl std::fmt::Display for Away {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Away {}
-
-/// A server ended something with a code: for now, or as it must never do to sessions that keep the protocol and that nobody
-/// removed from their chats.
-fn ended(code: u16, why: String) -> anyhow::Error {
-    match Recovery::of(code) {
-        Recovery::Stop | Recovery::Fail => anyhow::Error::msg(why),
-        _ => Away(why).into(),
-    }
 }
 
 /// See the module.
@@ -428,10 +393,6 @@ fn agent_mark(agent: u16) -> [u8; 4] {
         *byte = b'a' + u8::try_from(agent >> (12 - 4 * place) & 15).unwrap_or(0);
     }
     mark
-}
-
-fn named(code: u16) -> String {
-    ErrorCode::from_u16(code).map_or_else(|| code.to_string(), |known| known.to_string())
 }
 
 impl Driver for Lean {

@@ -1,5 +1,7 @@
 //! Who is in which chat, and on which server. Pure.
 
+use serde::{Deserialize, Serialize};
+
 /// Chats of a session.
 pub const SESSION_CHATS: usize = 2;
 /// Members of a chat.
@@ -66,6 +68,19 @@ impl Layout {
         }
         watched
     }
+}
+
+/// What a seat is made of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of a seat of the table")]
+pub struct Place {
+    pub user: u32,
+    pub server: u16,
+    pub token: String,
+    pub chats: [String; SESSION_CHATS],
+    pub numbers: [u32; SESSION_CHATS],
+    pub watched: [bool; SESSION_CHATS],
+    pub is_checked: bool,
 }
 
 #[cfg(test)]

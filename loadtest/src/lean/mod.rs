@@ -4,6 +4,7 @@
 //! A session says Hello and Sync in one flight, answers and sends heartbeats from one wheel of its agent, and, where it is
 //! one of those that are checked, reports all that it sees to the controller, which judges every chat in one place.
 
+mod away;
 mod deck;
 mod driver;
 mod layout;
@@ -11,7 +12,7 @@ mod told;
 mod wheel;
 
 pub use deck::{Deck, Pace};
-pub use driver::{Lean, Place};
-pub use layout::{CHAT_MEMBERS, Layout, SESSION_CHATS};
+pub use driver::Lean;
+pub use layout::{CHAT_MEMBERS, Layout, Place, SESSION_CHATS};
 pub use told::{Second, Seen};
 use wheel::Wheel;

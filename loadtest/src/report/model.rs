@@ -125,7 +125,7 @@ pub struct Second {
     /// The servers' processes, where they are watched.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<Process>,
-    /// The harness itself, all its agents together.
+    /// The process that tells this: without its agents, whose processor time is judged for the run's verdict only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub harness: Option<Harness>,
 }

@@ -332,7 +332,10 @@ impl Crowd {
         for (&server, &count) in &second.lost {
             (0..count).for_each(|_| recorder.lose(Some(usize::from(server))));
         }
-        self.watch.agent(self.crew.agents[agent].name(), &second);
+        // Handshakes at full speed are no limit of the load that follows.
+        if self.run.load_began.get().is_some() {
+            self.watch.agent(self.crew.agents[agent].name(), &second);
+        }
         self.last[agent] = second;
         let sum = |of: fn(&Second) -> u64| self.last.iter().map(of).sum::<u64>();
         recorder.connected.store(i64::try_from(sum(|last| last.connected)).unwrap_or(i64::MAX), Relaxed);

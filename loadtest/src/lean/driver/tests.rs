@@ -1,6 +1,6 @@
 use panda_protocol::event::{Digest, Event, EventBody};
 use panda_protocol::frame::{Ack, Admission, EventFrame, Synced};
-use panda_protocol::{Time, UserId};
+use panda_protocol::{ErrorCode, Time, UserId};
 
 use super::*;
 use crate::engine::Role;
