@@ -29,6 +29,8 @@ pub struct Recorder {
     pub acked: AtomicU64,
     /// Sends whose outcome nobody told.
     pub unknown: AtomicU64,
+    /// Sends that were due and never left, because their session was away or waited for an answer.
+    pub unsent: AtomicU64,
     /// Events that sessions got.
     pub delivered: AtomicU64,
     /// Connections that were lost, by the place of their target.
@@ -87,6 +89,7 @@ impl Default for Recorder {
             sent: AtomicU64::new(0),
             acked: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
+            unsent: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             lost: Mutex::default(),
             reconnects: AtomicU64::new(0),

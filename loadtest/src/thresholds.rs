@@ -83,7 +83,9 @@ fn measured(figure: &str, summary: &Summary, lost: u64) -> Option<f64> {
         return (times.count > 0).then_some(us as f64 / 1e3);
     }
     match figure {
-        "errors" => Some((summary.refusals.values().sum::<u64>() + summary.rates.unknown) as f64),
+        "errors" => {
+            Some((summary.refusals.values().sum::<u64>() + summary.rates.unknown + summary.rates.unsent) as f64)
+        }
         "lost" => Some(lost as f64),
         "violations" => summary.held.map(|_| summary.violations as f64),
         "acked_per_second" => Some(summary.rates.acked_per_second),
@@ -99,6 +101,7 @@ mod tests {
 
     use super::*;
     use crate::recorder::Recorder;
+    use crate::report::Rates;
 
     fn of(figure: &str, value: &str) -> Result<Threshold, String> {
         let table: toml::Table = toml::from_str(&format!("value = {value}")).unwrap();
@@ -116,6 +119,8 @@ mod tests {
         let passed = |figure, value, lost| of(figure, value).unwrap().judge(&summary, lost).passed;
         assert!(passed("ack.p50_ms", "60", 0) && !passed("ack.p99_ms", "60.5", 0));
         assert!(passed("errors", "1", 0) && !passed("errors", "0", 0));
+        let unsent = Summary { rates: Rates { unsent: 3, ..summary.rates.clone() }, load_s: 1.0, ..Summary::default() };
+        assert_eq!(of("errors", "2").unwrap().judge(&unsent, 0).measured, Some(3.0), "what never left");
         assert!(passed("lost", "0", 0) && !passed("lost", "0", 1));
         assert!(passed("acked_per_second", "{ min = 10 }", 0) && !passed("acked_per_second", "{ min = 11 }", 0));
         assert!(!passed("delivery.p99_ms", "60", 0), "nothing was delivered");

@@ -2,7 +2,7 @@
 //! thread, one epoll.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddrV4;
 
 use anyhow::{Context as _, Result};
@@ -24,8 +24,12 @@ const TURN: u64 = SECOND / 100;
 const SILENCE_MAX_MS: u64 = 120_000;
 /// Waits before a lost session connects again, in nanoseconds: drawn from this range.
 const AGAIN: std::ops::Range<u64> = SECOND / 10..2 * SECOND;
-/// Sessions that are looked at for one that may send now.
+/// Sessions that are looked at for one that may be churned now.
 const PICKS: usize = 16;
+/// Sends of a session that are due and wait for it; more are not sent at all.
+const QUEUE: usize = 256;
+/// How long what is due when the load ends may still leave.
+const QUEUE_ENDS: u64 = 5 * SECOND;
 
 /// What happens while sessions are held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,6 +65,48 @@ impl Due {
     }
 }
 
+/// Sends that are due to leave from seats that cannot send now. The schedule draws the seat, whether it is free or not: else
+/// load would move away from a server that stalls, and its figures would show nothing.
+#[derive(Debug, Default)]
+struct Queue {
+    due: HashMap<u32, VecDeque<u64>>,
+}
+
+impl Queue {
+    /// Whether there was room.
+    fn push(&mut self, seat: u32, due: u64) -> bool {
+        let of_seat = self.due.entry(seat).or_default();
+        let is_room = of_seat.len() < QUEUE;
+        if is_room {
+            of_seat.push_back(due);
+        }
+        is_room
+    }
+
+    /// The oldest of a seat.
+    fn pop(&mut self, seat: u32) -> Option<u64> {
+        let of_seat = self.due.get_mut(&seat)?;
+        let due = of_seat.pop_front();
+        if of_seat.is_empty() {
+            self.due.remove(&seat);
+        }
+        due
+    }
+
+    fn has(&self, seat: u32) -> bool {
+        self.due.contains_key(&seat)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.due.is_empty()
+    }
+
+    /// Drops all; how many these were.
+    fn clear(&mut self) -> u64 {
+        self.due.drain().map(|(_, of_seat)| of_seat.len() as u64).sum()
+    }
+}
+
 /// See the module.
 pub struct Deck {
     engine: Engine<Lean>,
@@ -76,6 +122,9 @@ pub struct Deck {
     away: HashSet<u32>,
     wheel: Wheel,
     pace: Option<(Due, Due)>,
+    queue: Queue,
+    /// Since when nothing new is sent.
+    resting: Option<u64>,
     random: StdRng,
     servers: u16,
     happened: Vec<Happened>,
@@ -103,6 +152,8 @@ impl Deck {
             away: HashSet::new(),
             wheel: Wheel::default(),
             pace: None,
+            queue: Queue::default(),
+            resting: None,
             random: StdRng::seed_from_u64(u64::from(agent)),
             servers: u16::try_from(servers.len()).context("more servers than 65,535")?,
             happened: Vec::new(),
@@ -145,14 +196,15 @@ impl Deck {
         self.pace = Some((due(sends), due(churn)));
     }
 
-    /// Nothing is sent or churned any more.
+    /// Nothing new is sent, and nothing churned, any more. What is due already has [`QUEUE_ENDS`] to leave.
     pub fn rest(&mut self) {
         self.pace = None;
+        self.resting = Some(now());
     }
 
-    /// Whether a send waits for its answer.
+    /// Whether a send waits for its answer, or to leave.
     pub fn is_waiting(&mut self) -> bool {
-        self.engine.driver().is_waiting()
+        !self.queue.is_empty() || self.engine.driver().is_waiting()
     }
 
     /// One turn: does what is due, waits for at most a hundredth of a second, takes what came.
@@ -268,12 +320,25 @@ impl Deck {
 
     fn work(&mut self) -> Result<()> {
         let at = now();
+        for seat in std::mem::take(&mut self.engine.driver().freed) {
+            self.send_waiting(seat)?;
+        }
+        if self.resting.is_some_and(|since| at > since + QUEUE_ENDS) {
+            self.engine.driver().second.unsent += self.queue.clear();
+        }
         let Some((mut sends, mut churn)) = self.pace else { return Ok(()) };
-        while let Some(seat) = self.pick() {
-            let Some(due) = sends.next(at) else { break };
-            let id = self.connection_of[seat as usize];
-            let slot = self.random.random_range(0..2);
-            self.engine.publish(id, slot, &payload::write(due), false, due)?;
+        let seats = u32::try_from(self.connection_of.len())?;
+        while seats > 0
+            && let Some(due) = sends.next(at)
+        {
+            let seat = self.random.random_range(0..seats);
+            if self.queue.has(seat) || !self.engine.driver().may_send(seat) {
+                // What waits for its session is late by the server, not by this process.
+                let is_queued = self.queue.push(seat, due);
+                self.engine.driver().second.unsent += u64::from(!is_queued);
+                continue;
+            }
+            self.send(seat, due)?;
             *self.late_us.entry(micros(now(), due)).or_default() += 1;
         }
         while let Some(seat) = self.pick()
@@ -287,6 +352,20 @@ impl Deck {
         }
         self.pace = Some((sends, churn));
         Ok(())
+    }
+
+    /// A seat is free: the oldest of what is due leaves.
+    fn send_waiting(&mut self, seat: u32) -> Result<()> {
+        if !self.engine.driver().may_send(seat) {
+            return Ok(());
+        }
+        self.queue.pop(seat).map_or(Ok(()), |due| self.send(seat, due))
+    }
+
+    fn send(&mut self, seat: u32, due: u64) -> Result<()> {
+        let id = self.connection_of[seat as usize];
+        let slot = self.random.random_range(0..2);
+        self.engine.publish(id, slot, &payload::write(due), false, due)
     }
 
     /// A random session that is open and waits for nothing.
@@ -354,4 +433,48 @@ fn resident_bytes() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").ok();
     let pages = pages.and_then(|statm| statm.split_whitespace().nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_seat_cannot_send_waits_in_order_up_to_a_limit_and_is_counted_when_it_never_leaves() {
+        let mut queue = Queue::default();
+        assert!(queue.is_empty() && !queue.has(3));
+        assert!((0..QUEUE as u64).all(|due| queue.push(3, due)));
+        assert!(!queue.push(3, 9) && queue.push(4, 9), "each seat has a limit of its own");
+        assert_eq!((queue.pop(3), queue.pop(3), queue.pop(5)), (Some(0), Some(1), None));
+        assert_eq!(queue.pop(4), Some(9));
+        assert!(!queue.has(4) && queue.has(3));
+        assert_eq!(queue.clear(), QUEUE as u64 - 2);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn sends_due_to_sessions_that_are_away_are_unsent_and_not_forgotten() {
+        let mut deck = Deck::new(0, &[], "/ws".into()).unwrap();
+        let chat = panda_protocol::ChatId::direct(
+            panda_protocol::UserId::from_random([1; 16]),
+            panda_protocol::UserId::from_random([2; 16]),
+        );
+        let chats = [chat.to_string(), chat.to_string()];
+        let (numbers, watched) = ([0, 1], [false; 2]);
+        let place = Place { user: 0, server: 0, token: "t".into(), chats, numbers, watched, is_checked: false };
+        deck.seat(place).unwrap();
+        deck.connection_of = vec![NONE];
+        let long_ago = now() - 100 * SECOND;
+        let none = Due { began: long_ago, a_second: 0.0, done: 0 };
+        deck.pace = Some((Due { began: long_ago, a_second: 1.0, done: 0 }, none));
+        deck.work().unwrap();
+        assert!(deck.is_waiting() && deck.late_us.is_empty(), "it is not the harness that is late");
+        deck.rest();
+        deck.work().unwrap();
+        assert_eq!(deck.second().unsent, 0, "what is due may still leave");
+        deck.resting = Some(now() - 2 * QUEUE_ENDS);
+        deck.work().unwrap();
+        assert!(!deck.is_waiting());
+        assert!((100..=102).contains(&deck.second().unsent));
+    }
 }

@@ -93,6 +93,8 @@ pub struct Lean {
     sends: u64,
     /// Answers that came: since when each send was due.
     pub(super) acks: Vec<u64>,
+    /// Seats that may send again.
+    pub(super) freed: Vec<u32>,
     /// What is to be told.
     pub(super) seen: Vec<Seen>,
     /// What was counted.
@@ -113,6 +115,7 @@ impl Lean {
             heartbeat_ms: 0,
             sends: 0,
             acks: Vec::new(),
+            freed: Vec::new(),
             seen: Vec::new(),
             second: Second::default(),
         }
@@ -274,6 +277,7 @@ impl Lean {
                 if synced.last {
                     ensure!(peer.step as usize == SESSION_CHATS, "{} chats of a Sync were answered", peer.step);
                     self.seats[seat as usize].is_ready = true;
+                    self.freed.push(seat);
                     self.second.connected += 1;
                     events.ready = true;
                 }
@@ -302,6 +306,7 @@ impl Lean {
     /// The send that an answer is to, which waits no more.
     fn answer_of(&mut self, seat: u32, request: RequestId) -> Option<Pending> {
         self.pending.get(&seat).filter(|pending| pending.request == request)?;
+        self.freed.push(seat);
         self.pending.remove(&seat)
     }
 

@@ -37,6 +37,8 @@ pub struct Second {
     pub refused: BTreeMap<u16, u64>,
     /// Sends whose outcome nobody told.
     pub unknown: u64,
+    /// Sends that were due and never left.
+    pub unsent: u64,
     /// Events of chats that sessions got.
     pub delivered: u64,
     /// Connections that were lost unasked, by the place of their server.

@@ -79,6 +79,8 @@ pub struct Rates {
     pub sent: u64,
     pub acked: u64,
     pub unknown: u64,
+    /// Sends that were due and never left: errors, as those whose outcome is unknown.
+    pub unsent: u64,
     pub delivered: u64,
     pub sent_per_second: f64,
     pub acked_per_second: f64,
@@ -183,6 +185,7 @@ impl Summary {
             acked,
             // Nobody told what became of those that still wait, either.
             unknown: count(&recorder.unknown) + u64::try_from(recorder.waiting.load(Relaxed)).unwrap_or(0),
+            unsent: count(&recorder.unsent),
             delivered,
             sent_per_second: a_second(sent),
             acked_per_second: a_second(acked),
@@ -236,10 +239,13 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rates { sent, acked, unknown, delivered, .. } = self.rates;
+        let Rates { sent, acked, unknown, unsent, delivered, .. } = self.rates;
         writeln!(f, "{}: {} sessions, {} chats, seed {}", self.scenario, self.sessions, self.chats, self.seed)?;
         writeln!(f, "  load       {:.1} s, provisioned in {:.1} s", self.load_s, self.provision_s)?;
         writeln!(f, "  sent       {sent} ({:.1}/s), outcome unknown {unknown}", self.rates.sent_per_second)?;
+        if unsent > 0 {
+            writeln!(f, "  unsent     {unsent} were due and never left")?;
+        }
         writeln!(f, "  acked      {acked} ({:.1}/s)  {}", self.rates.acked_per_second, self.ack_us)?;
         writeln!(f, "  delivered  {delivered} ({:.1}/s)  {}", self.rates.delivered_per_second, self.delivery_us)?;
         for (code, count) in &self.refusals {

@@ -316,6 +316,7 @@ impl Crowd {
         let (recorder, now) = (&self.run.recorder, self.run.now());
         recorder.sent.fetch_add(second.sent, Relaxed);
         recorder.unknown.fetch_add(second.unknown, Relaxed);
+        recorder.unsent.fetch_add(second.unsent, Relaxed);
         recorder.delivered.fetch_add(second.delivered, Relaxed);
         recorder.reconnects.fetch_add(second.reconnects, Relaxed);
         self.churned += second.churned;
