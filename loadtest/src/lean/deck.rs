@@ -49,18 +49,20 @@ struct Due {
 }
 
 impl Due {
-    /// The next one, if it is due by now.
+    /// When the next one is due; never, at no rate.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "times of a run"
     )]
+    fn at(&self) -> Option<u64> {
+        (self.a_second > 0.0).then(|| self.began + (self.done as f64 / self.a_second * SECOND as f64) as u64)
+    }
+
+    /// The next one, if it is due by now.
     fn next(&mut self, now: u64) -> Option<u64> {
-        if self.a_second <= 0.0 {
-            return None;
-        }
-        let due = self.began + (self.done as f64 / self.a_second * SECOND as f64) as u64;
+        let due = self.at()?;
         (due <= now).then(|| self.done += 1).map(|()| due)
     }
 }
@@ -217,7 +219,8 @@ impl Deck {
         self.work()?;
         self.engine.flush();
         let mut happened = std::mem::take(&mut self.happened);
-        self.engine.poll(TURN, &mut happened)?;
+        let wait = self.wait(now());
+        self.engine.poll(wait, &mut happened)?;
         for each in happened.drain(..) {
             self.take(each);
         }
@@ -227,6 +230,17 @@ impl Deck {
             *self.ack_us.entry(micros(at, due)).or_default() += 1;
         }
         Ok(())
+    }
+
+    /// How long nothing is due, at most [`TURN`]: a send that is due within a turn must not wait for its end.
+    fn wait(&self, at: u64) -> u64 {
+        let has_seats = !self.connection_of.is_empty();
+        // A churn that is late waits for a session that can be closed: looking again at once would only spin.
+        let dues = self.pace.iter().flat_map(|(sends, churn)| {
+            [sends.at().filter(|_| has_seats), churn.at().filter(|&due| due > at)].into_iter().flatten()
+        });
+        let again = self.again.peek().map(|Reverse((due, _))| *due);
+        dues.chain(again).map(|due| due.saturating_sub(at)).fold(TURN, u64::min)
     }
 
     /// What was seen since the last call.
@@ -450,6 +464,22 @@ mod tests {
         assert!(!queue.has(4) && queue.has(3));
         assert_eq!(queue.clear(), QUEUE as u64 - 2);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn the_wait_ends_when_the_next_send_is_due() {
+        let mut deck = Deck::new(0, &[], "/ws".into()).unwrap();
+        assert_eq!(deck.wait(0), TURN, "nothing is due");
+        deck.connection_of = vec![NONE];
+        let due = |a_second, done| Due { began: SECOND, a_second, done };
+        deck.pace = Some((due(1_000.0, 3), due(0.0, 0)));
+        assert_eq!(deck.wait(SECOND), 3 * SECOND / 1_000);
+        assert_eq!(deck.wait(2 * SECOND), 0, "it is late already");
+        deck.pace = Some((due(1.0, 3), due(1_000.0, 2)));
+        assert_eq!(deck.wait(SECOND), 2 * SECOND / 1_000, "a session is to be churned");
+        assert_eq!(deck.wait(SECOND + SECOND / 100), TURN, "one that cannot be churned now");
+        deck.again.push(Reverse((SECOND + 5, 0)));
+        assert_eq!(deck.wait(SECOND), 5, "a lost one connects again");
     }
 
     #[test]
