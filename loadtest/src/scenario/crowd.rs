@@ -79,6 +79,8 @@ pub(super) async fn run(
     summary.provision_s = began.elapsed().as_secs_f64();
     (0..plans.len()).for_each(|chat| run.check(chat).only_ours());
     let mut crowd = Crowd::new(run, crew, layout);
+    // What users and chats cost is over before the first session costs anything.
+    tokio::time::sleep(crowd.run.settle).await;
     crowd.hand_out(asked.sessions).await?;
     let opening = Instant::now();
     let live = Live::start(&crowd.run, names.len());
@@ -90,7 +92,7 @@ pub(super) async fn run(
     let run = Arc::clone(&crowd.run);
     let load = under_load(&run, names.len(), summary, crowd.hold(asked));
     let held = load.await?;
-    crowd.settle().await?;
+    crowd.quieten().await?;
     crowd.read_back(asked.sessions, &plans, summary.seed).await?;
     summary.recorded(&run.recorder, held);
     summary.told.verdict.harness_limits = crowd.watch.limits();
@@ -257,7 +259,7 @@ impl Crowd {
     }
 
     /// Waits until everything is answered, everybody is back and every checked session has everything.
-    async fn settle(&mut self) -> Result<(), RunError> {
+    async fn quieten(&mut self) -> Result<(), RunError> {
         let agents = self.crew.agents.len();
         (0..agents).try_for_each(|agent| self.tell(agent, &Order::Rest))?;
         self.until("no answer came", |crowd| crowd.rested == agents).await?;
