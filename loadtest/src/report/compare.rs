@@ -25,17 +25,17 @@ pub struct Row {
     pub unit: &'static str,
     /// Which way it is better.
     pub better: Better,
-    /// The median of what is compared with, and how many reports have it.
-    pub before: f64,
+    /// The median of what is compared with; absent where no report has it.
+    pub before: Option<f64>,
     /// How many reports have it.
     pub before_runs: usize,
-    /// The median of what is compared.
-    pub after: f64,
+    /// The median of what is compared; absent where no report has it.
+    pub after: Option<f64>,
     /// How many reports have it.
     pub after_runs: usize,
-    /// After by before; absent where before is 0.
+    /// After by before; absent where before is 0, or one of them is absent.
     pub ratio: Option<f64>,
-    /// Whether it is worse than is allowed; never, if nothing was demanded.
+    /// Whether it is worse than is allowed, or some report has it no more; never, if nothing was demanded.
     pub worse: bool,
 }
 
@@ -48,7 +48,7 @@ pub struct Comparison {
     pub void: Vec<String>,
     /// What differs and is to be compared, or must be known.
     pub notes: Vec<String>,
-    /// The figures that both sides have.
+    /// The figures that a side has.
     pub rows: Vec<Row>,
 }
 
@@ -95,6 +95,8 @@ const FIGURES: &[Figure] = &[
         (span_s > 0.0).then(|| cpu_s / span_s)
     }),
     Figure("refusals", "", Better::Less, |report| Some(report.refusals.values().sum::<u64>() as f64)),
+    Figure("outcomes unknown", "", Better::Less, |report| Some(report.rates.unknown as f64)),
+    Figure("sends unsent", "", Better::Less, |report| Some(report.rates.unsent as f64)),
     Figure("reconnects", "", Better::Less, |report| Some(report.reconnects as f64)),
 ];
 
@@ -111,18 +113,24 @@ fn row(
 ) -> Option<Row> {
     let side = |reports: &[Report]| {
         let figures: Vec<f64> = reports.iter().filter_map(of).collect();
-        Some((median(&figures)?, figures.len()))
+        (median(&figures), figures.len())
     };
-    let ((before, before_runs), (after, after_runs)) = (side(before)?, side(after)?);
+    // What every report had before and one lacks now has vanished there, and the others' median does not show it.
+    let vanished = before.iter().all(|report| of(report).is_some()) && after.iter().any(|report| of(report).is_none());
+    let ((before, before_runs), (after, after_runs)) = (side(before), side(after));
     // Nothing on both sides is no line that anybody reads.
-    if before == 0.0 && after == 0.0 {
+    if before.unwrap_or(0.0) == 0.0 && after.unwrap_or(0.0) == 0.0 {
         return None;
     }
-    let worse = max.is_some_and(|max| match better {
-        Better::More => after < before * (1.0 - max),
-        Better::Less => after > before * (1.0 + max),
+    let both = before.zip(after);
+    let worse = max.is_some_and(|max| {
+        let is_over = both.is_some_and(|(before, after)| match better {
+            Better::More => after < before * (1.0 - max),
+            Better::Less => after > before * (1.0 + max),
+        });
+        vanished || is_over
     });
-    let ratio = (before != 0.0).then(|| after / before);
+    let ratio = both.filter(|(before, _)| *before != 0.0).map(|(before, after)| after / before);
     let (figure, unit, better) = ((*figure).to_owned(), *unit, *better);
     Some(Row { figure, unit, better, before, before_runs, after, after_runs, ratio, worse })
 }
@@ -267,11 +275,9 @@ impl fmt::Display for Comparison {
                 (false, Better::More) => "  more is better",
                 (false, Better::Less) => "  less is better",
             };
-            writeln!(
-                f,
-                "{:<24} {:>14.2} {:>14.2} {:<6} {ratio:>8}{better}",
-                row.figure, row.before, row.after, row.unit
-            )?;
+            let [before, after] =
+                [row.before, row.after].map(|side| side.map_or_else(|| "-".into(), |figure| format!("{figure:.2}")));
+            writeln!(f, "{:<24} {before:>14} {after:>14} {:<6} {ratio:>8}{better}", row.figure, row.unit)?;
         }
         match self.max_regression {
             None => Ok(()),
@@ -303,7 +309,7 @@ mod tests {
         let loose = at(0.1);
         assert!(!loose.worse() && loose.void.is_empty(), "{loose}");
         let p99 = loose.rows.iter().find(|row| row.figure == "ack p99").unwrap();
-        assert_eq!((p99.before, p99.after, p99.before_runs), (12.0, 13.0, 3));
+        assert_eq!((p99.before, p99.after, p99.before_runs), (Some(12.0), Some(13.0), 3));
         let strict = at(0.05);
         assert!(strict.worse(), "{strict}");
         let text = strict.to_string();
@@ -317,6 +323,27 @@ mod tests {
     fn less_throughput_is_worse_and_more_is_not() {
         assert!(Comparison::of(&[report(1, 100.0)], &[report(1, 80.0)], Some(0.1)).worse());
         assert!(!Comparison::of(&[report(1, 80.0)], &[report(1, 100.0)], Some(0.1)).worse());
+    }
+
+    #[test]
+    fn what_vanished_is_worse_and_what_is_new_is_not() {
+        let delivered = |rate: f64| {
+            let mut report = report(1, 100.0);
+            (report.rates.delivered, report.rates.delivered_per_second) = (u64::from(rate > 0.0), rate);
+            report
+        };
+        let gone = Comparison::of(&[delivered(5_000.0)], &[delivered(0.0)], Some(0.1));
+        assert!(gone.worse(), "{gone}");
+        let row = gone.rows.iter().find(|row| row.figure == "delivered").unwrap();
+        assert_eq!((row.before, row.after, row.ratio), (Some(5_000.0), None, None));
+        assert!(gone.to_string().contains(" - "), "{gone}");
+        let some_gone = [delivered(5_000.0), delivered(0.0), delivered(5_000.0)];
+        assert!(Comparison::of(&[delivered(5_000.0)], &some_gone, Some(0.1)).worse());
+        assert!(!Comparison::of(&[delivered(0.0)], &[delivered(5_000.0)], Some(0.1)).worse());
+        assert!(!Comparison::of(&[delivered(5_000.0)], &[delivered(0.0)], None).worse(), "nothing was demanded");
+        let mut unknown = report(1, 100.0);
+        unknown.rates.unknown = 7;
+        assert!(Comparison::of(&[report(1, 100.0)], &[unknown], Some(0.1)).worse());
     }
 
     #[test]
