@@ -2,13 +2,15 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The longest line: a thousand seats with tokens of a KiB are well below. Whoever sends more is cut.
 pub const LINE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The longest line before both sides have proven who they are.
+const OPENING_BYTES_MAX: usize = 1_024;
 /// How long the other side may take to read what was sent to it.
 const WRITE_MAX: Duration = Duration::from_secs(60);
 
@@ -72,6 +74,34 @@ impl Channel {
         serde_json::from_slice(&line).map(Some).map_err(Into::into)
     }
 
+    /// The next value of somebody who has not proven who it is: a short line, and all of it by then, however slowly its bytes
+    /// come.
+    ///
+    /// # Errors
+    /// As [`Self::receive`], and [`io::ErrorKind::TimedOut`].
+    pub fn receive_opening<T: DeserializeOwned>(&mut self, until: Instant) -> io::Result<Option<T>> {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the opening took too long"));
+            }
+            self.set_patience(Some(left))?;
+            let came = self.stream.fill_buf()?;
+            if came.is_empty() && line.is_empty() {
+                return Ok(None);
+            }
+            let end = came.iter().position(|&byte| byte == b'\n').map_or(came.len(), |place| place + 1);
+            line.extend_from_slice(&came[..end]);
+            self.stream.consume(end);
+            if end == 0 || line.len() > OPENING_BYTES_MAX {
+                let why = format!("an opening that was cut, or is longer than {OPENING_BYTES_MAX} bytes");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+        }
+        serde_json::from_slice(&line).map(Some).map_err(Into::into)
+    }
+
     /// Ends both directions; whoever reads is told.
     pub fn end(&self) {
         // One that is gone already needs no end.
@@ -101,6 +131,31 @@ mod tests {
         assert_eq!(channel.receive::<Vec<u8>>().unwrap(), Some(vec![1, 2]));
         assert_eq!(channel.receive::<Vec<u8>>().unwrap(), Some(vec![3]));
         assert_eq!(channel.receive::<Vec<u8>>().unwrap(), None);
+    }
+
+    #[test]
+    fn an_opening_is_short_and_has_a_deadline_for_all_of_it() {
+        let (mut channel, mut other) = pair();
+        let soon = || Instant::now() + Duration::from_secs(60);
+        other.write_all(b"[1]\n[2]\n").unwrap();
+        assert_eq!(channel.receive_opening::<Vec<u8>>(soon()).unwrap(), Some(vec![1]));
+        assert_eq!(channel.receive::<Vec<u8>>().unwrap(), Some(vec![2]), "what came behind it is not lost");
+        other.write_all(&[b' '; OPENING_BYTES_MAX + 1]).unwrap();
+        let error = channel.receive_opening::<Vec<u8>>(soon()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        let (mut channel, mut other) = pair();
+        let writing = std::thread::spawn(move || {
+            // A byte each time before one read would be over; ends when the reader is gone.
+            while other.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let until = Instant::now() + Duration::from_millis(100);
+        let kind = channel.receive_opening::<Vec<u8>>(until).unwrap_err().kind();
+        assert!(matches!(kind, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{kind:?}");
+        channel.end();
+        drop(channel);
+        writing.join().unwrap();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -27,6 +27,8 @@ pub enum CrewError {
     Start(io::Error),
     /// This one cannot be reached.
     Reach(String, io::Error),
+    /// Whoever answers there would be given tokens.
+    NoSecret(String),
     /// This one does not take the controller, or is not taken by it.
     Refused(String, String),
 }
@@ -41,6 +43,11 @@ impl std::fmt::Display for CrewError {
                     "agent {name} cannot be reached: {error}; `panda-loadtest agent --listen {name}` starts one there"
                 )
             }
+            Self::NoSecret(name) => write!(
+                f,
+                "agent {name} is on another machine: name the file with the secret that it has (--secret-file, or the \
+                 variable {SECRET_VARIABLE}); without one, tokens of users would go to whoever answers there"
+            ),
             Self::Refused(name, why) => write!(f, "agent {name}: {why}"),
         }
     }
@@ -115,12 +122,15 @@ impl Crew {
     /// [`CrewError`].
     pub fn at(addresses: &[String], secret: Option<&Secret>) -> Result<Self, CrewError> {
         let no_secret = Secret::new(NO_SECRET).unwrap_or_else(|_| Secret::random());
-        let secret = secret.unwrap_or(&no_secret);
         let take = |name: &String| {
             let failed = |error| CrewError::Reach(name.clone(), error);
             let address = name.to_socket_addrs().map_err(failed)?.next();
             let nowhere = || failed(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-            open(name, address.ok_or_else(nowhere)?, secret, None)
+            let address = address.ok_or_else(nowhere)?;
+            match secret {
+                None if !address.ip().is_loopback() => Err(CrewError::NoSecret(name.clone())),
+                secret => open(name, address, secret.unwrap_or(&no_secret), None),
+            }
         };
         let agents = addresses.iter().map(take).collect::<Result<_, _>>()?;
         Self::of(agents)
@@ -183,14 +193,14 @@ fn open(name: &str, address: SocketAddr, secret: &Secret, child: Option<Child>) 
     let stream = TcpStream::connect_timeout(&address, OPENING_MAX).map_err(failed)?;
     let mut agent = Agent { name: name.to_owned(), channel: Channel::new(stream).map_err(failed)?, child };
     let channel = &mut agent.channel;
-    channel.set_patience(Some(OPENING_MAX)).map_err(failed)?;
-    let greeting = channel.receive::<Greeting>().map_err(failed)?;
+    let until = Instant::now() + OPENING_MAX;
+    let greeting = channel.receive_opening::<Greeting>(until).map_err(failed)?;
     let greeting = greeting.ok_or_else(|| refused("it ended the connection; another controller may use it".into()))?;
     let (version, nonce) = (env!("CARGO_PKG_VERSION").to_owned(), nonce());
     let proof = secret.prove(Side::Controller, &greeting.nonce);
     let opening = Opening { protocol: PROTOCOL, version, proof, nonce: nonce.clone() };
     channel.send(&opening).map_err(failed)?;
-    match channel.receive::<Word>().map_err(failed)? {
+    match channel.receive_opening::<Word>(until).map_err(failed)? {
         Some(Word::Welcome { proof }) if secret.is_proven(Side::Agent, &nonce, &proof) => {}
         Some(Word::Welcome { .. }) => {
             return Err(refused("it does not have the secret; tokens are not sent to it".into()));
@@ -216,6 +226,15 @@ mod tests {
         let error = Crew::at(std::slice::from_ref(&name), None).unwrap_err().to_string();
         assert!(error.contains(&name), "{error}");
         serving.join().unwrap();
+    }
+
+    #[test]
+    fn without_a_secret_no_agent_of_another_machine_is_asked() {
+        // Of a net that is kept for documents: nothing is there to answer.
+        let name = "192.0.2.1:7000".to_owned();
+        let error = Crew::at(std::slice::from_ref(&name), None).unwrap_err();
+        assert!(matches!(&error, CrewError::NoSecret(of) if *of == name), "{error}");
+        assert!(error.to_string().contains("--secret-file"), "{error}");
     }
 
     #[test]

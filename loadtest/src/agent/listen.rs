@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::proof::{Side, nonce};
 use super::{Channel, Greeting, Opening, Order, PROTOCOL, Secret, Word};
@@ -82,7 +82,6 @@ fn announce(address: SocketAddr) -> io::Result<()> {
 }
 
 fn serve(mut channel: Channel, secret: &Secret) -> io::Result<()> {
-    channel.set_patience(Some(OPENING_MAX))?;
     if !greet(&mut channel, secret)? {
         return Ok(());
     }
@@ -109,7 +108,7 @@ fn serve(mut channel: Channel, secret: &Secret) -> io::Result<()> {
 fn greet(channel: &mut Channel, secret: &Secret) -> io::Result<bool> {
     let (version, nonce) = (env!("CARGO_PKG_VERSION").to_owned(), nonce());
     channel.send(&Greeting { protocol: PROTOCOL, version: version.clone(), nonce: nonce.clone() })?;
-    let Some(opening) = channel.receive::<Opening>()? else { return Ok(false) };
+    let Some(opening) = channel.receive_opening::<Opening>(Instant::now() + OPENING_MAX)? else { return Ok(false) };
     let refusal = if (opening.protocol, &opening.version) != (PROTOCOL, &version) {
         Some(format!(
             "the agent is panda-loadtest {version} (agents {PROTOCOL}), the controller {} (agents {}); run one version",

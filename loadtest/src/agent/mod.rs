@@ -3,7 +3,8 @@
 //!
 //! They speak lines of JSON over TCP: the agent's [`Greeting`], the controller's [`Opening`], then [`Order`]s to the agent
 //! and [`Word`]s from it. Who opens a connection proves that it knows the agent's secret, and the agent proves it back,
-//! before a token of a user is sent. A controller on the same machine makes agents and secrets by itself.
+//! before a token of a user is sent. The proof is of the opening alone: lines are neither encrypted nor bound to it, so agents
+//! belong in a network that is trusted, or behind `ssh -L`. A controller on the same machine makes agents and secrets by itself.
 //!
 //! *Clocks.* Agents of one machine have one clock, yet a delivery's time is taken only where the agent that got the message
 //! sent it, too: so that figures of one and of many machines mean the same. The rest of the deliveries are counted and, in
