@@ -290,8 +290,8 @@ pub struct Idle {
     /// Sessions of a hundred that are closed and opened again, a minute.
     #[arg(long, value_name = "PERCENT", default_value = "0", value_parser = parse_percent)]
     pub churn: f64,
-    /// Sessions of a hundred that are checked: all events of their chats and their inbox, in order, none missing, none
-    /// twice.
+    /// Sessions of a hundred that are checked: all events of their chats, in order, none missing, none twice; their inboxes
+    /// go on where they were.
     #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = parse_percent)]
     pub check: f64,
     /// Agent to hold a part of the sessions, as `panda-loadtest agent --listen` of its machine said; repeated. Default:

@@ -2,10 +2,12 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::engine::clock::now;
 
 /// The longest line: a thousand seats with tokens of a KiB are well below. Whoever sends more is cut.
 pub const LINE_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -74,15 +76,15 @@ impl Channel {
         serde_json::from_slice(&line).map(Some).map_err(Into::into)
     }
 
-    /// The next value of somebody who has not proven who it is: a short line, and all of it by then, however slowly its bytes
-    /// come.
+    /// The next value of somebody who has not proven who it is: a short line, and all of it by `until` on the machine's clock, in
+    /// nanoseconds, however slowly its bytes come.
     ///
     /// # Errors
     /// As [`Self::receive`], and [`io::ErrorKind::TimedOut`].
-    pub fn receive_opening<T: DeserializeOwned>(&mut self, until: Instant) -> io::Result<Option<T>> {
+    pub fn receive_opening<T: DeserializeOwned>(&mut self, until: u64) -> io::Result<Option<T>> {
         let mut line = Vec::new();
         while line.last() != Some(&b'\n') {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = Duration::from_nanos(until.saturating_sub(now()));
             if left.is_zero() {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "the opening took too long"));
             }
@@ -114,6 +116,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::engine::clock::SECOND;
 
     fn pair() -> (Channel, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -136,7 +139,7 @@ mod tests {
     #[test]
     fn an_opening_is_short_and_has_a_deadline_for_all_of_it() {
         let (mut channel, mut other) = pair();
-        let soon = || Instant::now() + Duration::from_secs(60);
+        let soon = || now() + 60 * SECOND;
         other.write_all(b"[1]\n[2]\n").unwrap();
         assert_eq!(channel.receive_opening::<Vec<u8>>(soon()).unwrap(), Some(vec![1]));
         assert_eq!(channel.receive::<Vec<u8>>().unwrap(), Some(vec![2]), "what came behind it is not lost");
@@ -144,18 +147,12 @@ mod tests {
         let error = channel.receive_opening::<Vec<u8>>(soon()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         let (mut channel, mut other) = pair();
-        let writing = std::thread::spawn(move || {
-            // A byte each time before one read would be over; ends when the reader is gone.
-            while other.write_all(b" ").is_ok() {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-        });
-        let until = Instant::now() + Duration::from_millis(100);
-        let kind = channel.receive_opening::<Vec<u8>>(until).unwrap_err().kind();
+        other.write_all(b" ").unwrap();
+        let kind = channel.receive_opening::<Vec<u8>>(now() + SECOND / 20).unwrap_err().kind();
         assert!(matches!(kind, io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{kind:?}");
-        channel.end();
-        drop(channel);
-        writing.join().unwrap();
+        // Bytes that come do not move the deadline.
+        other.write_all(b"[1]\n").unwrap();
+        assert_eq!(channel.receive_opening::<Vec<u8>>(now()).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use std::io::{self, BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::listen::NO_SECRET;
 use super::proof::{Side, nonce};
 use super::{Channel, Greeting, Opening, Order, PROTOCOL, Secret, Word};
+use crate::engine::clock::{SECOND, now};
 
 /// Sessions of an agent that the controller makes by itself, where the system's limit of open files allows them.
 pub const SESSIONS_MAX: usize = 16_000;
@@ -193,7 +194,7 @@ fn open(name: &str, address: SocketAddr, secret: &Secret, child: Option<Child>) 
     let stream = TcpStream::connect_timeout(&address, OPENING_MAX).map_err(failed)?;
     let mut agent = Agent { name: name.to_owned(), channel: Channel::new(stream).map_err(failed)?, child };
     let channel = &mut agent.channel;
-    let until = Instant::now() + OPENING_MAX;
+    let until = now() + OPENING_MAX.as_secs() * SECOND;
     let greeting = channel.receive_opening::<Greeting>(until).map_err(failed)?;
     let greeting = greeting.ok_or_else(|| refused("it ended the connection; another controller may use it".into()))?;
     let (version, nonce) = (env!("CARGO_PKG_VERSION").to_owned(), nonce());

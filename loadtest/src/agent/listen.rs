@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::proof::{Side, nonce};
 use super::{Channel, Greeting, Opening, Order, PROTOCOL, Secret, Word};
@@ -14,7 +14,7 @@ use crate::report::line;
 /// Orders that wait; a controller that sends more waits, too.
 const ORDERS_MAX: usize = 16;
 /// How long a controller may take to say who it is.
-const OPENING_MAX: Duration = Duration::from_secs(10);
+const OPENING_MAX: u64 = 10 * SECOND;
 /// What was seen is sent when so much of it waits, or a second is over.
 const SEEN_A_LINE: usize = 2_000;
 
@@ -108,7 +108,7 @@ fn serve(mut channel: Channel, secret: &Secret) -> io::Result<()> {
 fn greet(channel: &mut Channel, secret: &Secret) -> io::Result<bool> {
     let (version, nonce) = (env!("CARGO_PKG_VERSION").to_owned(), nonce());
     channel.send(&Greeting { protocol: PROTOCOL, version: version.clone(), nonce: nonce.clone() })?;
-    let Some(opening) = channel.receive_opening::<Opening>(Instant::now() + OPENING_MAX)? else { return Ok(false) };
+    let Some(opening) = channel.receive_opening::<Opening>(now() + OPENING_MAX)? else { return Ok(false) };
     let refusal = if (opening.protocol, &opening.version) != (PROTOCOL, &version) {
         Some(format!(
             "the agent is panda-loadtest {version} (agents {PROTOCOL}), the controller {} (agents {}); run one version",

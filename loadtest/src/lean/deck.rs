@@ -272,7 +272,6 @@ impl Deck {
         )]
         let share = ((cpu - self.cpu.1) / ((at - self.cpu.0).max(1) as f64 / SECOND as f64) * 1_000.0) as u32;
         (second.cpu_permille, self.cpu) = (share, (at, cpu));
-        second.rss_bytes = resident_bytes();
         second
     }
 
@@ -440,13 +439,6 @@ impl Deck {
 
 fn micros(at: u64, due: u64) -> u64 {
     at.saturating_sub(due) / 1_000
-}
-
-/// Resident memory of this process; 0 where the system does not say.
-fn resident_bytes() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok();
-    let pages = pages.and_then(|statm| statm.split_whitespace().nth(1)?.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
 #[cfg(test)]

@@ -59,6 +59,4 @@ pub struct Second {
     pub late_us: Vec<(u64, u64)>,
     /// User and system time of the agent, in thousandths of a core: 1,000 is all that its one thread can have.
     pub cpu_permille: u32,
-    /// Resident memory of the agent.
-    pub rss_bytes: u64,
 }

@@ -58,14 +58,8 @@ pub struct Meta {
     /// Of the sources that it was built from or runs in; absent where nothing says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// What the targets say of themselves, such as their version, by base URL.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub servers: BTreeMap<String, String>,
     /// Where the controller ran.
     pub machine: Machine,
-    /// Agents that did a part of it, by name.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub agents: BTreeMap<String, Machine>,
     /// RFC 3339, UTC.
     pub started: String,
     /// RFC 3339, UTC.
@@ -150,9 +144,6 @@ pub struct Harness {
     pub rss_bytes: u64,
     /// User and system time by time: 1 is a whole core.
     pub cpu_share: f64,
-    /// How late sends left that were due: the 99th percentile, in microseconds; absent where none was due.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub late_p99_us: Option<u64>,
 }
 
 /// How times were spread.
@@ -445,13 +436,6 @@ impl Memory {
     pub fn per_session_bytes(&self) -> Option<f64> {
         let grew = self.held_bytes.checked_sub(self.before_bytes).filter(|grew| *grew > 0 && self.sessions > 0)?;
         Some(grew as f64 / self.sessions as f64)
-    }
-}
-
-impl Verdict {
-    /// Whether the checker found nothing and every threshold held.
-    pub fn passed(&self) -> bool {
-        self.checker != Some(false) && self.thresholds.iter().all(|threshold| threshold.passed)
     }
 }
 

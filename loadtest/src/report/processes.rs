@@ -68,11 +68,8 @@ impl Processes {
             *before = after;
         }
         let own = look("self");
-        let harness = own.map(|after| Harness {
-            rss_bytes: after.rss_bytes,
-            cpu_share: share(self.own, after, span_s),
-            late_p99_us: None,
-        });
+        let harness =
+            own.map(|after| Harness { rss_bytes: after.rss_bytes, cpu_share: share(self.own, after, span_s) });
         self.own = own;
         (processes, harness)
     }

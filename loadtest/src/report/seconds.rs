@@ -94,8 +94,8 @@ impl Seconds {
         second
     }
 
-    /// An entry that somebody else made, such as of all agents together.
-    pub fn push(&self, second: Second) {
+    #[cfg(test)]
+    fn push(&self, second: Second) {
         self.kept().push(second);
     }
 
@@ -161,11 +161,9 @@ impl Second {
             servers.insert(process.name.clone(), process);
         }
         let harness = match (self.harness, later.harness) {
-            (Some(before), Some(after)) => Some(Harness {
-                rss_bytes: after.rss_bytes,
-                cpu_share: share(before.cpu_share, after.cpu_share),
-                late_p99_us: before.late_p99_us.max(after.late_p99_us),
-            }),
+            (Some(before), Some(after)) => {
+                Some(Harness { rss_bytes: after.rss_bytes, cpu_share: share(before.cpu_share, after.cpu_share) })
+            }
             (before, after) => after.or(before),
         };
         self.servers = servers.into_values().collect();

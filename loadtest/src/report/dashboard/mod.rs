@@ -208,7 +208,7 @@ mod tests {
             connected: 42,
             ack_us: Percentiles { count: 9, p50: 1_500, p90: 2_000, p99: 7_250, p99_9: 8_000, max: 9_000 },
             servers: vec![Process { name: "edge-1".into(), rss_bytes: 64 << 20, cpu_share: 0.37 }],
-            harness: Some(Harness { rss_bytes: 20 << 20, cpu_share: 0.9, late_p99_us: None }),
+            harness: Some(Harness { rss_bytes: 20 << 20, cpu_share: 0.9 }),
             ..Second::default()
         }
     }

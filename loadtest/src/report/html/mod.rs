@@ -153,10 +153,8 @@ fn made(report: &Report) -> String {
     };
     row("command", &meta.command);
     row("machine", &meta.machine.to_string());
-    meta.agents.iter().for_each(|(name, machine)| row(&format!("agent {name}"), &machine.to_string()));
     row("panda-loadtest", &meta.version);
     row("commit", meta.commit.as_deref().unwrap_or("not known"));
-    meta.servers.iter().for_each(|(base, told)| row(base, told));
     row("targets", &report.targets.join(", "));
     row("transport", &report.transport);
     row("seed", &report.seed.to_string());

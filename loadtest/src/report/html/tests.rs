@@ -18,7 +18,7 @@ fn hostile(text: &str) -> Report {
         ack_us: times,
         delivery_us: if at.is_multiple_of(7) { Percentiles::default() } else { times },
         servers: vec![Process { name: text.into(), rss_bytes: 30 << 20, cpu_share: 0.4 }],
-        harness: Some(Harness { rss_bytes: 1 << 20, cpu_share: 0.2, late_p99_us: None }),
+        harness: Some(Harness { rss_bytes: 1 << 20, cpu_share: 0.2 }),
     };
     let fault = Fault {
         process: text.into(),
@@ -49,8 +49,6 @@ fn hostile(text: &str) -> Report {
         *field = text.into();
     }
     (meta.scenario_file, meta.commit, meta.notes) = (Some(text.into()), Some(text.into()), vec![text.into()]);
-    meta.servers.insert(text.into(), text.into());
-    meta.agents.insert(text.into(), meta.machine.clone());
     Report {
         scenario: text.into(),
         targets: vec![text.into()],

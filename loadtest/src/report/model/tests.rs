@@ -60,11 +60,3 @@ fn the_seconds_of_the_load_are_those_behind_the_ramp() {
     report.told.meta.load_s = Some((3.5, 7.0));
     assert_eq!(report.loaded().map(|second| second.at_s).collect::<Vec<_>>(), [5.0, 6.0, 7.0, 8.0]);
 }
-
-#[test]
-fn what_was_not_measured_or_did_not_hold_fails_the_verdict() {
-    assert!(Verdict::default().passed());
-    assert!(!Verdict { checker: Some(false), ..Verdict::default() }.passed());
-    let missed = Threshold { figure: "errors".into(), demanded: "<= 0".into(), measured: None, passed: false };
-    assert!(!Verdict { thresholds: vec![missed], ..Verdict::default() }.passed());
-}
