@@ -443,19 +443,19 @@ fn micros(at: u64, due: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use panda_protocol::{ChatId, UserId};
+
     use super::*;
 
     #[test]
     fn what_a_seat_cannot_send_waits_in_order_up_to_a_limit_and_is_counted_when_it_never_leaves() {
         let mut queue = Queue::default();
-        assert!(queue.is_empty() && !queue.has(3));
         assert!((0..QUEUE as u64).all(|due| queue.push(3, due)));
         assert!(!queue.push(3, 9) && queue.push(4, 9), "each seat has a limit of its own");
         assert_eq!((queue.pop(3), queue.pop(3), queue.pop(5)), (Some(0), Some(1), None));
         assert_eq!(queue.pop(4), Some(9));
         assert!(!queue.has(4) && queue.has(3));
-        assert_eq!(queue.clear(), QUEUE as u64 - 2);
-        assert!(queue.is_empty());
+        assert_eq!((queue.clear(), queue.is_empty()), (QUEUE as u64 - 2, true));
     }
 
     #[test]
@@ -477,14 +477,11 @@ mod tests {
     #[test]
     fn sends_due_to_sessions_that_are_away_are_unsent_and_not_forgotten() {
         let mut deck = Deck::new(0, &[], "/ws".into()).unwrap();
-        let chat = panda_protocol::ChatId::direct(
-            panda_protocol::UserId::from_random([1; 16]),
-            panda_protocol::UserId::from_random([2; 16]),
-        );
+        let user = |byte| UserId::from_random([byte; 16]);
+        let chat = ChatId::direct(user(1), user(2));
         let chats = [chat.to_string(), chat.to_string()];
-        let (numbers, watched) = ([0, 1], [false; 2]);
-        let place = Place { user: 0, server: 0, token: "t".into(), chats, numbers, watched, is_checked: false };
-        deck.seat(place).unwrap();
+        let (token, numbers, watched) = ("t".into(), [0, 1], [false; 2]);
+        deck.seat(Place { user: 0, server: 0, token, chats, numbers, watched, is_checked: false }).unwrap();
         deck.connection_of = vec![NONE];
         let long_ago = now() - 100 * SECOND;
         let none = Due { began: long_ago, a_second: 0.0, done: 0 };
