@@ -198,7 +198,7 @@ impl Deck {
         self.pace = Some((due(sends), due(churn)));
     }
 
-    /// Nothing new is sent, and nothing churned, any more. What is due already has [`QUEUE_ENDS`] to leave.
+    /// Nothing new is sent, and nothing churned, any more. What is due already has `QUEUE_ENDS` to leave.
     pub fn rest(&mut self) {
         self.pace = None;
         self.resting = Some(now());
