@@ -17,7 +17,16 @@ fn fan_out(criterion: &mut Criterion) {
         let mut listeners = Listeners::of(count);
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(BenchmarkId::new("listeners", count), |bench| {
-            bench.iter(|| assert_eq!(listeners.deliver(&event), count as u64));
+            bench.iter(|| assert_eq!(listeners.deliver(&event, 1), count as u64));
+        });
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("fan-out of events that came together");
+    let mut listeners = Listeners::of(1_000);
+    for count in [2, 16] {
+        group.throughput(Throughput::Elements(1_000 * count));
+        group.bench_function(BenchmarkId::new("events to 1,000 listeners", count), |bench| {
+            bench.iter(|| assert_eq!(listeners.deliver(&event, count), 1_000));
         });
     }
     group.finish();

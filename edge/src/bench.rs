@@ -94,10 +94,11 @@ impl Listeners {
         }
     }
 
-    /// One event comes down the link and leaves to each of them; returns how many frames left.
-    pub fn deliver(&mut self, event: &Bytes) -> u64 {
-        let events = vec![LinkEvent { seq: self.next, ends: None, event: event.clone() }];
-        self.next = self.next.next();
+    /// So many events come down the link at once and leave to each of them; returns how many messages left.
+    pub fn deliver(&mut self, event: &Bytes, count: u64) -> u64 {
+        let event = |seq| LinkEvent { seq: Seq(seq), ends: None, event: event.clone() };
+        let events = (self.next.0..self.next.0 + count).map(event).collect();
+        self.next = Seq(self.next.0 + count);
         self.core.arrive(vec![Down::Events(Events { generation: GENERATION, entity: self.inbox, events })]);
         while self.core.slices.has_turns() {
             self.core.fan_out_on();
@@ -106,12 +107,12 @@ impl Listeners {
     }
 
     fn write(&mut self) -> u64 {
-        let mut sink = Sink { frames: 0 };
+        let mut sink = Sink { messages: 0 };
         for key in &self.keys {
             let flushed = self.core.flush(*key, &mut Context::from_waker(Waker::noop()), &mut sink);
             flushed.expect("the sink takes all");
         }
-        sink.frames
+        sink.messages
     }
 }
 
@@ -125,7 +126,7 @@ fn hello(token: &str, device: DeviceId) -> RawFrame {
 
 /// A transport that takes everything and keeps nothing.
 struct Sink {
-    frames: u64,
+    messages: u64,
 }
 
 impl Transport for Sink {
@@ -136,7 +137,7 @@ impl Transport for Sink {
     fn poll_send(&mut self, _: &mut Context<'_>, queue: &mut VecDeque<Outgoing>) -> Poll<Result<(), TransportError>> {
         for outgoing in queue.drain(..) {
             std::hint::black_box(outgoing.websocket());
-            self.frames += 1;
+            self.messages += 1;
         }
         Poll::Ready(Ok(()))
     }

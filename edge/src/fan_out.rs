@@ -1,13 +1,20 @@
 //! Events on their way to many listeners: encoded once, and in slices, so that a large chat does not
 //! hold up small ones.
 //!
+//! Events of one entity that came together leave together, in one message for everybody who has had all
+//! before them: where much is said, a listener costs a message and not a message an event.
+//!
 //! Few listeners are served at once. An entity with many is served a slice at a time, and other
 //! entities between its slices; its later events wait behind, so each listener meets them in order.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
+use bytes::Bytes;
 use panda_protocol::EntityId;
+use panda_protocol::frame::{EventFrame, Frame};
 use panda_protocol::link::Events;
+use smallvec::SmallVec;
 
 use crate::transport::Outgoing;
 
@@ -18,18 +25,75 @@ const WAITING_EVENTS_MAX: usize = 4_096;
 /// The same in bytes.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Events with the frames that hold them, each made when the first listener needs it.
+/// Bytes of events that leave in one message. SPEC.md promises clients no more than a frame's bytes at most; this much
+/// gains what there is to gain, and is no more than a page's part, which live events wait for, too.
+const RUN_BYTES_MAX: usize = 16 * 1024;
+
+/// Events with the messages that hold them.
 #[derive(Debug)]
 pub(crate) struct Encoded {
     pub(crate) events: Events,
-    pub(crate) frames: Vec<Option<Outgoing>>,
+    pub(crate) runs: SmallVec<[Run; 1]>,
+}
+
+/// Events that leave together: one after the other, and the right to listen ends with none of them, or with the only one.
+/// What is sent of them is made when the first listener needs it.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Their places among the events.
+    pub(crate) places: Range<usize>,
+    together: Option<Outgoing>,
+    /// For who can take some of them only.
+    one_by_one: Vec<Option<Outgoing>>,
 }
 
 impl Encoded {
     pub(crate) fn new(events: Events) -> Self {
-        let frames = vec![None; events.events.len()];
-        Self { events, frames }
+        let mut runs: SmallVec<[Run; 1]> = SmallVec::new();
+        let mut bytes = 0;
+        for (place, event) in events.events.iter().enumerate() {
+            let goes_on = place.checked_sub(1).and_then(|before| events.events.get(before)).is_some_and(|before| {
+                let is_next = before.seq.next() == event.seq;
+                is_next && before.ends.is_none() && event.ends.is_none() && bytes + event.event.len() <= RUN_BYTES_MAX
+            });
+            match runs.last_mut().filter(|_| goes_on) {
+                Some(run) => run.places.end = place + 1,
+                None => {
+                    runs.push(Run { places: place..place + 1, together: None, one_by_one: Vec::new() });
+                    bytes = 0;
+                }
+            }
+            bytes += event.event.len();
+        }
+        Self { events, runs }
     }
+}
+
+impl Run {
+    /// The message that holds all of them.
+    pub(crate) fn together(&mut self, events: &Events) -> &Outgoing {
+        self.together.get_or_insert_with(|| {
+            let events_of = &events.events[self.places.clone()];
+            let frames: SmallVec<[_; 16]> =
+                events_of.iter().map(|event| event_frame(events.entity, &event.event)).collect();
+            Outgoing::of(&frames)
+        })
+    }
+
+    /// The message that holds the event in this place, which is one of [`Self::places`].
+    pub(crate) fn alone(&mut self, events: &Events, place: usize) -> &Outgoing {
+        if self.places.len() == 1 {
+            return self.together(events);
+        }
+        self.one_by_one.resize(self.places.len(), None);
+        self.one_by_one[place - self.places.start]
+            .get_or_insert_with(|| Outgoing::new(&event_frame(events.entity, &events.events[place].event)))
+    }
+}
+
+/// The frame that holds an event.
+pub(crate) fn event_frame(entity: EntityId, event: &Bytes) -> Bytes {
+    Frame::from(EventFrame { entity, event: event.clone() }).to_bytes()
 }
 
 /// Events that are being served to the listeners of one entity.
@@ -126,7 +190,6 @@ impl Slices {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use panda_protocol::link::LinkEvent;
     use panda_protocol::{Counter, DeviceId, Generation, Seq, UserId};
 
@@ -134,8 +197,35 @@ mod tests {
 
     fn events(count: usize, bytes: usize) -> Events {
         let chat = panda_protocol::ChatId::group(UserId::from_random([1; 16]), DeviceId::NONE, Counter(1));
-        let event = LinkEvent { seq: Seq(1), ends: None, event: Bytes::from(vec![0; bytes]) };
-        Events { generation: Generation(1), entity: chat.into(), events: vec![event; count] }
+        let event = Bytes::from(vec![0; bytes]);
+        let event = |seq| LinkEvent { seq: Seq(seq), ends: None, event: event.clone() };
+        Events { generation: Generation(1), entity: chat.into(), events: (1..=count as u64).map(event).collect() }
+    }
+
+    fn runs(events: Events) -> Vec<Range<usize>> {
+        Encoded::new(events).runs.into_iter().map(|run| run.places).collect()
+    }
+
+    #[test]
+    fn events_leave_together_until_one_is_missing_ends_a_right_or_makes_them_too_large() {
+        assert_eq!(runs(events(5, 100)), [0..5]);
+        let mut one_missing = events(5, 100);
+        one_missing.events.remove(3);
+        assert_eq!(runs(one_missing), [0..3, 3..4]);
+        let mut one_ends = events(5, 100);
+        one_ends.events[2].ends = Some(UserId::from_random([2; 16]));
+        assert_eq!(runs(one_ends), [0..2, 2..3, 3..5]);
+        assert_eq!(runs(events(5, RUN_BYTES_MAX / 2)), [0..2, 2..4, 4..5]);
+        assert_eq!(runs(events(2, RUN_BYTES_MAX + 1)), [0..1, 1..2]);
+    }
+
+    #[test]
+    fn together_and_alone_they_are_the_same_frames_in_the_same_order() {
+        let events = events(3, 100);
+        let mut encoded = Encoded::new(events.clone());
+        let run = &mut encoded.runs[0];
+        let alone: Vec<u8> = (0..3).flat_map(|place| run.alone(&events, place).frames()).collect();
+        assert_eq!(run.together(&events).frames(), alone);
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use panda_protocol::event::peek_seq;
-use panda_protocol::frame::{Admission, Ended, EventFrame, Frame, Head, Signal};
+use panda_protocol::frame::{Admission, Ended, Frame, Head, Signal};
 use panda_protocol::limits::PAGE_EVENTS_MAX;
-use panda_protocol::link::{Events, LinkEvent, ReadQuery, Rejection};
+use panda_protocol::link::{Events, ReadQuery, Rejection};
 use panda_protocol::session::server::Close;
 use panda_protocol::{DecodeError, EntityId, ErrorCode, Seq, UserId};
 use panda_storage::command_log::CommandLog;
@@ -17,7 +17,7 @@ use panda_storage::command_log::CommandLog;
 use super::reads::chunk;
 use super::requests::RETRY_AFTER_MS;
 use super::{Member, SessionKey, Waiting};
-use crate::fan_out::{Encoded, SLICE_LISTENERS};
+use crate::fan_out::{Encoded, Run, SLICE_LISTENERS, event_frame};
 use crate::subscriptions::{Ends, State, SubscriptionKey};
 use crate::transport::Outgoing;
 use crate::worker::Core;
@@ -26,10 +26,6 @@ use crate::worker::Core;
 const CATCH_UP_EVENTS_LEAST: usize = 8;
 /// How long a read to catch up that failed is not repeated, at least.
 const CATCH_UP_RETRY_MS: u64 = 200;
-
-fn event_frame(entity: EntityId, event: &Bytes) -> Outgoing {
-    Outgoing::new(&Frame::from(EventFrame { entity, event: event.clone() }).to_bytes())
-}
 
 impl<L: CommandLog> Core<L> {
     /// An admitted subscription begins: live, or with what it missed.
@@ -46,7 +42,7 @@ impl<L: CommandLog> Core<L> {
         }
     }
 
-    /// Events of an entity, for all of its listeners here. Each is encoded once.
+    /// Events of an entity that came together, for all of its listeners here. Each is encoded once.
     pub(crate) fn fan_out(&mut self, events: Events) {
         if self.subscriptions.is_unknown(events.entity) {
             // The owner noted an interest whose answer was no longer waited for.
@@ -74,16 +70,38 @@ impl<L: CommandLog> Core<L> {
 
     /// Places are served from the last on: see [`Subscriptions::listener`](crate::subscriptions::Subscriptions::listener).
     fn serve(&mut self, encoded: &mut Encoded, places: Range<usize>) {
-        let Encoded { events, frames } = encoded;
+        let Encoded { events, runs } = encoded;
         for place in places.rev() {
             let Some(key) = self.subscriptions.listener(events.entity, place) else { continue };
-            for (event, frame) in events.events.iter().zip(&mut *frames) {
-                self.deliver(key, events.entity, event, frame);
+            for run in &mut *runs {
+                if run.places.len() > 1 && self.deliver_together(key, events, run) {
+                    continue;
+                }
+                for place in run.places.clone() {
+                    self.deliver(key, events, run, place);
+                }
             }
         }
     }
 
-    fn deliver(&mut self, key: SubscriptionKey, entity: EntityId, event: &LinkEvent, frame: &mut Option<Outgoing>) {
+    /// Several events in one message, for a listener who has had all before them and has room for them. Returns
+    /// whether it is one.
+    fn deliver_together(&mut self, key: SubscriptionKey, events: &Events, run: &mut Run) -> bool {
+        let Some(one) = self.subscriptions.one(key) else { return false };
+        let (session, first, count) = (one.session, events.events[run.places.start].seq, run.places.len() as u64);
+        if one.state != State::Live || one.next != first {
+            return false;
+        }
+        let (message, bytes_max) = (run.together(events), self.limits.outbox_bytes_max);
+        if !self.session(session).is_some_and(|session| session.outbox.has_room(message.len(), bytes_max)) {
+            return false;
+        }
+        self.deliver_next(key, session, message.clone(), count);
+        true
+    }
+
+    fn deliver(&mut self, key: SubscriptionKey, events: &Events, run: &mut Run, place: usize) {
+        let (entity, event) = (events.entity, &events.events[place]);
         let bytes_max = self.limits.outbox_bytes_max;
         let Some(one) = self.subscriptions.one(key) else { return };
         let (session, state, next) = (one.session, one.state, one.next);
@@ -98,11 +116,11 @@ impl<L: CommandLog> Core<L> {
         match state {
             State::Live if event.seq < next => {}
             State::Live => {
-                let frame = frame.get_or_insert_with(|| event_frame(entity, &event.event));
-                let room = self.session(session).is_some_and(|session| session.outbox.has_room(frame.len(), bytes_max));
+                let message = run.alone(events, place);
+                let room =
+                    self.session(session).is_some_and(|session| session.outbox.has_room(message.len(), bytes_max));
                 if event.seq == next && room {
-                    let frame = frame.clone();
-                    self.deliver_next(key, session, frame);
+                    self.deliver_next(key, session, message.clone(), 1);
                     if ends {
                         self.end_subscription(key, entity, ErrorCode::NotMember);
                     }
@@ -122,12 +140,13 @@ impl<L: CommandLog> Core<L> {
         }
     }
 
-    fn deliver_next(&mut self, key: SubscriptionKey, session: SessionKey, frame: Outgoing) {
+    /// Queues the next so many events of a subscription, which a message holds.
+    fn deliver_next(&mut self, key: SubscriptionKey, session: SessionKey, message: Outgoing, count: u64) {
         if let Some(one) = self.subscriptions.one_mut(key) {
-            one.next = one.next.next();
+            one.next = Seq(one.next.0 + count);
         }
-        self.metrics.deliveries.inc();
-        self.queue(session, frame);
+        self.metrics.deliveries.inc_by(count);
+        self.queue(session, message);
     }
 
     pub(super) fn set_state(&mut self, key: SubscriptionKey, state: State) {
@@ -267,14 +286,14 @@ impl<L: CommandLog> Core<L> {
                 // Otherwise an earlier part of this read found no room, so this one is of no use.
                 return Ok(());
             }
-            let frame = event_frame(entity, event);
+            let frame = Outgoing::new(&event_frame(entity, event));
             if !self.session(session).is_some_and(|session| session.outbox.has_room(frame.len(), bytes_max)) {
                 return Ok(());
             }
             if let Some(under_way) = self.under_way_mut(session) {
                 under_way.event_bytes = (under_way.event_bytes * 7 + frame.len()) / 8;
             }
-            self.deliver_next(key, session, frame);
+            self.deliver_next(key, session, frame, 1);
             if ends == Ends::At(seq) {
                 self.end_subscription(key, entity, ErrorCode::NotMember);
                 return Ok(());

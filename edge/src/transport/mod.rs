@@ -23,9 +23,9 @@ use panda_protocol::ErrorCode;
 use panda_protocol::codec::DecodeError;
 use panda_protocol::framing::RawFrame;
 
-/// A frame on its way out, encoded once and shared by every session that gets it.
+/// A frame on its way out, or several that leave together, encoded once and shared by every session that gets it.
 ///
-/// The bytes hold the header of a WebSocket message and then the frame: both transports send a slice
+/// The bytes hold the header of one WebSocket message and then the frames: both transports send a slice
 /// of the same buffer.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
@@ -36,9 +36,15 @@ pub struct Outgoing {
 impl Outgoing {
     /// Puts the WebSocket header before a whole frame.
     pub fn new(frame: &Bytes) -> Self {
-        let mut bytes = BytesMut::with_capacity(frame.len() + 10);
+        Self::of(std::slice::from_ref(frame))
+    }
+
+    /// Puts one WebSocket header before whole frames. There is at least one.
+    pub fn of(frames: &[Bytes]) -> Self {
+        let len = frames.iter().map(Bytes::len).sum();
+        let mut bytes = BytesMut::with_capacity(len + 10);
         bytes.put_u8(0x82); // final fragment, binary
-        match frame.len() {
+        match len {
             len @ 0..=125 => bytes.put_u8(u8::try_from(len).expect("at most 125")),
             len @ 126..=0xffff => {
                 bytes.put_u8(126);
@@ -50,7 +56,9 @@ impl Outgoing {
             }
         }
         let header = u8::try_from(bytes.len()).expect("a header has at most 10 bytes");
-        bytes.put_slice(frame);
+        for frame in frames {
+            bytes.put_slice(frame);
+        }
         Self { bytes: bytes.freeze(), header }
     }
 
@@ -62,13 +70,13 @@ impl Outgoing {
         Self { bytes: bytes.freeze(), header: self.header }
     }
 
-    /// A WebSocket message that holds the frame.
+    /// A WebSocket message that holds the frames.
     pub fn websocket(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The frame alone.
-    pub fn frame(&self) -> Bytes {
+    /// The frames alone.
+    pub fn frames(&self) -> Bytes {
         self.bytes.slice(usize::from(self.header)..)
     }
 

@@ -110,7 +110,7 @@ impl FrameStream {
         loop {
             let own = (!self.partial.is_empty()).then(|| self.partial.clone());
             let own_count = own.iter().len();
-            let waiting = queue.iter().map(Outgoing::frame);
+            let waiting = queue.iter().map(Outgoing::frames);
             let mut chunks: SmallVec<[Bytes; WRITE_FRAMES_MAX]> =
                 own.into_iter().chain(waiting).take(WRITE_FRAMES_MAX).collect();
             if chunks.is_empty() {
@@ -148,7 +148,7 @@ impl FrameStream {
         queue.drain(..whole - own);
         self.partial = Bytes::new();
         // A frame that was begun leaves the queue, which may be cut before the next call.
-        if !rest.is_empty() && queue.front().is_some_and(|front| rest.len() < front.frame().len()) {
+        if !rest.is_empty() && queue.front().is_some_and(|front| rest.len() < front.frames().len()) {
             queue.pop_front();
             self.partial = rest;
         }

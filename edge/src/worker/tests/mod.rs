@@ -45,6 +45,8 @@ fn clock() -> Time {
 struct Peer {
     said: VecDeque<RawFrame>,
     took: VecDeque<Frame>,
+    /// In how many messages.
+    messages: usize,
     /// Bytes that it takes before it takes no more.
     room: usize,
     /// Reading from it panics.
@@ -78,9 +80,11 @@ impl Transport for Pipe {
                 return Poll::Pending;
             }
             peer.room -= next.len();
-            let mut bytes = next.frame();
-            let raw = next_frame(&mut bytes, FRAME_BYTES_MAX).unwrap().unwrap();
-            peer.took.push_back(Frame::decode(raw).unwrap().unwrap());
+            peer.messages += 1;
+            let mut bytes = next.frames();
+            while let Some(raw) = next_frame(&mut bytes, FRAME_BYTES_MAX).unwrap() {
+                peer.took.push_back(Frame::decode(raw).unwrap().unwrap());
+            }
             queue.pop_front();
         }
         Poll::Ready(Ok(()))

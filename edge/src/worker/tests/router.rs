@@ -110,7 +110,11 @@ impl Router {
             *readmit |= event.ends.is_some();
             return;
         }
-        self.down.push_back(Down::Events(Events { generation: GENERATION, entity, events: vec![event] }));
+        // As from the owner: what is said while nothing else happens is one write.
+        match self.down.back_mut() {
+            Some(Down::Events(before)) if before.entity == entity => before.events.push(event),
+            _ => self.down.push_back(Down::Events(Events { generation: GENERATION, entity, events: vec![event] })),
+        }
     }
 
     /// From now on, and until the link is empty, the entity's bodies are dropped.

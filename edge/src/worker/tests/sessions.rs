@@ -98,6 +98,47 @@ pub(super) fn subscribe(fixture: &mut Fixture, key: SessionKey, request: u64, ch
 }
 
 #[tokio::test(start_paused = true)]
+async fn events_that_come_together_leave_in_one_message_to_who_has_had_all_before_and_has_room() {
+    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let chat = ChatId::direct(user(1), user(2));
+    let sessions = [1, 2].map(|byte| {
+        router.add(chat.into(), user(byte), true);
+        let key = open(&mut fixture, &mut router, byte);
+        subscribe(&mut fixture, key, 1, chat);
+        settle(&mut fixture, &mut router);
+        key
+    });
+    for key in sessions {
+        fixture.take_all(key);
+    }
+    let told = |fixture: &mut Fixture, key| {
+        let pipe = Pipe::default();
+        pipe.0.borrow_mut().room = usize::MAX;
+        fixture.core.flush(key, &mut Context::from_waker(Waker::noop()), &mut pipe.clone()).unwrap();
+        let peer = pipe.0.borrow();
+        let events = peer.took.iter().filter(|frame| matches!(frame, Frame::Event(_))).count();
+        (peer.messages, events, peer.took.len() - events)
+    };
+    for _ in 0..5 {
+        router.say(chat.into(), 100);
+    }
+    settle(&mut fixture, &mut router);
+    assert_eq!(sessions.map(|key| told(&mut fixture, key)), [(1, 5, 0); 2]);
+    // One has room for some of them only: the rest is read again.
+    let nearly_full = fixture.core.limits.outbox_bytes_max - 400;
+    while fixture.core.session(sessions[0]).unwrap().outbox.bytes() < nearly_full {
+        fixture.core.send(sessions[0], &Ping { nonce: 1 }.into());
+    }
+    for _ in 0..5 {
+        router.say(chat.into(), 100);
+    }
+    settle(&mut fixture, &mut router);
+    let (messages, events, others) = told(&mut fixture, sessions[0]);
+    assert!((1..5).contains(&events) && messages == events + others, "{events} events in {messages} messages");
+    assert_eq!(told(&mut fixture, sessions[1]), (1, 5, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_listener_says_no_goodbye_while_an_admission_is_out() {
     let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
     let chat = ChatId::direct(user(1), user(2));
