@@ -28,6 +28,9 @@ impl Rows for Chat {
     fn row(&self, id: &RowId) -> Option<&Row> {
         self.rows.get(id)
     }
+    fn take_row(&mut self, id: &RowId) -> Option<Row> {
+        self.rows.remove(id)
+    }
     fn set_row(&mut self, id: RowId, row: Row) {
         self.rows.insert(id, row);
     }

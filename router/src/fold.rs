@@ -169,11 +169,10 @@ pub fn advance(rows: &mut impl Rows, entity: EntityId, event: &Event, position: 
 
 /// Changes one row by an event, unless it reflects that event already.
 pub(crate) fn change(rows: &mut impl Rows, id: RowId, event: &Event, next: impl FnOnce(Option<RowValue>) -> RowValue) {
-    let old = rows.row(&id);
-    if old.is_some_and(|row| row.seq >= event.seq) {
+    if rows.row(&id).is_some_and(|row| row.seq >= event.seq) {
         return;
     }
-    let value = next(old.map(|row| row.value.clone()));
+    let value = next(rows.take_row(&id).map(|row| row.value));
     rows.set_row(id, Row { seq: event.seq, time: event.time, value });
 }
 

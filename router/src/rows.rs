@@ -159,6 +159,8 @@ impl Window {
 pub trait Rows {
     /// A row.
     fn row(&self, id: &RowId) -> Option<&Row>;
+    /// Takes a row out, for whoever puts its successor in at once: a window is too large to be copied for each command.
+    fn take_row(&mut self, id: &RowId) -> Option<Row>;
     /// Replaces a row.
     fn set_row(&mut self, id: RowId, row: Row);
 
@@ -218,6 +220,9 @@ pub trait Rows {
 impl Rows for std::collections::HashMap<RowId, Row> {
     fn row(&self, id: &RowId) -> Option<&Row> {
         self.get(id)
+    }
+    fn take_row(&mut self, id: &RowId) -> Option<Row> {
+        self.remove(id)
     }
     fn set_row(&mut self, id: RowId, row: Row) {
         self.insert(id, row);

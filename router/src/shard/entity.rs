@@ -142,6 +142,10 @@ impl Rows for Entity {
         self.rows.get(id).and_then(Option::as_ref)
     }
 
+    fn take_row(&mut self, id: &RowId) -> Option<Row> {
+        self.rows.get_mut(id).and_then(Option::take)
+    }
+
     fn set_row(&mut self, id: RowId, row: Row) {
         self.building().touched.insert(id.clone());
         self.rows.insert(id, Some(row));

@@ -30,6 +30,9 @@ impl Rows for Loading {
     fn row(&self, id: &RowId) -> Option<&Row> {
         self.rows.get(id).and_then(Option::as_ref)
     }
+    fn take_row(&mut self, id: &RowId) -> Option<Row> {
+        self.rows.get_mut(id).and_then(Option::take)
+    }
     fn set_row(&mut self, id: RowId, row: Row) {
         self.rows.insert(id, Some(row));
     }
