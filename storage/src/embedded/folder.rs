@@ -10,7 +10,9 @@ use crate::private;
 
 /// The version of the folder that this program writes. A value that grows at its end, where older programs read only what
 /// they know, is no other version.
-const VERSION: u32 = 1;
+///
+/// 1: every event is a row of the index. 2: events may stand in blocks. What 1 wrote is read as it is, and stays so.
+const VERSION: u32 = 2;
 const LOCK_NAME: &str = "lock";
 const VERSION_NAME: &str = "version";
 /// Being written; it takes its name when it is whole.
@@ -81,8 +83,10 @@ impl DataFolder {
             Some(found) if found > VERSION => {
                 return Err(StoreError::Newer { what: path.display().to_string(), found, known: VERSION });
             }
-            Some(_) => {}
-            None => write_version(&folder)?,
+            Some(VERSION) => {}
+            // From now on an older program would not find everything, so it must not open the folder.
+            Some(_) => write_version(&folder).map_err(refused)?,
+            None => mark(&folder)?,
         }
         // Also if it was found: whoever wrote it may have been killed before this.
         folder.sync_names(SyncSite::VersionName).map_err(refused)?;
@@ -125,8 +129,8 @@ fn read_short(folder: &Folder, name: &str) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(content))
 }
 
-/// Whole or not at all, whatever is cut.
-fn write_version(folder: &Folder) -> Result<(), StoreError> {
+/// Gives a new folder its version.
+fn mark(folder: &Folder) -> Result<(), StoreError> {
     let refused = |error: io::Error| refused(folder.path(), &error);
     if folder.names().map_err(refused)?.iter().any(|name| name == EVENTS_NAME) {
         return Err(StoreError::Corrupt(format!(
@@ -134,13 +138,15 @@ fn write_version(folder: &Folder) -> Result<(), StoreError> {
             folder.path().display()
         )));
     }
-    let write = || {
-        let file = folder.create(VERSION_NEW_NAME)?;
-        file.write_at(0, format!("{VERSION_PREFIX}{VERSION}\n").as_bytes())?;
-        file.sync(SyncSite::VersionFile)?;
-        folder.rename(VERSION_NEW_NAME, VERSION_NAME)
-    };
-    write().map_err(refused)
+    write_version(folder).map_err(refused)
+}
+
+/// Whole or not at all, whatever is cut.
+fn write_version(folder: &Folder) -> io::Result<()> {
+    let file = folder.create(VERSION_NEW_NAME)?;
+    file.write_at(0, format!("{VERSION_PREFIX}{VERSION}\n").as_bytes())?;
+    file.sync(SyncSite::VersionFile)?;
+    folder.rename(VERSION_NEW_NAME, VERSION_NAME)
 }
 
 fn refused(path: &Path, error: &io::Error) -> StoreError {
@@ -170,7 +176,16 @@ mod tests {
         assert_eq!(folder.path(), path);
         drop(folder);
         DataFolder::open(&path).unwrap();
-        assert_eq!(fs::read_to_string(path.join("version")).unwrap(), "panda data 1\n");
+        assert_eq!(fs::read_to_string(path.join("version")).unwrap(), "panda data 2\n");
+    }
+
+    #[test]
+    fn a_folder_of_an_older_version_is_refused_by_that_version_once_it_was_opened() {
+        let place = tempfile::tempdir().unwrap();
+        drop(DataFolder::open(place.path()).unwrap().events().unwrap());
+        fs::write(place.path().join("version"), "panda data 1\n").unwrap();
+        DataFolder::open(place.path()).unwrap();
+        assert_eq!(fs::read_to_string(place.path().join("version")).unwrap(), "panda data 2\n");
     }
 
     #[test]
@@ -199,10 +214,10 @@ mod tests {
     #[test]
     fn a_newer_folder_is_refused_and_not_touched() {
         let place = tempfile::tempdir().unwrap();
-        fs::write(place.path().join("version"), "panda data 2\n").unwrap();
+        fs::write(place.path().join("version"), "panda data 3\n").unwrap();
         let error = DataFolder::open(place.path()).unwrap_err();
-        assert!(matches!(error, StoreError::Newer { found: 2, known: 1, .. }), "{error}");
-        assert_eq!(fs::read_to_string(place.path().join("version")).unwrap(), "panda data 2\n");
+        assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error}");
+        assert_eq!(fs::read_to_string(place.path().join("version")).unwrap(), "panda data 3\n");
     }
 
     #[test]

@@ -126,16 +126,19 @@ fn copy(folder: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn a_data_folder_of_version_1_has_everything() {
-    let before = files(&sample(1));
-    let has = |name: &str| before.keys().any(|path| path.to_string_lossy().contains(name));
-    for name in ["version", "events/index", "events/journal-", "users.db"] {
-        assert!(has(name), "{name} is in the sample");
+async fn a_data_folder_of_every_version_has_everything() {
+    // The first knew no last record before a checkpoint.
+    for (version, last_is_known) in [(1, false), (2, true)] {
+        let before = files(&sample(version));
+        let has = |name: &str| before.keys().any(|path| path.to_string_lossy().contains(name));
+        for name in ["version", "events/index", "events/journal-", "users.db"] {
+            assert!(has(name), "{name} is in the sample");
+        }
+        let place = tempfile::tempdir().unwrap();
+        copy(&sample(version), place.path());
+        has_everything(place.path(), last_is_known).await;
+        assert!(files(&sample(version)) == before, "the sample is as it was");
     }
-    let place = tempfile::tempdir().unwrap();
-    copy(&sample(1), place.path());
-    has_everything(place.path(), false).await;
-    assert!(files(&sample(1)) == before, "the sample is as it was");
 }
 
 /// What the samples are compared with is what is written today.

@@ -1,10 +1,13 @@
 //! The index: a B-tree that holds what journal files held. It is filled in large, sorted, durable
 //! steps, so it costs a commit nothing; the journal has what it lacks.
 
+mod blocks;
+
+use std::cmp::Ordering;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering as Memory};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -99,8 +102,11 @@ pub(super) struct Snapshot {
 impl Snapshot {
     pub(super) fn value(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         self.trouble.guarded(|| {
-            let table = self.transaction.open_table(TABLE)?;
-            Ok(table.get(key)?.map(|value| Bytes::copy_from_slice(value.value())))
+            let row = self.transaction.open_table(TABLE)?.get(key)?;
+            match row {
+                Some(row) => Ok(Some(Bytes::copy_from_slice(row.value()))),
+                None => blocks::value(&self.transaction, key),
+            }
         })
     }
 
@@ -124,9 +130,34 @@ impl Snapshot {
                 let (key, value) = next?;
                 pairs.push((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())));
             }
-            Ok(pairs)
+            Ok(over(pairs, blocks::range(&self.transaction, bounds, order, max)?, order, max))
         })
     }
+}
+
+/// Rows and what is in blocks as one; a row counts above what a block has in its place.
+fn over(rows: Vec<Pair>, in_blocks: Vec<Pair>, order: ReadOrder, max: usize) -> Vec<Pair> {
+    if in_blocks.is_empty() {
+        return rows;
+    }
+    let mut pairs = Vec::with_capacity(max.min(rows.len() + in_blocks.len()));
+    let (mut rows, mut in_blocks) = (rows.into_iter().peekable(), in_blocks.into_iter().peekable());
+    while pairs.len() < max {
+        let comes = match (rows.peek(), in_blocks.peek()) {
+            (Some((row, _)), Some((in_block, _))) => match order {
+                ReadOrder::Forward => row.cmp(in_block),
+                ReadOrder::Backward => in_block.cmp(row),
+            },
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => break,
+        };
+        if comes == Ordering::Equal {
+            in_blocks.next();
+        }
+        pairs.extend(if comes == Ordering::Greater { in_blocks.next() } else { rows.next() });
+    }
+    pairs
 }
 
 /// An index is whole or not there: it gets its name when it is durable. The name itself becomes
@@ -211,7 +242,7 @@ struct Trouble(Arc<AtomicBool>);
 
 impl Trouble {
     fn is_there(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Memory::Acquire)
     }
 
     /// Bytes of a disk must not end the process, and the tree panics on some damage.
@@ -221,7 +252,7 @@ impl Trouble {
             Err(_) => Err(failure::unusable("the index has a form that was never written".into())),
         };
         if result.as_ref().is_err_and(StoreError::is_retryable) {
-            self.0.store(true, Ordering::Release);
+            self.0.store(true, Memory::Release);
         }
         result
     }
@@ -231,16 +262,8 @@ fn fill(database: &Database, rows: &Rows, applied: u64) -> Result<(), redb::Erro
     let mut transaction = database.begin_write()?;
     // Opening after a crash must not walk the whole file.
     transaction.set_quick_repair(true);
-    {
-        let mut table = transaction.open_table(TABLE)?;
-        for (key, value) in rows {
-            match value {
-                Some(value) => drop(table.insert(&key[..], &value[..])?),
-                None => drop(table.remove(&key[..])?),
-            }
-        }
-        table.insert(keys::APPLIED, &applied.to_be_bytes()[..])?;
-    }
+    blocks::put(&transaction, rows)?;
+    transaction.open_table(TABLE)?.insert(keys::APPLIED, &applied.to_be_bytes()[..])?;
     transaction.commit()?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! How rows become keys and values. Keys sort as their rows do; the first byte says which table.
 
+use std::ops::Bound;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use panda_protocol::{EntityId, Position, Seq, ShardId, Time};
 
@@ -27,12 +29,43 @@ const EVENT_HEAD: usize = 22;
 /// Of the last record before a checkpoint, whose epoch is the checkpoint's.
 const MARK_BYTES: usize = 16 + RECORD_DIGEST_BYTES;
 
+/// Of the key of an event, what comes before its number.
+const EVENT_ENTITY: usize = 17;
+
 pub(super) fn event(entity: EntityId, seq: Seq) -> Bytes {
-    let mut key = BytesMut::with_capacity(25);
+    let mut key = BytesMut::with_capacity(EVENT_ENTITY + 8);
     key.put_u8(EVENT);
     key.put_slice(entity.as_bytes());
     key.put_u64(seq.0);
     key.freeze()
+}
+
+/// If it is the key of an event: what all keys of its entity's events begin with, and its number.
+pub(super) fn event_place(key: &[u8]) -> Option<(&[u8], u64)> {
+    let (entity, seq) = key.split_at_checked(EVENT_ENTITY).filter(|(entity, _)| entity[0] == EVENT)?;
+    Some((entity, u64::from_be_bytes(seq.try_into().ok()?)))
+}
+
+/// The key of which [`event_place`] told.
+pub(super) fn event_at(entity: &[u8], seq: u64) -> Bytes {
+    let mut key = BytesMut::with_capacity(entity.len() + 8);
+    key.put_slice(entity);
+    key.put_u64(seq);
+    key.freeze()
+}
+
+/// Whether keys of events may lie within the bounds.
+pub(super) fn may_hold_events((start, end): (Bound<&[u8]>, Bound<&[u8]>)) -> bool {
+    let (first, behind) = EVENT_RANGE;
+    let begins_before = match start {
+        Bound::Included(start) | Bound::Excluded(start) => start < behind,
+        Bound::Unbounded => true,
+    };
+    let ends_behind = match end {
+        Bound::Included(end) | Bound::Excluded(end) => end > first,
+        Bound::Unbounded => true,
+    };
+    begins_before && ends_behind
 }
 
 pub(super) fn state(entity: EntityId, row: &RowKey) -> Bytes {

@@ -5,6 +5,7 @@
 //! one move into the `index` in one sorted, durable step. Opening reads the journal files that the
 //! index lacks. `ENGINE.md` tells why.
 
+mod ends;
 mod entities;
 mod epoch;
 mod failure;
@@ -32,6 +33,7 @@ use super::folder::DataFolder;
 use crate::error::StoreError;
 use crate::event_store::{Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, StateRow};
 use crate::send_while::SendWhile;
+use ends::Ends;
 use index::{Index, Pair};
 use journal::{Journal, Operation};
 use reads::Readers;
@@ -142,6 +144,7 @@ impl EmbeddedEvents {
         let writer = Writer {
             clock,
             tables: Arc::clone(&tables),
+            ends: Ends::default(),
             journal,
             filling: Arc::clone(&filling),
             last_error: Arc::clone(&last_error),

@@ -1,11 +1,14 @@
 //! The thread that writes: whatever waits becomes one commit and one sync.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher as _;
 use std::io;
 use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use panda_protocol::{EntityId, ShardId};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Runtime;
@@ -14,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Options;
+use super::ends::Ends;
 use super::failure;
 use super::journal::{self, Journal, Operation};
 use super::keys;
@@ -145,6 +149,7 @@ pub(super) struct Writer {
     /// Tells when nobody has written for a while, and when the next commit may begin.
     pub(super) clock: Runtime,
     pub(super) tables: Arc<Tables>,
+    pub(super) ends: Ends,
     pub(super) journal: Journal,
     pub(super) filling: Arc<Filling>,
     pub(super) last_error: Arc<Mutex<Option<String>>>,
@@ -216,7 +221,7 @@ impl Writer {
     fn write(&mut self, group: Vec<Request>) -> bool {
         let closing = group.iter().any(|request| matches!(request.work, Work::Close));
         let ready = self.make_ready();
-        let mut overlay = Overlay { tables: Arc::clone(&self.tables), rows: BTreeMap::new(), operations: Vec::new() };
+        let mut overlay = Overlay::new(&self.tables, &mut self.ends);
         let mut durable = self.journal.unsynced_bytes() > UNSYNCED_BYTES_MAX;
         let mut answers = Vec::with_capacity(group.len());
         for request in group {
@@ -228,13 +233,14 @@ impl Writer {
             };
             answers.push((answer, taken));
         }
+        let operations = overlay.operations;
         let committed = match ready {
-            Ok(()) => self.journal.commit(&overlay.operations, durable).map_err(|error| failure::io(&error)),
+            Ok(()) => self.journal.commit(&operations, durable).map_err(|error| failure::io(&error)),
             Err(error) => Err(error),
         };
         // Only what is durable becomes visible, but for state rows, which are a cache.
         if committed.is_ok() {
-            self.tables.put(overlay.operations);
+            self.tables.put(operations);
         }
         self.note(&committed);
         for (answer, taken) in answers {
@@ -309,13 +315,20 @@ impl Work {
 }
 
 /// A group that is being put together, above what is stored.
-struct Overlay {
-    tables: Arc<Tables>,
-    rows: BTreeMap<Bytes, Option<Bytes>>,
+struct Overlay<'a> {
+    tables: &'a Tables,
+    ends: &'a mut Ends,
     operations: Vec<Operation>,
+    /// The place of each key's last operation.
+    places: HashTable<usize>,
+    hasher: RandomState,
 }
 
-impl Overlay {
+impl<'a> Overlay<'a> {
+    fn new(tables: &'a Tables, ends: &'a mut Ends) -> Self {
+        Self { tables, ends, operations: Vec::new(), places: HashTable::new(), hasher: RandomState::default() }
+    }
+
     /// All of a request or, after an error, nothing of it.
     fn take(&mut self, work: Work) -> Result<(), StoreError> {
         let operations = match work {
@@ -326,15 +339,24 @@ impl Overlay {
             Work::SyncState | Work::Close => Vec::new(),
         };
         for operation in operations {
-            self.rows.insert(operation.key.clone(), operation.value.clone());
-            self.operations.push(operation);
+            self.push(operation);
         }
         Ok(())
     }
 
+    fn push(&mut self, operation: Operation) {
+        let Self { operations, places, hasher, .. } = self;
+        let (place, hash) = (operations.len(), hasher.hash_one(&operation.key));
+        operations.push(operation);
+        let is_same = |other: &usize| operations[*other].key == operations[place].key;
+        let hash_of = |other: &usize| hasher.hash_one(&operations[*other].key);
+        *places.entry(hash, is_same, hash_of).or_insert(place).get_mut() = place;
+    }
+
     fn value(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        match self.rows.get(key) {
-            Some(value) => Ok(value.clone()),
+        let is_of = |place: &usize| self.operations[*place].key == key;
+        match self.places.find(self.hasher.hash_one(key), is_of) {
+            Some(place) => Ok(self.operations[*place].value.clone()),
             None => self.tables.value(key),
         }
     }
@@ -347,12 +369,12 @@ impl Overlay {
         }
     }
 
-    fn events(&self, batch: EventBatch) -> Result<Vec<Operation>, StoreError> {
+    fn events(&mut self, batch: EventBatch) -> Result<Vec<Operation>, StoreError> {
         let mut operations = Vec::with_capacity(batch.rows.len() + batch.owes.len() + batch.settles.len());
         let mut owes = batch.owes;
         for row in &batch.rows {
             let key = keys::event(batch.entity, row.seq);
-            if self.is_newer(&key, row.time)? {
+            if self.ends.is_behind(self.tables, batch.entity, row.seq)? || self.is_newer(&key, row.time)? {
                 operations.push(Operation { key, value: Some(keys::event_value(row)) });
             } else {
                 // What it owes was taken with it, and may be settled by now.
