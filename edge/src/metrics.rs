@@ -44,7 +44,7 @@ pub struct EdgeMetrics {
     pub catch_ups: Counter,
     /// Signals queued for sessions.
     pub signals: Counter,
-    /// Sessions closed because their code panicked: a human must look.
+    /// Panics that were contained, in a session's code or in QUIC's, and ended one connection at most: a human must look.
     pub panics: Counter,
     /// Connections closed because the HTTP API took no more.
     pub handover_dropped: Counter,
@@ -84,7 +84,7 @@ impl EdgeMetrics {
         registry.register("outbox_cuts", "Times that a full outbox was cut", self.cuts.clone());
         registry.register("catch_ups", "Reads of sessions that catch up", self.catch_ups.clone());
         registry.register("signals", "Signals queued for sessions", self.signals.clone());
-        registry.register("session_panics", "Sessions closed after a panic", self.panics.clone());
+        registry.register("session_panics", "Panics of which each ended one connection at most", self.panics.clone());
         registry.register(
             "handover_dropped",
             "Connections closed because the HTTP API took no more",

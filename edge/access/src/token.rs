@@ -245,7 +245,14 @@ impl fmt::Debug for AccessKeys {
 }
 
 fn index(keys: impl IntoIterator<Item = VerifyingKey>) -> HashMap<String, Verifier> {
-    keys.into_iter().take(KEYS_MAX).filter_map(|key| Some((key.kid, Verifier::new(key.public)?))).collect()
+    let verifier = |VerifyingKey { kid, public }| {
+        let verifier = Verifier::new(public);
+        if verifier.is_none() {
+            tracing::error!(kid, "a key of access tokens is unusable: whoever has a token of it must log in again");
+        }
+        Some((kid, verifier?))
+    };
+    keys.into_iter().take(KEYS_MAX).filter_map(verifier).collect()
 }
 
 /// A part of a token: JSON in base64, without padding and in the one form that it has.

@@ -78,7 +78,8 @@ pub(crate) fn bind<L: CommandLog>(mut parts: WorkerParts<L>) -> Result<(Bound<L>
         return Ok((Bound { parts, tcp, quic: None }, None));
     };
     let failed = |error| EdgeError::Listen { address, what: "QUIC", error };
-    let (quic, driver) = QuicListener::bind(address, &identity, &parts.fleet).map_err(failed)?;
+    let panics = parts.metrics.panics.clone();
+    let (quic, driver) = QuicListener::bind(address, &identity, &parts.fleet, panics).map_err(failed)?;
     let address = quic.local_addr().map_err(failed)?;
     Ok((Bound { parts, tcp, quic: Some((Rc::new(quic), driver)) }, Some(address)))
 }

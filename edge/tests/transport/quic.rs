@@ -15,6 +15,7 @@ use panda_edge::transport::quic::{QuicListener, QuicTransport};
 use panda_edge::transport::tls::Identity;
 use panda_edge::transport::{Outgoing, Transport, TransportError};
 use panda_protocol::ErrorCode;
+use prometheus_client::metrics::counter::Counter;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
 use rustls::RootCertStore;
@@ -34,7 +35,8 @@ pub(crate) fn place(alpn: &[u8]) -> Place {
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity::development(folder.path()).unwrap();
     let fleet = FleetSecret::generate().unwrap();
-    let (listener, driver) = QuicListener::bind("127.0.0.1:0".parse().unwrap(), &identity, &fleet).unwrap();
+    let (listener, driver) =
+        QuicListener::bind("127.0.0.1:0".parse().unwrap(), &identity, &fleet, Counter::default()).unwrap();
     spawn_local(driver);
     let address = listener.local_addr().unwrap();
     Place { listener: Rc::new(listener), address, client: client(folder.path(), alpn) }

@@ -173,6 +173,17 @@ fn replaced_keys_are_replaced_for_every_clone() {
 }
 
 #[test]
+fn an_unusable_key_takes_none_of_the_others_with_it() {
+    // The neutral point, under which one signature is good for every message.
+    let mut public = [0; 32];
+    public[0] = 1;
+    let unusable = VerifyingKey { kid: "neutral".to_owned(), public };
+    let keys = AccessKeys::new([unusable, key(1).verifying_key().clone()]);
+    assert_eq!(format!("{keys:?}"), format!("{{{:?}}}", key(1).verifying_key().kid()));
+    assert!(keys.verify(&Signer::new(&key(1)).sign(user(), NOW, TTL), NOW).is_ok());
+}
+
+#[test]
 fn no_more_keys_are_accepted_than_the_limit() {
     let many: Vec<_> = (0..=KEYS_MAX).map(|byte| key(u8::try_from(byte).unwrap())).collect();
     let keys = keys(&many.iter().collect::<Vec<_>>());

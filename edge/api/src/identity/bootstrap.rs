@@ -73,7 +73,14 @@ pub async fn bootstrap<U: UserStore>(
         // Another process may have been first: its key is everybody's then.
         stored = users.signing_keys().await?;
     }
-    let opened: Vec<_> = stored.iter().filter_map(|key| SigningKey::open(secret, &key.kid, &key.sealed).ok()).collect();
+    let open = |key: &SealedSigningKey| {
+        let opened = SigningKey::open(secret, &key.kid, &key.sealed);
+        let told = |error: &SealError| {
+            tracing::warn!(kid = key.kid, %error, "a signing key is not opened: tokens that it signed let nobody in");
+        };
+        opened.inspect_err(told).ok()
+    };
+    let opened: Vec<_> = stored.iter().filter_map(open).collect();
     let newest = opened.first().ok_or(BootstrapError::FleetSecret)?;
     let keys = AccessKeys::new(opened.iter().map(|key| key.verifying_key().clone()));
     Ok(Bootstrap { keys, signer: Signer::new(newest), admin_key_made })

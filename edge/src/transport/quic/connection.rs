@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use panda_protocol::ErrorCode;
 use quinn_proto::{ConnectionHandle, Event, StreamEvent};
@@ -16,20 +17,22 @@ pub(super) struct Connection {
     pub(super) proto: quinn_proto::Connection,
     /// What QUIC calls it, until it is drained.
     pub(super) handle: ConnectionHandle,
-    /// The one task that polls it.
+    /// The one task that polls it, and both of its streams: whoever waits last is woken, for all that is waited for.
     waker: Option<Waker>,
     /// The task waits for whatever happens here.
     waits: bool,
     /// Transports that name it.
     pub(super) holders: u32,
+    /// When it is forgotten, though QUIC may not be done with it: nobody names it any more.
+    pub(super) leaves_at: Option<Instant>,
     /// It stands in the driver's queue.
     pub(super) queued: bool,
     pub(super) progress: Progress,
     /// QUIC panicked in it: nothing is asked of it any more.
     pub(super) broken: bool,
-    /// It panics when it is next looked at, as QUIC might.
+    /// It panics when something is next asked of it, as QUIC might.
     #[cfg(test)]
-    pub(super) panics: bool,
+    pub(super) trips: bool,
 }
 
 /// How far a connection is.
@@ -51,19 +54,20 @@ impl Connection {
             waker: None,
             waits: false,
             holders: 1,
+            leaves_at: None,
             queued: false,
             progress: Progress::Handshake,
             broken: false,
             #[cfg(test)]
-            panics: false,
+            trips: false,
         }
     }
 
-    /// Takes what QUIC tells the application.
-    pub(super) fn hear(&mut self) {
-        #[cfg(test)]
-        assert!(!self.panics, "a test wants this");
+    /// Takes what QUIC tells the application; returns whether it told anything.
+    pub(super) fn hear(&mut self) -> bool {
+        let mut told = false;
         while let Some(event) = self.proto.poll() {
+            told = true;
             match event {
                 Event::Connected => self.advance(Progress::Connected),
                 Event::ConnectionLost { reason } => {
@@ -77,6 +81,7 @@ impl Connection {
                 Event::DatagramReceived | Event::DatagramsUnblocked => {}
             }
         }
+        told
     }
 
     pub(super) fn advance(&mut self, progress: Progress) {
@@ -109,13 +114,11 @@ impl Connection {
 }
 
 /// What a step on a connection came to.
-pub(super) enum Step<T> {
-    /// It is not possible yet.
-    Waits,
-    /// Nothing is to be sent for it.
-    Quiet(T),
-    /// Something may be to be sent.
-    Transmits(T),
+pub(super) struct Step<T> {
+    /// `None`: it is not possible yet.
+    pub(super) done: Option<T>,
+    /// Something may be to be sent, be it done or not.
+    pub(super) transmits: bool,
 }
 
 /// A transport's share in a connection. The last one that is dropped closes it.
@@ -151,27 +154,28 @@ impl Handle {
         step: impl FnOnce(&mut quinn_proto::Connection) -> Step<T>,
     ) -> Poll<Result<T, TransportError>> {
         let mut endpoint = self.endpoint.borrow_mut();
-        let Some(connection) = endpoint.connection(self.place) else { return Poll::Ready(Err(TransportError::Closed)) };
-        match step(&mut connection.proto) {
-            Step::Waits if connection.progress >= Progress::Lost => Poll::Ready(Err(TransportError::Closed)),
-            Step::Waits => {
+        let Some(Step { done, transmits }) = endpoint.ask(self.place, "take a step", step) else {
+            return Poll::Ready(Err(TransportError::Closed));
+        };
+        if transmits {
+            endpoint.stir(self.place);
+        }
+        match (done, endpoint.connection(self.place)) {
+            (Some(done), _) => Poll::Ready(Ok(done)),
+            (None, Some(connection)) if connection.progress < Progress::Lost => {
                 connection.wait(cx.waker());
                 Poll::Pending
             }
-            Step::Quiet(done) => Poll::Ready(Ok(done)),
-            Step::Transmits(done) => {
-                endpoint.stir(self.place);
-                Poll::Ready(Ok(done))
-            }
+            (None, _) => Poll::Ready(Err(TransportError::Closed)),
         }
     }
 
     /// Does what needs no answer, unless the connection is gone.
     pub(super) fn tell(&self, tell: impl FnOnce(&mut quinn_proto::Connection)) {
         let mut endpoint = self.endpoint.borrow_mut();
-        let Some(connection) = endpoint.connection(self.place) else { return };
-        tell(&mut connection.proto);
-        endpoint.stir(self.place);
+        if endpoint.ask(self.place, "be told", tell).is_some() {
+            endpoint.stir(self.place);
+        }
     }
 
     /// Closes the connection, the first time that it is called for it.

@@ -10,18 +10,27 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use panda_protocol::ErrorCode;
+use prometheus_client::metrics::counter::Counter;
 use quinn_proto::{Incoming, Transmit, VarInt};
 
 pub(super) use self::turn::Next;
 use super::connection::{Connection, Progress};
+use super::containment::Containment;
 use super::socket::{Batch, Socket};
 use super::table::Table;
 use super::timers::Timers;
 
+/// How long a closed connection that nobody names any more is kept, so that a peer that missed its last packet is told
+/// again. QUIC itself would keep it for three times what the peer makes it believe of the way there and back; from
+/// then on late packets are answered by a stateless reset (RFC 9000, section 10.2).
+const LEAVES_AFTER: Duration = Duration::from_secs(2);
+/// Closed connections that are kept at once: one that was closed in its handshake takes some 20 KB. Of more, each is
+/// forgotten as soon as its last packet was sent.
+const LEAVING_MAX: usize = 4_096;
 /// No connection.
 const NONE: u32 = u32::MAX;
 
@@ -33,10 +42,14 @@ pub(super) struct Endpoint {
     batch: Batch,
     /// By place, which one keeps as long as a transport names it or QUIC is not done with it.
     connections: Table<Connection>,
+    pub(super) containment: Containment,
     /// Places by what QUIC calls its connections, of which numbers are given again.
     places: Vec<u32>,
     /// Connections that QUIC is not done with.
     open: usize,
+    /// Of them, those that nobody names any more.
+    leaving: usize,
+    pub(super) leaving_max: usize,
     timers: Timers,
     /// Connections of which something may be to be sent. One that is queued knows it.
     queue: VecDeque<u32>,
@@ -44,7 +57,7 @@ pub(super) struct Endpoint {
     incoming: VecDeque<Incoming>,
     /// The packets of one call, as long as the socket does not take them.
     out: Vec<u8>,
-    blocked: Option<Transmit>,
+    pub(super) blocked: Option<Transmit>,
     /// A packet that belongs to no connection.
     response: Vec<u8>,
     began: Instant,
@@ -60,15 +73,19 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(proto: quinn_proto::Endpoint, socket: Socket, now: Instant) -> Self {
+    /// Panics inside QUIC are counted in `panics`.
+    pub(super) fn new(proto: quinn_proto::Endpoint, socket: Socket, panics: Counter, now: Instant) -> Self {
         let packet_bytes_max = usize::try_from(proto.config().get_max_udp_payload_size()).unwrap_or(usize::MAX);
         Self {
             batch: socket.batch(packet_bytes_max.min(64 * 1024)),
             proto,
             socket,
             connections: Table::new(),
+            containment: Containment::new(panics),
             places: Vec::new(),
             open: 0,
+            leaving: 0,
+            leaving_max: LEAVING_MAX,
             timers: Timers::default(),
             queue: VecDeque::new(),
             incoming: VecDeque::new(),
@@ -93,7 +110,26 @@ impl Endpoint {
 
     /// A connection that something may still be asked of.
     pub(super) fn connection(&mut self, place: u32) -> Option<&mut Connection> {
-        self.connections.get_mut(place).filter(|connection| !connection.broken)
+        whole(&mut self.connections, place)
+    }
+
+    /// Asks something of a connection. `None`: it is gone, or QUIC panicked and only that one ends.
+    pub(super) fn ask<T>(
+        &mut self,
+        place: u32,
+        what: &str,
+        ask: impl FnOnce(&mut quinn_proto::Connection) -> T,
+    ) -> Option<T> {
+        let connection = whole(&mut self.connections, place)?;
+        let asked = self.containment.run(what, || {
+            #[cfg(test)]
+            assert!(!connection.trips, "a test wants this");
+            ask(&mut connection.proto)
+        });
+        if asked.is_none() {
+            self.break_off(place);
+        }
+        asked
     }
 
     /// Something may be to be sent for a connection: the driver looks at it in its next turn.
@@ -103,13 +139,15 @@ impl Endpoint {
     }
 
     pub(super) fn close(&mut self, place: u32, code: ErrorCode) {
-        let Some(connection) = self.connection(place).filter(|connection| connection.progress < Progress::Lost) else {
+        if self.connection(place).is_none_or(|connection| connection.progress >= Progress::Lost) {
             return;
-        };
+        }
         let reason = Bytes::from_static(code.label().as_bytes());
-        connection.proto.close(now(), VarInt::from(code as u16), reason);
-        connection.advance(Progress::Lost);
-        self.stir(place);
+        let closed = self.ask(place, "close", |proto| proto.close(now(), VarInt::from(code as u16), reason));
+        if let (Some(()), Some(connection)) = (closed, self.connection(place)) {
+            connection.advance(Progress::Lost);
+            self.stir(place);
+        }
     }
 
     pub(super) fn hold(&mut self, place: u32) {
@@ -127,12 +165,28 @@ impl Endpoint {
         connection.forget_waker();
         if connection.progress == Progress::Drained {
             self.connections.remove(place);
-        } else {
-            self.close(place, ErrorCode::Going);
+            return;
         }
+        self.close(place, ErrorCode::Going);
+        // It is gone already if QUIC panicked.
+        let Some(connection) = self.connections.get_mut(place) else { return };
+        connection.leaves_at = Some(now() + LEAVES_AFTER);
+        self.leaving += 1;
+        self.note_deadline(place);
+        self.stir(place);
     }
 
     // What the listener does.
+
+    /// Closed connections that nobody names any more, and of which the gate does not know.
+    pub(super) const fn leaving(&self) -> usize {
+        self.leaving
+    }
+
+    /// More closed connections are kept than may be: the socket takes none of their last packets.
+    pub(super) const fn is_jammed(&self) -> bool {
+        self.leaving > self.leaving_max
+    }
 
     /// The next one that wants to connect; `None` once the driver is gone.
     pub(super) fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
@@ -149,12 +203,14 @@ impl Endpoint {
     /// Begins the handshake; returns where the connection is, for its first holder.
     pub(super) fn accept(&mut self, incoming: Incoming) -> Option<u32> {
         if self.over {
-            self.proto.ignore(incoming);
+            self.ignore(incoming);
             return None;
         }
         let peer = incoming.remote_address();
-        self.response.clear();
-        let (handle, proto) = match self.proto.accept(incoming, now(), &mut self.response, None) {
+        let accepted = self.ask_all("begin a handshake", |proto, response| {
+            proto.accept(incoming, now(), response, None).map_err(Box::new)
+        });
+        let (handle, proto) = match accepted? {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::debug!(%peer, error = %error.cause, "a QUIC handshake broke off");
@@ -170,26 +226,43 @@ impl Endpoint {
         }
         self.places[handle.0] = place;
         self.open += 1;
-        self.stir(place);
+        self.settle(place, true);
+        wake(&self.driver);
         Some(place)
     }
 
     pub(super) fn refuse(&mut self, incoming: Incoming) {
-        self.response.clear();
-        let transmit = self.proto.refuse(incoming, &mut self.response);
-        self.respond(&transmit);
+        if let Some(transmit) = self.ask_all("refuse", |proto, response| proto.refuse(incoming, response)) {
+            self.respond(&transmit);
+        }
     }
 
     /// Asks who wants to connect to prove its address, or refuses one that cannot be asked again.
     pub(super) fn retry(&mut self, incoming: Incoming) {
-        self.response.clear();
-        match self.proto.retry(incoming, &mut self.response) {
-            Ok(transmit) => self.respond(&transmit),
-            Err(error) => {
+        match self.ask_all("ask for a proof", |proto, response| proto.retry(incoming, response)) {
+            Some(Ok(transmit)) => self.respond(&transmit),
+            Some(Err(error)) => {
                 tracing::debug!(%error, "a QUIC client was not asked to prove its address");
                 self.refuse(error.into_incoming());
             }
+            None => {}
         }
+    }
+
+    fn ignore(&mut self, incoming: Incoming) {
+        self.ask_all("ignore", |proto, _| proto.ignore(incoming));
+    }
+
+    /// Asks something of what all connections share; what belongs to none is answered in the buffer. `None`: QUIC
+    /// panicked.
+    fn ask_all<T>(&mut self, what: &str, ask: impl FnOnce(&mut quinn_proto::Endpoint, &mut Vec<u8>) -> T) -> Option<T> {
+        let Self { proto, response, containment, .. } = self;
+        response.clear();
+        containment.run(what, || {
+            #[cfg(test)]
+            assert!(!containment.trips.take(), "a test wants this");
+            ask(proto, response)
+        })
     }
 
     /// Waits until QUIC is done with every connection.
@@ -224,6 +297,11 @@ impl Endpoint {
             tracing::trace!("a packet of no connection was dropped");
         }
     }
+}
+
+/// A connection that something may still be asked of, beside what else an endpoint has.
+fn whole(connections: &mut Table<Connection>, place: u32) -> Option<&mut Connection> {
+    connections.get_mut(place).filter(|connection| !connection.broken)
 }
 
 /// The clock that a test can pause.

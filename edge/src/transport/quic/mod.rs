@@ -7,6 +7,7 @@
 mod config;
 mod connection;
 mod connection_id;
+mod containment;
 mod crypto;
 mod endpoint;
 mod socket;
@@ -28,6 +29,7 @@ use std::task::{Context, Poll, ready};
 use panda_access::FleetSecret;
 use panda_protocol::ErrorCode;
 use panda_protocol::framing::RawFrame;
+use prometheus_client::metrics::counter::Counter;
 use quinn_proto::{Dir, Incoming, StreamId};
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
@@ -64,17 +66,24 @@ pub struct QuicDriver {
 }
 
 impl QuicListener {
-    /// Binds `address` in the calling thread's runtime.
+    /// Binds `address` in the calling thread's runtime. Panics inside QUIC, each of which ends one connection at most,
+    /// are counted in `panics`.
     ///
     /// # Errors
     /// What the kernel says, and an unusable certificate.
-    pub fn bind(address: SocketAddr, identity: &Identity, fleet: &FleetSecret) -> io::Result<(Self, QuicDriver)> {
+    pub fn bind(
+        address: SocketAddr,
+        identity: &Identity,
+        fleet: &FleetSecret,
+        panics: Counter,
+    ) -> io::Result<(Self, QuicDriver)> {
         let server = config::server(identity, fleet).map_err(io::Error::other)?;
         let socket = Socket::bind(address)?;
-        let finds_mtu = !socket.may_fragment();
+        // Whether the kernel could cut packets is no matter: no connection looks for a larger size.
+        let finds_mtu = false;
         let proto =
             quinn_proto::Endpoint::new(Arc::new(config::endpoint(fleet)), Some(Arc::new(server)), finds_mtu, None);
-        let endpoint = Rc::new(RefCell::new(Endpoint::new(proto, socket, Instant::now().into_std())));
+        let endpoint = Rc::new(RefCell::new(Endpoint::new(proto, socket, panics, Instant::now().into_std())));
         let driver = QuicDriver { endpoint: Rc::clone(&endpoint), timer: None };
         Ok((Self { endpoint, refuses: Cell::new(false) }, driver))
     }
@@ -103,12 +112,13 @@ impl QuicListener {
 
     fn look_at(&self, incoming: Incoming, gate: &Gate) -> Option<QuicIncoming> {
         let mut endpoint = self.endpoint.borrow_mut();
-        if self.refuses.get() {
+        if self.refuses.get() || endpoint.is_jammed() {
             endpoint.refuse(incoming);
             return None;
         }
-        // Under load an address must be proven first: forged ones would take all the places.
-        let crowded = gate.handshakes() >= gate.limits().handshakes_max / 2;
+        // Under load an address must be proven first: forged ones would take all the places. A handshake that was broken
+        // off takes its memory for a while longer than its place at the gate.
+        let crowded = gate.handshakes() + endpoint.leaving() >= gate.limits().handshakes_max / 2;
         if crowded && !incoming.remote_address_validated() {
             endpoint.retry(incoming);
             return None;
@@ -231,13 +241,14 @@ impl QuicIncoming {
 
 /// The next stream that the client opens.
 fn poll_opened(connection: &Handle, cx: &mut Context<'_>) -> Poll<Result<StreamId, TransportError>> {
-    connection.poll(cx, |connection| match connection.streams().accept(Dir::Bi) {
-        Some(opened) => Step::Quiet(opened),
-        None => Step::Waits,
-    })
+    connection.poll(cx, |connection| Step { done: connection.streams().accept(Dir::Bi), transmits: false })
 }
 
 /// The session's stream of a QUIC connection.
+///
+/// It and each [`QuicPages`] of its connection are one task's: a connection keeps one waker, the last that waited, and
+/// whatever happens on any of its streams wakes that one. A task that waits on a stream while another one waits
+/// on its neighbour would not be woken.
 pub struct QuicTransport {
     connection: Handle,
     session: FrameStream,
@@ -248,7 +259,7 @@ pub struct QuicTransport {
 impl QuicTransport {
     /// The second stream, for pages, when the client opens it. Its requests are handled like those of
     /// the first and answered on it. When it ends, only it ends. Further ones come the same way; one that is
-    /// dropped is refused. Poll it while none is read from.
+    /// dropped is refused. Poll it while none is read from, in the task that polls the session.
     pub fn poll_pages(&mut self, cx: &mut Context<'_>) -> Poll<Result<QuicPages, TransportError>> {
         let opened = ready!(poll_opened(&self.connection, cx))?;
         Poll::Ready(Ok(QuicPages { connection: self.connection.clone(), stream: FrameStream::new(opened) }))
@@ -285,7 +296,7 @@ impl Drop for QuicTransport {
     }
 }
 
-/// The second stream of a QUIC connection.
+/// The second stream of a QUIC connection, polled by the task that polls its [`QuicTransport`].
 pub struct QuicPages {
     connection: Handle,
     stream: FrameStream,

@@ -18,9 +18,9 @@ const SEGMENTS_MAX: usize = 10;
 pub(super) struct Socket {
     io: tokio::net::UdpSocket,
     udp: UdpSocketState,
-    /// So many calls find that the kernel takes no more: the loopback of a test always has room.
+    /// The kernel takes no more, as far as calls are told: a loopback always has room.
     #[cfg(test)]
-    pub(super) full: std::cell::Cell<usize>,
+    pub(super) full: std::cell::Cell<bool>,
 }
 
 /// Packets that came in one call.
@@ -30,6 +30,9 @@ pub(super) struct Batch {
     bytes: Vec<u8>,
     metas: [RecvMeta; BATCH_SIZE],
     messages: usize,
+    /// The message that is looked at next, and where in it.
+    message: usize,
+    start: usize,
 }
 
 /// A packet, and where it came from.
@@ -39,12 +42,15 @@ pub(super) struct Arrived<'a> {
 }
 
 impl Batch {
-    pub(super) fn packets(&self) -> impl Iterator<Item = Arrived<'_>> {
+    /// The next packet. A message without any bytes counts as one, so that whoever counts packets counts it.
+    pub(super) fn next(&mut self) -> Option<Arrived<'_>> {
         let room = self.bytes.len() / BATCH_SIZE;
-        self.metas.iter().zip(self.bytes.chunks(room)).take(self.messages).flat_map(|(meta, piece)| {
-            let joined = &piece[..meta.len.min(piece.len())];
-            joined.chunks(meta.stride.max(1)).map(move |bytes| Arrived { bytes, meta })
-        })
+        let meta = self.metas[..self.messages].get(self.message)?;
+        let joined = &self.bytes[self.message * room..][..meta.len.min(room)];
+        let end = joined.len().min(self.start + meta.stride.max(1));
+        let bytes = &joined[self.start..end];
+        (self.message, self.start) = if end == joined.len() { (self.message + 1, 0) } else { (self.message, end) };
+        Some(Arrived { bytes, meta })
     }
 }
 
@@ -79,16 +85,11 @@ impl Socket {
     /// Room for a batch of packets of at most `packet_bytes_max`. The kernel gives memory to what is used of it.
     pub(super) fn batch(&self, packet_bytes_max: usize) -> Batch {
         let bytes = vec![0; packet_bytes_max * self.udp.gro_segments() * BATCH_SIZE];
-        Batch { bytes, metas: [RecvMeta::default(); BATCH_SIZE], messages: 0 }
+        Batch { bytes, ..Batch::default() }
     }
 
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.local_addr()
-    }
-
-    /// Whether a packet that is too large for the path may be cut instead of dropped.
-    pub(super) fn may_fragment(&self) -> bool {
-        self.udp.may_fragment()
     }
 
     /// Packets that one call may send. It sinks to one when the network turns out not to take more.
@@ -96,9 +97,9 @@ impl Socket {
         self.udp.max_gso_segments().min(SEGMENTS_MAX)
     }
 
-    /// Fills the batch with what arrived.
+    /// Fills the batch with what arrived, in the place of what it held.
     pub(super) fn poll_recv(&self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<io::Result<()>> {
-        batch.messages = 0;
+        (batch.messages, batch.message, batch.start) = (0, 0, 0);
         let room = batch.bytes.len() / BATCH_SIZE;
         loop {
             ready!(self.io.poll_recv_ready(cx))?;
@@ -122,11 +123,6 @@ impl Socket {
     /// Sends now, or not at all: `false` if the kernel takes no more. Any other failure is as a packet that
     /// is lost on its way.
     pub(super) fn try_send(&self, transmit: &quinn_proto::Transmit, bytes: &[u8]) -> bool {
-        #[cfg(test)]
-        if self.full.get() > 0 {
-            self.full.update(|calls| calls - 1);
-            return false;
-        }
         let transmit = quinn_udp::Transmit {
             destination: transmit.destination,
             ecn: transmit.ecn.and_then(|ecn| quinn_udp::EcnCodepoint::from_bits(ecn as u8)),
@@ -134,7 +130,13 @@ impl Socket {
             segment_size: transmit.segment_size,
             src_ip: transmit.src_ip,
         };
-        let sent = self.io.try_io(Interest::WRITABLE, || self.udp.send((&self.io).into(), &transmit));
+        let sent = self.io.try_io(Interest::WRITABLE, || {
+            #[cfg(test)]
+            if self.full.get() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.udp.send((&self.io).into(), &transmit)
+        });
         !sent.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 

@@ -86,15 +86,16 @@ impl FrameStream {
     fn poll_read(&self, handle: &Handle, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, TransportError>> {
         handle.poll(cx, |connection| {
             let mut stream = connection.recv_stream(self.id);
-            let Ok(mut chunks) = stream.read(true) else { return Step::Quiet(None) };
+            let Ok(mut chunks) = stream.read(true) else { return Step { done: Some(None), transmits: false } };
             let chunk = chunks.next(usize::MAX);
+            // A read that finds nothing may say it, too: the peer may open a stream instead of one that ended.
             let transmits = chunks.finalize().should_transmit();
-            let read = match chunk {
-                Ok(chunk) => chunk.map(|chunk| chunk.bytes),
-                Err(ReadError::Blocked) => return Step::Waits,
-                Err(ReadError::Reset(_)) => None,
+            let done = match chunk {
+                Ok(chunk) => Some(chunk.map(|chunk| chunk.bytes)),
+                Err(ReadError::Blocked) => None,
+                Err(ReadError::Reset(_)) => Some(None),
             };
-            if transmits { Step::Transmits(read) } else { Step::Quiet(read) }
+            Step { done, transmits }
         })
     }
 
@@ -130,10 +131,10 @@ impl FrameStream {
         chunks: &mut [Bytes],
     ) -> Poll<Result<Written, TransportError>> {
         let written = handle.poll(cx, |connection| match connection.send_stream(self.id).write_chunks(chunks) {
-            Ok(written) => Step::Transmits(Some(written)),
-            Err(WriteError::Blocked) => Step::Waits,
+            Ok(written) => Step { done: Some(Some(written)), transmits: true },
+            Err(WriteError::Blocked) => Step { done: None, transmits: false },
             // The peer stopped the stream: it is gone.
-            Err(WriteError::Stopped(_) | WriteError::ClosedStream) => Step::Quiet(None),
+            Err(WriteError::Stopped(_) | WriteError::ClosedStream) => Step { done: Some(None), transmits: false },
         });
         written.map(|written| written?.ok_or(TransportError::Closed))
     }
@@ -172,10 +173,10 @@ impl FrameStream {
                 }
             });
         }
-        let delivered = handle.poll(cx, |connection| match connection.send_stream(self.id).stopped() {
-            Ok(None) => Step::Waits,
-            // It was stopped, or all that was written on it has arrived.
-            Ok(Some(_)) | Err(_) => Step::Quiet(()),
+        let delivered = handle.poll(cx, |connection| {
+            // Until it was stopped, or all that was written on it has arrived.
+            let waits = matches!(connection.send_stream(self.id).stopped(), Ok(None));
+            Step { done: (!waits).then_some(()), transmits: false }
         });
         // Also an error says that nobody waits for more.
         delivered.map(drop)

@@ -5,9 +5,9 @@
 //! message, and keeps the secrets that the next keys are derived from.
 
 mod keys;
+mod parameters;
 
 use std::any::Any;
-use std::io::Cursor;
 use std::sync::Arc;
 
 use quinn_proto::crypto::rustls::QuicServerConfig;
@@ -135,7 +135,7 @@ impl crypto::Session for Session {
         let Some(params) = self.handshake.as_ref().and_then(|handshake| handshake.quic_transport_parameters()) else {
             return Ok(None);
         };
-        Ok(Some(TransportParameters::read(Side::Server, &mut Cursor::new(params))?))
+        Ok(Some(parameters::read(params)?))
     }
 
     fn write_handshake(&mut self, buf: &mut Vec<u8>) -> Option<Keys> {

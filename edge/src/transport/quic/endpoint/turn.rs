@@ -1,17 +1,17 @@
 //! What the driver does with an endpoint in each of its turns.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use quinn_proto::{ConnectionHandle, DatagramEvent, EndpointEvent, Transmit};
+use quinn_proto::{DatagramEvent, EndpointEvent, Transmit};
 
-use super::{Endpoint, NONE, now, remember, wake};
+use super::{Endpoint, NONE, now, remember, wake, whole};
 use crate::transport::quic::connection::{Connection, Progress};
 use crate::transport::quic::socket::{Arrived, Socket};
 
-/// Packets that are taken off the socket in a turn; a batch that was begun is finished.
+/// Packets that are taken in a turn, whatever number of them the kernel joins to a message. What is left of a batch
+/// comes first in the next turn.
 const PACKETS_IN_A_TURN: usize = 128;
 /// Packets that leave in a turn, and connections that are looked at for any.
 const PACKETS_OUT_A_TURN: usize = 256;
@@ -21,6 +21,7 @@ const PACKETS_OUT_A_CONNECTION: usize = 20;
 const DEADLINES_A_TURN: usize = 256;
 /// How long reading rests after the system refused it, so that its trouble does not become a busy loop.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(50);
+
 /// When the driver is to take its next turn.
 pub(in crate::transport::quic) enum Next {
     /// After others had theirs.
@@ -53,7 +54,7 @@ impl Endpoint {
     pub(in crate::transport::quic) fn end(&mut self) {
         self.over = true;
         for incoming in std::mem::take(&mut self.incoming) {
-            self.proto.ignore(incoming);
+            self.ignore(incoming);
         }
         for place in self.connections.places() {
             if let Some(mut connection) = self.connections.remove(place) {
@@ -61,28 +62,33 @@ impl Endpoint {
             }
         }
         self.open = 0;
+        self.leaving = 0;
         wake(&self.acceptor);
         wake(&self.idler);
     }
 
-    /// Returns whether there may be more to read.
+    /// Returns whether there may be more to take.
     fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
         if self.rests_until.is_some_and(|until| now < until) {
             return false;
         }
         self.rests_until = None;
         let mut packets = 0;
-        while packets < PACKETS_IN_A_TURN {
+        loop {
+            let mut batch = std::mem::take(&mut self.batch);
+            while packets < PACKETS_IN_A_TURN
+                && let Some(arrived) = batch.next()
+            {
+                packets += 1;
+                self.take(&arrived, now);
+            }
+            self.batch = batch;
+            if packets == PACKETS_IN_A_TURN {
+                return true;
+            }
             match self.socket.poll_recv(cx, &mut self.batch) {
                 Poll::Pending => return false,
-                Poll::Ready(Ok(())) => {
-                    let batch = std::mem::take(&mut self.batch);
-                    for arrived in batch.packets() {
-                        packets += 1;
-                        self.take(&arrived, now);
-                    }
-                    self.batch = batch;
-                }
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => {
                     tracing::warn!(%error, "the QUIC socket cannot be read from");
                     self.rests_until = Some(now + RECEIVE_PAUSE);
@@ -90,17 +96,16 @@ impl Endpoint {
                 }
             }
         }
-        true
     }
 
     /// A packet of some connection, or of who wants one.
     fn take(&mut self, arrived: &Arrived<'_>, now: Instant) {
-        self.response.clear();
         let (meta, ecn) = (arrived.meta, arrived.ecn());
         // Each packet has bytes of its own, so that one that must wait does not keep those that came with it.
         let bytes = BytesMut::from(arrived.bytes);
-        let (proto, response) = (&mut self.proto, &mut self.response);
-        let event = contained("take a packet", || proto.handle(now, meta.addr, meta.dst_ip, ecn, bytes, response));
+        let event = self.ask_all("take a packet", |proto, response| {
+            proto.handle(now, meta.addr, meta.dst_ip, ecn, bytes, response)
+        });
         match event.flatten() {
             None => {}
             Some(DatagramEvent::Response(transmit)) => self.respond(&transmit),
@@ -111,11 +116,9 @@ impl Endpoint {
             Some(DatagramEvent::NewConnection(incoming)) => self.refuse(incoming),
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 let place = self.places.get(handle.0).copied().unwrap_or(NONE);
-                let Some(connection) = self.connection(place) else { return };
-                if contained("hear a packet", || connection.proto.handle_event(event)).is_none() {
-                    return self.break_off(place);
+                if self.ask(place, "hear a packet", |proto| proto.handle_event(event)).is_some() {
+                    self.settle(place, true);
                 }
-                self.enqueue(place);
             }
         }
     }
@@ -126,18 +129,40 @@ impl Endpoint {
         for _ in 0..DEADLINES_A_TURN {
             let Some(place) = self.timers.pop_due(now_us) else { return false };
             let Some(connection) = self.connection(place) else { continue };
-            if connection.proto.poll_timeout().is_none_or(|at| at > now) {
+            if connection.leaves_at.is_some_and(|at| at <= now) {
+                self.forget(place);
+            } else if connection.proto.poll_timeout().is_none_or(|at| at > now) {
                 // It moved back since it was noted.
                 self.note_deadline(place);
-                continue;
+            } else if self.ask(place, "time out", |proto| proto.handle_timeout(now)).is_some() {
+                self.settle(place, true);
             }
-            if contained("time out", || connection.proto.handle_timeout(now)).is_none() {
-                self.break_off(place);
-                continue;
-            }
-            self.enqueue(place);
         }
         true
+    }
+
+    /// Passes on what came of something that a connection was asked. Whether or not the socket takes packets, its task
+    /// is told, and what QUIC is done with goes. `more`: packets may be to be sent.
+    pub(super) fn settle(&mut self, place: u32, mut more: bool) {
+        let Self { proto, connections, containment, .. } = self;
+        let Some(connection) = whole(connections, place) else { return };
+        let passed = containment.run("pass on what happened", || {
+            let forwarded = forward(proto, connection);
+            (forwarded.drained, forwarded.told | connection.hear())
+        });
+        let Some((drained, happened)) = passed else { return self.break_off(place) };
+        if drained {
+            return self.drained(place);
+        }
+        // What it was told it may have to tell the peer.
+        more |= happened;
+        if !more && connection.leaves_at.is_some() && self.is_jammed() {
+            return self.forget(place);
+        }
+        self.note_deadline(place);
+        if more {
+            self.enqueue(place);
+        }
     }
 
     /// Sends what connections have to send; returns whether there is more that the socket would take.
@@ -161,40 +186,28 @@ impl Endpoint {
         }
     }
 
-    /// Tells a connection's task what happened, and sends its packets; returns how many.
+    /// Sends a connection's packets; returns how many.
     fn serve(&mut self, place: u32, now: Instant) -> usize {
-        let Some(connection) = self.connections.get_mut(place).filter(|connection| connection.queued) else { return 0 };
+        let Self { connections, containment, socket, out, blocked, .. } = self;
+        let Some(connection) = whole(connections, place).filter(|connection| connection.queued) else { return 0 };
         connection.queued = false;
         if connection.progress == Progress::Drained {
             return 0;
         }
-        let Self { proto, socket, out, blocked, .. } = self;
-        let served = contained("send packets", || {
-            connection.hear();
-            let drained = forward(proto, connection);
-            let (packets, more) = transmit(connection, socket, out, blocked, now);
-            // A closed connection may end in the middle of this.
-            (packets, more, forward(proto, connection) || drained)
-        });
-        let Some((packets, more, drained)) = served else {
+        let served = containment.run("send packets", || transmit(connection, socket, out, blocked, now));
+        let Some((packets, more)) = served else {
             self.break_off(place);
             return 0;
         };
-        if drained {
-            connection.hear();
-            self.drained(place);
-        } else {
-            self.note_deadline(place);
-            if more {
-                self.enqueue(place);
-            }
-        }
+        self.settle(place, more);
         packets
     }
 
-    fn note_deadline(&mut self, place: u32) {
+    pub(super) fn note_deadline(&mut self, place: u32) {
         let began = self.began;
-        match self.connection(place).and_then(|connection| connection.proto.poll_timeout()) {
+        let due =
+            |connection: &mut Connection| connection.proto.poll_timeout().into_iter().chain(connection.leaves_at).min();
+        match self.connection(place).and_then(due) {
             // Rounded up: who is due is never looked at early.
             Some(at) => {
                 let at_us = (at.saturating_duration_since(began) + Duration::from_nanos(999)).as_micros();
@@ -211,6 +224,7 @@ impl Endpoint {
         connection.advance(Progress::Drained);
         self.places[connection.handle.0] = NONE;
         if connection.holders == 0 {
+            self.leaving -= usize::from(connection.leaves_at.is_some());
             self.connections.remove(place);
         }
         self.open -= 1;
@@ -220,30 +234,43 @@ impl Endpoint {
     }
 
     /// QUIC panicked in a connection: only that one ends.
-    fn break_off(&mut self, place: u32) {
-        let Some(connection) = self.connection(place).filter(|connection| connection.progress < Progress::Drained)
-        else {
+    pub(super) fn break_off(&mut self, place: u32) {
+        let Some(connection) = self.connections.get_mut(place) else { return };
+        connection.broken = true;
+        self.forget(place);
+    }
+
+    /// Ends a connection with which QUIC is not done.
+    fn forget(&mut self, place: u32) {
+        let Self { proto, connections, containment, .. } = self;
+        let Some(connection) = connections.get_mut(place).filter(|one| one.progress < Progress::Drained) else {
             return;
         };
-        connection.broken = true;
-        let handle: ConnectionHandle = connection.handle;
-        let proto = &mut self.proto;
+        let handle = connection.handle;
         // Whether or not QUIC can still forget it, it is not asked for it again.
-        contained("forget a connection", || proto.handle_event(handle, EndpointEvent::drained()));
+        containment.run("forget a connection", || proto.handle_event(handle, EndpointEvent::drained()));
         self.drained(place);
     }
 }
 
-/// Passes on what a connection and the endpoint have for each other; returns whether QUIC is done with it.
-fn forward(proto: &mut quinn_proto::Endpoint, connection: &mut Connection) -> bool {
-    let mut drained = false;
+/// What a connection and the endpoint had for each other.
+struct Forwarded {
+    /// QUIC is done with the connection.
+    drained: bool,
+    /// The connection was told something.
+    told: bool,
+}
+
+fn forward(proto: &mut quinn_proto::Endpoint, connection: &mut Connection) -> Forwarded {
+    let mut forwarded = Forwarded { drained: false, told: false };
     while let Some(event) = connection.proto.poll_endpoint_events() {
-        drained |= event.is_drained();
+        forwarded.drained |= event.is_drained();
         if let Some(event) = proto.handle_event(connection.handle, event) {
             connection.proto.handle_event(event);
+            forwarded.told = true;
         }
     }
-    drained
+    forwarded
 }
 
 /// Sends a connection's packets; returns how many, and whether there may be more.
@@ -267,13 +294,4 @@ fn transmit(
         }
     }
     (packets, true)
-}
-
-/// Runs QUIC's own code, whose panic over some peer's bytes must not end everybody's connections.
-fn contained<T>(what: &str, run: impl FnOnce() -> T) -> Option<T> {
-    let ran = catch_unwind(AssertUnwindSafe(run));
-    if ran.is_err() {
-        tracing::error!("QUIC panicked when it was to {what}");
-    }
-    ran.ok()
 }
