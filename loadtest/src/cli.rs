@@ -51,6 +51,10 @@ pub struct Common {
     /// data/admin.key; of `chaos`: the cluster's.
     #[arg(long, value_name = "FILE", global = true)]
     pub api_key_file: Option<PathBuf>,
+    /// PEM file with the certificate of https:// targets, which is believed for their HTTP, WebSocket and QUIC, and nobody
+    /// else's; of `storm`: the cluster's. Default: those that authorities vouch for.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub certificate: Option<PathBuf>,
     /// How sessions connect; `mixed` takes QUIC and WebSocket in turn.
     #[arg(long, value_enum, global = true, default_value = "mixed")]
     pub transport: Transport,
@@ -123,6 +127,17 @@ pub enum Scenario {
     /// Losses are told with the fault behind which the sends were acked: sends acked between this fault and the next one;
     /// this fault or a later one may have lost them.
     Chaos(Chaos),
+    /// Kills an edge of a cluster with all sessions on it and waits until they are back on the others.
+    ///
+    /// Sessions come back by the rules of every client: a wait with full jitter, then with their TLS ticket, their resume ticket,
+    /// cursors and proofs. The report says when how many were back, what that cost Postgres, the event store and each edge, and how
+    /// they were let in. At its end the edge is started again. The cluster is one of this machine, of two edges or more.
+    Storm(Storm),
+    /// Lets a share of all sessions be away while the rest talks, and come back at once to what it missed.
+    ///
+    /// The report says how long sessions took until they had all that was there when they came, and, where --health names the
+    /// routers' processes, how often the event store was read. Every session is checked to miss nothing and to get nothing twice.
+    History(History),
     /// Posts at one target and gets at another one: what was acked must be there.
     ///
     /// Messages are posted over HTTP, at each target in turn; once one is acked, another member gets it at another
@@ -190,6 +205,58 @@ impl AgentSecret {
         };
         text.map(|text| Secret::new(&text)).transpose().map_err(RunError::Usage)
     }
+}
+
+/// Kills an edge of a cluster with all sessions on it.
+#[derive(Clone, Debug, Args)]
+pub struct Storm {
+    /// Sessions, each of a user of its own, with its inbox and two chats of ten members.
+    #[arg(long, value_name = "N", default_value = "15000", value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub sessions: u32,
+    /// Messages a second to random chats, before the edge is killed, meanwhile and afterwards.
+    #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
+    /// The edge, as the cluster names it. Default: its first.
+    #[arg(long, value_name = "EDGE")]
+    pub victim: Option<String>,
+    /// How long all is calm before. Sessions that lived for less than 30 s wait longer before they come back.
+    #[arg(long, value_name = "TIME", default_value = "40s", value_parser = parse_duration)]
+    pub before: Duration,
+    /// How long the load goes on once all are back.
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_duration)]
+    pub after: Duration,
+    /// Sessions of a hundred whose events are checked by their texts. That none is missing and none comes twice is checked of all.
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = parse_percent)]
+    pub check: f64,
+    /// The command that works on the cluster.
+    #[arg(long, value_name = "PATH", default_value = "ops/cluster")]
+    pub cluster_command: PathBuf,
+    /// The cluster, as that command names it.
+    #[arg(long, value_name = "NAME", default_value = "dev")]
+    pub cluster: String,
+}
+
+/// Lets a share of all sessions be away.
+#[derive(Clone, Debug, Args)]
+pub struct History {
+    /// Sessions, each of a user of its own, with its inbox and two chats of ten members.
+    #[arg(long, value_name = "N", default_value = "2000", value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    pub sessions: u32,
+    /// Sessions of a hundred that are away; the rest talks.
+    #[arg(long, value_name = "PERCENT", default_value = "50", value_parser = parse_percent)]
+    pub away: f64,
+    /// Messages that each of them misses, about.
+    #[arg(long, value_name = "N", default_value = "200", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub missed: u32,
+    /// Messages a second meanwhile, all together; those that who is away would send are left out.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
+    /// Sessions of a hundred whose events are checked by their texts. That none is missing and none comes twice is checked of all.
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_percent)]
+    pub check: f64,
+    /// The health of a process that has routers, whose reads of the event store are counted; repeated.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub health: Vec<String>,
 }
 
 /// Posts at one target and gets at another one.

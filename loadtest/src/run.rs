@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use panda_client::{Connector, Target, Unexpected};
 use panda_protocol::{ChatId, Seq};
+use ring::digest::{SHA256, digest};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::time::Instant;
 
 use crate::checker::{ChatCheck, Verdict, Violation};
@@ -135,9 +138,10 @@ impl Run {
                 "{path} is empty: the API key is to be in it; --api-key-file names another"
             )));
         }
+        let certificate = common.certificate.as_deref().map(Certificate::read).transpose()?;
         let mut targets = Vec::new();
         for base in common.bases() {
-            targets.push(reach(base, key.trim(), common.transport).await?);
+            targets.push(reach(base, key.trim(), common.transport, certificate.as_ref()).await?);
         }
         let first = targets.first().ok_or_else(|| RunError::Usage("name a target with --target".into()))?;
         let users = provision::users(&first.http, names, common.patience).await?;
@@ -313,10 +317,41 @@ fn check_base(base: &str) -> Result<(), RunError> {
     }
 }
 
-async fn reach(base: &str, key: &str, transport: Transport) -> Result<Reached, RunError> {
-    let http = Http::new(base, key);
+/// The one certificate that targets show.
+struct Certificate {
+    pem: Vec<u8>,
+    sha256: [u8; 32],
+}
+
+impl Certificate {
+    fn read(path: &Path) -> Result<Self, RunError> {
+        let refused = |why: String| RunError::Usage(format!("--certificate {}: {why}", path.display()));
+        let pem = std::fs::read(path).map_err(|error| refused(format!("it cannot be read: {error}")))?;
+        let first = CertificateDer::from_pem_slice(&pem);
+        let first = first.map_err(|error| refused(format!("there is no certificate in it: {error}")))?;
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest(&SHA256, &first).as_ref());
+        Ok(Self { pem, sha256 })
+    }
+}
+
+async fn reach(
+    base: &str,
+    key: &str,
+    transport: Transport,
+    certificate: Option<&Certificate>,
+) -> Result<Reached, RunError> {
+    let http = match certificate {
+        Some(certificate) => Http::with_authority(base, key, &certificate.pem)?,
+        None => Http::new(base, key),
+    };
     let document = http.get("/.well-known/panda").await?;
-    let target = Target::from_discovery(base, &document).map_err(|error| RunError::Unreachable(error.to_string()))?;
+    let mut target =
+        Target::from_discovery(base, &document).map_err(|error| RunError::Unreachable(error.to_string()))?;
+    // A WebSocket over TLS takes the certificate that QUIC is told to take.
+    if let (Some(certificate), Some(quic)) = (certificate, &mut target.quic) {
+        quic.certificate_sha256 = Some(certificate.sha256);
+    }
     if transport != Transport::Ws && target.quic.is_none() {
         return Err(RunError::Usage(format!("{base} offers no QUIC; use --transport ws")));
     }

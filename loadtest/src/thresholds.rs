@@ -2,14 +2,27 @@
 
 use toml::Value;
 
-use crate::report::Summary;
-use crate::report::model;
+use crate::report::{StormReport, Summary, model};
 
 /// Of latencies: ack or delivery, in milliseconds.
 const QUANTILES: [&str; 5] = ["p50_ms", "p90_ms", "p99_ms", "p99.9_ms", "max_ms"];
 /// The others.
 const COUNTS: [&str; 6] =
     ["errors", "lost", "violations", "acked_per_second", "delivered_per_second", "sent_per_second"];
+/// Those of an edge whose sessions had to go elsewhere.
+const STORM: [&str; 8] = [
+    "storm.p50_back_s",
+    "storm.p90_back_s",
+    "storm.p99_back_s",
+    "storm.all_back_s",
+    "storm.postgres_calls",
+    "storm.store_reads_per_session",
+    "storm.tls_full",
+    "storm.edge_busy_s",
+];
+
+/// Those of sessions that were away for long.
+const HISTORY: [&str; 4] = ["history.p50_s", "history.p99_s", "history.all_s", "history.store_reads_per_session"];
 
 /// A figure with its bound.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,9 +46,10 @@ impl Threshold {
         let is_latency = figure
             .split_once('.')
             .is_some_and(|(of, quantile)| ["ack", "delivery"].contains(&of) && QUANTILES.contains(&quantile));
-        if !is_latency && !COUNTS.contains(&figure) {
+        if !is_latency && !COUNTS.contains(&figure) && !STORM.contains(&figure) && !HISTORY.contains(&figure) {
             let latencies = QUANTILES.map(|quantile| format!("ack.{quantile}, delivery.{quantile}")).join(", ");
-            return Err(format!("no figure is named '{figure}'; there are {latencies}, {}", COUNTS.join(", ")));
+            let others = [&COUNTS[..], &STORM, &HISTORY].concat().join(", ");
+            return Err(format!("no figure is named '{figure}'; there are {latencies}, {others}"));
         }
         let wrong = || "a threshold is a number, { max = number } or { min = number }".to_owned();
         let bound = match value {
@@ -71,6 +85,18 @@ fn measured(figure: &str, summary: &Summary, lost: u64) -> Option<f64> {
     if !summary.began() {
         return None;
     }
+    if let Some(figure) = figure.strip_prefix("storm.") {
+        return summary.storm.as_ref().and_then(|storm| of_storm(figure, storm));
+    }
+    if let Some(figure) = figure.strip_prefix("history.") {
+        let history = summary.history.as_ref()?;
+        return match figure {
+            "p50_s" => history.p50_s,
+            "p99_s" => history.p99_s,
+            "all_s" => history.all_s,
+            _ => history.store_reads_per_session(),
+        };
+    }
     if let Some((of, quantile)) = figure.split_once('.') {
         let times = if of == "ack" { &summary.ack_us } else { &summary.delivery_us };
         let us = match quantile {
@@ -91,6 +117,21 @@ fn measured(figure: &str, summary: &Summary, lost: u64) -> Option<f64> {
         "acked_per_second" => Some(summary.rates.acked_per_second),
         "delivered_per_second" => Some(summary.rates.delivered_per_second),
         _ => Some(summary.rates.sent_per_second),
+    }
+}
+
+/// Who is not back has no time.
+#[expect(clippy::cast_precision_loss, reason = "figures of a run")]
+fn of_storm(figure: &str, storm: &StormReport) -> Option<f64> {
+    match figure {
+        "p50_back_s" => storm.p50_back_s,
+        "p90_back_s" => storm.p90_back_s,
+        "p99_back_s" => storm.p99_back_s,
+        "all_back_s" => storm.all_back_s,
+        "postgres_calls" => Some(storm.cost.postgres_calls as f64),
+        "store_reads_per_session" => storm.store_reads_per_session(),
+        "tls_full" => Some(storm.cost.tls_full as f64),
+        _ => storm.edge_busy_s(),
     }
 }
 
@@ -125,6 +166,20 @@ mod tests {
         assert!(passed("acked_per_second", "{ min = 10 }", 0) && !passed("acked_per_second", "{ min = 11 }", 0));
         assert!(!passed("delivery.p99_ms", "60", 0), "nothing was delivered");
         assert!(!passed("violations", "0", 0), "nothing was judged");
+    }
+
+    #[test]
+    fn a_storm_is_judged_by_its_report_and_who_is_not_back_in_no_time() {
+        let mut storm = StormReport { lost: 10, p50_back_s: Some(1.5), ..StormReport::default() };
+        storm.cost.store_reads = 5;
+        let summary = Summary { storm: Some(storm), load_s: 1.0, ..Summary::default() };
+        let passed = |figure, value| of(figure, value).unwrap().judge(&summary, 0).passed;
+        assert!(passed("storm.p50_back_s", "1.5") && !passed("storm.p50_back_s", "1.4"));
+        assert!(passed("storm.store_reads_per_session", "0.5") && !passed("storm.store_reads_per_session", "0.4"));
+        assert!(!passed("storm.all_back_s", "99") && !passed("storm.edge_busy_s", "99"), "nothing was measured");
+        assert!(passed("storm.postgres_calls", "0"));
+        let other = Summary { load_s: 1.0, ..Summary::default() };
+        assert!(!of("storm.postgres_calls", "0").unwrap().judge(&other, 0).passed, "there was no storm");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use panda_loadtest::agent::{Channel, Crew, Greeting, Heard, Opening, Order, PROTOCOL, Secret, Word};
+use panda_loadtest::lean::Job;
 
 struct Agent {
     child: Child,
@@ -65,8 +66,9 @@ fn a_controller_of_another_version_is_refused() {
 async fn an_agent_that_is_killed_is_told_as_gone() {
     let mut agent = agent(None);
     let mut crew = Crew::at(std::slice::from_ref(&agent.address), None).unwrap();
-    let job = Order::Job { agent: 0, servers: vec!["127.0.0.1:1".parse().unwrap()], path: "/ws".into() };
-    crew.agents[0].tell(&job).unwrap();
+    let servers = vec!["127.0.0.1:1".parse().unwrap()];
+    let job = Job { agent: 0, servers, path: "/ws".into(), sessions: 0, tls: false, comes_back: false };
+    crew.agents[0].tell(&Order::Job(job)).unwrap();
     crew.agents[0].tell(&Order::Open).unwrap();
     // It has nothing to open, and is ready at once.
     loop {

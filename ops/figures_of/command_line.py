@@ -8,7 +8,7 @@ import sys
 from local_cluster import panda
 from local_cluster.refusal import Refusal
 
-from . import cluster, serve, takeover
+from . import cluster, growth, serve, storm, takeover
 from .table import Table
 
 ABOUT = """\
@@ -81,6 +81,14 @@ def parser():
     move = command("takeover", takeover.measure, "what a router reads when it takes over from one that was killed, for few and many idle chats")
     move.add_argument("--chats", type=positive, default=500_000, metavar="N", help="the most idle chats (default: 500000)")
     move.add_argument("--active", type=positive, default=500, metavar="N", help="active chats (default: 500)")
+    lost = command("storm", storm.measure, "an edge that is killed with all its sessions: when they are back, and what that costs, with one secret for all edges and without")
+    lost.add_argument("--runs", type=positive, default=1, metavar="N", help="of each, in one cluster (default: 1)")
+    lost.add_argument("--sessions", type=positive, default=15_000, metavar="N", help="on the edge that is killed (default: 15000)")
+    lost.add_argument("--routers", type=positive, default=1, metavar="M", help="routers (default: 1)")
+    lost.add_argument("--reports", metavar="FOLDER", help="keep each run's report there, as JSON and as a page")
+    grows = command("growth", growth.measure, "how memory grows with sessions, fan-out with listeners, and one message with what else there is, as a page of plots")
+    grows.add_argument("--runs", type=positive, default=1, metavar="N", help="of each point (default: 1)")
+    grows.add_argument("--reports", default="loadtest/reports", metavar="FOLDER", help="where growth.json and growth.html go (default: loadtest/reports)")
     return top
 
 

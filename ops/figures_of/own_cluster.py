@@ -17,12 +17,12 @@ PATIENCE = "10m"
 
 
 @contextlib.contextmanager
-def own_cluster(edges, routers):
-    """Started here, and gone with its data afterwards."""
+def own_cluster(edges, routers, **made_with):
+    """Started here, and gone with its data afterwards. Made with `tls` and `lone_secret` where these are given."""
     if state.load(NAME):
         raise Refusal(f"there is a cluster '{NAME}' already; run: ops/cluster down --wipe --name {NAME}")
-    plain = {"link_proxies": None, "small_disks": None}
-    wanted = {"services": None, "replicas": 1, "edges": edges, "routers": routers, "apis": None, **plain}
+    plain = {"link_proxies": None, "small_disks": None, "tls": None, "lone_secret": None}
+    wanted = {"services": None, "replicas": 1, "edges": edges, "routers": routers, "apis": None, **plain, **made_with}
     try:
         yield Own(lifecycle.up(NAME, wanted, first_port=None))
     except Exception as failed:
@@ -59,6 +59,10 @@ class Own:
             kind, _, number = name.rpartition("-")
             kinds.setdefault(kind if number.isdigit() else name, []).append(part.process())
         return kinds
+
+    def load_of(self, scenario, **flags):
+        """One that finds the cluster by its name."""
+        return Load(scenario, self.admin_key, **{"patience": PATIENCE, **flags})
 
     def load(self, scenario, **flags):
         """Sessions spread over all edges."""

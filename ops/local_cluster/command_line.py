@@ -60,6 +60,13 @@ def parser():
         default=None,
         help="put a process link-N before the links of router-N: to 'kill' it resets them, to 'pause' it cuts them silently",
     )
+    command.add_argument("--tls", action="store_true", default=None, help="let edges speak HTTPS, with one certificate made here")
+    command.add_argument(
+        "--lone-secret",
+        action="store_true",
+        default=None,
+        help="let the last edge seal with a secret of its own: no other edge takes its tickets, which shows what one secret for all is worth",
+    )
     command = verb("services", services, "start only backing services and print variables for the stores' contract tests")
     sized(command)
     command.add_argument("services", nargs="*", metavar="SERVICE", help=f"which: {', '.join(state.SERVICES)} (default: all)")
@@ -81,7 +88,8 @@ def parser():
 
 def up(options):
     own = {"edges": options.edges, "routers": options.routers, "apis": options.apis}
-    asked = wanted(options, services=None, link_proxies=options.link_proxies, **own)
+    made_with = {"link_proxies": options.link_proxies, "tls": options.tls, "lone_secret": options.lone_secret}
+    asked = wanted(options, services=None, **made_with, **own)
     lifecycle.up(options.name, asked, options.first_port)
     return status(options)
 
@@ -91,13 +99,14 @@ def services(options):
     if unknown:
         raise Refusal(f"there is no service '{unknown[0]}'; there are {', '.join(state.SERVICES)}")
     chosen = [name for name in state.SERVICES if name in options.services] or None
-    asked = wanted(options, services=chosen, link_proxies=None, edges=0, routers=0, apis=0)
+    plain = {"link_proxies": None, "tls": None, "lone_secret": None}
+    asked = wanted(options, services=chosen, **plain, edges=0, routers=0, apis=0)
     cluster = lifecycle.up(options.name, asked, options.first_port)
     for name in cluster.size.services:
         print(f"PANDA_TEST_{name.upper()}={lifecycle.SERVICES[name].test_address(cluster)}")
 
 
-def wanted(options, services, link_proxies, edges, routers, apis):
+def wanted(options, services, edges, routers, apis, **made_with):
     """What was asked for; None is whatever the cluster has."""
     for what, count in (("edges", edges), ("routers", routers), ("apis", apis)):
         if count is not None and count < 0:
@@ -105,7 +114,7 @@ def wanted(options, services, link_proxies, edges, routers, apis):
     if options.first_port is not None and options.first_port not in state.FIRST_PORTS_ALLOWED:
         allowed = state.FIRST_PORTS_ALLOWED
         raise Refusal(f"--first-port {options.first_port} does not do: from {allowed.start} to {allowed.stop - 1}")
-    made_with = {"replicas": options.replicas, "link_proxies": link_proxies, "small_disks": options.small_disks}
+    made_with |= {"replicas": options.replicas, "small_disks": options.small_disks}
     return {"services": services, "edges": edges, "routers": routers, "apis": apis, **made_with}
 
 
@@ -124,6 +133,12 @@ def status(options):
     if cluster.size.small_disks:
         names = (part.name for part in lifecycle.parts_of(cluster) if disks.has(cluster, part.name))
         print(f"small disks: {' '.join(names)}")
+    if health := panda.health_of(lifecycle.parts_of(cluster)):
+        print(f"health: {' '.join(f'{name}={address}' for name, address in health.items())}")
+    if lone := panda.lone_edge(cluster):
+        print(f"own secret: {lone}")
+    if certificate := panda.certificate(cluster):
+        print(f"certificate: {certificate}")
     if key := panda.admin_key(cluster):
         print(f"admin key: {key}")
 

@@ -69,10 +69,18 @@ def start_all(cluster, parts, absent, lock):
         services = [part for part in parts if not isinstance(part, panda.Process)]
         start([part for part in absent if part not in own])
         await_all(services, "works together with the others", lambda part: part.settled())
-        start(own)
+        start_own(cluster, own)
     else:
-        start(absent)
+        start_own(cluster, absent)
     await_all(parts, "works together with the others", lambda part: part.settled())
+
+
+def start_own(cluster, parts):
+    """Starts them, but an edge with a secret of its own behind the others: whoever comes first seals the signing key that all
+    of them must open."""
+    lone = [part for part in parts if part.name == panda.lone_edge(cluster)]
+    start([part for part in parts if part not in lone])
+    start(lone)
 
 
 def make(name, wanted, first_port, lock):
@@ -84,7 +92,10 @@ def make(name, wanted, first_port, lock):
         apis=apis_of(wanted),
         link_proxies=bool(wanted["link_proxies"]),
         small_disks=bool(wanted["small_disks"]),
+        tls=bool(wanted["tls"]),
+        lone_secret=bool(wanted["lone_secret"]),
     )
+    panda.check_secrets(size.edges, size.lone_secret)
     if size.small_disks:
         disks.check()
     cluster = state.make(name, size, first_port, lambda cluster: [at for part in parts_of(cluster) for at in part.listens()])
@@ -116,6 +127,8 @@ def grow(cluster, wanted):
         more["apis"] = apis_of(wanted)
     size = replace(cluster.size, **more)
     panda.check(size.edges, size.routers, size.apis)
+    if cluster.size.lone_secret and size.edges != cluster.size.edges:
+        raise Refusal(f"the last edge of cluster '{cluster.name}' has a secret of its own, so it gets no further one: down --wipe it first")
     return cluster if size == cluster.size else state.resize(cluster, size)
 
 

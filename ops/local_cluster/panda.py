@@ -33,6 +33,11 @@ def check(edges, routers, apis):
         raise Refusal("an API without routers takes no messages: give --routers 1 or more")
 
 
+def check_secrets(edges, lone_secret):
+    if lone_secret and edges < 3:
+        raise Refusal("--lone-secret is for the last of three edges or more: the others share theirs")
+
+
 # What processes run is the release build, unless PANDA_BUILD says debug: the binaries that the tests were built with.
 BUILD = os.environ.get("PANDA_BUILD", "release")
 
@@ -76,12 +81,8 @@ class Process(Part):
         self.config.write_text("\n".join(lines) + "\n")
 
     def secret(self):
-        """The file with the secret that all of them share, made by whoever comes first."""
-        path = self.cluster.folder / "fleet.secret"
-        if not path.exists():
-            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-                file.write(secrets.token_hex(32) + "\n")
-        return path
+        """The file with the secret that all of them share."""
+        return secret_file(self.cluster, "fleet.secret")
 
     def commands(self):
         return {"brokers": self.addresses("kafka"), "shards": SHARDS, "replicas": self.cluster.size.replicas}
@@ -109,6 +110,20 @@ class Process(Part):
             asked.close()
 
 
+def secret_file(cluster, name, *previous):
+    """A file with a new secret, and behind it what else is opened; made by whoever comes first."""
+    path = cluster.folder / name
+    if not path.exists():
+        write_private(path, "\n".join([secrets.token_hex(32), *previous]) + "\n")
+    return path
+
+
+def write_private(path, text):
+    """Readable by its owner only from the beginning."""
+    with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text)
+
+
 class Router(Process):
     role = "router"
 
@@ -120,6 +135,16 @@ class Router(Process):
     @property
     def address(self):
         return f"{self.host}:{self.links}"
+
+    def secret(self):
+        shared = super().secret()
+        if not self.cluster.size.lone_secret:
+            return shared
+        # Links are taken that are opened with either: it is the one process that knows the lone edge's.
+        path = self.cluster.folder / "routers.secret"
+        if not path.exists():
+            write_private(path, shared.read_text() + lone_secret(self.cluster).read_text().splitlines()[0] + "\n")
+        return path
 
     def listens(self):
         return [(self.host, self.links), (self.host, self.health)]
@@ -138,9 +163,11 @@ class Router(Process):
 class Front(Process):
     """What edges and APIs have in common: HTTP, users and a cache."""
 
+    scheme = "http"
+
     @property
     def address(self):
-        return f"http://{self.host}:{self.http}"
+        return f"{self.scheme}://{self.host}:{self.http}"
 
     def listens(self):
         return [(self.host, self.http), (self.host, self.health)]
@@ -163,9 +190,18 @@ class Edge(Front):
         first = cluster.first_port + FIRST_EDGE_PORT + EDGE_PORTS * (number - 1)
         super().__init__(cluster, number, first + 2)
         self.http, self.quic = first, first + 1
+        self.scheme = "https" if cluster.size.tls else "http"
+
+    def secret(self):
+        return lone_secret(self.cluster) if self.name == lone_edge(self.cluster) else super().secret()
 
     def sections(self):
-        return {**super().sections(), "quic": {"address": f"{self.host}:{self.quic}"}}
+        sections = {**super().sections(), "quic": {"address": f"{self.host}:{self.quic}"}}
+        if self.cluster.size.tls:
+            make_certificate(self.cluster)
+            for section in ("http", "quic"):
+                sections[section] |= {"certificate": certificate(self.cluster), "key": self.cluster.folder / "edges.key"}
+        return sections
 
 
 class Api(Front):
@@ -190,6 +226,47 @@ def parts(cluster):
     own = [kind(cluster, number) for kind, count in kinds for number in range(1, count + 1)]
     routers = own[: size.routers] if size.link_proxies else []
     return [links.Link(router, number) for number, router in enumerate(routers, start=1)] + own
+
+
+def certificate(cluster):
+    """The file with the certificate of all edges, where they speak TLS; it vouches for itself."""
+    return cluster.folder / "edges.pem" if cluster.size.tls and cluster.size.edges else None
+
+
+def make_certificate(cluster):
+    if certificate(cluster).exists():
+        return
+    # Not one of an authority, so that whoever believes it believes nobody else. Whole or not at all: its key comes first.
+    made = certificate(cluster).with_suffix(".new")
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "365", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+    try:
+        done = subprocess.run(
+            ["openssl", "req", "-x509", *kind, *names, "-keyout", cluster.folder / "edges.key", "-out", made],
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        raise Refusal("--tls needs openssl: apt-get install openssl") from None
+    if done.returncode != 0:
+        raise Refusal(f"openssl could not make a certificate: {done.stderr.strip()}")
+    made.rename(certificate(cluster))
+
+
+def lone_edge(cluster):
+    """The edge that has a secret of its own; None where all share theirs."""
+    return f"edge-{cluster.size.edges}" if cluster.size.lone_secret else None
+
+
+def lone_secret(cluster):
+    """Its file. It opens what the others sealed, as one does whose secret is being replaced; nobody opens what it seals."""
+    shared = secret_file(cluster, "fleet.secret").read_text().splitlines()[0]
+    return secret_file(cluster, "lone.secret", shared)
+
+
+def health_of(parts):
+    """Where each of these processes that is Panda's own tells its health and its figures."""
+    return {part.name: f"{part.host}:{part.health}" for part in parts if isinstance(part, Process)}
 
 
 def admin_key(cluster):

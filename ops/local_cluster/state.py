@@ -36,6 +36,9 @@ class Size:
     # Whether links go through processes that can be cut, and whether services have disks that can be filled.
     link_proxies: bool = False
     small_disks: bool = False
+    # Whether edges speak TLS, and whether the last of them seals what it gives to sessions with a secret of its own.
+    tls: bool = False
+    lone_secret: bool = False
 
 
 @dataclass(frozen=True)

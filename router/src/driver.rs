@@ -329,6 +329,9 @@ impl<'a, L: CommandLog, S: EventStore + EpochStore> Driver<'a, L, S> {
     fn start(&mut self, output: Output) {
         let store = self.parts.store.clone();
         let persist = self.persist.clone();
+        if matches!(output, Output::Load { .. } | Output::ReadEvents { .. } | Output::ScanRows { .. }) {
+            self.parts.metrics.reads.inc();
+        }
         let done: Done = match output {
             Output::Load { entity, wanted } => {
                 Box::pin(bring(persist, Arc::clone(&self.parts.load_places), entity, wanted))
@@ -455,6 +458,7 @@ impl<L, S> Driver<'_, L, S> {
         metrics.duplicates.inc_by(now.duplicates - before.duplicates);
         metrics.panics.inc_by(now.panics - before.panics);
         metrics.writes.inc_by(now.writes - before.writes);
+        metrics.question_reads.inc_by(now.question_reads - before.question_reads);
         metrics.loads.inc_by(now.loads - before.loads);
         metrics.evictions.inc_by(now.evictions - before.evictions);
         metrics.proven.inc_by(now.proven - before.proven);

@@ -46,6 +46,10 @@ pub struct RouterMetrics {
     pub writes: Counter,
     /// Loads of rows.
     pub loads: Counter,
+    /// Reads of the event store that questions and commands cost: loads of rows, pages of events, listings of rows.
+    pub reads: Counter,
+    /// Of them, those for questions: admissions, pages, listings, what became of a command. The rest are for commands.
+    pub question_reads: Counter,
     /// Chats and inboxes that left memory because nothing went on in them.
     pub evictions: Counter,
     /// Admissions to chats by a proof, without a row of their user.
@@ -89,6 +93,16 @@ impl RouterMetrics {
         );
         registry.register("store_writes", "Writes of the event store", self.writes.clone());
         registry.register("row_loads", "Loads of state rows", self.loads.clone());
+        registry.register(
+            "store_reads",
+            "Reads of the event store: loads of state rows, pages of events, listings",
+            self.reads.clone(),
+        );
+        registry.register(
+            "question_reads",
+            "Reads of the event store for admissions, pages and listings, and not for commands",
+            self.question_reads.clone(),
+        );
         registry.register("entities_evicted", "Idle chats and inboxes that left memory", self.evictions.clone());
         registry.register("admissions_proven", "Admissions to chats by a proof", self.proven.clone());
         registry.register("admissions_unloaded", "Admissions without a load", self.unloaded.clone());

@@ -130,8 +130,8 @@ fn greet(channel: &mut Channel, secret: &Secret) -> io::Result<bool> {
 
 /// Does what it is told until it is told to leave, or nobody is there to tell.
 fn work(orders: &Receiver<Order>, words: &mut Channel) -> io::Result<()> {
-    let Some(Order::Job { agent, servers, path }) = wait(orders) else { return Ok(()) };
-    let deck = Deck::new(agent, &servers, path);
+    let Some(Order::Job(job)) = wait(orders) else { return Ok(()) };
+    let deck = Deck::new(&job);
     let worked = deck.and_then(|mut deck| hold(&mut deck, orders, words));
     let Err(error) = worked else { return Ok(()) };
     words.send(&Word::Failed(format!("{error:#}")))
@@ -162,12 +162,14 @@ fn hold(deck: &mut Deck, orders: &Receiver<Order>, words: &mut Channel) -> anyho
                 opened = true;
             }
             Ok(Order::Go(pace)) => deck.go(pace),
+            Ok(Order::Absent(percent)) => deck.leave_for_long(percent),
+            Ok(Order::Back) => deck.come_back(),
             Ok(Order::Rest) => {
                 deck.rest();
                 resting = true;
             }
             Ok(Order::Leave) | Err(TryRecvError::Disconnected) => return Ok(()),
-            Ok(Order::Job { .. }) => anyhow::bail!("a second job came; an agent has one"),
+            Ok(Order::Job(_)) => anyhow::bail!("a second job came; an agent has one"),
             Err(TryRecvError::Empty) => {}
         }
         deck.turn()?;

@@ -24,7 +24,7 @@ pub use listen::{ListenError, listen};
 pub use proof::{PROTOCOL, Secret};
 use serde::{Deserialize, Serialize};
 
-use crate::lean::{Pace, Place, Second, Seen};
+use crate::lean::{Job, Pace, Place, Second, Seen};
 
 /// Seats that an order hands over at a time.
 pub const SEATS_A_LINE: usize = 1_000;
@@ -57,21 +57,18 @@ pub struct Opening {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Order {
-    /// Holds sessions to these servers.
-    Job {
-        /// The number of the agent.
-        agent: u16,
-        /// Addresses of the servers.
-        servers: Vec<std::net::SocketAddrV4>,
-        /// Where their WebSocket is.
-        path: String,
-    },
+    /// What it is to hold.
+    Job(Job),
     /// Takes these seats.
     Seats(Vec<Place>),
     /// Opens all of them.
     Open,
     /// Sends and churns.
     Go(Pace),
+    /// So many of a hundred sessions leave for long.
+    Absent(f64),
+    /// They come back.
+    Back,
     /// Ceases to, and says so once nothing waits for an answer.
     Rest,
     /// Closes everything.

@@ -1,6 +1,7 @@
 //! A cluster's processes, through the command that works on it: `VERB [PROCESS] --name CLUSTER` with the
 //! verbs status, kill, pause, resume, stop and restart; fill and free where processes have small disks.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Process {
     pub name: String,
     /// `running`, or something else.
     pub state: String,
+    /// Its number; of one that does not run, none.
+    pub pid: Option<u32>,
     /// Where clients find it; an edge's base URL.
     pub address: String,
 }
@@ -49,6 +52,12 @@ pub struct Status {
     pub admin_key: Option<PathBuf>,
     /// Processes whose disks can be filled.
     pub small_disks: Vec<String>,
+    /// Of Panda's own processes, where each tells its figures: `host:port`.
+    pub health: BTreeMap<String, String>,
+    /// The edge that seals what it gives to sessions with a secret of its own.
+    pub own_secret: Option<String>,
+    /// The file of the edges' certificate, where they speak TLS.
+    pub certificate: Option<PathBuf>,
 }
 
 impl Status {
@@ -59,9 +68,16 @@ impl Status {
                 status.admin_key = Some(PathBuf::from(path));
             } else if let Some(names) = row.strip_prefix("small disks: ") {
                 status.small_disks = names.split_whitespace().map(ToOwned::to_owned).collect();
-            } else if let [name, state, .., address] = row.split_whitespace().collect::<Vec<_>>()[..] {
+            } else if let Some(addresses) = row.strip_prefix("health: ") {
+                let pairs = addresses.split_whitespace().filter_map(|pair| pair.split_once('='));
+                status.health = pairs.map(|(name, address)| (name.to_owned(), address.to_owned())).collect();
+            } else if let Some(name) = row.strip_prefix("own secret: ") {
+                status.own_secret = Some(name.to_owned());
+            } else if let Some(path) = row.strip_prefix("certificate: ") {
+                status.certificate = Some(PathBuf::from(path));
+            } else if let [name, state, pid, .., address] = row.split_whitespace().collect::<Vec<_>>()[..] {
                 let [name, state, address] = [name, state, address].map(ToOwned::to_owned);
-                status.processes.push(Process { name, state, address });
+                status.processes.push(Process { name, state, pid: pid.parse().ok(), address });
             }
         }
         status
@@ -325,6 +341,9 @@ edge-1       paused       4501   30 MiB  http://127.0.0.1:20010
 edge-2       running      4502   30 MiB  http://127.0.0.1:20013
 api-1        running      4503   20 MiB  http://127.0.0.1:20092
 small disks: kafka-1
+health: router-1=127.0.0.1:20061 edge-1=127.0.0.1:20012
+own secret: edge-2
+certificate: /var/tmp/c/dev/edges.pem
 admin key: /var/tmp/c/dev/admin.key
 ";
 
@@ -342,6 +361,11 @@ admin key: /var/tmp/c/dev/admin.key
             assert_eq!(status.name_at(address), None, "{address}");
         }
         assert_eq!(status.small_disks, ["kafka-1"]);
+        assert_eq!(status.health.get("edge-1").map(String::as_str), Some("127.0.0.1:20012"));
+        assert_eq!((status.own_secret.as_deref(), status.processes.len()), (Some("edge-2"), 6));
+        assert_eq!(status.certificate.as_deref(), Some(Path::new("/var/tmp/c/dev/edges.pem")));
+        assert_eq!(status.processes.iter().map(|process| process.pid).nth(1), Some(Some(4500)));
+        assert_eq!(status.processes[2].pid, None, "it ended");
         assert_eq!(status.admin_key.unwrap(), Path::new("/var/tmp/c/dev/admin.key"));
         assert_eq!(Status::read(""), Status::default());
     }
@@ -362,7 +386,8 @@ admin key: /var/tmp/c/dev/admin.key
         assert_eq!(of(&status, &[], "kafka-1").unwrap(), [Kind::Pause, Kind::DiskFull, Kind::Absent]);
         assert_eq!(of(&status, &[], "router-2").unwrap(), [Kind::Pause, Kind::Absent]);
         assert_eq!(of(&status, &["kafka"], "router-2"), None);
-        let link = Process { name: "link-2".into(), state: "running".into(), address: "127.0.0.9:20062".into() };
+        let link =
+            Process { name: "link-2".into(), state: "running".into(), pid: None, address: "127.0.0.9:20062".into() };
         status.processes.push(link);
         assert_eq!(of(&status, &[], "router-2").unwrap(), [Kind::Pause, Kind::LinkCut, Kind::Absent]);
         assert_eq!(of(&status, &[], "link-2"), None, "it is no part of what is tried");

@@ -89,7 +89,7 @@ impl Connection {
     }
 
     pub(super) fn begin_tls(&mut self, connector: &tls::Connector) -> Result<()> {
-        self.tls = Some(Box::new(connector.connection(self.peer.number)?));
+        self.tls = Some(Box::new(connector.connection(connector.number(&self.peer))?));
         self.stage = Stage::Tls;
         Ok(())
     }

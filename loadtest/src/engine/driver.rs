@@ -96,6 +96,9 @@ pub trait Driver {
     /// There is nobody left whom this connection could be.
     fn open(&mut self, peer: &mut Peer, out: &mut Outgoing<'_>) -> Result<()>;
 
+    /// A handshake of TLS is done, a full one or one that resumed.
+    fn secured(&mut self, _resumed: bool) {}
+
     /// Bytes came; returns how many were used.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::io::{self, Read as _};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustls::HandshakeKind;
 
 use super::clock::now;
 use super::connection::Stage;
@@ -58,6 +59,7 @@ impl<D: Driver + ?Sized> Engine<D> {
                 if let Some(connector) = &self.tls {
                     connector.check(tls, connection.peer.number < self.first)?;
                 }
+                self.driver.secured(tls.handshake_kind() == Some(HandshakeKind::Resumed));
                 self.transport_up(connection)?;
             }
             while let Some(tls) = connection.tls.as_mut() {

@@ -9,11 +9,15 @@ use rustls::crypto::ring::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme};
 
+use super::driver::Peer;
+
 /// Names under which the server is asked for in turn: rustls keeps few tickets of one name, each is used once, and more
 /// handshakes than those are under way at a time.
 pub const NAMES: u32 = 64;
 /// Names whose tickets are kept.
 const NAMES_KEPT: usize = 1_024;
+/// Tickets that rustls makes room for, of each name whose tickets it keeps.
+const TICKETS_A_NAME: usize = 8;
 
 /// How connections are secured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -28,7 +32,8 @@ pub enum Mode {
 #[derive(Debug)]
 pub struct Connector {
     config: Arc<ClientConfig>,
-    mode: Mode,
+    /// What handshakes must be; absent where they are what the server makes of them.
+    mode: Option<Mode>,
 }
 
 impl Connector {
@@ -38,22 +43,40 @@ impl Connector {
     /// # Errors
     /// rustls knows none of the protocol versions that it offers by default.
     pub fn new(mode: Mode) -> Result<Self> {
-        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-        let builder = builder.with_safe_default_protocol_versions().context("the versions of TLS")?.dangerous();
-        let mut config = builder.with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
-        config.resumption = match mode {
+        let resumption = match mode {
             Mode::Full => Resumption::disabled(),
             Mode::Resumed => Resumption::in_memory_sessions(NAMES_KEPT),
         };
+        Self::with(resumption, Some(mode))
+    }
+
+    /// For so many sessions, each of which keeps the ticket that it got itself and comes back with it, to whatever server.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_sessions(count: u32) -> Result<Self> {
+        Self::with(Resumption::in_memory_sessions(count as usize * TICKETS_A_NAME), None)
+    }
+
+    fn with(resumption: Resumption, mode: Option<Mode>) -> Result<Self> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().context("the versions of TLS")?.dangerous();
+        let mut config = builder.with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
+        config.resumption = resumption;
         Ok(Self { config: Arc::new(config), mode })
     }
 
-    /// The TLS of the connection with this number.
+    /// Whose tickets a connection takes: those of its session, or those of whoever asked under that name before.
+    pub fn number(&self, peer: &Peer) -> u32 {
+        if self.mode.is_some() { peer.number % NAMES } else { peer.channel }
+    }
+
+    /// The TLS of a connection with this [`Self::number`].
     ///
     /// # Errors
     /// rustls refuses its own configuration.
     pub fn connection(&self, number: u32) -> Result<ClientConnection> {
-        let name = ServerName::try_from(format!("c{}.localhost", number % NAMES)).context("a host's name")?;
+        let name = ServerName::try_from(format!("c{number}.localhost")).context("a host's name")?;
         ClientConnection::new(Arc::clone(&self.config), name).context("TLS")
     }
 
@@ -62,13 +85,10 @@ impl Connector {
     /// # Errors
     /// It was another.
     pub fn check(&self, connection: &ClientConnection, first: bool) -> Result<()> {
+        let Some(mode) = self.mode else { return Ok(()) };
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        if resumed != (self.mode == Mode::Resumed) && !first {
-            bail!(
-                "a handshake was {}, where this row is about {:?}",
-                if resumed { "resumed" } else { "full" },
-                self.mode
-            );
+        if resumed != (mode == Mode::Resumed) && !first {
+            bail!("a handshake was {}, where this row is about {mode:?}", if resumed { "resumed" } else { "full" });
         }
         Ok(())
     }

@@ -2,112 +2,32 @@
 //! thread, one epoll.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
-use std::net::SocketAddrV4;
+use std::collections::{BTreeMap, BinaryHeap, HashSet, VecDeque};
 
 use anyhow::{Context as _, Result};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use serde::{Deserialize, Serialize};
 
-use super::{Lean, Place, Second, Seen, Wheel};
+use super::away::{Away, LIVED_S, back_off};
+use super::pace::{Due, Pace, Queue};
+use super::{Job, Lean, Place, Second, Seen, Wheel};
 use crate::engine::clock::{SECOND, now, own_cpu};
-use crate::engine::{Engine, Happened, Role, payload};
+use crate::engine::{Engine, Happened, Role, payload, tls};
 
 /// No connection.
 const NONE: u32 = u32::MAX;
-/// Handshakes under way at a time.
+/// Handshakes under way at a time while sessions are opened or churned. Those that come back do so when they must, all of them.
 const OPENING_AT_ONCE: usize = 64;
 /// The longest wait for the kernel, so that a turn looks at the clock.
 const TURN: u64 = SECOND / 100;
 /// The longest silence: whatever a server says, a session says something within two minutes.
 const SILENCE_MAX_MS: u64 = 120_000;
-/// Waits before a lost session connects again, in nanoseconds: drawn from this range.
-const AGAIN: std::ops::Range<u64> = SECOND / 10..2 * SECOND;
+/// From the first packet of a connection to a session that is subscribed: twice what a server gives a handshake by default.
+const OPENING_MAX: u64 = 20 * SECOND;
 /// Sessions that are looked at for one that may be churned now.
 const PICKS: usize = 16;
-/// Sends of a session that are due and wait for it; more are not sent at all.
-const QUEUE: usize = 256;
 /// How long what is due when the load ends may still leave.
 const QUEUE_ENDS: u64 = 5 * SECOND;
-
-/// What happens while sessions are held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Pace {
-    /// Messages a second.
-    pub sends: f64,
-    /// Sessions a second that are closed and opened again.
-    pub churn: f64,
-}
-
-/// How often something is due at a rate.
-#[derive(Clone, Copy, Debug)]
-struct Due {
-    began: u64,
-    a_second: f64,
-    done: u64,
-}
-
-impl Due {
-    /// When the next one is due; never, at no rate.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "times of a run"
-    )]
-    fn at(&self) -> Option<u64> {
-        (self.a_second > 0.0).then(|| self.began + (self.done as f64 / self.a_second * SECOND as f64) as u64)
-    }
-
-    /// The next one, if it is due by now.
-    fn next(&mut self, now: u64) -> Option<u64> {
-        let due = self.at()?;
-        (due <= now).then(|| self.done += 1).map(|()| due)
-    }
-}
-
-/// Sends that are due to leave from seats that cannot send now. The schedule draws the seat, whether it is free or not: else
-/// load would move away from a server that stalls, and its figures would show nothing.
-#[derive(Debug, Default)]
-struct Queue {
-    due: HashMap<u32, VecDeque<u64>>,
-}
-
-impl Queue {
-    /// Whether there was room.
-    fn push(&mut self, seat: u32, due: u64) -> bool {
-        let of_seat = self.due.entry(seat).or_default();
-        let is_room = of_seat.len() < QUEUE;
-        if is_room {
-            of_seat.push_back(due);
-        }
-        is_room
-    }
-
-    /// The oldest of a seat.
-    fn pop(&mut self, seat: u32) -> Option<u64> {
-        let of_seat = self.due.get_mut(&seat)?;
-        let due = of_seat.pop_front();
-        if of_seat.is_empty() {
-            self.due.remove(&seat);
-        }
-        due
-    }
-
-    fn has(&self, seat: u32) -> bool {
-        self.due.contains_key(&seat)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.due.is_empty()
-    }
-
-    /// Drops all; how many these were.
-    fn clear(&mut self) -> u64 {
-        self.due.drain().map(|(_, of_seat)| of_seat.len() as u64).sum()
-    }
-}
 
 /// See the module.
 pub struct Deck {
@@ -119,9 +39,19 @@ pub struct Deck {
     to_open: VecDeque<u32>,
     /// Lost ones, by when they connect again.
     again: BinaryHeap<Reverse<(u64, u32)>>,
+    /// Connections that are not subscribed yet.
     opening: usize,
+    /// When each of them must be, by its seat and its connection. In their order, because all have the same time.
+    deadlines: VecDeque<(u64, u32, u32)>,
+    /// Whether who is lost comes back at the time that clients' rules say, however many do.
+    comes_back: bool,
     /// Lost ones that are not back.
     away: HashSet<u32>,
+    /// Those that left and come back when they are told to.
+    absent: HashSet<u32>,
+    /// Those of them that were told to, and have not all yet that they missed.
+    catching_up: HashSet<u32>,
+    caught_up_us: BTreeMap<u64, u64>,
     wheel: Wheel,
     pace: Option<(Due, Due)>,
     queue: Queue,
@@ -133,35 +63,45 @@ pub struct Deck {
     ack_us: BTreeMap<u64, u64>,
     delivery_us: BTreeMap<u64, u64>,
     late_us: BTreeMap<u64, u64>,
+    lost_at_ms: BTreeMap<u64, u64>,
+    back_at_ms: BTreeMap<u64, u64>,
     cpu: (u64, f64),
     /// Why the last connection was lost.
     why: Option<String>,
 }
 
 impl Deck {
-    /// Of the agent with this number.
+    /// Of an agent.
     ///
     /// # Errors
     /// The kernel has no epoll left.
-    pub fn new(agent: u16, servers: &[SocketAddrV4], path: String) -> Result<Self> {
+    pub fn new(job: &Job) -> Result<Self> {
+        let tls = job.tls.then(|| tls::Connector::of_sessions(job.sessions)).transpose()?;
         Ok(Self {
-            engine: Engine::over(servers, Box::new(Lean::new(agent, path)), None)?,
+            engine: Engine::over(&job.servers, Box::new(Lean::new(job)), tls)?,
             seat_of: Vec::new(),
             connection_of: Vec::new(),
             to_open: VecDeque::new(),
             again: BinaryHeap::new(),
             opening: 0,
+            deadlines: VecDeque::new(),
+            comes_back: job.comes_back,
             away: HashSet::new(),
+            absent: HashSet::new(),
+            catching_up: HashSet::new(),
+            caught_up_us: BTreeMap::new(),
             wheel: Wheel::default(),
             pace: None,
             queue: Queue::default(),
             resting: None,
-            random: StdRng::seed_from_u64(u64::from(agent)),
-            servers: u16::try_from(servers.len()).context("more servers than 65,535")?,
+            random: StdRng::seed_from_u64(u64::from(job.agent)),
+            servers: u16::try_from(job.servers.len()).context("more servers than 65,535")?,
             happened: Vec::new(),
             ack_us: BTreeMap::new(),
             delivery_us: BTreeMap::new(),
             late_us: BTreeMap::new(),
+            lost_at_ms: BTreeMap::new(),
+            back_at_ms: BTreeMap::new(),
             cpu: (now(), own_cpu()),
             why: None,
         })
@@ -198,6 +138,26 @@ impl Deck {
         self.pace = Some((due(sends), due(churn)));
     }
 
+    /// So many of a hundred sessions leave until [`Self::come_back`].
+    pub fn leave_for_long(&mut self, percent: f64) {
+        let seats = 0..u32::try_from(self.connection_of.len()).unwrap_or(u32::MAX);
+        for seat in seats {
+            let user = self.engine.driver().seats()[seat as usize].user;
+            let id = self.connection_of[seat as usize];
+            if id != NONE && leaves(user, percent) {
+                self.engine.close(id);
+                self.leave(id);
+                self.absent.insert(seat);
+            }
+        }
+    }
+
+    /// Those who left come back, as fast as they can be let in.
+    pub fn come_back(&mut self) {
+        self.catching_up.extend(&self.absent);
+        self.to_open.extend(self.absent.drain());
+    }
+
     /// Nothing new is sent, and nothing churned, any more. What is due already has `QUEUE_ENDS` to leave.
     pub fn rest(&mut self) {
         self.pace = None;
@@ -215,6 +175,7 @@ impl Deck {
     /// The kernel has no socket, file or port left: the harness is the limit.
     pub fn turn(&mut self) -> Result<()> {
         self.connect()?;
+        self.end_late();
         self.beat();
         self.work()?;
         self.engine.flush();
@@ -226,6 +187,14 @@ impl Deck {
         }
         self.happened = happened;
         let at = now();
+        for seat in std::mem::take(&mut self.engine.driver().caught_up) {
+            let connection = self.engine.connection(self.connection_of[seat as usize]);
+            if let Some(began) = connection.map(|connection| connection.started)
+                && self.catching_up.remove(&seat)
+            {
+                *self.caught_up_us.entry(micros(at, began)).or_default() += 1;
+            }
+        }
         for due in std::mem::take(&mut self.engine.driver().acks) {
             *self.ack_us.entry(micros(at, due)).or_default() += 1;
         }
@@ -262,6 +231,9 @@ impl Deck {
         second.ack_us = list(&mut self.ack_us);
         second.delivery_us = list(&mut self.delivery_us);
         second.late_us = list(&mut self.late_us);
+        second.caught_up_us = list(&mut self.caught_up_us);
+        second.lost_at_ms = list(&mut self.lost_at_ms);
+        second.back_at_ms = list(&mut self.back_at_ms);
         second.waiting = self.engine.driver().waiting();
         let (at, cpu) = (now(), own_cpu());
         #[expect(
@@ -281,21 +253,51 @@ impl Deck {
             && due <= at
         {
             self.again.pop();
-            self.to_open.push_back(seat);
+            if self.comes_back {
+                self.dial(seat, at)?;
+            } else {
+                self.to_open.push_back(seat);
+            }
         }
         while self.opening < OPENING_AT_ONCE
             && let Some(seat) = self.to_open.pop_front()
         {
-            let server = self.engine.driver().seats()[seat as usize].server;
-            let id = self.engine.connect_to(server, Role::Subscriber, seat)?;
-            if self.seat_of.len() <= id as usize {
-                self.seat_of.resize(id as usize + 1, NONE);
-            }
-            self.seat_of[id as usize] = seat;
-            self.connection_of[seat as usize] = id;
-            self.opening += 1;
+            self.dial(seat, at)?;
         }
         Ok(())
+    }
+
+    fn dial(&mut self, seat: u32, at: u64) -> Result<()> {
+        let server = self.engine.driver().seats()[seat as usize].server;
+        let id = self.engine.connect_to(server, Role::Subscriber, seat)?;
+        if self.seat_of.len() <= id as usize {
+            self.seat_of.resize(id as usize + 1, NONE);
+        }
+        self.seat_of[id as usize] = seat;
+        self.connection_of[seat as usize] = id;
+        self.opening += 1;
+        self.deadlines.push_back((at + OPENING_MAX, seat, id));
+        Ok(())
+    }
+
+    /// Ends connections that did not become sessions in their time: a server that says nothing keeps nobody.
+    fn end_late(&mut self) {
+        let at = now();
+        while let Some(&(due, seat, id)) = self.deadlines.front() {
+            let is_done =
+                self.connection_of[seat as usize] != id || self.engine.driver().seats()[seat as usize].is_ready;
+            let is_late = due <= at;
+            if !is_done && !is_late {
+                return;
+            }
+            self.deadlines.pop_front();
+            // A number may be another connection of the seat by now, which began later.
+            let began = self.engine.connection(id).map_or(0, |connection| connection.started);
+            if !is_done && began + OPENING_MAX <= at {
+                self.engine.close(id);
+                self.lost(id, &anyhow::Error::msg("the server made no session of it in time"));
+            }
+        }
     }
 
     /// Heartbeats, and the end of who was silent for too long.
@@ -310,7 +312,7 @@ impl Deck {
             }
             if at / SECOND > u64::from(seat.heard_s) + limit_s {
                 self.engine.close(id);
-                self.lost(id, "the server was silent for twice its heartbeat".into());
+                self.lost(id, &anyhow::Error::msg("the server was silent for twice its heartbeat"));
                 continue;
             }
             // A connection that broke meanwhile is told by the next poll.
@@ -345,6 +347,10 @@ impl Deck {
             && let Some(due) = sends.next(at)
         {
             let seat = self.random.random_range(0..seats);
+            if self.absent.contains(&seat) {
+                // Who is not there has nothing to say.
+                continue;
+            }
             if self.queue.has(seat) || !self.engine.driver().may_send(seat) {
                 // What waits for its session is late by the server, not by this process.
                 let is_queued = self.queue.push(seat, due);
@@ -394,7 +400,10 @@ impl Deck {
                 self.opening -= 1;
                 let seat = self.seat_of[id as usize];
                 let round = self.engine.driver().seats()[seat as usize].round;
-                self.engine.driver().second.reconnects += u64::from(self.away.remove(&seat));
+                if self.away.remove(&seat) {
+                    self.engine.driver().second.reconnects += 1;
+                    *self.back_at_ms.entry(now() / (SECOND / 1_000)).or_default() += 1;
+                }
                 // Below the limit by a fifth, so that a late turn is early enough.
                 let wait = self.silence_ms() * 1_000_000 / 5 * 4;
                 self.wheel.set_wait(wait);
@@ -402,39 +411,53 @@ impl Deck {
             }
             Happened::Delivery { due, at, .. } => *self.delivery_us.entry(micros(at, due)).or_default() += 1,
             Happened::Ack { .. } => {}
-            Happened::Closed { id, why } => self.lost(id, format!("{why:#}")),
+            Happened::Closed { id, why } => self.lost(id, &why),
         }
     }
 
-    /// A connection is gone, unasked; its session goes to the next server.
-    fn lost(&mut self, id: u32, why: String) {
-        let Some(seat) = self.leave(id) else { return };
-        let servers = self.servers;
+    /// A connection is gone, unasked; its session goes to another server, as a balancer between would send it.
+    fn lost(&mut self, id: u32, why: &anyhow::Error) {
+        let Some((seat, was_ready)) = self.leave(id) else { return };
+        let (at, servers) = (now(), self.servers);
+        let other = if servers > 1 { self.random.random_range(1..servers) } else { 0 };
         let driver = self.engine.driver();
         let place = &mut driver.seats()[seat as usize];
         let server = place.server;
-        place.server = (server + 1) % servers;
+        place.server = (server + other) % servers;
+        if was_ready && at / SECOND >= u64::from(place.ready_s) + LIVED_S {
+            place.attempt = 0;
+        }
+        let attempt = place.attempt;
+        place.attempt = attempt.saturating_add(1);
         *driver.second.lost.entry(server).or_default() += 1;
-        self.why = Some(why);
+        driver.second.failed += u64::from(!was_ready);
+        if was_ready {
+            *self.lost_at_ms.entry(at / (SECOND / 1_000)).or_default() += 1;
+        }
+        self.why = Some(format!("{why:#}"));
         self.away.insert(seat);
-        let wait = self.random.random_range(AGAIN);
-        self.again.push(Reverse((now() + wait, seat)));
+        let wait = back_off(attempt, why.downcast_ref::<Away>(), &mut self.random);
+        self.again.push(Reverse((at + wait, seat)));
     }
 
-    /// Of a connection that is gone, its seat.
-    fn leave(&mut self, id: u32) -> Option<u32> {
+    /// Of a connection that is gone, its seat and whether that was subscribed.
+    fn leave(&mut self, id: u32) -> Option<(u32, bool)> {
         let seat = std::mem::replace(self.seat_of.get_mut(id as usize)?, NONE);
         if seat == NONE {
             return None;
         }
         self.connection_of[seat as usize] = NONE;
         let driver = self.engine.driver();
-        if !driver.seats()[seat as usize].is_ready {
-            self.opening -= 1;
-        }
+        let was_ready = driver.seats()[seat as usize].is_ready;
+        self.opening -= usize::from(!was_ready);
         driver.gone(seat);
-        Some(seat)
+        Some((seat, was_ready))
     }
+}
+
+/// Whether a user is among so many of a hundred; the same ones always, in every chat and on every agent.
+fn leaves(user: u32, percent: f64) -> bool {
+    f64::from(user.wrapping_mul(2_654_435_769) >> 8) < percent / 100.0 * f64::from(1_u32 << 24)
 }
 
 fn micros(at: u64, due: u64) -> u64 {
@@ -447,20 +470,14 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn what_a_seat_cannot_send_waits_in_order_up_to_a_limit_and_is_counted_when_it_never_leaves() {
-        let mut queue = Queue::default();
-        assert!((0..QUEUE as u64).all(|due| queue.push(3, due)));
-        assert!(!queue.push(3, 9) && queue.push(4, 9), "each seat has a limit of its own");
-        assert_eq!((queue.pop(3), queue.pop(3), queue.pop(5)), (Some(0), Some(1), None));
-        assert_eq!(queue.pop(4), Some(9));
-        assert!(!queue.has(4) && queue.has(3));
-        assert_eq!((queue.clear(), queue.is_empty()), (QUEUE as u64 - 2, true));
+    fn deck() -> Deck {
+        let job = Job { agent: 0, servers: Vec::new(), path: "/ws".into(), sessions: 1, tls: false, comes_back: false };
+        Deck::new(&job).unwrap()
     }
 
     #[test]
     fn the_wait_ends_when_the_next_send_is_due() {
-        let mut deck = Deck::new(0, &[], "/ws".into()).unwrap();
+        let mut deck = deck();
         assert_eq!(deck.wait(0), TURN, "nothing is due");
         deck.connection_of = vec![NONE];
         let due = |a_second, done| Due { began: SECOND, a_second, done };
@@ -475,8 +492,15 @@ mod tests {
     }
 
     #[test]
+    fn about_as_many_leave_as_are_asked_for_and_none_or_all_of_none_or_all() {
+        let leaving = |percent| (0..10_000).filter(|&user| leaves(user, percent)).count();
+        assert_eq!((leaving(0.0), leaving(100.0)), (0, 10_000));
+        assert!((4_500..=5_500).contains(&leaving(50.0)), "{}", leaving(50.0));
+    }
+
+    #[test]
     fn sends_due_to_sessions_that_are_away_are_unsent_and_not_forgotten() {
-        let mut deck = Deck::new(0, &[], "/ws".into()).unwrap();
+        let mut deck = deck();
         let user = |byte| UserId::from_random([byte; 16]);
         let chat = ChatId::direct(user(1), user(2));
         let chats = [chat.to_string(), chat.to_string()];

@@ -1,5 +1,5 @@
-//! What a lean session says, and what it makes of what it hears. Its state is a seat of a few words; what only checked or
-//! sending sessions have lies in maps beside the table.
+//! What a lean session says, and what it makes of what it hears. Its state is a seat of a few words; what only sessions have that
+//! are checked, come back as the same ones or send lies in maps beside the table.
 
 use std::collections::HashMap;
 
@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use panda_protocol::error_code::Recovery;
 use panda_protocol::event::MessageFormat;
 use panda_protocol::frame::{
     Auth, Bye, Command, CommandBody, ErrorReply, Frame, Hello, PROTOCOL_VERSION, Ping, Pong, RequestId, Start, Sync,
@@ -14,10 +15,11 @@ use panda_protocol::frame::{
 };
 use panda_protocol::framing::{RawFrame, peek_frame};
 use panda_protocol::limits::FRAME_BYTES_MAX;
-use panda_protocol::{ChatId, Counter, Cursor, DeviceId, Incarnation, Seq, Text};
+use panda_protocol::{ChatId, Counter, DeviceId, Text};
 
 use super::away::{Away, ended, named};
-use super::{Place, SESSION_CHATS, Second, Seen};
+use super::held::{Broken, Held};
+use super::{Job, Place, SESSION_CHATS, Second, Seen};
 use crate::engine::websocket::BINARY;
 use crate::engine::{Delivery, Driver, Events, Outgoing, Peer, Transport, clock, payload};
 use crate::session::is_final;
@@ -50,14 +52,10 @@ pub(super) struct Seat {
     pub round: u32,
     /// When it was heard of last, in seconds of the machine's clock.
     pub heard_s: u32,
-}
-
-/// Where a checked session goes on.
-#[derive(Debug, Default)]
-struct Checked {
-    has_listened: bool,
-    chats: [Option<(Incarnation, u64)>; SESSION_CHATS],
-    inbox: Option<(Incarnation, u64)>,
+    /// When it was subscribed last, likewise.
+    pub ready_s: u32,
+    /// How often it tried to come back since it lived for long.
+    pub attempt: u32,
 }
 
 /// The counters of a connection in a chat.
@@ -69,12 +67,14 @@ struct Window {
 }
 
 /// A send that waits for its answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     request: RequestId,
     slot: usize,
     counter: u64,
+    after: u64,
     due: u64,
+    text: Text,
 }
 
 /// See the module.
@@ -84,8 +84,10 @@ pub struct Lean {
     random: [u8; 7],
     agent: u16,
     path: String,
+    comes_back: bool,
     seats: Vec<Seat>,
-    checked: HashMap<u32, Checked>,
+    /// Of sessions that are checked or come back.
+    held: HashMap<u32, Held>,
     windows: HashMap<(u32, usize), Window>,
     pending: HashMap<u32, Pending>,
     /// In milliseconds, as the last Welcome said.
@@ -93,6 +95,8 @@ pub struct Lean {
     sends: u64,
     /// Answers that came: since when each send was due.
     pub(super) acks: Vec<u64>,
+    /// Seats that have all that was there when they were admitted.
+    pub(super) caught_up: Vec<u32>,
     /// Seats that may send again.
     pub(super) freed: Vec<u32>,
     /// What is to be told.
@@ -102,19 +106,21 @@ pub struct Lean {
 }
 
 impl Lean {
-    /// Of the agent with this number, to servers whose WebSocket is at `path`.
-    pub fn new(agent: u16, path: String) -> Self {
+    /// Of an agent.
+    pub fn new(job: &Job) -> Self {
         Self {
             random: rand::random(),
-            agent,
-            path,
+            agent: job.agent,
+            path: job.path.clone(),
+            comes_back: job.comes_back,
             seats: Vec::new(),
-            checked: HashMap::new(),
+            held: HashMap::new(),
             windows: HashMap::new(),
             pending: HashMap::new(),
             heartbeat_ms: 0,
             sends: 0,
             acks: Vec::new(),
+            caught_up: Vec::new(),
             freed: Vec::new(),
             seen: Vec::new(),
             second: Second::default(),
@@ -130,8 +136,8 @@ impl Lean {
         let [one, other] = chats;
         let chat = |text: String| text.parse::<ChatId>().with_context(|| format!("chat {text} of user {user}"));
         let chats = [chat(one)?, chat(other)?];
-        if is_checked {
-            self.checked.insert(u32::try_from(self.seats.len())?, Checked::default());
+        if is_checked || self.comes_back {
+            self.held.insert(u32::try_from(self.seats.len())?, Held::default());
         }
         let token = token.into_boxed_str();
         self.seats.push(Seat {
@@ -145,6 +151,8 @@ impl Lean {
             is_ready: false,
             round: 0,
             heard_s: 0,
+            ready_s: 0,
+            attempt: 0,
         });
         Ok(())
     }
@@ -174,15 +182,18 @@ impl Lean {
         !self.pending.is_empty()
     }
 
-    /// The connection of a seat is gone; what it waited for is unknown.
+    /// The connection of a seat is gone; what it waited for is unknown, unless it comes back and asks again.
     pub fn gone(&mut self, seat: u32) {
         let place = &mut self.seats[seat as usize];
         if std::mem::take(&mut place.is_ready) {
             self.second.connected -= 1;
         }
+        if self.comes_back {
+            return;
+        }
         if let Some(pending) = self.pending.remove(&seat) {
             self.second.unknown += 1;
-            self.answered(seat, pending, None, None);
+            self.answered(seat, &pending, None, None);
         }
     }
 
@@ -192,14 +203,15 @@ impl Lean {
     }
 
     fn device(&self, seat: &Seat) -> DeviceId {
+        let round = if self.comes_back { 0 } else { seat.round };
         let mut bytes = [0; 16];
         bytes[1..8].copy_from_slice(&self.random);
         bytes[8..12].copy_from_slice(&seat.user.to_be_bytes());
-        bytes[12..].copy_from_slice(&seat.round.to_be_bytes());
+        bytes[12..].copy_from_slice(&round.to_be_bytes());
         DeviceId::from_random(bytes)
     }
 
-    fn answered(&mut self, seat: u32, pending: Pending, seq: Option<u64>, refused: Option<u16>) {
+    fn answered(&mut self, seat: u32, pending: &Pending, seq: Option<u64>, refused: Option<u16>) {
         let seat = &self.seats[seat as usize];
         if seat.watched[pending.slot] {
             let (chat, device) = (seat.numbers[pending.slot], self.device(seat).to_string());
@@ -207,24 +219,25 @@ impl Lean {
         }
     }
 
-    fn flight(&self, seat: u32) -> Vec<u8> {
+    fn flight(&mut self, seat: u32) -> Vec<u8> {
         let place = &self.seats[seat as usize];
-        let checked = self.checked.get(&seat);
-        let cursor =
-            |at: Option<(Incarnation, u64)>| at.map(|(incarnation, next)| Cursor { incarnation, seq: Seq(next - 1) });
+        let (device, mut held) = (self.device(place), self.held.get_mut(&seat));
+        let auth = match &mut held {
+            Some(held) if self.comes_back => held.auth(&place.token),
+            _ => Auth::Token(Text::from(&*place.token)),
+        };
         let hello = Hello {
             version_min: PROTOCOL_VERSION,
             version_max: PROTOCOL_VERSION,
             capabilities: 0,
-            auth: Auth::Token(Text::from(&*place.token)),
-            device: self.device(place),
-            inbox: checked.and_then(|checked| cursor(checked.inbox)),
+            auth,
+            device,
+            inbox: held.as_ref().and_then(|held| held.inbox_cursor()),
             client: Text::from_static("panda-loadtest lean"),
         };
-        let entry = |slot: usize| SyncEntry {
-            chat: place.chats[slot],
-            cursor: checked.and_then(|checked| cursor(checked.chats[slot])),
-            proof: Bytes::new(),
+        let entry = |slot: usize| match &held {
+            Some(held) => held.entry(slot, place.chats[slot]),
+            None => SyncEntry { chat: place.chats[slot], cursor: None, proof: Bytes::new() },
         };
         let sync = Sync { request: SYNC, chats: (0..SESSION_CHATS).map(entry).collect() };
         let mut flight = Frame::from(hello).to_bytes().to_vec();
@@ -234,36 +247,65 @@ impl Lean {
 
     fn welcome(&mut self, seat: u32, welcome: &Welcome) {
         self.heartbeat_ms = welcome.heartbeat_ms;
-        let Some(checked) = self.checked.get_mut(&seat) else { return };
-        let (inbox, user) = (welcome.inbox, self.seats[seat as usize].user);
-        if let Some((incarnation, expected)) = checked.inbox
-            && (incarnation != inbox.incarnation || inbox.reset || inbox.from.0 != expected)
-        {
-            self.seen.push(Seen::InboxBroken { session: user, expected, got: inbox.from.0 });
+        let by_ticket = self.held.get(&seat).is_some_and(|held| held.by_ticket);
+        *(if by_ticket { &mut self.second.by_ticket } else { &mut self.second.by_token }) += 1;
+        let Some(held) = self.held.get_mut(&seat) else { return };
+        if self.comes_back {
+            held.keep(&welcome.ticket);
         }
-        checked.inbox = Some((inbox.incarnation, inbox.from.0));
+        if let Err(broken) = held.welcomed(&welcome.inbox) {
+            self.broken(seat, None, broken);
+        }
+    }
+
+    /// A stream did not go on where it was.
+    fn broken(&mut self, seat: u32, chat: Option<u32>, Broken { expected, got }: Broken) {
+        let session = self.seats[seat as usize].user;
+        self.seen.push(Seen::Broken { session, chat, expected, got });
     }
 
     /// An answer of the Sync; returns how many chats it admitted.
     fn synced(&mut self, seat: u32, entry: SyncedEntry) -> Result<u32> {
         let admission = match entry.outcome {
             Ok(admission) => admission,
-            Err((code, _)) => return Err(ended(code, format!("chat {} was refused with {}", entry.chat, named(code)))),
+            Err((code, retry_after_ms)) => {
+                let why = format!("chat {} was refused with {}", entry.chat, named(code));
+                return Err(ended(code, retry_after_ms, why));
+            }
         };
         let place = &self.seats[seat as usize];
         let slot = place.chats.iter().position(|chat| *chat == entry.chat);
         let slot = slot.with_context(|| format!("chat {}, which was not asked for, was answered", entry.chat))?;
         // Before the cursor is moved: the next connection must not take the new store for the old one.
         ensure!(admission.start != Start::Reset, "chat {} is of another store than before", entry.chat);
-        if let Some(checked) = self.checked.get_mut(&seat) {
-            let (session, chat, from) = (place.user, place.numbers[slot], admission.from.0);
-            let resumed = checked.chats[slot].replace((admission.incarnation, from)).is_some();
-            self.seen.push(match resumed {
-                true => Seen::Resumed { session, chat, from },
-                false => Seen::Admitted { session, chat, from },
-            });
+        let Some(held) = self.held.get_mut(&seat) else { return Ok(1) };
+        let (session, chat, from) = (place.user, place.numbers[slot], admission.from.0);
+        match (held.admitted(slot, &admission), place.is_checked) {
+            (Ok(false), true) => self.seen.push(Seen::Admitted { session, chat, from }),
+            // Whether it goes on where it may is the checker's to say.
+            (_, true) => self.seen.push(Seen::Resumed { session, chat, from }),
+            (Err(broken), false) => self.broken(seat, Some(chat), broken),
+            (Ok(_), false) => {}
         }
         Ok(1)
+    }
+
+    /// All chats of a seat are admitted. A send whose answer the last connection did not bring is sent again.
+    fn ready(&mut self, seat: u32, out: &mut Outgoing<'_>) {
+        if let Some(held) = self.held.get_mut(&seat) {
+            held.is_caught_up = false;
+            if held.catches_up() {
+                self.caught_up.push(seat);
+            }
+        }
+        let place = &mut self.seats[seat as usize];
+        place.is_ready = true;
+        place.ready_s = place.heard_s;
+        self.second.connected += 1;
+        match self.pending.get(&seat) {
+            Some(pending) => out.send(&command(&self.seats[seat as usize], pending)),
+            None => self.freed.push(seat),
+        }
     }
 
     fn frame(&mut self, peer: &mut Peer, frame: Frame, out: &mut Outgoing<'_>, events: &mut Events) -> Result<()> {
@@ -276,9 +318,7 @@ impl Lean {
                 }
                 if synced.last {
                     ensure!(peer.step as usize == SESSION_CHATS, "{} chats of a Sync were answered", peer.step);
-                    self.seats[seat as usize].is_ready = true;
-                    self.freed.push(seat);
-                    self.second.connected += 1;
+                    self.ready(seat, out);
                     events.ready = true;
                 }
             }
@@ -287,16 +327,25 @@ impl Lean {
                 let slot = (seat, pending.slot);
                 self.windows.entry(slot).or_default().applied = pending.counter;
                 self.acks.push(pending.due);
-                self.answered(seat, pending, Some(ack.seq.0), None);
+                self.answered(seat, &pending, Some(ack.seq.0), None);
             }
             Frame::Error(refusal) => self.refused(seat, &refusal)?,
             Frame::Ping(ping) => out.send(&Frame::from(Pong { nonce: ping.nonce }).to_bytes()),
             // It lags; what it misses follows.
             Frame::Pong(_) | Frame::Head(_) | Frame::Signal(_) => {}
-            Frame::GoAway(_) => return Err(Away("the server sends its sessions away".into()).into()),
-            Frame::Ended(over) => return Err(ended(over.code, format!("a subscription is over: {over:?}"))),
-            Frame::Bye(Bye { code, text, .. }) => {
-                return Err(ended(code, format!("the server said goodbye with {}: {text}", named(code))));
+            Frame::GoAway(away) => {
+                let why = "the server sends its sessions away".into();
+                return Err(Away { code: away.code, retry_after_ms: away.delay_ms, why }.into());
+            }
+            Frame::Ended(over) => return Err(ended(over.code, 0, format!("a subscription is over: {over:?}"))),
+            Frame::Bye(Bye { code, retry_after_ms, text }) => {
+                if Recovery::of(code) == Recovery::Authenticate
+                    && let Some(held) = self.held.get_mut(&seat)
+                {
+                    held.forget_ticket();
+                }
+                let why = format!("the server said goodbye with {}: {text}", named(code));
+                return Err(ended(code, retry_after_ms, why));
             }
             other => bail!("the server says {other:?}"),
         }
@@ -311,16 +360,17 @@ impl Lean {
     }
 
     fn refused(&mut self, seat: u32, refusal: &ErrorReply) -> Result<()> {
-        let ErrorReply { request, code, details, text, .. } = refusal;
+        let ErrorReply { request, code, details, text, retry_after_ms } = refusal;
         if *request == SYNC {
-            return Err(ended(*code, format!("the Sync was refused with {}: {text}", named(*code))));
+            let why = format!("the Sync was refused with {}: {text}", named(*code));
+            return Err(ended(*code, *retry_after_ms, why));
         }
         let pending = self.answer_of(seat, *request).context("a refusal that nobody waits for")?;
         if let Some(details) = details {
             self.windows.entry((seat, pending.slot)).or_default().applied = details.counter.0;
         }
         *self.second.refused.entry(*code).or_default() += 1;
-        self.answered(seat, pending, None, is_final(*code).then_some(*code));
+        self.answered(seat, &pending, None, is_final(*code).then_some(*code));
         Ok(())
     }
 
@@ -351,9 +401,7 @@ impl Lean {
         let place = &self.seats[seat as usize];
         let is_known = delivery.is_inbox || place.chats.iter().any(|chat| chat.as_bytes()[..] == *delivery.entity);
         ensure!(is_known, "an event, seq {}, of a chat that was not asked for", delivery.seq);
-        if place.is_checked {
-            self.checked_event(seat, &delivery)?;
-        }
+        self.hold(seat, &delivery)?;
         if delivery.is_inbox {
             return Ok(());
         }
@@ -368,27 +416,46 @@ impl Lean {
         Ok(())
     }
 
-    fn checked_event(&mut self, seat: u32, delivery: &Delivery<'_>) -> Result<()> {
+    /// Of a session that holds something: where it goes on is behind this event.
+    fn hold(&mut self, seat: u32, delivery: &Delivery<'_>) -> Result<()> {
+        let Some(held) = self.held.get_mut(&seat) else { return Ok(()) };
         let place = &self.seats[seat as usize];
-        let checked = self.checked.get_mut(&seat).context("a checked session has a state")?;
         let (session, seq) = (place.user, delivery.seq);
         if delivery.is_inbox {
-            let (_, next) = checked.inbox.as_mut().context("an event of the inbox before the Welcome")?;
-            if seq != *next {
-                self.seen.push(Seen::InboxBroken { session, expected: *next, got: seq });
+            let heard = held.heard_inbox(seq).context("an event of the inbox before the Welcome")?;
+            if let Err(broken) = heard {
+                self.broken(seat, None, broken);
             }
-            *next = (*next).max(seq + 1);
             return Ok(());
         }
         let slot = place.chats.iter().position(|chat| chat.as_bytes()[..] == *delivery.entity);
         let slot = slot.context("an event of a chat that was not asked for")?;
-        if let Some((_, next)) = &mut checked.chats[slot] {
-            *next = (*next).max(seq + 1);
+        let (heard, chat) = (held.heard(slot, seq), place.numbers[slot]);
+        if place.is_ready && held.catches_up() {
+            self.caught_up.push(seat);
         }
-        let event = BASE64_STANDARD.encode(delivery.event);
-        self.seen.push(Seen::Delivered { session, chat: place.numbers[slot], seq, event });
+        if place.is_checked {
+            // The checker sees it, and says whether it was the next one.
+            let event = BASE64_STANDARD.encode(delivery.event);
+            self.seen.push(Seen::Delivered { session, chat, seq, event });
+        } else if let Err(broken) = heard {
+            self.broken(seat, Some(chat), broken);
+        }
         Ok(())
     }
+}
+
+/// A send as it leaves, the first time and again.
+fn command(place: &Seat, pending: &Pending) -> Vec<u8> {
+    let command = Command {
+        request: pending.request,
+        entity: place.chats[pending.slot].into(),
+        counter: Counter(pending.counter),
+        after: Counter(pending.after),
+        body: CommandBody::Send { format: MessageFormat::Text, text: pending.text.clone() },
+        trace: None,
+    };
+    Frame::from(command).to_bytes().to_vec()
 }
 
 /// What the text of an agent's send has behind the time.
@@ -414,16 +481,22 @@ impl Driver for Lean {
         self.seats[seat as usize].round += 1;
         // Before anything of it can come.
         let place = &self.seats[seat as usize];
-        if let Some(checked) = self.checked.get_mut(&seat)
-            && !std::mem::replace(&mut checked.has_listened, true)
+        if place.is_checked
+            && let Some(held) = self.held.get_mut(&seat)
+            && !std::mem::replace(&mut held.has_listened, true)
         {
             let (session, numbers) = (place.user, place.numbers);
             let device = self.device(&self.seats[seat as usize]).to_string();
             let listening = numbers.map(|chat| Seen::Listening { session, chat, device: device.clone() });
             self.seen.extend(listening);
         }
-        out.send(&self.flight(seat));
+        let flight = self.flight(seat);
+        out.send(&flight);
         Ok(())
+    }
+
+    fn secured(&mut self, resumed: bool) {
+        *(if resumed { &mut self.second.tls_resumed } else { &mut self.second.tls_full }) += 1;
     }
 
     fn receive(
@@ -466,7 +539,7 @@ impl Driver for Lean {
         let text = Text::from(String::from_utf8(text).context("a payload that is no text")?);
         let place = &self.seats[seat as usize];
         let window = self.windows.entry((seat, slot)).or_default();
-        if window.round != place.round {
+        if window.round != place.round && !self.comes_back {
             // Another connection is another device.
             *window = Window { round: place.round, ..Window::default() };
         }
@@ -476,17 +549,11 @@ impl Driver for Lean {
             let (user, chat, device) = (place.user, place.numbers[slot], self.device(place).to_string());
             self.seen.push(Seen::Submitted { user, chat, device, counter, text: text.to_string() });
         }
-        let command = Command {
-            request: RequestId(SYNC.0 + self.sends),
-            entity: place.chats[slot].into(),
-            counter: Counter(counter),
-            after: Counter(after),
-            body: CommandBody::Send { format: MessageFormat::Text, text },
-            trace: None,
-        };
-        self.pending.insert(seat, Pending { request: command.request, slot, counter, due });
+        let request = RequestId(SYNC.0 + self.sends);
+        let pending = Pending { request, slot, counter, after, due, text };
+        out.send(&command(place, &pending));
+        self.pending.insert(seat, pending);
         self.second.sent += 1;
-        out.send(&Frame::from(command).to_bytes());
         Ok(())
     }
 }

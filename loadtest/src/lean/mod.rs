@@ -7,12 +7,17 @@
 mod away;
 mod deck;
 mod driver;
+mod held;
+mod job;
 mod layout;
+mod pace;
 mod told;
 mod wheel;
 
-pub use deck::{Deck, Pace};
+pub use deck::Deck;
 pub use driver::Lean;
+pub use job::Job;
 pub use layout::{CHAT_MEMBERS, Layout, Place, SESSION_CHATS};
+pub use pace::Pace;
 pub use told::{Second, Seen};
 use wheel::Wheel;

@@ -17,8 +17,8 @@ pub enum Seen {
     Resumed { session: u32, chat: u32, from: u64 },
     /// It got an event; the bytes are base64.
     Delivered { session: u32, chat: u32, seq: u64, event: String },
-    /// An event of its inbox was not the next one.
-    InboxBroken { session: u32, expected: u64, got: u64 },
+    /// An event of a chat, or of its inbox, was not the next one. Of a checked session's chats that is seen by what is delivered.
+    Broken { session: u32, chat: Option<u32>, expected: u64, got: u64 },
     /// Its server broke the protocol.
     Breach { session: u32, why: String },
     /// A send left.
@@ -45,6 +45,23 @@ pub struct Second {
     pub lost: BTreeMap<u16, u64>,
     /// Connections that came back after one was lost.
     pub reconnects: u64,
+    /// Connections that were tried and did not become sessions; they are among the lost ones.
+    pub failed: u64,
+    /// When sessions were lost, and how many: milliseconds of the machine's clock.
+    pub lost_at_ms: Vec<(u64, u64)>,
+    /// When they were back, likewise.
+    pub back_at_ms: Vec<(u64, u64)>,
+    /// From the first packet of a connection to a session that has all that was there when it was admitted, of sessions that were
+    /// away: microseconds and how often.
+    pub caught_up_us: Vec<(u64, u64)>,
+    /// Full handshakes of TLS.
+    pub tls_full: u64,
+    /// Resumed ones.
+    pub tls_resumed: u64,
+    /// Sessions that a token opened.
+    pub by_token: u64,
+    /// Sessions that a resume ticket opened.
+    pub by_ticket: u64,
     /// Sessions that were closed and opened again on purpose.
     pub churned: u64,
     /// Sessions that are connected and subscribed now.

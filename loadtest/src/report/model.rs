@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{Checked, Percentiles, Rates};
+use super::{Checked, HistoryReport, Percentiles, Rates, StormReport};
 use crate::recorder::Recorder;
 
 /// The version of the report's form.
@@ -247,6 +247,8 @@ pub struct Report {
     pub evidence: Vec<String>,
     pub checked: Checked,
     pub chaos: Option<Chaos>,
+    pub storm: Option<StormReport>,
+    pub history: Option<HistoryReport>,
     #[serde(flatten)]
     pub told: Told,
 }

@@ -1,4 +1,4 @@
-//! Commands that read reports of runs and load nothing: `html`, `compare`, `capacity`.
+//! Commands that read reports of runs and load nothing: `html`, `compare`, `capacity`, `growth`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::capacity::{self, Assumed};
 use super::compare::{Comparison, parse_percent};
+use super::growth::Growth;
 use super::html;
 use super::model::Report;
 use crate::cli::Common;
@@ -28,6 +29,17 @@ pub enum Reading {
     ///
     /// A figure that no report has is not made up: the page names the command that measures it.
     Capacity(Capacity),
+    /// Fits straight lines through costs that were measured at points far apart, and tells how far the points are from them.
+    ///
+    /// `ops/figures growth` measures and calls this. With --json and --html, the points with their lines and a page of plots.
+    Growth(Points),
+}
+
+/// Fits straight lines through costs.
+#[derive(Clone, Debug, Args)]
+pub struct Points {
+    /// Points as `ops/figures growth` writes them.
+    pub points: PathBuf,
 }
 
 /// Draws a report as one HTML page.
@@ -85,6 +97,7 @@ impl Reading {
                 Ok(HELD)
             }
             Self::Compare(asked) => compare(asked, common, out),
+            Self::Growth(asked) => growth(asked, common, out),
             Self::Capacity(asked) => {
                 let mut reports = Vec::new();
                 for path in &asked.reports {
@@ -113,6 +126,21 @@ fn compare(asked: &Compare, common: &Common, out: &mut impl Write) -> Result<u8,
         return Err(RunError::Usage("the comparison is void, so nothing was judged; --anyway judges it".into()));
     }
     Ok(if comparison.worse() { VIOLATED } else { HELD })
+}
+
+fn growth(asked: &Points, common: &Common, out: &mut impl Write) -> Result<u8, RunError> {
+    let refused = |why: &dyn std::fmt::Display| RunError::Usage(format!("{}: {why}", asked.points.display()));
+    let points = std::fs::read(&asked.points).map_err(|error| refused(&error))?;
+    let growth = Growth::from_json(&points).map_err(|error| refused(&error))?;
+    let json = serde_json::to_vec_pretty(&growth).map_err(|error| refused(&error))?;
+    if let Some(file) = OutputFile::open_if("--json", common.json.as_deref())? {
+        file.write(&json)?;
+    }
+    if let Some(file) = OutputFile::open_if("--html", common.html.as_deref())? {
+        file.write(html::growth::page(&growth).as_bytes())?;
+    }
+    print(out, &growth)?;
+    Ok(HELD)
 }
 
 fn print(out: &mut impl Write, text: impl std::fmt::Display) -> Result<(), RunError> {

@@ -10,7 +10,7 @@ use panda_protocol::ErrorCode;
 use serde::{Deserialize, Serialize};
 
 use super::model::{Meta, Told, VERSION};
-use super::{ChaosReport, MembersReport, ReadsReport};
+use super::{ChaosReport, HistoryReport, MembersReport, ReadsReport, StormReport};
 use crate::checker::{Harmed, Verdict};
 use crate::recorder::Recorder;
 
@@ -60,6 +60,12 @@ pub struct Summary {
     /// The faults that were done, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chaos: Option<ChaosReport>,
+    /// How sessions came back to other edges, where theirs was killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm: Option<StormReport>,
+    /// How sessions caught up that had been away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryReport>,
     /// What was read, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reads: Option<ReadsReport>,
@@ -254,6 +260,12 @@ impl fmt::Display for Summary {
         writeln!(f, "  reconnects {}", self.reconnects)?;
         if let Some(chaos) = &self.chaos {
             write!(f, "{chaos}")?;
+        }
+        if let Some(storm) = &self.storm {
+            write!(f, "{storm}")?;
+        }
+        if let Some(history) = &self.history {
+            write!(f, "{history}")?;
         }
         if let Some(reads) = &self.reads {
             write!(f, "{reads}")?;

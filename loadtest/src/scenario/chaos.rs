@@ -297,7 +297,7 @@ mod tests {
         };
         let process = |name: &&str| {
             let [name, state, address] = [name, "running", "127.0.0.1:1"].map(ToOwned::to_owned);
-            Process { name, state, address }
+            Process { name, state, pid: None, address }
         };
         let status = Status { processes: processes.iter().map(process).collect(), ..Status::default() };
         match schedule(&asked, 1, &status) {

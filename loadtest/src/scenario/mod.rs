@@ -2,14 +2,18 @@
 
 mod chaos;
 mod crowd;
+mod history;
 mod idle;
+mod lean_idle;
 mod load;
 mod members;
+mod metrics;
 mod reads;
 mod record;
 mod replay;
 mod revisit;
 mod steady;
+mod storm;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,10 +50,12 @@ pub async fn run(
         Scenario::Revisit(asked) => revisit::run(asked, common, summary, underway).await?,
         Scenario::Replay(asked) => replay::run(asked, common, summary, underway).await?,
         Scenario::Idle(asked) if asked.is_lean(common.transport) => {
-            Box::pin(crowd::run(&asked, common, summary, underway)).await?;
+            Box::pin(lean_idle::run(&asked, common, summary, underway)).await?;
         }
         Scenario::Idle(asked) => idle::run(&asked, common, summary, underway).await?,
         Scenario::Chaos(asked) => Box::pin(chaos::run(asked, common, summary, underway)).await?,
+        Scenario::Storm(asked) => Box::pin(storm::run(&asked, common, summary, underway)).await?,
+        Scenario::History(asked) => Box::pin(history::run(&asked, common, summary, underway)).await?,
         Scenario::Reads(asked) => Box::pin(reads::run(asked, common, summary, underway)).await?,
         Scenario::Members(asked) => Box::pin(members::run(asked, common, summary, underway)).await?,
         Scenario::Agent(_) | Scenario::Run(_) | Scenario::Scenarios => {

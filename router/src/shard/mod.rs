@@ -85,6 +85,8 @@ pub struct ShardFigures {
     pub proven: u64,
     /// Admissions to chats and inboxes that are not in memory, without a load.
     pub unloaded: u64,
+    /// Reads of the store for questions: loads of rows for them, pages of events, listings, outcomes.
+    pub question_reads: u64,
 }
 
 /// One shard.

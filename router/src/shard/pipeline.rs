@@ -41,6 +41,7 @@ impl Shard {
             };
             let missing = if entity.loaded { entity.missing(ids) } else { ids };
             if !missing.is_empty() {
+                self.figures.question_reads += u64::from(matches!(next, Pending::Question { .. }));
                 self.load(id, missing);
                 break;
             }

@@ -341,6 +341,7 @@ impl Shard {
 
     pub(super) fn start_reading(&mut self, reading: Reading) -> u64 {
         self.next_read += 1;
+        self.figures.question_reads += 1;
         self.reading.insert(self.next_read, reading);
         self.next_read
     }

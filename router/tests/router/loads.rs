@@ -129,6 +129,8 @@ async fn a_router_loads_so_many_at_once_and_the_others_wait() {
         }
     };
     tokio::time::timeout(PATIENCE, all_begun).await.expect("all are asked for");
+    assert_eq!(router.metrics().reads.get(), u64::from(USERS), "each load is a read of the store");
+    assert_eq!(router.metrics().question_reads.get(), 0, "commands are no questions");
     store.hold_reads(false);
     let all_answered = async {
         while !tokens.is_empty() {

@@ -45,6 +45,11 @@ impl PostgresUsers {
             Err(error) => Err(StoreError::Corrupt(error.to_string())),
         }
     }
+
+    /// Calls that were made of the server so far, those of the start included; clones count together.
+    pub fn calls(&self) -> u64 {
+        self.connections.calls()
+    }
 }
 
 const fn check_count(count: usize) -> Result<(), UserStoreError> {

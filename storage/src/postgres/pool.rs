@@ -4,6 +4,8 @@
 //! call was dropped, ran out of time or failed may be within a transaction or owe an answer: it is
 //! closed, and the server rolls back what it had begun.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Client, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
@@ -24,6 +26,8 @@ const RECYCLE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Connections {
     pool: Pool,
     call_timeout: Duration,
+    /// Calls so far; all clones count together.
+    calls: Arc<AtomicU64>,
 }
 
 impl Connections {
@@ -46,7 +50,7 @@ impl Connections {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        Ok(Self { pool, call_timeout: config.limits.call })
+        Ok(Self { pool, call_timeout: config.limits.call, calls: Arc::default() })
     }
 
     /// Runs one call on a connection of its own, within the time that a call may take. Dropping the
@@ -64,6 +68,7 @@ impl Connections {
         timeout: Duration,
         job: impl AsyncFnOnce(&mut Client) -> Result<T, UserStoreError>,
     ) -> Result<T, UserStoreError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         let lent = async {
             let mut lease = self.lend().await?;
             let result = job(lease.client()).await;
@@ -75,6 +80,11 @@ impl Connections {
             return Err(StoreError::Unavailable(format!("no answer within {timeout:?}")).into());
         };
         result
+    }
+
+    /// Calls that were begun so far.
+    pub(super) fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 
     async fn lend(&self) -> Result<Lease, StoreError> {

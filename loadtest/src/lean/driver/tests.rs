@@ -1,6 +1,6 @@
 use panda_protocol::event::{Digest, Event, EventBody};
 use panda_protocol::frame::{Ack, Admission, EventFrame, Synced};
-use panda_protocol::{ErrorCode, Time, UserId};
+use panda_protocol::{ErrorCode, Incarnation, Seq, Time, UserId};
 
 use super::*;
 use crate::engine::Role;
@@ -12,7 +12,12 @@ fn chat(byte: u8) -> ChatId {
 
 /// A seat in two chats, whose Sync was answered.
 fn seated(is_checked: bool) -> (Lean, Peer) {
-    let mut lean = Lean::new(0, "/ws".into());
+    seated_as(is_checked, false)
+}
+
+fn seated_as(is_checked: bool, comes_back: bool) -> (Lean, Peer) {
+    let job = Job { agent: 0, servers: Vec::new(), path: "/ws".into(), sessions: 1, tls: false, comes_back };
+    let mut lean = Lean::new(&job);
     let chats = [chat(1), chat(2)].map(|chat| chat.to_string());
     let (token, numbers, watched) = ("token".into(), [1, 2], [true; 2]);
     lean.add(Place { user: 7, server: 0, token, chats, numbers, watched, is_checked }).unwrap();
@@ -128,11 +133,11 @@ fn bytes_that_are_no_frame_are_a_breach() {
 fn a_reset_is_a_breach_and_does_not_move_the_cursor() {
     let (mut lean, mut peer) = seated(true);
     hear(&mut lean, &mut peer, &admitted(Start::Live, 3)).unwrap();
-    let before = lean.checked[&0].chats;
+    let before = lean.held[&0].entry(0, chat(1));
     peer.step = 0;
     assert!(hear(&mut lean, &mut peer, &admitted(Start::Reset, 9)).is_err());
     assert!(matches!(breaches(&lean)[..], [why] if why.contains("another store")), "{:?}", lean.seen);
-    assert_eq!(lean.checked[&0].chats, before);
+    assert_eq!(lean.held[&0].entry(0, chat(1)), before);
 }
 
 #[test]
@@ -143,4 +148,50 @@ fn who_is_sent_away_or_refused_for_now_is_lost_and_who_is_refused_for_good_was_w
         assert!(hear(&mut lean, &mut peer, &bye(code)).is_err());
         assert_eq!(breaches(&lean).len(), breaks, "{code}");
     }
+}
+
+#[test]
+fn a_send_whose_answer_did_not_come_is_sent_again_by_who_comes_back_and_unknown_of_who_does_not() {
+    for comes_back in [true, false] {
+        let (mut lean, mut peer) = seated_as(false, comes_back);
+        hear(&mut lean, &mut peer, &admitted(Start::Live, 3)).unwrap();
+        publish(&mut lean, &mut peer);
+        lean.gone(0);
+        assert_eq!((lean.second.unknown, lean.is_waiting()), (u64::from(!comes_back), comes_back));
+        peer.step = 0;
+        let mut bytes = Vec::new();
+        let mut out = Outgoing { bytes: &mut bytes, opcode: None };
+        lean.receive(&mut peer, &admitted(Start::From, 3), &mut out, &mut Events::default()).unwrap();
+        assert_eq!((bytes.is_empty(), lean.may_send(0)), (!comes_back, !comes_back));
+        if comes_back {
+            let ack = Frame::from(Ack { request: RequestId(SYNC.0 + 1), seq: Seq(3) }).to_bytes();
+            hear(&mut lean, &mut peer, &ack).unwrap();
+            assert_eq!((lean.acks.len(), lean.second.sent), (1, 1), "it was one send");
+        }
+    }
+}
+
+#[test]
+fn who_comes_back_is_the_same_device_and_misses_nothing_unseen() {
+    let (mut lean, mut peer) = seated_as(false, true);
+    let device = lean.device(&lean.seats[0]);
+    hear(&mut lean, &mut peer, &admitted(Start::Live, 3)).unwrap();
+    lean.gone(0);
+    lean.seats[0].round += 1;
+    peer.step = 0;
+    hear(&mut lean, &mut peer, &admitted(Start::From, 3)).unwrap();
+    assert_eq!((lean.device(&lean.seats[0]), &lean.seen[..]), (device, &[][..]));
+    hear(&mut lean, &mut peer, &message(chat(1), 4)).unwrap();
+    assert_eq!(lean.seen, [Seen::Broken { session: 7, chat: Some(1), expected: 3, got: 4 }]);
+}
+
+#[test]
+fn a_ticket_that_is_refused_is_not_tried_again() {
+    let (mut lean, mut peer) = seated_as(false, true);
+    lean.held.get_mut(&0).unwrap().keep(&Bytes::from_static(b"ticket"));
+    let says_ticket = |lean: &mut Lean| lean.flight(0).windows(6).any(|bytes| bytes == b"ticket");
+    assert!(says_ticket(&mut lean));
+    let bye = Bye { code: ErrorCode::TicketInvalid as u16, retry_after_ms: 0, text: "x".into() };
+    let why = hear(&mut lean, &mut peer, &Frame::from(bye).to_bytes()).unwrap_err();
+    assert!(why.is::<Away>() && !says_ticket(&mut lean), "{why}");
 }

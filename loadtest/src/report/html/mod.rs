@@ -2,6 +2,7 @@
 //! fetched: drawings are in it, and it has no script.
 
 mod axis;
+pub mod growth;
 mod plot;
 mod plots;
 mod tables;

@@ -39,6 +39,7 @@ pub(super) fn all(report: &Report) -> String {
         html.push_str(&over.latency("Ack latency over time", |second| &second.ack_us));
         html.push_str(&over.latency("Delivery latency over time", |second| &second.delivery_us));
     }
+    html.push_str(&back(report));
     html.push_str(&curves(report));
     if !seconds.is_empty() {
         html.push_str(&over.memory());
@@ -62,7 +63,12 @@ fn spans(report: &Report) -> Vec<Span> {
             moment(fault.lasted_s.max(fault.hold_s))
         ),
     };
-    faults.map(span).collect()
+    let storm = report.storm.iter().map(|storm| Span {
+        from: storm.began_s,
+        to: storm.began_s + storm.all_back_s.unwrap_or_else(|| storm.back.last().map_or(0.0, |(at, _)| *at)),
+        title: format!("kill {}", storm.victim),
+    });
+    faults.map(span).chain(storm).collect()
 }
 
 /// Plots over time.
@@ -194,6 +200,31 @@ impl Over<'_> {
         let (y_title, x_title, spans) = (unit, "time of the run", self.spans);
         Plot { title, x, x_title, y, y_title, lines, filled, spans, columns }.html()
     }
+}
+
+/// How many sessions were back when, of those that lost their edge.
+#[expect(clippy::cast_precision_loss, reason = "a plot is no finer than its dots")]
+fn back(report: &Report) -> String {
+    let Some(storm) = report.storm.as_ref().filter(|storm| !storm.back.is_empty()) else { return String::new() };
+    let mut points = vec![(0.0, Some(0.0))];
+    points.extend(storm.back.iter().map(|&(at, back)| (at, Some(back as f64))));
+    let end = storm.back.last().map_or(1.0, |(at, _)| *at);
+    let column = |pair: &[(f64, u64)]| {
+        let ((from, _), (to, back)) = (pair[0], pair[1]);
+        (from, to, format!("{}\n{} back", moment(to), super::words::grouped(back)))
+    };
+    Plot {
+        title: "Sessions that are back",
+        x: Axis::of_time(0.0, end, moment),
+        x_title: "time since they lost their edge",
+        y: Axis::from_zero(storm.lost as f64, short),
+        y_title: "sessions",
+        lines: vec![Line { name: format!("of {}", super::words::grouped(storm.lost)), points }],
+        filled: true,
+        spans: &[],
+        columns: storm.back.windows(2).map(column).collect(),
+    }
+    .html()
 }
 
 fn figures(lines: &[Line]) -> impl Iterator<Item = f64> {

@@ -48,6 +48,9 @@ pub(super) fn all(report: &Report) -> String {
         latency(report),
         thresholds(report),
         faults(report),
+        storm(report),
+        edges(report),
+        history(report),
         memory(report),
         errors(report),
         curves(report),
@@ -83,6 +86,75 @@ fn thresholds(report: &Report) -> Table {
         title: "Thresholds",
         head: words(["figure", "demanded", "measured", ""]),
         rows: report.told.verdict.thresholds.iter().map(row).collect(),
+        closed: false,
+    }
+}
+
+fn storm(report: &Report) -> Table {
+    let time = |at: Option<f64>| at.map_or_else(|| "never".into(), moment);
+    let row = |name: &str, figure: String| ("", vec![name.to_owned(), figure]);
+    let rows = report.storm.iter().flat_map(|storm| {
+        let cost = &storm.cost;
+        let secret = if storm.shared_secret { "that of all edges" } else { "one of its own" };
+        [
+            row("edge that was killed", storm.victim.clone()),
+            row("its secret", secret.into()),
+            row("sessions that lost it", grouped(storm.lost)),
+            row("half of them back after", time(storm.p50_back_s)),
+            row("90 % back after", time(storm.p90_back_s)),
+            row("99 % back after", time(storm.p99_back_s)),
+            row("all back after", time(storm.all_back_s)),
+            row("tries that failed", grouped(cost.tries_failed)),
+            row("TLS handshakes that resumed", grouped(cost.tls_resumed)),
+            row("full TLS handshakes", grouped(cost.tls_full)),
+            row("sessions opened by a resume ticket", grouped(cost.by_ticket)),
+            row("sessions opened by a token", grouped(cost.by_token)),
+            row("calls of Postgres meanwhile", grouped(cost.postgres_calls)),
+            row("reads of the event store for sessions", grouped(cost.store_reads)),
+            row("those for messages meanwhile", grouped(cost.command_reads)),
+            row("admissions by a proof", grouped(cost.admissions_proven)),
+            row("admissions without a load", grouped(cost.admissions_unloaded)),
+        ]
+    });
+    Table { title: "Storm", head: words(["", ""]), rows: rows.collect(), closed: false }
+}
+
+fn history(report: &Report) -> Table {
+    let time = |at: Option<f64>| at.map_or_else(|| "-".into(), moment);
+    let row = |name: &str, figure: String| ("", vec![name.to_owned(), figure]);
+    let rows = report.history.iter().flat_map(|history| {
+        [
+            row("sessions that were away", grouped(history.away)),
+            row("for", moment(history.absent_s)),
+            row("events that they missed", grouped(history.missed)),
+            row("sessions that caught up", grouped(history.back)),
+            row("half of them within", time(history.p50_s)),
+            row("99 % within", time(history.p99_s)),
+            row("the slowest within", time(history.max_s)),
+            row("all after", time(history.all_s)),
+            row("reads of the event store", history.store_reads.map_or_else(|| "not counted".into(), grouped)),
+        ]
+    });
+    Table { title: "Catching up", head: words(["", ""]), rows: rows.collect(), closed: false }
+}
+
+/// Of a storm, what the edges used that were left.
+#[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+fn edges(report: &Report) -> Table {
+    let row = |edge: &crate::report::EdgeUse| {
+        let cells = [
+            edge.name.clone(),
+            moment(edge.longest_busy_s),
+            format!("{} %", digits(edge.highest_share * 100.0)),
+            moment(edge.cpu_s),
+            bytes(edge.rss_bytes_max as f64),
+        ];
+        ("", cells.to_vec())
+    };
+    Table {
+        title: "Edges that were left",
+        head: words(["", "longest above 80 % of a core", "busiest second", "processor time", "most memory"]),
+        rows: report.storm.iter().flat_map(|storm| &storm.edges).map(row).collect(),
         closed: false,
     }
 }

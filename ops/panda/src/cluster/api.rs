@@ -11,8 +11,8 @@ use panda_edge::api_door::{self, ApiDoor};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
-use super::services;
 use super::ways::Ways;
+use super::{services, user_calls};
 use crate::api::{self, Api, ApiParts};
 use crate::config::{Config, ConfigError, Demands};
 use crate::lifecycle::{Role, now};
@@ -39,6 +39,7 @@ impl Role for ApiRole {
         panda_storage::private::tighten(&config.data);
         let cache = services::cache(config)?;
         let users = services::users(config).await?;
+        user_calls::register(&users, registry);
         let log = services::commands(config).await?;
         let (ways, mut links) = Ways::open(config, &fleet, 1, &log, registry).await?;
         let link = links.pop().context("the API has no link")?;

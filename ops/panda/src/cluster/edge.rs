@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use prometheus_client::registry::Registry;
 
-use super::services;
 use super::ways::Ways;
+use super::{services, user_calls};
 use crate::config::{Config, ConfigError, Demands};
 use crate::front::{self, Behind, Front};
 use crate::lifecycle::Role;
@@ -32,6 +32,7 @@ impl Role for EdgeRole {
         panda_storage::private::tighten(&config.data);
         let cache = services::cache(config)?;
         let users = services::users(config).await?;
+        user_calls::register(&users, registry);
         let log = services::commands(config).await?;
         let (ways, links) = Ways::open(config, &fleet, front::workers(config) + 1, &log, registry).await?;
         let behind = Behind { log, links, users, cache, fleet };

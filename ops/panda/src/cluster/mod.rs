@@ -4,6 +4,7 @@ mod api;
 mod edge;
 mod router;
 pub(crate) mod services;
+mod user_calls;
 mod ways;
 
 pub(crate) use api::ApiRole;

@@ -109,6 +109,7 @@ fn an_inbox_that_left_memory_admits_its_user_without_the_store() {
     let (admission, loads) = admit(shard, 1, inbox, None);
     assert_eq!((admission.head, admission.role, admission.visible_from), (HEAD, Role::Reader, Seq(1)));
     assert_eq!((loads, shard.figures().unloaded), (0, 1));
+    assert_eq!(shard.figures().question_reads, 1, "that of the first admission");
     wait(shard, 1);
     assert_eq!((shard.resident(), shard.figures().evictions), (0, 1), "it never came to be there");
 }

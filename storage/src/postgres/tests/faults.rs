@@ -113,12 +113,13 @@ async fn a_refusal_costs_no_connection() {
         let store = open_one(url, patient()).await;
         store.create_user(new_user(1, "ada")).await.unwrap();
         let eve = store.create_user(new_user(2, "eve")).await.unwrap();
-        let before = backend(&store).await;
+        let (before, calls) = (backend(&store).await, store.clone().calls());
         assert!(matches!(store.create_user(new_user(3, "Ada")).await, Err(UserStoreError::Taken(_))));
         let rename = UserChange { username: Some(Username::parse("ada").unwrap()), ..UserChange::default() };
         assert!(matches!(store.update_user(eve.id, rename, None).await, Err(UserStoreError::Taken(_))));
         let clash = vec![new_user(4, "bob"), new_user(1, "zoe")];
         assert!(matches!(store.ensure_users(clash).await, Err(UserStoreError::Taken(_))));
+        assert_eq!(store.calls() - calls, 3, "each is counted, whatever came of it");
         assert_eq!(backend(&store).await, before);
     })
     .await;
