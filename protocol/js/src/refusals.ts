@@ -1,0 +1,19 @@
+/** The refusals of this client itself, and names for codes (`SPEC.md`, section 11). */
+
+import type { Refusal } from "./api.js";
+
+const own = {
+  offline: [1, "There is no connection now; this needs one."],
+  unreachable: [2, "The server cannot be reached; look at the connection and try again."],
+  closed: [3, "This client was closed."],
+  discarded: [4, "This was taken out before it was sent."],
+  storage: [5, "This cannot be kept or read on this machine."],
+  too_many_waiting: [6, "Too much waits to be sent already; wait until the connection is back."],
+} as const satisfies Record<string, readonly [number, string]>;
+
+export type LocalLabel = keyof typeof own;
+
+export function localRefusal(label: LocalLabel): Refusal {
+  const [code, text] = own[label];
+  return { code, label, text, retryAfterMs: 0 };
+}
