@@ -54,15 +54,15 @@ export function isIdOf(kind: IdKind, bytes: Uint8Array): boolean {
   return (first[kind] as readonly (number | undefined)[]).includes(bytes[0]);
 }
 
-function idFrom<T extends string>(kind: IdKind, text: string): T | null {
+function isText(kind: IdKind, text: string): boolean {
   const bytes = idBytes(text);
-  return bytes !== null && isIdOf(kind, bytes) ? (text as T) : null;
+  return bytes !== null && isIdOf(kind, bytes);
 }
 
 /** A user's identifier in a text from elsewhere (a URL, a form), or `null` if it is none. */
-export const userIdFrom = (text: string): UserId | null => idFrom("user", text);
+export const userIdFrom = (text: string): UserId | null => (isText("user", text) ? (text as UserId) : null);
 /** A chat's, likewise. */
-export const chatIdFrom = (text: string): ChatId | null => idFrom("chat", text);
+export const chatIdFrom = (text: string): ChatId | null => (isText("chat", text) ? (text as ChatId) : null);
 
 /** The group that `creator` makes on `device` with the command that has this counter: the server makes the same. */
 export function groupChatId(creator: UserId, device: DeviceId, counter: bigint): ChatId {

@@ -23,6 +23,8 @@ export class Sending {
   /** Stored, and not yet seen as an event: by counter. */
   #stored = new Map<number, OutboxEntry>();
   #endings = new Map<OutboxId, (ending: Ending) => void>();
+  /** How the newest that ended did, for a tab to which the word of it got lost with the tab that led. */
+  #ended = new Map<OutboxId, Ending>();
   #counter = 0;
   #cancelTimer: () => void = () => undefined;
 
@@ -39,6 +41,7 @@ export class Sending {
     this.#counter = Math.max(typeof last === "number" ? last : 0, Math.floor(this.context.world.wallMs()));
     for (const [key, value] of state) {
       if (key.startsWith(applied) && typeof value === "number") this.outbox.remember(key.slice(applied.length) as EntityId, value);
+      if (key.startsWith(ended)) this.#ended.set(key.slice(ended.length) as OutboxId, value as Ending);
     }
     for (const row of rows) {
       this.#counter = Math.max(this.#counter, row.counter);
@@ -63,6 +66,11 @@ export class Sending {
   submit(id: OutboxId, target: Target, command: Command, ending: (ending: Ending) => void): void {
     if (this.outbox.entries.has(id)) {
       this.#endings.set(id, ending);
+      return;
+    }
+    const past = this.#ended.get(id);
+    if (past !== undefined) {
+      ending(past);
       return;
     }
     const counter = this.#counter + 1;
@@ -199,6 +207,12 @@ export class Sending {
     for (const id of [entry.row.id, ...entry.also]) {
       this.#endings.get(id)?.(ending);
       this.#endings.delete(id);
+      this.#ended.set(id, ending);
+      journal.put({ put: "state", key: ended + id, value: ending });
+    }
+    for (const id of [...this.#ended.keys()].slice(0, Math.max(0, this.#ended.size - endedMax))) {
+      this.#ended.delete(id);
+      journal.put({ drop: "state", key: ended + id });
     }
     journal.put({ drop: "outbox", id: entry.row.id }, { put: "state", key: applied + entity, value: this.outbox.applied(entity) });
   }
@@ -254,6 +268,10 @@ export class Sending {
 
 /** Keys of the highest applied counters, by entity. */
 const applied = "applied:";
+/** Keys of how entries ended, by ID. */
+const ended = "ended:";
+/** More than a tab can have sent before it learns who leads. */
+const endedMax = 1_000;
 /** Of the requests that may wait, so many are left for reads. */
 const reservedRequests = 64;
 

@@ -73,7 +73,7 @@ export function surroundings(
       };
       return {
         send(message) {
-          if (socket.readyState === 1) socket.send(message as Uint8Array<ArrayBuffer>);
+          if (socket.readyState === 1) socket.send(message);
         },
         close() {
           over = true;

@@ -205,7 +205,7 @@ export class SessionMachine {
     if (this.#state === "over" || this.room <= 0) return null;
     const request = ++this.#lastRequest;
     this.#waiting.set(request, ask.type);
-    this.#send({ ...ask, request: BigInt(request) } as RequestFrame, now);
+    this.#send({ ...ask, request: BigInt(request) }, now);
     return request;
   }
 

@@ -63,7 +63,7 @@ class IndexedDbStore implements Store {
       ]),
     );
     return {
-      state: new Map(keys.map((key, at) => [String(key), values[at] as unknown])),
+      state: new Map((keys as string[]).map((key, at) => [key, values[at] as unknown])),
       chats: chats as ChatRow[],
       outbox: (outbox as OutboxRow[]).sort((one, other) => one.counter - other.counter),
     };
