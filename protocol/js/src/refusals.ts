@@ -1,6 +1,7 @@
-/** The refusals of this client itself, and names for codes (`SPEC.md`, section 11). */
+/** Refusals as the application sees them: of the server's codes (`SPEC.md`, section 11), and this client's own. */
 
 import type { Refusal } from "./api.js";
+import { codeNames } from "./codec/codes.js";
 
 const own = {
   offline: [1, "There is no connection now; this needs one."],
@@ -16,4 +17,10 @@ export type LocalLabel = keyof typeof own;
 export function localRefusal(label: LocalLabel): Refusal {
   const [code, text] = own[label];
   return { code, label, text, retryAfterMs: 0 };
+}
+
+/** Of a code that came without a text, or with one. */
+export function refusalOf(code: number, text = "", retryAfterMs = 0): Refusal {
+  const label = codeNames[code] ?? `code_${String(code)}`;
+  return { code, label, text: text === "" ? `The server refused this: ${label.replaceAll("_", " ")}.` : text, retryAfterMs };
 }
