@@ -48,7 +48,10 @@ function AccountForm({ account, onSaved }: { account: Account; onSaved: (account
       setIsSaved(true);
       onSaved({ ...saved, email: saved.email ?? (email.trim() === "" ? null : email.trim()) });
     } catch (error) {
-      setRefusal(refusalOf(error));
+      const why = refusalOf(error);
+      setRefusal(why);
+      // What is there now is what the next attempt changes.
+      if (why.label === "version_conflict") await http.user("me").then(onSaved, (failed: unknown) => setRefusal(refusalOf(failed)));
     } finally {
       setIsBusy(false);
     }
@@ -174,7 +177,7 @@ export function Profile() {
         <section aria-labelledby="profile-about">
           <h2 id="profile-about">{t.profile.about}</h2>
           {account ? (
-            <AccountForm key={account.version} account={account} onSaved={setAccount} />
+            <AccountForm account={account} onSaved={setAccount} />
           ) : (
             <p className="form-note profile-waiting">{refusal ? say(refusal) : t.loading}</p>
           )}

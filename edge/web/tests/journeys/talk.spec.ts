@@ -104,9 +104,9 @@ test("a profile can be changed, and a name that is taken says so beside its fiel
   await ada.page.getByRole("button", { name: "Save" }).click();
   await expect(ada.page.getByText("Saved.")).toBeVisible();
 
-  await ada.page.getByText("Dark", { exact: true }).click();
+  await ada.page.getByRole("radio", { name: "Dark" }).check();
   await expect(ada.page.locator("html")).toHaveAttribute("data-theme", "dark");
-  await ada.page.getByText("العربية", { exact: true }).click();
+  await ada.page.getByRole("radio", { name: "العربية" }).check();
   await expect(ada.page.locator("html")).toHaveAttribute("dir", "rtl");
   await expect(ada.page.getByRole("heading", { name: "الملف الشخصي والإعدادات" })).toBeVisible();
   await ada.page.reload();

@@ -69,7 +69,7 @@ export class Person {
 
   async makesGroup(name: string, ...others: string[]): Promise<void> {
     await this.page.getByRole("button", { name: "New chat" }).click();
-    await this.page.getByText("Group", { exact: true }).click();
+    await this.page.getByRole("radio", { name: "Group" }).check();
     await this.page.getByLabel("Name of the group").fill(name);
     for (const other of others) {
       await this.page.getByLabel("People").first().fill(other);
