@@ -131,7 +131,7 @@ export class Core {
     });
     this.#sending = new Sending(this.#context, (id) => {
       const chat = this.#following.chats.get(id as ChatId);
-      return chat?.following === "live" ? (chat.row.cursor?.seq ?? null) : null;
+      return chat?.following === "live" || chat?.following === "opening" ? (chat.row.cursor?.seq ?? null) : null;
     });
     this.#reading = new Reading(this.#context, this.#following, outboxOf);
     this.#following.load(saved.chats, (state.get("inbox") as StoredCursor | undefined) ?? null, state.get("complete") === true);
