@@ -18,30 +18,36 @@ export class Writer {
   }
 
   u8(value: number): void {
-    this.#view.setUint8(this.#grow(1), value);
+    const at = this.#grow(1);
+    this.#view.setUint8(at, value);
   }
 
   u16(value: number): void {
-    this.#view.setUint16(this.#grow(2), value);
+    const at = this.#grow(2);
+    this.#view.setUint16(at, value);
   }
 
   u64(value: bigint): void {
-    this.#view.setBigUint64(this.#grow(8), value);
+    const at = this.#grow(8);
+    this.#view.setBigUint64(at, value);
   }
 
   varint(value: bigint): void {
     if (value < 0n || value > varintMax) throw new RangeError("the number does not fit a varint");
     if (value < 1n << 6n) this.u8(Number(value));
     else if (value < 1n << 14n) this.u16(Number(value) | 0x4000);
-    else if (value < 1n << 30n) this.#view.setUint32(this.#grow(4), Number(value) + 0x8000_0000);
-    else this.u64(value | (3n << 62n));
+    else if (value < 1n << 30n) {
+      const at = this.#grow(4);
+      this.#view.setUint32(at, Number(value) + 0x8000_0000);
+    } else this.u64(value | (3n << 62n));
   }
 
   raw(bytes: Uint8Array): void {
-    this.#bytes.set(bytes, this.#grow(bytes.length));
+    const at = this.#grow(bytes.length);
+    this.#bytes.set(bytes, at);
   }
 
-  /** Makes room and returns where it begins. */
+  /** Makes room and returns where it begins. Buffer and view may be others then. */
   #grow(length: number): number {
     const at = this.#at;
     this.#at += length;

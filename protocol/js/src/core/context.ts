@@ -19,6 +19,8 @@ export interface Context {
   journal: Journal;
   connector: Connector;
   emit(event: ClientEvent): void;
+  /** Something that is shown changed: whoever listens hears of it soon. */
+  soon(): void;
 }
 
 /** Which reply belongs to whom. */

@@ -115,7 +115,10 @@ export class Core {
         journal.put(access === null ? { drop: "state", key: "access" } : { put: "state", key: "access", value: access });
       },
     }, this.#access);
-    this.#context = { world, me: config.user, device, requests, journal, connector, emit };
+    const soon = (): void => {
+      this.#soon();
+    };
+    this.#context = { world, me: config.user, device, requests, journal, connector, emit, soon };
     const outboxOf = (of: DeviceId, counter: number): OutboxId | undefined =>
       of === device && of !== noDevice ? this.#sending.outboxOf(counter) : undefined;
     this.#following = new Following(this.#context, {
@@ -128,7 +131,7 @@ export class Core {
     });
     this.#sending = new Sending(this.#context, (id) => {
       const chat = this.#following.chats.get(id as ChatId);
-      return chat?.following === "live" ? (chat.row.cursor?.seq ?? null) : null;
+      return chat?.following === "live" || chat?.following === "opening" ? (chat.row.cursor?.seq ?? null) : null;
     });
     this.#reading = new Reading(this.#context, this.#following, outboxOf);
     this.#following.load(saved.chats, (state.get("inbox") as StoredCursor | undefined) ?? null, state.get("complete") === true);
@@ -158,7 +161,6 @@ export class Core {
     // The badge does not wait for the server.
     const chat = this.#following.chats.get(command.chat);
     if (chat?.markRead(command.read) === true) this.#following.changed(chat);
-    this.#soon();
   }
 
   retry(id: OutboxId): void {
@@ -180,7 +182,7 @@ export class Core {
   history(chat: ChatId, query?: HistoryQuery): Promise<HistoryPage> {
     this.#looked.delete(chat);
     this.#looked.add(chat);
-    return this.#reading.history(chat, query).finally(() => { this.#soon(); });
+    return this.#reading.history(chat, query);
   }
 
   seqAt(chat: ChatId, timeUs: number): Promise<number> {
@@ -243,7 +245,6 @@ export class Core {
         machine.broke(error.reason, now);
       });
     }
-    this.#soon();
   }
 
   #heard({ chat, user, kind, payload }: Extract<Output, { readonly is: "signal" }>["signal"]): void {

@@ -84,8 +84,13 @@ export class Following {
   }
 
   changed(chat: Chat): void {
-    this.#changed.add(chat.row.id);
+    this.#show(chat);
     this.context.journal.putChat(chat.row);
+  }
+
+  #show(chat: Chat): void {
+    this.#changed.add(chat.row.id);
+    this.context.soon();
   }
 
   // A session begins and ends
@@ -128,7 +133,7 @@ export class Following {
       chat.awaiting = false;
       if (chat.following !== "refused") {
         chat.following = "paused";
-        this.#changed.add(chat.row.id);
+        this.#show(chat);
       }
     }
   }
@@ -274,7 +279,7 @@ export class Following {
       chat.awaiting = true;
       chat.following = "opening";
       this.#behind.add(chat.row.id);
-      this.#changed.add(chat.row.id);
+      this.#show(chat);
     }
     return { type: "sync", chats: chats.map((chat) => syncEntry(chat, live)) };
   }

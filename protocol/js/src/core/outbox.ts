@@ -176,6 +176,7 @@ export class Outbox {
       return { is: "stored", stored: { entity: entry.row.entity, seq: Number(reply.seq), changed: true } };
     }
     // Only an Error is left; whatever it says, copies behind this one may come back out of order.
+    const first = !lane.draining;
     lane.draining = true;
     if (reply.type !== "error" || !isCurrent) return { is: "waits" };
     const { code } = reply;
@@ -185,25 +186,25 @@ export class Outbox {
       this.#leave(entry);
       return { is: "stored", stored: { entity: entry.row.entity, seq: details?.seq ?? 0, changed: false } };
     }
-    if (code === outOfOrder && details) return this.#outOfOrder(entry, details.counter, refusal, lane, now, random);
+    if (code === outOfOrder && details) return this.#outOfOrder(entry, details.counter, refusal, lane, first, now, random);
     if (code === counterReused) return { is: "renumber", above: counter };
     const range = rangeOf(code);
     if (range === 22 || range === 23) return { is: "failed", refusal };
     // Of this copy nothing came and nothing will: if it was the only one, it may be taken back.
     if (range === 20) entry.sends--;
     entry.waiting = refusal;
-    this.#pause(lane, refusal.retryAfterMs, now, random);
+    this.#pause(lane, refusal.retryAfterMs, first, now, random);
     return { is: "waits" };
   }
 
-  #outOfOrder(entry: Entry, applied: number, refusal: Refusal, lane: Lane, now: number, random: number): Outcome {
+  #outOfOrder(entry: Entry, applied: number, refusal: Refusal, lane: Lane, first: boolean, now: number, random: number): Outcome {
     const stood = lane.applied === applied;
     lane.applied = applied;
     const { counter } = entry.row;
     if (counter > applied) {
       // Behind one that was refused, or after a counter that this client did not know of. The first of a lane that hears
       // twice that it stands right will hear it again: then not at once.
-      if (stood && lane.entries[0] === entry) this.#pause(lane, 0, now, random);
+      if (stood && lane.entries[0] === entry) this.#pause(lane, 0, first, now, random);
       return { is: "waits" };
     }
     // Only this copy was ever sent and it was not applied: another counter makes it no second event.
@@ -213,10 +214,12 @@ export class Outbox {
     return { is: "waits" };
   }
 
-  #pause(lane: Lane, retryAfterMs: number, now: number, random: number): void {
+  /** `first`: of this round; the copies behind it hear the same and are no rounds of their own. */
+  #pause(lane: Lane, retryAfterMs: number, first: boolean, now: number, random: number): void {
     const longest = Math.min(roundMsMax, roundMsMin * 2 ** lane.rounds);
-    lane.rounds = Math.min(lane.rounds + 1, 30);
-    lane.notBefore = now + Math.max(retryAfterMs, longest * (0.5 + random / 2));
+    if (first) lane.rounds = Math.min(lane.rounds + 1, 30);
+    const wait = first ? Math.max(retryAfterMs, longest * (0.5 + random / 2)) : retryAfterMs;
+    lane.notBefore = Math.max(lane.notBefore, now + wait);
   }
 
   #leave(entry: Entry): void {

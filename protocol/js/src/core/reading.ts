@@ -52,7 +52,6 @@ export class Reading {
       if (read === null) break;
       dense.push(read);
     }
-    let source: HistoryPage["from"] = "server";
     if (missing(dense) > 0) {
       try {
         await this.#page(chat, from + step * dense.length, forward, limit - dense.length, dense);
@@ -60,13 +59,12 @@ export class Reading {
         // Without a server, the nearest events that are here and follow each other.
         if (dense.length === 0) dense.push(...this.#run(found, step));
         if (dense.length === 0 || !(error instanceof RefusedError) || error.refusal.label !== "offline") throw error;
-        source = "store";
       }
     }
     if (!forward) dense.reverse();
     chat.takePage(dense, this.context.me);
     this.following.changed(chat);
-    return { events: dense.map(([event]) => event), beginsAt: row.visibleFrom, head: row.head, from: source };
+    return { events: dense.map(([event]) => event), beginsAt: row.visibleFrom, head: row.head, from: this.context.connector.isOnline ? "server" : "store" };
   }
 
   async seqAt(id: ChatId, timeUs: number): Promise<number> {

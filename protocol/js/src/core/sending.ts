@@ -30,7 +30,7 @@ export class Sending {
 
   constructor(
     readonly context: Context,
-    /** The cursor of a chat that is listened to, `null` of others. */
+    /** The cursor of a chat whose events come, `null` of others. */
     readonly cursorOf: (chat: EntityId) => number | null,
   ) {}
 

@@ -67,7 +67,7 @@ export function surroundings(
       socket.onmessage = ({ data }: MessageEvent<unknown>) => {
         if (!over) events.message(data instanceof ArrayBuffer ? new Uint8Array(data) : null);
       };
-      socket.onclose = () => {
+      socket.onclose = socket.onerror = () => {
         clearTimeout(timer);
         end();
       };

@@ -16,9 +16,11 @@ export class MemoryStore implements Store {
   }
 
   write(changes: readonly Change[]): Promise<void> {
-    // Cloned first: what cannot be kept changes nothing.
-    for (const change of structuredClone(changes)) this.#apply(change);
-    return Promise.resolve();
+    return new Promise((resolve) => {
+      // Cloned first: what cannot be kept changes nothing.
+      for (const change of structuredClone(changes)) this.#apply(change);
+      resolve();
+    });
   }
 
   #apply(change: Change): void {

@@ -19,7 +19,7 @@ import {
   sha256,
   type Frame,
 } from "../../src/codec/index.js";
-import type { DeviceId, UserId } from "../../src/ids.js";
+import type { ChatId, DeviceId, UserId } from "../../src/ids.js";
 import { commands, events, frames, fromHex, grown, identifiers, inVectorForm, malformed, malformedEvents, toHex, traces } from "../support/vectors.js";
 
 function decodeOne(hex: string): Frame {
@@ -69,6 +69,14 @@ describe("frames", () => {
     const decoded: string[] = [];
     decodeMessage(fromHex(`${ping}05ff01020304${pong}`), ({ type }) => decoded.push(type));
     expect(decoded).toEqual(["ping", "pong"]);
+  });
+
+  it("of any size that is allowed are written as they are read", () => {
+    for (let length = 0; length <= 65_536 - 20; length = Math.floor(length * 1.4) + 1) {
+      const payload = Uint8Array.from({ length }, (_, at) => at & 255);
+      const frame: Frame = { type: "command", request: 1n, entity: identifiers[0]?.group.text as ChatId, counter: 2n, after: 1n, payload };
+      expect(decodeOne(toHex(encodeFrame(frame)))).toEqual(frame);
+    }
   });
 
   it("before a malformed one are handed out", () => {
