@@ -78,7 +78,7 @@ export function ChatList({ open, filterField }: ChatListProps) {
         <Link to={{ screen: "profile" }} className="chats-me" aria-label={t.chats.profile} title={t.chats.profile}>
           {me ? <Avatar name={me.username} seed={client.user} picture={me.picture} isOwn /> : <Mark size={40} />}
         </Link>
-        <h2>{t.chats.title}</h2>
+        <h1>{t.chats.title}</h1>
         <IconButton icon="plus" className="icon-button-main" label={t.chats.make} onClick={() => go({ screen: "new" })} />
       </header>
       <div className="chats-filter">

@@ -71,6 +71,7 @@ export class VirtualRows {
   /** Rows came or went at the end. */
   resize(count: number): void {
     if (count === this.#heights.count) return;
+    if (this.#isEndInSight()) this.#anchor = { kind: "end" };
     this.#heights.resize(count);
     this.#place();
   }
@@ -110,7 +111,7 @@ export class VirtualRows {
     if (!this.#elements) return;
     const { scroller } = this.#elements;
     const top = scroller.scrollTop;
-    if (this.#heights.total - top - scroller.clientHeight < END_PX) {
+    if (this.#isEndInSight()) {
       this.#anchor = { kind: "end" };
     } else {
       const row = this.#heights.rowAt(top);
@@ -118,6 +119,13 @@ export class VirtualRows {
     }
     this.#draw();
   };
+
+  /** A row that is anchored may be so near to the end that all behind it is on the screen. */
+  #isEndInSight(): boolean {
+    if (!this.#elements) return this.#anchor.kind === "end";
+    const { scroller } = this.#elements;
+    return this.#heights.total - scroller.scrollTop - scroller.clientHeight < END_PX;
+  }
 
   /** After heights or the anchor changed: what is anchored is where it was. */
   #place(): void {
@@ -149,7 +157,7 @@ export class VirtualRows {
     const bottom = top + scroller.clientHeight;
     const rows = (spare: number) => ({ from: this.#heights.rowAt(top - spare), to: this.#heights.rowAt(bottom + spare) });
     const needed = rows(OVERSCAN_PX / 2);
-    const isAtEnd = this.#anchor.kind === "end";
+    const isAtEnd = this.#isEndInSight();
     const { from, to } = this.#drawn;
     const isCovered = count > 0 && from <= needed.from && to >= needed.to && to < count && to - from < DRAWN_MAX;
     if (isCovered && isAtEnd === this.#drawn.isAtEnd) return;

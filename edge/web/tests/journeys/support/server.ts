@@ -2,7 +2,7 @@
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtemp, readFile, rm, open } from "node:fs/promises";
-import { createServer } from "node:net";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -88,5 +88,60 @@ export class Server {
   async remove(): Promise<void> {
     await this.kill();
     await rm(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** The way to a server, which can be cut without a word of the server, as a tunnel under a mountain does. */
+export class Line {
+  readonly #relay = createServer((near) => this.#join(near));
+  readonly #open = new Set<Socket>();
+  readonly #port: number;
+  #url = "";
+  #isCut = false;
+
+  private constructor(server: Server) {
+    this.#port = Number(new URL(server.url).port);
+  }
+
+  static async to(server: Server): Promise<Line> {
+    const line = new Line(server);
+    await new Promise<void>((resolve) => line.#relay.listen(0, "127.0.0.1", resolve));
+    line.#url = `http://127.0.0.1:${String((line.#relay.address() as AddressInfo).port)}`;
+    return line;
+  }
+
+  get url(): string {
+    return this.#url;
+  }
+
+  #join(near: Socket): void {
+    const far = connect(this.#port, "127.0.0.1");
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      this.#open.add(one);
+      one.on("error", () => other.destroy());
+      one.on("close", () => {
+        this.#open.delete(one);
+        other.destroy();
+      });
+    }
+    if (this.#isCut) near.destroy();
+    else near.pipe(far).pipe(near);
+  }
+
+  cut(): void {
+    this.#isCut = true;
+    for (const socket of this.#open) socket.destroy();
+  }
+
+  mend(): void {
+    this.#isCut = false;
+  }
+
+  close(): void {
+    this.cut();
+    this.#relay.close();
   }
 }
