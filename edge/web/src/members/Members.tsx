@@ -123,7 +123,7 @@ export function Members({ chat, summary }: { chat: ChatId; summary: ChatSummary 
   const mine = summary.info?.role ?? "member";
   const mayManage = !isDirect && ranks[mine] >= ranks.admin;
   return (
-    <aside className="panel" aria-labelledby={heading}>
+    <section className="panel" aria-labelledby={heading}>
       <header className="pane-head">
         <div className="pane-title">
           <h2 id={heading}>{t.members.title}</h2>
@@ -180,6 +180,6 @@ export function Members({ chat, summary }: { chat: ChatId; summary: ChatSummary 
           }}
         />
       ) : null}
-    </aside>
+    </section>
   );
 }

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { expect, test } from "./support/journey";
 
 /** Real messages in most of the world's scripts, where they are laid beside the checkout. */
-const scripts = fileURLToPath(new URL("../../../../../../shared/data/many-scripts.jsonl", import.meta.url));
+const scripts = fileURLToPath(new URL("../../../../../shared/data/many-scripts.jsonl", import.meta.url));
 
 test("texts that are markup or script stay texts, wherever they are shown", async ({ person }) => {
   const ada = await (await person("ada")).registers();

@@ -55,7 +55,7 @@ export class Person {
   }
 
   get panel(): Locator {
-    return this.page.getByRole("complementary", { name: "Members" });
+    return this.page.getByRole("region", { name: "Members" });
   }
 
   /** One's own messages that wait, were refused, or are on their way. */
