@@ -20,6 +20,8 @@ const BADGE_MAX = 99;
 
 interface Preview {
   readonly mark: string;
+  /** Who said it, if that has to be told. */
+  readonly who: string;
   readonly text: string;
 }
 
@@ -29,22 +31,22 @@ function lastWaiting(entries: readonly OutboxEntry[] | undefined): OutboxEntry |
   return entries?.findLast((entry) => entry.command.kind === "send" && entry.state !== "stored");
 }
 
-/** A draft, else what waits, else the last message. Joined to one text, so that it is drawn only if that changed. */
+/** A draft, else what waits, else the last message. */
 function previewOf(state: State, summary: ChatSummary, me: UserId, locale: Locale): Preview {
   const { t } = locale;
   const draft = state.drafts[summary.id];
-  if (draft !== undefined && draft.trim() !== "") return { mark: t.chats.draft, text: shorten(draft) };
+  if (draft !== undefined && draft.trim() !== "") return { mark: t.chats.draft, who: "", text: shorten(draft) };
   const waiting = lastWaiting(state.world.outbox[summary.id]);
   if (waiting?.command.kind === "send") {
-    return { mark: waiting.state === "failed" ? t.chats.failed : t.chats.sending, text: shorten(waiting.command.text) };
+    return { mark: waiting.state === "failed" ? t.chats.failed : t.chats.sending, who: "", text: shorten(waiting.command.text) };
   }
   const { last } = summary;
-  if (!last) return { mark: "", text: summary.following === "opening" ? t.chats.opening : t.chats.noMessages };
-  if (last.kind !== "messageSent") return { mark: "", text: noticeOf(last, state.people, t) };
+  if (!last) return { mark: "", who: "", text: summary.following === "opening" ? t.chats.opening : t.chats.noMessages };
+  if (last.kind !== "messageSent") return { mark: "", who: "", text: noticeOf(last, state.people, t) };
   const text = shorten(last.text);
-  if (last.actor === me) return { mark: "", text: t.chats.mine(text) };
-  if (summary.info?.kind === "direct") return { mark: "", text };
-  return { mark: "", text: t.chat.said(nameOf(state.people, last.actor, t), text) };
+  if (last.actor === me) return { mark: "", who: t.chats.by(t.you), text };
+  if (summary.info?.kind === "direct") return { mark: "", who: "", text };
+  return { mark: "", who: t.chats.by(nameOf(state.people, last.actor, t)), text };
 }
 
 function PreviewLine({ summary }: { summary: ChatSummary }) {
@@ -53,11 +55,13 @@ function PreviewLine({ summary }: { summary: ChatSummary }) {
   usePerson(summary.last?.actor ?? null);
   const typing = useTyping(summary.id);
   const mark = useAppSelector((state) => previewOf(state, summary, me, locale).mark);
+  const who = useAppSelector((state) => previewOf(state, summary, me, locale).who);
   const text = useAppSelector((state) => previewOf(state, summary, me, locale).text);
   if (typing !== "") return <span className="chat-preview is-typing">{typing}</span>;
   return (
     <span className="chat-preview">
       {mark === "" ? null : <b>{mark} </b>}
+      {who === "" ? null : <bdi className="chat-preview-who">{who} </bdi>}
       <bdi>{text}</bdi>
     </span>
   );

@@ -103,7 +103,7 @@ function Notice({ event }: { event: Exclude<ChatEvent, { kind: "messageSent" }> 
     for (const user of namedIn(event)) directory.want(user);
   }, [directory, event]);
   return (
-    <p className="notice" dir="auto">
+    <p className="notice">
       <span>{text}</span>
     </p>
   );

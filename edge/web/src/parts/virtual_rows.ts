@@ -30,6 +30,7 @@ export class VirtualRows {
   #drawn: Drawn;
   #elements: { scroller: HTMLElement; spacer: HTMLElement; block: HTMLElement } | null = null;
   #width = 0;
+  #height = 0;
 
   constructor(estimate: number, count: number, start: { row: number; top: number } | "end") {
     this.#heights = new HeightIndex(estimate, count);
@@ -50,11 +51,16 @@ export class VirtualRows {
   attach(scroller: HTMLElement, spacer: HTMLElement, block: HTMLElement): () => void {
     this.#elements = { scroller, spacer, block };
     this.#width = scroller.clientWidth;
+    this.#height = scroller.clientHeight;
     scroller.addEventListener("scroll", this.#scrolled, { passive: true });
     const observer = new ResizeObserver(() => {
       if (scroller.clientWidth !== this.#width) {
         this.#width = scroller.clientWidth;
         this.#heights.forget();
+      }
+      if (scroller.clientHeight !== this.#height) {
+        this.#height = scroller.clientHeight;
+        this.#place();
       }
       this.measure();
     });
@@ -110,6 +116,8 @@ export class VirtualRows {
   readonly #scrolled = (): void => {
     if (!this.#elements) return;
     const { scroller } = this.#elements;
+    // The window has another size, and the observer, which puts back what is anchored, comes behind this.
+    if (scroller.clientWidth !== this.#width || scroller.clientHeight !== this.#height) return;
     const top = scroller.scrollTop;
     if (this.#isEndInSight()) {
       this.#anchor = { kind: "end" };

@@ -23,6 +23,9 @@ function counted(count: number, forms: Forms): string {
   return `${number(count)} ${forms[form]}`;
 }
 
+/** A name that is written the other way keeps its place in the sentence. */
+const own = (name: string) => `\u2068${name}\u2069`;
+
 const unreadMessages: Forms = {
   zero: "لا رسائل غير مقروءة",
   one: "رسالة واحدة غير مقروءة",
@@ -126,7 +129,7 @@ export const ar: Texts = {
     nameless: "مجموعة بلا اسم",
     noMessages: "لا رسائل بعد",
     draft: "مسودة:",
-    mine: (text) => `أنت: ${text}`,
+    by: (name) => `${name}:`,
     sending: "جارٍ الإرسال:",
     failed: "لم تُرسل:",
     opening: "جارٍ الفتح…",
@@ -186,14 +189,14 @@ export const ar: Texts = {
   },
 
   notices: {
-    created: (actor, name) => (name === "" ? `بدأ ${actor} هذه المحادثة` : `أنشأ ${actor} المجموعة «${name}»`),
-    direct: (actor) => `بدأ ${actor} هذه المحادثة`,
-    added: (actor, member) => `أضاف ${actor} ${member}`,
-    joined: (member) => `انضم ${member}`,
-    removed: (actor, member) => `أزال ${actor} ${member}`,
-    left: (member) => `غادر ${member}`,
-    role: (actor, member, role) => `جعل ${actor} ${member} ${role}`,
-    renamed: (actor, name) => `غيّر ${actor} اسم المجموعة إلى «${name}»`,
+    created: (actor, name) => (name === "" ? `بدأ ${own(actor)} هذه المحادثة` : `أنشأ ${own(actor)} المجموعة «${own(name)}»`),
+    direct: (actor) => `بدأ ${own(actor)} هذه المحادثة`,
+    added: (actor, member) => `أضاف ${own(actor)} العضو ${own(member)}`,
+    joined: (member) => `انضم ${own(member)}`,
+    removed: (actor, member) => `أزال ${own(actor)} العضو ${own(member)}`,
+    left: (member) => `غادر ${own(member)}`,
+    role: (actor, member, role) => `جعل ${own(actor)} العضو ${own(member)} ${role}`,
+    renamed: (actor, name) => `غيّر ${own(actor)} اسم المجموعة إلى «${own(name)}»`,
     erased: "حُذف هذا",
     unknown: "شيء لا تعرفه هذه النسخة من الصفحة. أعد تحميلها لترى المزيد.",
   },

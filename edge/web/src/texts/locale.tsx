@@ -37,13 +37,19 @@ export function isSameDay(a: number, b: number): boolean {
   return Math.abs(a - b) < DAY_MS && new Date(a).getDate() === new Date(b).getDate();
 }
 
+/** With the browser's own region, if it is of this language: who reads English in Europe counts hours to 24. */
+function tagOf(language: Language): string {
+  return navigator.languages.find((tag) => tag.split("-")[0] === language) ?? language;
+}
+
 export function makeLocale(language: Language, t: Texts): Locale {
-  const time = new Intl.DateTimeFormat(language, { hour: "numeric", minute: "2-digit" });
-  const day = new Intl.DateTimeFormat(language, { weekday: "long", year: "numeric", month: "long", day: "numeric" });
-  const weekday = new Intl.DateTimeFormat(language, { weekday: "short" });
-  const date = new Intl.DateTimeFormat(language, { year: "2-digit", month: "numeric", day: "numeric" });
-  const full = new Intl.DateTimeFormat(language, { dateStyle: "full", timeStyle: "medium" });
-  const count = new Intl.NumberFormat(language);
+  const tag = tagOf(language);
+  const time = new Intl.DateTimeFormat(tag, { hour: "numeric", minute: "2-digit" });
+  const day = new Intl.DateTimeFormat(tag, { weekday: "long", year: "numeric", month: "long", day: "numeric" });
+  const weekday = new Intl.DateTimeFormat(tag, { weekday: "short" });
+  const date = new Intl.DateTimeFormat(tag, { year: "2-digit", month: "numeric", day: "numeric" });
+  const full = new Intl.DateTimeFormat(tag, { dateStyle: "full", timeStyle: "medium" });
+  const count = new Intl.NumberFormat(tag);
   return {
     t,
     language,
