@@ -1,9 +1,7 @@
 /** Makes the client of a tab. */
 
 import type { Client, ClientOptions } from "./api.js";
-import { surroundings } from "./core/surroundings.js";
-import { openStore, storeName } from "./storage/open.js";
-import { Hub } from "./tabs/hub.js";
+import { storeName } from "./storage/name.js";
 import { LockLink, OwnLink, WorkerLink, type MakeHub } from "./tabs/links.js";
 import type { HubConfig } from "./tabs/messages.js";
 import { Remote, type Link } from "./tabs/remote.js";
@@ -24,15 +22,12 @@ export function createClient(options: ClientOptions): Client {
     storage: options.storage ?? "indexedDb",
     historyBytesMax: Math.min(Math.max(options.historyBytesMax ?? historyBytes, 0), historyBytesMax),
   };
+  // The core is large; a page whose connection is in a worker never loads it.
   const makeHub =
-    (open: () => ReturnType<typeof openStore>): MakeHub =>
-    (empty) =>
-      new Hub(config, surroundings(options.webSocket, options.fetch), open, empty);
-  // Two tabs that do not know of each other must not use one store: they are two devices.
-  const alone = makeHub(() =>
-    config.storage === "memory" ? openStore(config) : Promise.reject(new Error("tabs cannot share a connection and a store here")),
-  );
-  const here = (): Link => (canLock() ? new LockLink(storeName(config), makeHub(() => openStore(config))) : new OwnLink(alone));
+    (shared: boolean): MakeHub =>
+    async (empty) =>
+      (await import("./tabs/local.js")).localHub(config, options, shared, empty);
+  const here = (): Link => (canLock() ? new LockLink(storeName(config), makeHub(true)) : new OwnLink(makeHub(false)));
   const { worker } = options;
   const link = worker !== undefined && typeof SharedWorker !== "undefined" ? new WorkerLink(worker, here) : here();
   return new Remote(config, options.token, link);

@@ -7,6 +7,7 @@ import type { ChatSummary } from "../api.js";
 import { rangeOf } from "../codec/codes.js";
 import type { Event } from "../codec/events.js";
 import type { Cursor, FrameBody } from "../codec/frames.js";
+import { DecodeError } from "../codec/reader.js";
 import { pageRowsMax, syncChatsMax } from "../codec/limits.js";
 import type { ChatId, DeviceId, OutboxId } from "../ids.js";
 import { refusalOf } from "../refusals.js";
@@ -171,7 +172,7 @@ export class Following {
     const seq = plain(event.seq);
     if (this.#inbox === null || seq <= this.#inbox.seq) return;
     // The inbox cannot be asked for again but by a new session, which names where to go on.
-    if (seq !== this.#inbox.seq + 1) throw new RangeError("the inbox has a gap");
+    if (seq !== this.#inbox.seq + 1) throw new DecodeError("a value is outside of its range");
     this.#inbox = { ...this.#inbox, seq };
     if (this.#held !== null) {
       this.#held.push(event);

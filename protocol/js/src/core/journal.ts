@@ -29,6 +29,8 @@ export class Journal {
   #cancel: (() => void) | null = null;
   /** Writes follow each other. */
   #writing: Promise<void> = Promise.resolve();
+  /** The one that did not begin yet: it takes all that comes until then. */
+  #next: Promise<void> | null = null;
   #bytesSinceEviction: number;
   #closed = false;
 
@@ -68,8 +70,11 @@ export class Journal {
   flush(): Promise<void> {
     this.#cancel?.();
     this.#cancel = null;
-    this.#writing = this.#writing.then(() => this.#write());
-    return this.#writing;
+    this.#next ??= this.#writing = this.#writing.then(() => {
+      this.#next = null;
+      return this.#write();
+    });
+    return this.#next;
   }
 
   /** What the store has of a chat's events, the waiting ones too; nothing if it cannot be read. */

@@ -5,7 +5,21 @@ import type { FromCore, Tab, ToCore } from "./messages.js";
 import type { Link, LinkOwner } from "./remote.js";
 
 /** Makes a hub in this tab; `empty` as in {@link Hub}. */
-export type MakeHub = (empty: (closed: Promise<void>) => void) => Hub;
+export type MakeHub = (empty: (closed: Promise<void>) => void) => Promise<Hub>;
+
+/** The code of the core did not load: a network that is away, or a server with a newer page. Until then it is tried again. */
+const loadAgainMs = 5_000;
+
+async function loaded(makeHub: MakeHub, empty: (closed: Promise<void>) => void, isOver: () => boolean): Promise<Hub | null> {
+  while (!isOver()) {
+    const hub = await makeHub(empty).catch(() => null);
+    if (hub !== null && !isOver()) return hub;
+    // It was closed while it loaded: the core goes as it does when its last tab leaves.
+    hub?.take({ post: () => undefined }, { is: "bye" });
+    await new Promise((resolve) => setTimeout(resolve, loadAgainMs));
+  }
+  return null;
+}
 
 /** The core is in this tab, for it alone. */
 export class OwnLink implements Link {
@@ -15,10 +29,10 @@ export class OwnLink implements Link {
   constructor(readonly makeHub: MakeHub) {}
 
   open(remote: LinkOwner): void {
-    this.#hub = this.makeHub(() => undefined);
     this.#tab = inTurn(remote);
-    queueMicrotask(() => {
-      remote.up("alone");
+    void loaded(this.makeHub, () => undefined, () => this.#tab === null).then((hub) => {
+      this.#hub = hub;
+      if (hub !== null) remote.up("alone");
     });
   }
 
@@ -27,7 +41,7 @@ export class OwnLink implements Link {
   }
 
   close(): void {
-    this.#hub = null;
+    this.#hub = this.#tab = null;
   }
 }
 
@@ -128,16 +142,23 @@ export class LockLink implements Link {
   /** Leads until the core is closed. */
   #lead(remote: LinkOwner): Promise<void> {
     return new Promise((release) => {
-      this.#hub = this.makeHub((closed) => {
+      const empty = (closed: Promise<void>): void => {
         void closed.finally(() => {
           this.#end();
           release();
         });
+      };
+      void loaded(this.makeHub, empty, () => this.#closed).then((hub) => {
+        if (hub === null) {
+          release();
+          return;
+        }
+        this.#hub = hub;
+        this.#leader = this.#id;
+        this.#tabs.set(this.#id, inTurn(remote));
+        this.#say({ is: "lead", from: this.#id });
+        remote.up("leader");
       });
-      this.#leader = this.#id;
-      this.#tabs.set(this.#id, inTurn(remote));
-      this.#say({ is: "lead", from: this.#id });
-      remote.up("leader");
     });
   }
 
