@@ -27,9 +27,10 @@ fn main() -> io::Result<()> {
 fn collect(folder: &Path, prefix: &str, depth: usize, files: &mut BTreeMap<String, PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let name = entry.file_name().into_string().map_err(|name| {
-            io::Error::other(format!("{}: {name:?} is no name of a page's file", folder.display()))
-        })?;
+        let name = entry
+            .file_name()
+            .into_string()
+            .map_err(|name| io::Error::other(format!("{}: {name:?} is no name of a page's file", folder.display())))?;
         // `.gitignore`, which keeps the folder, is nothing to serve.
         if name.starts_with('.') {
             continue;

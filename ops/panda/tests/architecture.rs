@@ -94,11 +94,30 @@ fn every_dependency_is_used_by_a_crate_and_has_a_reason() {
     let rows = section("Dependencies");
     let rows = rows.lines().filter_map(|line| line.strip_prefix("| ")).filter_map(|row| row.split(" | ").next());
     let reasons: BTreeSet<String> = rows
-        .filter(|names| *names != "crate" && !names.contains("(Python"))
+        .filter(|names| *names != "crate" && !names.contains('('))
         .flat_map(|names| names.split(", "))
         .map(str::to_owned)
         .collect();
     assert_eq!(reasons, &pinned | &fuzzing);
+}
+
+/// The page's packages, which no cargo knows. Its own client is none of somebody else.
+#[test]
+fn every_package_of_the_page_has_a_reason() {
+    let package: serde_json::Value = serde_json::from_str(&read("edge/web/package.json")).expect("JSON");
+    let kinds = ["dependencies", "devDependencies"];
+    let used: BTreeSet<String> = kinds
+        .iter()
+        .flat_map(|kind| package[kind].as_object().expect("packages").keys().cloned())
+        .filter(|name| !name.starts_with("@panda/"))
+        .collect();
+    let rows = section("Dependencies");
+    let rows = rows.lines().filter_map(|line| line.strip_prefix("| ")).filter_map(|row| row.split(" | ").next());
+    let reasons: BTreeSet<String> = rows
+        .filter_map(|names| names.split_once(" (page"))
+        .flat_map(|(names, _)| names.split(", ").map(str::to_owned))
+        .collect();
+    assert_eq!(reasons, used);
 }
 
 fn texts(list: Option<&Value>) -> BTreeSet<String> {

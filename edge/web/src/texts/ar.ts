@@ -130,7 +130,7 @@ export const ar: Texts = {
     noMessages: "لا رسائل بعد",
     draft: "مسودة:",
     by: (name) => `${name}:`,
-    sending: "جارٍ الإرسال:",
+    sending: "تنتظر:",
     failed: "لم تُرسل:",
     opening: "جارٍ الفتح…",
   },

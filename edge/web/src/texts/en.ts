@@ -62,7 +62,7 @@ export const en = {
     noMessages: "No messages yet",
     draft: "Draft:",
     by: (name: string) => `${name}:`,
-    sending: "Sending:",
+    sending: "Waiting:",
     failed: "Not sent:",
     opening: "Opening …",
   },

@@ -38,10 +38,14 @@ impl File {
         let headers = response.headers_mut();
         set(headers, header::ETAG, &tag);
         set(headers, header::VARY, "accept-encoding");
-        set(headers, header::CACHE_CONTROL, match lifetime {
-            Lifetime::Immutable => "public, max-age=31536000, immutable",
-            Lifetime::Revalidate => "no-cache",
-        });
+        set(
+            headers,
+            header::CACHE_CONTROL,
+            match lifetime {
+                Lifetime::Immutable => "public, max-age=31536000, immutable",
+                Lifetime::Revalidate => "no-cache",
+            },
+        );
         if is_known {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return response;

@@ -80,7 +80,11 @@ mod tests {
 
     fn get(path: &str, headers: &[(&str, &str)]) -> Request {
         let request = Request::builder().uri(path).header("host", "chat.example:8080");
-        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(Body::empty()).unwrap()
+        headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(*name, *value))
+            .body(Body::empty())
+            .unwrap()
     }
 
     async fn body(response: Response) -> Vec<u8> {
@@ -148,7 +152,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_file_of_the_page_is_a_problem_and_no_page() {
-        for path in ["/assets/", "/assets/app.js", "/assets/../index.html", "/assets/%2e%2e/sw.js", "/assets/app-1a2b.js.br"] {
+        for path in
+            ["/assets/", "/assets/app.js", "/assets/../index.html", "/assets/%2e%2e/sw.js", "/assets/app-1a2b.js.br"]
+        {
             let response = named(FILES, &get(path, &[]));
             assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
             assert_eq!(header(&response, "content-type"), "application/problem+json", "{path}");
