@@ -6,7 +6,7 @@
 import { openStore } from "./storage/open.js";
 import { surroundings } from "./core/surroundings.js";
 import { Hub } from "./tabs/hub.js";
-import type { Tab, ToCore } from "./tabs/messages.js";
+import type { FromCore, Tab, ToCore } from "./tabs/messages.js";
 
 const hubs = new Map<string, Hub>();
 /** Cores that are being closed: the next one of the same user waits, as both would use one store. */
@@ -28,9 +28,24 @@ function hubOf(message: Extract<ToCore, { readonly is: "hello" }>): Hub {
   return hub;
 }
 
+// A worker that dies says nothing, and its ports stay open. Its lock becomes free: that is how tabs learn of it.
+const lock = `panda worker ${String(Math.random())}`;
+const locked = new Promise<boolean>((resolve) => {
+  if (!("locks" in navigator)) resolve(false);
+  else {
+    void navigator.locks.request(lock, () => {
+      resolve(true);
+      return new Promise<never>(() => undefined);
+    });
+  }
+});
+
 addEventListener("connect", (event) => {
   const [port] = (event as MessageEvent).ports;
   if (port === undefined) return;
+  void locked.then((isLocked) => {
+    if (isLocked) port.postMessage({ is: "here", lock } satisfies FromCore);
+  });
   const tab: Tab = {
     post(message) {
       port.postMessage(message);

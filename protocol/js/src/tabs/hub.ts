@@ -11,6 +11,9 @@ import type { Asked, HubConfig, Tab, ToCore, Told } from "./messages.js";
 /** A tab that does not answer for its token in this time is passed over: it may be frozen, or gone without a word. */
 const tokenMs = 15_000;
 
+/** For so long nobody takes over what somebody signed out of. */
+const goneMs = 500;
+
 export class Hub {
   /** The one that spoke last is the last one. */
   #tabs = new Set<Tab>();
@@ -60,15 +63,19 @@ export class Hub {
         });
         break;
       case "ask":
-        this.#ask(core, message.method, message.args).then(
-          (value) => {
-            tab.post({ is: "answer", call: message.call, value });
-          },
-          (error: unknown) => {
-            const refusal = error instanceof RefusedError ? error.refusal : localRefusal("storage");
-            tab.post({ is: "refused", call: message.call, refusal });
-          },
-        );
+        void this.#ask(core, message.method, message.args)
+          .then(
+            (value) => {
+              tab.post({ is: "answer", call: message.call, value });
+            },
+            (error: unknown) => {
+              const refusal = error instanceof RefusedError ? error.refusal : localRefusal("storage");
+              tab.post({ is: "refused", call: message.call, refusal });
+            },
+          )
+          .then(() => {
+            if (message.method === "signOut") this.#gone();
+          });
         break;
       case "tell":
         tell(core, message.method, message.args);
@@ -83,16 +90,18 @@ export class Hub {
         return core.seqAt(args[0] as ChatId, args[1] as number);
       case "members":
         return core.members(args[0] as ChatId, args[1] as UserId | undefined);
-      case "signOut": {
-        const erased = core.signOut();
-        await erased.finally(() => {
-          for (const tab of this.#tabs) tab.post({ is: "gone" });
-          this.#tabs.clear();
-          this.empty(Promise.resolve());
-        });
-        return undefined;
-      }
+      case "signOut":
+        return core.signOut();
     }
+  }
+
+  /** Somebody signed out, for all tabs. */
+  #gone(): void {
+    for (const tab of this.#tabs) tab.post({ is: "gone" });
+    this.#tabs.clear();
+    this.#listening.clear();
+    // The next tab to lead would begin anew what was just erased, if it got the lock before the word.
+    this.empty(new Promise((resolve) => this.world.after(goneMs, resolve)));
   }
 
   #leave(tab: Tab): void {

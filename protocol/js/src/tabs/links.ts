@@ -48,6 +48,7 @@ export class OwnLink implements Link {
 /** The core is in a SharedWorker (`worker.ts`); where that fails to start, `other` takes over. */
 export class WorkerLink implements Link {
   #worker: SharedWorker | null = null;
+  readonly #closing = new AbortController();
   #other: Link | null = null;
 
   constructor(
@@ -69,7 +70,9 @@ export class WorkerLink implements Link {
         if (this.#worker === worker) fail();
       };
       worker.port.onmessage = ({ data }: MessageEvent<FromCore>) => {
-        remote.take(data);
+        if (this.#worker !== worker) return;
+        if (data.is === "here") this.#watch(worker, data.lock, remote);
+        else remote.take(data);
       };
       queueMicrotask(() => {
         if (this.#worker === worker) remote.up("worker");
@@ -79,12 +82,25 @@ export class WorkerLink implements Link {
     }
   }
 
+  /** The lock of a worker is free once that is dead, which it says in no other way: then another one takes its place. */
+  #watch(worker: SharedWorker, lock: string, remote: LinkOwner): void {
+    const { signal } = this.#closing;
+    navigator.locks
+      .request(lock, { mode: "shared", signal }, () => {
+        if (this.#worker === worker) this.open(remote);
+      })
+      .catch(() => {
+        // It was closed while it waited.
+      });
+  }
+
   post(message: ToCore): void {
     if (this.#other !== null) this.#other.post(message);
     else this.#worker?.port.postMessage(message);
   }
 
   close(): void {
+    this.#closing.abort();
     this.#other?.close();
     this.#worker?.port.close();
     this.#worker = null;
@@ -143,6 +159,7 @@ export class LockLink implements Link {
   #lead(remote: LinkOwner): Promise<void> {
     return new Promise((release) => {
       const empty = (closed: Promise<void>): void => {
+        this.#hub = null;
         void closed.finally(() => {
           this.#end();
           release();

@@ -32,6 +32,8 @@ export type FromCore =
   | { readonly is: "answer"; readonly call: number; readonly value: unknown }
   | { readonly is: "refused"; readonly call: number; readonly refusal: Refusal }
   | { readonly is: "tokenWanted"; readonly question: number; readonly reason: TokenReason }
+  /** A worker's first word: the lock that it holds as long as it lives. */
+  | { readonly is: "here"; readonly lock: string }
   /** Somebody signed out: there is nothing any more. */
   | { readonly is: "gone" };
 

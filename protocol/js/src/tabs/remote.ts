@@ -129,6 +129,9 @@ export class Remote implements Client, LinkOwner {
       }
       case "gone":
         this.#end();
+        break;
+      case "here":
+        // The link's.
     }
   }
 
@@ -310,7 +313,6 @@ export class Remote implements Client, LinkOwner {
 
   async signOut(): Promise<void> {
     await this.#ask("signOut");
-    this.#end();
   }
 
   close(): void {

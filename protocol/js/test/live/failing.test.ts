@@ -141,14 +141,20 @@ describe("a page that is closed and opened again", () => {
 
   async function open(name: string, url: string, user: UserId, token: string): Promise<Page> {
     const events: ClientEvent[] = [];
+    const happened = (batch: readonly ClientEvent[]): void => {
+      events.push(...batch);
+    };
     const core = await openCore(
       { url, user, client: "test", historyBytesMax: 1 << 20 },
       surroundings(webSocket),
-      { token: () => Promise.resolve(token), happened: (batch) => events.push(...batch) },
+      { token: () => Promise.resolve(token), happened },
       () => openIndexedDbStore(name),
     );
     const until = async (what: string, holds: () => boolean): Promise<void> => {
-      for (const end = performance.now() + 15_000; !holds(); await pause(10)) if (performance.now() > end) throw new Error(`not in time: ${what}`);
+      for (const end = performance.now() + 15_000; !holds(); ) {
+        await pause(10);
+        if (performance.now() > end) throw new Error(`not in time: ${what}`);
+      }
     };
     return { core, events, until };
   }

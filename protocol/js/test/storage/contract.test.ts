@@ -1,7 +1,7 @@
 /** What every store must do. Runs in Node (IndexedDB is simulated there) and in a browser. */
 
 import { describe, expect, it } from "vitest";
-import type { ChatId, EntityId, OutboxId } from "../../src/ids.js";
+import type { ChatId, OutboxId } from "../../src/ids.js";
 import { newRow } from "../../src/core/chat.js";
 import { openIndexedDbStore } from "../../src/storage/indexeddb.js";
 import { MemoryStore } from "../../src/storage/memory.js";
@@ -31,7 +31,7 @@ const events = (chat: ChatId, from: number, to: number, size?: number): Change =
 });
 const outboxRow = (id: string, counter: number): OutboxRow => ({
   id: id as OutboxId,
-  entity: tea as EntityId,
+  entity: tea,
   command: { kind: "send", text: id },
   payload: Uint8Array.of(1, 0, counter),
   counter,
