@@ -20,7 +20,22 @@ fn main() -> io::Result<()> {
     let mut files = BTreeMap::new();
     collect(&built, "", 0, &mut files)?;
     let out = PathBuf::from(env::var("OUT_DIR").map_err(io::Error::other)?);
+    copy_into(&out.join("page"), &mut files)?;
     fs::write(out.join("page_files.rs"), table(&files))
+}
+
+/// The compiler takes copies: it comes minutes later, and somebody may build the page anew meanwhile.
+fn copy_into(folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> io::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    for (path, file) in files.iter_mut() {
+        let copy = folder.join(path);
+        fs::create_dir_all(copy.parent().unwrap_or(folder))?;
+        fs::copy(&*file, &copy)?;
+        *file = copy;
+    }
+    Ok(())
 }
 
 /// Every file below a folder, by its path there with `/` between.
@@ -42,7 +57,7 @@ fn collect(folder: &Path, prefix: &str, depth: usize, files: &mut BTreeMap<Strin
             }
             collect(&entry.path(), &format!("{path}/"), depth + 1, files)?;
         } else {
-            files.insert(path, fs::canonicalize(entry.path())?);
+            files.insert(path, entry.path());
         }
         if files.len() > FILES_MAX {
             return Err(io::Error::other(format!("{}: more than {FILES_MAX} files", folder.display())));
