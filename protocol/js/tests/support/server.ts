@@ -10,14 +10,15 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("../../../../", import.meta.url));
 const startMs = 15_000;
 
-function binary(): string {
+/** The server binary, which is the Rust client, too. */
+export function binary(): string {
   const named = process.env["PANDA_BINARY"] ?? join(root, "target/debug/panda");
   if (!existsSync(named)) throw new Error(`there is no ${named}: run 'cargo build -p panda', or name another in PANDA_BINARY`);
   return named;
 }
 
 /** The server takes every PANDA_ variable for a key of its configuration. */
-const withoutOurs = (environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+export const withoutOurs = (environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
   Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith("PANDA_")));
 
 /** A port that nobody has now. */
@@ -66,6 +67,10 @@ export class Server {
     );
     for (const stream of [started.stdout, started.stderr]) stream.on("data", (data: Buffer) => lines.push(data.toString()));
     this.#process = started;
+    // Also when the test was ended in the middle.
+    const orphaned = (): void => void started.kill("SIGKILL");
+    process.once("exit", orphaned);
+    started.once("exit", () => process.off("exit", orphaned));
     const until = performance.now() + startMs;
     for (;;) {
       if (started.exitCode !== null || performance.now() > until) throw new Error(`the server did not start:\n${lines.join("")}`);
