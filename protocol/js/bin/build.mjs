@@ -5,7 +5,11 @@ import { fileURLToPath } from "node:url";
 
 const source = (path) => fileURLToPath(new URL(path, import.meta.url));
 await build({
-  entryPoints: { client: source("../src/index.ts"), worker: source("../src/worker.ts"), codec: source("../src/codec/index.ts") },
+  entryPoints: {
+    client: source("../src/index.ts"),
+    worker: source("../src/worker.ts"),
+    codec: source("../src/codec/index.ts"),
+  },
   bundle: true,
   splitting: true,
   format: "esm",

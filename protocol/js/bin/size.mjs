@@ -24,7 +24,9 @@ const { outputFiles, metafile } = await build({
   outdir: "dist",
   logLevel: "error",
 });
-const sizes = new Map(outputFiles.map(({ path, contents }) => [path.split("/").at(-1), gzipSync(contents, { level: 9 }).length]));
+const sizes = new Map(
+  outputFiles.map(({ path, contents }) => [path.split("/").at(-1), gzipSync(contents, { level: 9 }).length]),
+);
 
 /** A file with all that it imports without waiting for a need. */
 function whole(name, seen = new Set()) {
@@ -44,6 +46,8 @@ for (const [name, limit] of Object.entries(limits)) {
   failed ||= bytes > limit;
 }
 if (failed) {
-  console.error("size: above the limit; look at what came into the bundle with 'npx esbuild --bundle --analyze src/worker.ts'");
+  console.error(
+    "size: above the limit; look at what came into the bundle with 'npx esbuild --bundle --analyze src/worker.ts'",
+  );
   process.exit(1);
 }

@@ -5,7 +5,12 @@ import { createClient, createHttpApi } from "../dist/client.js";
 
 const [url = "http://127.0.0.1:8080", username = `ada_${Date.now()}`] = process.argv.slice(2);
 const account = await createHttpApi({ url }).register({ username, password: "a long password" });
-const client = createClient({ url, user: account.user.id, token: async () => account.accessToken, webSocket: WebSocket });
+const client = createClient({
+  url,
+  user: account.user.id,
+  token: async () => account.accessToken,
+  webSocket: WebSocket,
+});
 
 client.subscribe((events) => {
   for (const event of events) {

@@ -33,9 +33,13 @@ class RustClient {
   readonly #process: ChildProcessWithoutNullStreams;
 
   constructor(name: string, ...flags: readonly string[]) {
-    this.#process = spawn(binary(), ["chat", "--server", server.url, "--user", name, "--register", "--plain", ...flags], {
-      env: { ...withoutOurs(process.env), PANDA_PASSWORD: "a long password" },
-    });
+    this.#process = spawn(
+      binary(),
+      ["chat", "--server", server.url, "--user", name, "--register", "--plain", ...flags],
+      {
+        env: { ...withoutOurs(process.env), PANDA_PASSWORD: "a long password" },
+      },
+    );
     for (const stream of [this.#process.stdout, this.#process.stderr]) {
       stream.setEncoding("utf8");
       stream.on("data", (text: string) => (this.#printed += text));
@@ -47,7 +51,7 @@ class RustClient {
   }
 
   async prints(text: string): Promise<void> {
-    for (const end = performance.now() + 15_000; !this.#printed.includes(text); ) {
+    for (const end = performance.now() + 15_000; !this.#printed.includes(text);) {
       if (performance.now() > end) throw new Error(`not printed: ${text}\n${this.#printed}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -68,7 +72,11 @@ describe.each([
     const ada = await person(server.url, "ada");
     const ben = new RustClient(`ben_${name}`, flag);
     ben.types(`/new tea @${ada.account.user.username}`);
-    const chat = await ada.view.until("the chat that Rust made", ({ chats }) => [...chats.values()].find(({ info, following }) => info?.name === "tea" && following === "live")?.id);
+    const chat = await ada.view.until(
+      "the chat that Rust made",
+      ({ chats }) =>
+        [...chats.values()].find(({ info, following }) => info?.name === "tea" && following === "live")?.id,
+    );
     for (const text of texts) ben.types(text);
     await ada.view.until("all that Rust sent", () => ada.view.texts(chat).length === texts.length);
     expect(ada.view.texts(chat)).toEqual(texts);
