@@ -1,11 +1,11 @@
 /// <reference types="@vitest/browser/providers/playwright" />
 import { defineConfig } from "vitest/config";
-import { chromium } from "./test/support/chromium.js";
+import { chromium } from "./tests/support/chromium.js";
 
 /** What has to hold in a browser, too: the codec, and stores on a real IndexedDB. */
 export default defineConfig({
   test: {
-    include: ["test/codec/vectors.test.ts", "test/codec/hostile.test.ts", "test/storage/**/*.test.ts"],
+    include: ["tests/codec/vectors.test.ts", "tests/codec/hostile.test.ts", "tests/storage/**/*.test.ts"],
     testTimeout: 20_000,
     browser: {
       enabled: true,

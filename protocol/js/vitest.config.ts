@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
+    include: ["tests/**/*.test.ts"],
     // Live tests start servers; two at once would wait for each other on a small machine.
     fileParallelism: false,
     testTimeout: 20_000,

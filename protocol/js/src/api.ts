@@ -91,7 +91,6 @@ export interface ClientOptions {
   readonly historyBytesMax?: number;
 }
 
-
 // ---------------------------------------------------------------------------------------------------------------------
 // Connection
 
@@ -194,7 +193,12 @@ export type Command =
   | { readonly kind: "send"; readonly text: string }
   | { readonly kind: "createGroup"; readonly name: string; readonly members: readonly UserId[] }
   | { readonly kind: "createDirect"; readonly peer: UserId }
-  | { readonly kind: "addMembers"; readonly members: readonly UserId[]; readonly role: Role; readonly withHistory: boolean }
+  | {
+      readonly kind: "addMembers";
+      readonly members: readonly UserId[];
+      readonly role: Role;
+      readonly withHistory: boolean;
+    }
   | { readonly kind: "removeMembers"; readonly members: readonly UserId[] }
   | { readonly kind: "setRole"; readonly member: UserId; readonly role: Role }
   | { readonly kind: "rename"; readonly name: string }

@@ -49,7 +49,11 @@ export interface HttpApiOptions {
  */
 export interface HttpApi {
   /** `taken`, `invalid_request` and `too_large` name the `field`. */
-  register(account: { readonly username: string; readonly email?: string; readonly password: string }): Promise<Account>;
+  register(account: {
+    readonly username: string;
+    readonly email?: string;
+    readonly password: string;
+  }): Promise<Account>;
   /** `bad_credentials` for a wrong password and an unknown name alike. */
   login(account: { readonly username: string; readonly password: string }): Promise<Account>;
   /** By ID, by `@username`, or `me`. */
@@ -62,7 +66,12 @@ export interface HttpApi {
 const answerBytesMax = 1 << 20;
 
 export function createHttpApi(options: HttpApiOptions): HttpApi {
-  const call = async (method: string, path: string, body?: object, headers: Record<string, string> = {}): Promise<unknown> => {
+  const call = async (
+    method: string,
+    path: string,
+    body?: object,
+    headers: Record<string, string> = {},
+  ): Promise<unknown> => {
     const token = options.token?.() ?? null;
     if (token !== null) headers["authorization"] = `Bearer ${token}`;
     if (body !== undefined) headers["content-type"] = "application/json";

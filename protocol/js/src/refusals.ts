@@ -22,5 +22,10 @@ export function localRefusal(label: LocalLabel): Refusal {
 /** Of a code that came without a text, or with one. */
 export function refusalOf(code: number, text = "", retryAfterMs = 0): Refusal {
   const label = codeNames[code] ?? `code_${String(code)}`;
-  return { code, label, text: text === "" ? `The server refused this: ${label.replaceAll("_", " ")}.` : text, retryAfterMs };
+  return {
+    code,
+    label,
+    text: text === "" ? `The server refused this: ${label.replaceAll("_", " ")}.` : text,
+    retryAfterMs,
+  };
 }

@@ -18,10 +18,18 @@ function hubOf(message: Extract<ToCore, { readonly is: "hello" }>): Hub {
   let hub = hubs.get(key);
   if (hub === undefined) {
     const before = closing.get(key) ?? Promise.resolve();
-    const made = new Hub(config, surroundings(), () => before.then(() => openStore(config)), (closed) => {
-      if (hubs.get(key) === made) hubs.delete(key);
-      closing.set(key, closed.catch(() => undefined));
-    });
+    const made = new Hub(
+      config,
+      surroundings(),
+      () => before.then(() => openStore(config)),
+      (closed) => {
+        if (hubs.get(key) === made) hubs.delete(key);
+        closing.set(
+          key,
+          closed.catch(() => undefined),
+        );
+      },
+    );
     hub = made;
     hubs.set(key, hub);
   }

@@ -1,8 +1,30 @@
 /** Commands (`SPEC.md`, section 8): a kind, a body by kind, and perhaps a trace context behind it. */
 
 import type { EntityId } from "../ids.js";
-import { chatNameBytesMax, commandMembersMax, settingKeyBytesMax, settingValueBytesMax, textBytesMax } from "./limits.js";
-import { bool, bytes, chat, entity, list, oneOf, opaque, record, role, text, u8, user, varint, type Field, type ValueOf } from "./fields.js";
+import {
+  chatNameBytesMax,
+  commandMembersMax,
+  settingKeyBytesMax,
+  settingValueBytesMax,
+  textBytesMax,
+} from "./limits.js";
+import {
+  bool,
+  bytes,
+  chat,
+  entity,
+  list,
+  oneOf,
+  opaque,
+  record,
+  role,
+  text,
+  u8,
+  user,
+  varint,
+  type Field,
+  type ValueOf,
+} from "./fields.js";
 import { DecodeError, type Reader } from "./reader.js";
 import { invalidRequest, tooLarge } from "./codes.js";
 import { Writer } from "./writer.js";
@@ -23,7 +45,9 @@ const commandBodies = {
 };
 
 export type CommandName = keyof typeof commandBodies;
-export type CommandBody = { [K in CommandName]: { readonly command: K } & ValueOf<(typeof commandBodies)[K]> }[CommandName];
+export type CommandBody = {
+  [K in CommandName]: { readonly command: K } & ValueOf<(typeof commandBodies)[K]>;
+}[CommandName];
 
 const kinds: Readonly<Record<CommandName, number>> = {
   send: 0x01,
@@ -56,7 +80,8 @@ const head = record({ request: varint, entity, counter: varint, after: varint })
 export const commandFrame: Field<CommandFrame> = {
   read(from) {
     const fields = head.read(from);
-    if (fields.counter === 0n || fields.after >= fields.counter) throw new DecodeError("a value is outside of its range");
+    if (fields.counter === 0n || fields.after >= fields.counter)
+      throw new DecodeError("a value is outside of its range");
     return { ...fields, payload: from.take(from.left).slice() };
   },
   write(to, value) {
@@ -65,7 +90,8 @@ export const commandFrame: Field<CommandFrame> = {
   },
 };
 
-const bodyOf = (name: CommandName): Field<Record<string, unknown>> => commandBodies[name] as unknown as Field<Record<string, unknown>>;
+const bodyOf = (name: CommandName): Field<Record<string, unknown>> =>
+  commandBodies[name] as unknown as Field<Record<string, unknown>>;
 
 /** Kind and body of a command. Throws a `RangeError` for what is above a limit (`too_large`). */
 export function encodeCommand(body: CommandBody, trace: TraceContext | null = null): Uint8Array {

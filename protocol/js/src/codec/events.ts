@@ -1,7 +1,22 @@
 /** Canonical event bytes (`EVENTS.md`). */
 
 import { chatNameBytesMax, eventBytesMax, settingKeyBytesMax, settingValueBytesMax, textBytesMax } from "./limits.js";
-import { bool, bytes, chat, device, oneOf, opaque, record, role, text, time, user, varint, type Field, type ValueOf } from "./fields.js";
+import {
+  bool,
+  bytes,
+  chat,
+  device,
+  oneOf,
+  opaque,
+  record,
+  role,
+  text,
+  time,
+  user,
+  varint,
+  type Field,
+  type ValueOf,
+} from "./fields.js";
 import { DecodeError, Reader } from "./reader.js";
 import { Writer } from "./writer.js";
 import type { UserId } from "../ids.js";

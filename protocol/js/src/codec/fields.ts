@@ -216,4 +216,3 @@ export const incarnation = opaque(8);
 export const cursor = record({ incarnation, seq: varint });
 /** 1 reader, 2 member, 3 admin, 4 owner. */
 export const role = oneOf(1, 2, 3, 4);
-

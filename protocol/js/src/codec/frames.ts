@@ -57,14 +57,25 @@ const proof = bytes(proofBytesMax);
 const entry = record({ chat, cursor: option(cursor), proof });
 const refusal = record({ code: u16, retryAfterMs: varint });
 /** Start: 0 from, 1 begins_at, 2 reset, 3 live. */
-const admission = record({ start: oneOf(0, 1, 2, 3), incarnation, from: varint, head: varint, role, visibleFrom: varint, proof });
+const admission = record({
+  start: oneOf(0, 1, 2, 3),
+  incarnation,
+  from: varint,
+  head: varint,
+  role,
+  visibleFrom: varint,
+  proof,
+});
 const outcome = record({ chat, outcome: choice({ admission, refusal }) });
 const event = bytes(eventBytesMax);
 
 const frameBodies = {
   hello: joined(
     // Looked at before the rest, which without version 1 may be anything.
-    checked(record({ versionMin: varint, versionMax: varint }), (versions) => versions.versionMin <= versions.versionMax),
+    checked(
+      record({ versionMin: varint, versionMax: varint }),
+      (versions) => versions.versionMin <= versions.versionMax,
+    ),
     record({
       capabilities: varint,
       auth: choice({ token: text(tokenBytesMax), ticket }),
@@ -109,7 +120,14 @@ const frameBodies = {
   ended: record({ entity, code: u16, retryAfterMs: varint }),
   /** Direction: 0 forward, 1 backward. */
   page: record({ request, entity, direction: oneOf(0, 1), from: varint, limit: varint }),
-  pageChunk: record({ request, last: bool, incarnation, beginsAt: varint, head: varint, events: list(pageEventsMax, event) }),
+  pageChunk: record({
+    request,
+    last: bool,
+    incarnation,
+    beginsAt: varint,
+    head: varint,
+    events: list(pageEventsMax, event),
+  }),
   members: record({ request, chat, after: option(user), limit: varint }),
   membersPage: record({ request, more: bool, members: list(pageRowsMax, record({ user, role, joined: varint })) }),
   chats: record({ request, after: option(chat), limit: varint }),

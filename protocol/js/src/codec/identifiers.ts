@@ -5,7 +5,13 @@ import { sha256 } from "./sha256.js";
 import { utf8Bytes, Writer } from "./writer.js";
 
 const digits = "0123456789abcdefghjkmnpqrstvwxyz";
-const first = { user: [0x11], device: [0x21], chat: [0x31, 0x41], session: [0x51], entity: [0x11, 0x31, 0x41] } as const;
+const first = {
+  user: [0x11],
+  device: [0x21],
+  chat: [0x31, 0x41],
+  session: [0x51],
+  entity: [0x11, 0x31, 0x41],
+} as const;
 
 /** What an identifier may be expected to name. */
 export type IdKind = keyof typeof first;

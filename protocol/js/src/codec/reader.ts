@@ -18,7 +18,12 @@ export class DecodeError extends Error {
   constructor(
     readonly reason: DecodeReason,
     /** The code with which the receiver of such bytes answers. */
-    readonly code: typeof malformed | typeof frameTooLarge | typeof unknownFrame | typeof invalidRequest | typeof tooLarge = malformed,
+    readonly code:
+      | typeof malformed
+      | typeof frameTooLarge
+      | typeof unknownFrame
+      | typeof invalidRequest
+      | typeof tooLarge = malformed,
   ) {
     super(reason);
   }

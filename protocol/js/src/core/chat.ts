@@ -134,7 +134,20 @@ export class Chat {
     const base = Math.max(read, joined, visibleFrom - 1);
     const unseen = Math.max(0, (row.seenFrom === 0 ? head : row.seenFrom - 1) - base);
     const unread = row.unreadSeqs.length + unseen;
-    return { id, info, peer, joined, read, head, visibleFrom, unread, unreadExact: unseen === 0, last, following, refusal };
+    return {
+      id,
+      info,
+      peer,
+      joined,
+      read,
+      head,
+      visibleFrom,
+      unread,
+      unreadExact: unseen === 0,
+      last,
+      following,
+      refusal,
+    };
   }
 
   #learn(event: ChatEvent, me: UserId): void {
@@ -177,4 +190,3 @@ export function syncEntry(chat: Chat, live: boolean): FrameBody<"sync">["chats"]
     proof,
   };
 }
-

@@ -110,7 +110,8 @@ export class Connector {
 
   /** `current` of the connection changed. */
   setCurrent(current: boolean): void {
-    if (this.#connection.state === "online" && this.#connection.current !== current) this.#show({ ...this.#connection, current });
+    if (this.#connection.state === "online" && this.#connection.current !== current)
+      this.#show({ ...this.#connection, current });
   }
 
   authorize(token: string): void {
@@ -389,7 +390,12 @@ export class Connector {
     this.#dialled?.close();
     this.#dialled = null;
     this.#cancelWait();
-    const reason = end.code === null ? (end.livedMs > 0 ? null : localRefusal("unreachable")) : refusalOf(end.code, end.text, end.retryAfterMs);
+    const reason =
+      end.code === null
+        ? end.livedMs > 0
+          ? null
+          : localRefusal("unreachable")
+        : refusalOf(end.code, end.text, end.retryAfterMs);
     const next = this.#backoff.after(end);
     if (next.is === "stop") {
       // The token that was good for it is no more.

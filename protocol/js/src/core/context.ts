@@ -71,7 +71,8 @@ export class Requests {
       };
       const sent = this.ask(ask, (reply, last) => {
         if (reply === null) offline();
-        else if (reply.type === "error") reject(new RefusedError(refusalOf(reply.code, reply.text, Number(reply.retryAfterMs))));
+        else if (reply.type === "error")
+          reject(new RefusedError(refusalOf(reply.code, reply.text, Number(reply.retryAfterMs))));
         else {
           if (isReply(reply)) replies.push(reply);
           if (last) resolve(replies);

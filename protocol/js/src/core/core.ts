@@ -3,7 +3,17 @@
  * `tabs/`; it knows nothing of them.
  */
 
-import type { ChatEvent, ClientEvent, Command, Connection, HistoryPage, HistoryQuery, MembersPage, StorageState, TokenReason } from "../api.js";
+import type {
+  ChatEvent,
+  ClientEvent,
+  Command,
+  Connection,
+  HistoryPage,
+  HistoryQuery,
+  MembersPage,
+  StorageState,
+  TokenReason,
+} from "../api.js";
 import { DecodeError } from "../codec/reader.js";
 import { noDevice } from "../codec/frames.js";
 import { newDeviceId } from "../codec/identifiers.js";
@@ -37,7 +47,12 @@ export interface CoreOwner {
 const [typingKind, stoppedKind, presenceKind] = [1, 2, 3] as const;
 
 /** Opens the store, or goes on without, then connects. */
-export async function openCore(config: CoreConfig, world: Surroundings, owner: CoreOwner, open: () => Promise<Store>): Promise<Core> {
+export async function openCore(
+  config: CoreConfig,
+  world: Surroundings,
+  owner: CoreOwner,
+  open: () => Promise<Store>,
+): Promise<Core> {
   let store: Store | null = null;
   let saved: Saved;
   let reason: string | null = null;
@@ -83,38 +98,55 @@ export class Core {
     const emit = (event: ClientEvent): void => {
       this.#emit(event);
     };
-    const journal = new Journal(store, world, config.historyBytesMax, {
-      storage: (storage) => {
-        this.#storage = storage;
-        emit({ type: "storage", storage });
+    const journal = new Journal(
+      store,
+      world,
+      config.historyBytesMax,
+      {
+        storage: (storage) => {
+          this.#storage = storage;
+          emit({ type: "storage", storage });
+        },
+        everything: () => this.#everything(),
+        evictionOrder: () => this.#evictionOrder(),
       },
-      everything: () => this.#everything(),
-      evictionOrder: () => this.#evictionOrder(),
-    }, reason);
-    const connector = new Connector({ url: config.url, user: config.user, device, client: config.client }, world, {
-      token: (why) => owner.token(why),
-      opening: () => this.#following.opening(),
-      began: (numbers) => { this.#following.began(numbers); },
-      welcomed: (welcome) => {
-        this.#following.welcomed(welcome);
-        this.#reading.want("info");
-        this.#sending.pump();
+      reason,
+    );
+    const connector = new Connector(
+      { url: config.url, user: config.user, device, client: config.client },
+      world,
+      {
+        token: (why) => owner.token(why),
+        opening: () => this.#following.opening(),
+        began: (numbers) => {
+          this.#following.began(numbers);
+        },
+        welcomed: (welcome) => {
+          this.#following.welcomed(welcome);
+          this.#reading.want("info");
+          this.#sending.pump();
+        },
+        carried: (output) => {
+          this.#carried(output);
+        },
+        lost: () => {
+          requests.lost();
+          this.#following.lost();
+          this.#sending.lost();
+        },
+        connection: (connection) => {
+          this.#connection = connection;
+          emit({ type: "connection", connection });
+        },
+        access: (access) => {
+          this.#access = access;
+          journal.put(
+            access === null ? { drop: "state", key: "access" } : { put: "state", key: "access", value: access },
+          );
+        },
       },
-      carried: (output) => { this.#carried(output); },
-      lost: () => {
-        requests.lost();
-        this.#following.lost();
-        this.#sending.lost();
-      },
-      connection: (connection) => {
-        this.#connection = connection;
-        emit({ type: "connection", connection });
-      },
-      access: (access) => {
-        this.#access = access;
-        journal.put(access === null ? { drop: "state", key: "access" } : { put: "state", key: "access", value: access });
-      },
-    }, this.#access);
+      this.#access,
+    );
     const soon = (): void => {
       this.#soon();
     };
@@ -126,16 +158,25 @@ export class Core {
       delivered: (chat, seq, of, counter) => {
         if (of === device) this.#sending.delivered(chat, seq, counter);
       },
-      released: (chat) => { this.#sending.released(chat); },
-      unknown: ({ row }) => { this.#reading.want("info", row.id); },
+      released: (chat) => {
+        this.#sending.released(chat);
+      },
+      unknown: ({ row }) => {
+        this.#reading.want("info", row.id);
+      },
     });
     this.#sending = new Sending(this.#context, (id) => {
       const chat = this.#following.chats.get(id as ChatId);
       return chat?.following === "live" || chat?.following === "opening" ? (chat.row.cursor?.seq ?? null) : null;
     });
     this.#reading = new Reading(this.#context, this.#following, outboxOf);
-    this.#following.load(saved.chats, (state.get("inbox") as StoredCursor | undefined) ?? null, state.get("complete") === true);
-    for (const [key, value] of state) if (key.startsWith("setting:")) this.#following.settings.set(key.slice(8), value as Uint8Array);
+    this.#following.load(
+      saved.chats,
+      (state.get("inbox") as StoredCursor | undefined) ?? null,
+      state.get("complete") === true,
+    );
+    for (const [key, value] of state)
+      if (key.startsWith("setting:")) this.#following.settings.set(key.slice(8), value as Uint8Array);
     this.#sending.load(saved.outbox, state);
     journal.put({ put: "state", key: "device", value: device });
     connector.start();
@@ -249,7 +290,8 @@ export class Core {
 
   #heard({ chat, user, kind, payload }: Extract<Output, { readonly is: "signal" }>["signal"]): void {
     if (user === null || !this.#following.chats.has(chat)) return;
-    if (kind === presenceKind && payload.length > 0) this.#emit({ type: "presence", chat, user, here: payload[0] === 1 });
+    if (kind === presenceKind && payload.length > 0)
+      this.#emit({ type: "presence", chat, user, here: payload[0] === 1 });
     if (kind === typingKind || kind === stoppedKind) this.#showTyping(chat, user, kind === typingKind);
   }
 
@@ -263,7 +305,8 @@ export class Core {
     const { deadline } = this.#typing;
     if (deadline === Infinity) return;
     this.#cancelTyping = this.world.after(deadline - this.world.now(), () => {
-      for (const { chat, user } of this.#typing.lapsed(this.world.now())) this.#emit({ type: "typing", chat, user, typing: false });
+      for (const { chat, user } of this.#typing.lapsed(this.world.now()))
+        this.#emit({ type: "typing", chat, user, typing: false });
       this.#armTyping();
     });
   }
@@ -293,7 +336,9 @@ export class Core {
   #soon(): void {
     if (this.#flushing) return;
     this.#flushing = true;
-    queueMicrotask(() => { this.#flush(); });
+    queueMicrotask(() => {
+      this.#flush();
+    });
   }
 
   #flush(): void {

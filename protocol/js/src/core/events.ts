@@ -22,11 +22,21 @@ export function plain(number: bigint): number {
 export const readEvent = (bytes: Uint8Array): Event => decodeEvent(new Reader(bytes));
 
 /** `outboxOf` names the entry of the outbox that has this counter, for events of the own device. */
-export function chatEvent(event: Event, outboxOf: (device: DeviceId, counter: number) => OutboxId | undefined): ChatEvent {
+export function chatEvent(
+  event: Event,
+  outboxOf: (device: DeviceId, counter: number) => OutboxId | undefined,
+): ChatEvent {
   const { actor, device } = event;
   const counter = plain(event.counter);
   const outbox = outboxOf(device, counter);
-  const header = { seq: plain(event.seq), timeUs: plain(event.time), actor, device, counter, ...(outbox && { outbox }) };
+  const header = {
+    seq: plain(event.seq),
+    timeUs: plain(event.time),
+    actor,
+    device,
+    counter,
+    ...(outbox && { outbox }),
+  };
   return { ...header, ...bodyOf(event) };
 }
 

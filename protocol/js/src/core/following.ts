@@ -356,8 +356,11 @@ export class Following {
     const rows: FrameBody<"chatsPage">["chats"][number][] = [];
     let lowest = Infinity;
     try {
-      for (let more = true; more; ) {
-        const page = await requests.one({ type: "chats", after: rows.at(-1)?.chat ?? null, limit: BigInt(pageRowsMax) }, "chatsPage");
+      for (let more = true; more;) {
+        const page = await requests.one(
+          { type: "chats", after: rows.at(-1)?.chat ?? null, limit: BigInt(pageRowsMax) },
+          "chatsPage",
+        );
         rows.push(...page.chats);
         lowest = Math.min(lowest, plain(page.inbox));
         more = page.more && page.chats.length > 0;

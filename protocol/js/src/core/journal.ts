@@ -50,7 +50,8 @@ export class Journal {
     if (this.#closed) return;
     this.#changes.push(...changes);
     for (const change of changes) {
-      if ("put" in change && change.put === "events") for (const { bytes } of change.events) this.#bytesSinceEviction += bytes.length;
+      if ("put" in change && change.put === "events")
+        for (const { bytes } of change.events) this.#bytesSinceEviction += bytes.length;
     }
     this.#soon();
   }
@@ -139,7 +140,10 @@ export class Journal {
     this.store = new MemoryStore();
     old.close();
     await this.store.write(this.owner.everything());
-    this.owner.storage({ kind: "memory", reason: error instanceof Error ? `${error.name}: ${error.message}` : String(error) });
+    this.owner.storage({
+      kind: "memory",
+      reason: error instanceof Error ? `${error.name}: ${error.message}` : String(error),
+    });
   }
 }
 

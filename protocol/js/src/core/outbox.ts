@@ -92,7 +92,13 @@ export class Outbox {
   /** An entry under another counter, at the end of its lane. */
   renumber(entry: Entry, counter: number): void {
     this.#leave(entry);
-    Object.assign(entry, { row: { ...entry.row, counter, refusal: null }, kept: false, sends: 0, learning: false, waiting: null });
+    Object.assign(entry, {
+      row: { ...entry.row, counter, refusal: null },
+      kept: false,
+      sends: 0,
+      learning: false,
+      waiting: null,
+    });
     this.#lane(entry.row.entity).entries.push(entry);
   }
 
@@ -186,7 +192,8 @@ export class Outbox {
       this.#leave(entry);
       return { is: "stored", stored: { entity: entry.row.entity, seq: details?.seq ?? 0, changed: false } };
     }
-    if (code === outOfOrder && details) return this.#outOfOrder(entry, details.counter, refusal, lane, first, now, random);
+    if (code === outOfOrder && details)
+      return this.#outOfOrder(entry, details.counter, refusal, lane, first, now, random);
     if (code === counterReused) return { is: "renumber", above: counter };
     const range = rangeOf(code);
     if (range === 22 || range === 23) return { is: "failed", refusal };
@@ -197,7 +204,15 @@ export class Outbox {
     return { is: "waits" };
   }
 
-  #outOfOrder(entry: Entry, applied: number, refusal: Refusal, lane: Lane, first: boolean, now: number, random: number): Outcome {
+  #outOfOrder(
+    entry: Entry,
+    applied: number,
+    refusal: Refusal,
+    lane: Lane,
+    first: boolean,
+    now: number,
+    random: number,
+  ): Outcome {
     const stood = lane.applied === applied;
     lane.applied = applied;
     const { counter } = entry.row;

@@ -38,8 +38,11 @@ export class Reading {
     const { row } = chat;
     // A chat that is listened to ends at its cursor; of another only the server knows, where there is one.
     const live = chat.following === "live" || !this.context.connector.isOnline;
-    const newest = (live && Math.max(row.cursor?.seq ?? 0, chat.following === "live" ? 0 : row.head)) || Number.MAX_SAFE_INTEGER;
-    const from = forward ? Math.max(query.after + 1, row.visibleFrom) : Math.min((query.before ?? Infinity) - 1, newest);
+    const newest =
+      (live && Math.max(row.cursor?.seq ?? 0, chat.following === "live" ? 0 : row.head)) || Number.MAX_SAFE_INTEGER;
+    const from = forward
+      ? Math.max(query.after + 1, row.visibleFrom)
+      : Math.min((query.before ?? Infinity) - 1, newest);
     const last = forward ? newest : row.visibleFrom;
     const step = forward ? 1 : -1;
     const missing = (read: readonly unknown[]): number => Math.min(limit, step * (last - from) + 1) - read.length;
@@ -64,7 +67,12 @@ export class Reading {
     if (!forward) dense.reverse();
     chat.takePage(dense, this.context.me);
     this.following.changed(chat);
-    return { events: dense.map(([event]) => event), beginsAt: row.visibleFrom, head: row.head, from: this.context.connector.isOnline ? "server" : "store" };
+    return {
+      events: dense.map(([event]) => event),
+      beginsAt: row.visibleFrom,
+      head: row.head,
+      from: this.context.connector.isOnline ? "server" : "store",
+    };
   }
 
   async seqAt(id: ChatId, timeUs: number): Promise<number> {
@@ -86,7 +94,11 @@ export class Reading {
       { type: "members", chat, after: after ?? null, limit: BigInt(pageRowsMax) },
       "membersPage",
     );
-    const members = page.members.map(({ user, role, joined }) => ({ user, role: roleName(role), joined: plain(joined) }));
+    const members = page.members.map(({ user, role, joined }) => ({
+      user,
+      role: roleName(role),
+      joined: plain(joined),
+    }));
     return { members, more: page.more };
   }
 
@@ -128,7 +140,8 @@ export class Reading {
         world.after(Math.max(refusal.retryAfterMs, 2_000 * (1 + world.random())), () => {
           if (session === requests.session) this.want(what, id);
         });
-      } else if (refusal?.label === "offline" && this.#wanted.size < this.following.chats.size) this.#wanted.set(id, what);
+      } else if (refusal?.label === "offline" && this.#wanted.size < this.following.chats.size)
+        this.#wanted.set(id, what);
     } finally {
       this.#loading--;
       this.want("info");
@@ -140,7 +153,13 @@ export class Reading {
     const { requests, journal } = this.context;
     const { row } = chat;
     const { id } = row;
-    const ask = { type: "page", entity: id, direction: forward ? 0 : 1, from: BigInt(from), limit: BigInt(limit) } as const;
+    const ask = {
+      type: "page",
+      entity: id,
+      direction: forward ? 0 : 1,
+      from: BigInt(from),
+      limit: BigInt(limit),
+    } as const;
     const chunks = await requests.all(ask, "pageChunk");
     const events: StoredEvent[] = [];
     for (const chunk of chunks) {
@@ -155,7 +174,8 @@ export class Reading {
     }
     const [first] = chunks;
     // Of another store than the cursor: a reset of this chat is on its way.
-    if (first !== undefined && this.following.isOfStore(chat, first.incarnation)) journal.put({ put: "events", chat: id, events });
+    if (first !== undefined && this.following.isOfStore(chat, first.incarnation))
+      journal.put({ put: "events", chat: id, events });
   }
 
   /** `null`: bytes that are no event of this version. */

@@ -40,7 +40,8 @@ export class Sending {
     // for the other. The clock is above all of them as long as it was not set back and a command takes a millisecond.
     this.#counter = Math.max(typeof last === "number" ? last : 0, Math.floor(this.context.world.wallMs()));
     for (const [key, value] of state) {
-      if (key.startsWith(applied) && typeof value === "number") this.outbox.remember(key.slice(applied.length) as EntityId, value);
+      if (key.startsWith(applied) && typeof value === "number")
+        this.outbox.remember(key.slice(applied.length) as EntityId, value);
       if (key.startsWith(ended)) this.#ended.set(key.slice(ended.length) as OutboxId, value as Ending);
     }
     for (const row of rows) {
@@ -79,12 +80,15 @@ export class Sending {
     let entity: EntityId;
     try {
       payload = encodeCommand(bodyOf(command));
-      entity = target ?? (command.kind === "createDirect" ? directChatId(me, command.peer) : groupChatId(me, device, BigInt(counter)));
+      entity =
+        target ??
+        (command.kind === "createDirect" ? directChatId(me, command.peer) : groupChatId(me, device, BigInt(counter)));
     } catch (error) {
       ending({ refusal: refusalOf(error instanceof LimitError ? tooLarge : invalidRequest) });
       return;
     }
-    if (command.kind === "send" && command.text === "") ending({ refusal: refusalOf(invalidRequest, "There is no text to send.") });
+    if (command.kind === "send" && command.text === "")
+      ending({ refusal: refusalOf(invalidRequest, "There is no text to send.") });
     else if (this.outbox.entries.size >= outboxEntriesMax) ending({ refusal: localRefusal("too_many_waiting") });
     else {
       this.#counter = counter;
@@ -128,7 +132,12 @@ export class Sending {
       this.#show(entry);
     }
     const deadline = this.outbox.deadline(now);
-    this.#cancelTimer = deadline === Infinity ? () => undefined : world.after(deadline - now, () => { this.pump(); });
+    this.#cancelTimer =
+      deadline === Infinity
+        ? () => undefined
+        : world.after(deadline - now, () => {
+            this.pump();
+          });
   }
 
   lost(): void {
@@ -214,7 +223,10 @@ export class Sending {
       this.#ended.delete(id);
       journal.put({ drop: "state", key: ended + id });
     }
-    journal.put({ drop: "outbox", id: entry.row.id }, { put: "state", key: applied + entity, value: this.outbox.applied(entity) });
+    journal.put(
+      { drop: "outbox", id: entry.row.id },
+      { put: "state", key: applied + entity, value: this.outbox.applied(entity) },
+    );
   }
 
   #left(entries: readonly (readonly [number, OutboxEntry])[]): void {
@@ -280,7 +292,12 @@ function bodyOf(command: Command): CommandBody {
     case "send":
       return { command: "send", format: 0, text: command.text };
     case "addMembers":
-      return { command: "addMembers", role: roleNumber(command.role), withHistory: command.withHistory, members: command.members };
+      return {
+        command: "addMembers",
+        role: roleNumber(command.role),
+        withHistory: command.withHistory,
+        members: command.members,
+      };
     case "setRole":
       return { command: "setRole", member: command.member, role: roleNumber(command.role) };
     case "markRead":
@@ -299,4 +316,3 @@ function bodyOf(command: Command): CommandBody {
 }
 
 const roleNumber = (role: (typeof roles)[number]): 1 | 2 | 3 | 4 => (roles.indexOf(role) + 1) as 1 | 2 | 3 | 4;
-

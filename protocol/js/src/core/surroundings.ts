@@ -83,7 +83,11 @@ export function surroundings(
       };
     },
     async fetchJson(url) {
-      const response = await fetchWith(url, { credentials: "omit", cache: "no-store", signal: AbortSignal.timeout(dialMs) });
+      const response = await fetchWith(url, {
+        credentials: "omit",
+        cache: "no-store",
+        signal: AbortSignal.timeout(dialMs),
+      });
       const text = await response.text();
       if (!response.ok || text.length > documentBytesMax) throw new RangeError("not the document that was asked for");
       return JSON.parse(text) as unknown;

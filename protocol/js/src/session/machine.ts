@@ -47,7 +47,10 @@ export interface End {
 
 export type RequestFrame = Extract<
   Frame,
-  { readonly type: "sync" | "subscribe" | "unsubscribe" | "command" | "page" | "members" | "chats" | "chatInfo" | "refresh" }
+  {
+    readonly type:
+      "sync" | "subscribe" | "unsubscribe" | "command" | "page" | "members" | "chats" | "chatInfo" | "refresh";
+  }
 >;
 export type ReplyFrame = Extract<
   Frame,

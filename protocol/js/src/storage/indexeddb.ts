@@ -178,7 +178,10 @@ function done(transaction: IDBTransaction): Promise<void> {
 }
 
 /** Visits rows as long as `visit` says so. */
-function walk(request: IDBRequest<IDBCursorWithValue | null>, visit: (cursor: IDBCursorWithValue) => boolean): Promise<void> {
+function walk(
+  request: IDBRequest<IDBCursorWithValue | null>,
+  visit: (cursor: IDBCursorWithValue) => boolean,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => {
       const cursor = request.result;

@@ -1,6 +1,6 @@
 /**
  * Where a client keeps what outlives a page: device, cursors, chats, outbox, settings and recent events. One store is one
- * user's on one server. `memory.ts` and `indexeddb.ts` pass the same suite (`test/storage`).
+ * user's on one server. `memory.ts` and `indexeddb.ts` pass the same suite (`tests/storage`).
  */
 
 import type { ChatSummary, Command, Refusal } from "../api.js";

@@ -48,7 +48,10 @@ export class Hub {
       this.#questions.delete(message.question);
     } else if (message.is === "bye") this.#leave(tab);
     // Handlers of one promise run in the order in which they came.
-    else if (message.is !== "hello") void this.#core.then((core) => { this.#act(core, tab, message); });
+    else if (message.is !== "hello")
+      void this.#core.then((core) => {
+        this.#act(core, tab, message);
+      });
   }
 
   #act(core: Core, tab: Tab, message: Exclude<ToCore, { readonly is: "token" | "bye" | "hello" }>): void {

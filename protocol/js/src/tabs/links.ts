@@ -10,7 +10,11 @@ export type MakeHub = (empty: (closed: Promise<void>) => void) => Promise<Hub>;
 /** The code of the core did not load: a network that is away, or a server with a newer page. Until then it is tried again. */
 const loadAgainMs = 5_000;
 
-async function loaded(makeHub: MakeHub, empty: (closed: Promise<void>) => void, isOver: () => boolean): Promise<Hub | null> {
+async function loaded(
+  makeHub: MakeHub,
+  empty: (closed: Promise<void>) => void,
+  isOver: () => boolean,
+): Promise<Hub | null> {
   while (!isOver()) {
     const hub = await makeHub(empty).catch(() => null);
     if (hub !== null && !isOver()) return hub;
@@ -30,7 +34,11 @@ export class OwnLink implements Link {
 
   open(remote: LinkOwner): void {
     this.#tab = inTurn(remote);
-    void loaded(this.makeHub, () => undefined, () => this.#tab === null).then((hub) => {
+    void loaded(
+      this.makeHub,
+      () => undefined,
+      () => this.#tab === null,
+    ).then((hub) => {
       this.#hub = hub;
       if (hub !== null) remote.up("alone");
     });
@@ -139,9 +147,11 @@ export class LockLink implements Link {
     };
     this.#say({ is: "who", from: this.#id });
     const { signal } = this.#waiting;
-    navigator.locks.request(this.name, { signal }, () => (this.#closed ? undefined : this.#lead(remote))).catch(() => {
-      // It was closed while it waited.
-    });
+    navigator.locks
+      .request(this.name, { signal }, () => (this.#closed ? undefined : this.#lead(remote)))
+      .catch(() => {
+        // It was closed while it waited.
+      });
   }
 
   post(message: ToCore): void {

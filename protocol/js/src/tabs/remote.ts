@@ -70,13 +70,16 @@ export class Remote implements Client, LinkOwner {
     readonly link: Link,
   ) {
     this.user = config.user;
-    this.#stopWaking = onWake((back) => {
-      // A page that comes back from the browser's cache was forgotten meanwhile.
-      if (back && this.#sharing !== null) this.up(this.#sharing);
-      this.#tell("wake");
-    }, () => {
-      if (this.#sharing === "worker") this.#post({ is: "bye" });
-    });
+    this.#stopWaking = onWake(
+      (back) => {
+        // A page that comes back from the browser's cache was forgotten meanwhile.
+        if (back && this.#sharing !== null) this.up(this.#sharing);
+        this.#tell("wake");
+      },
+      () => {
+        if (this.#sharing === "worker") this.#post({ is: "bye" });
+      },
+    );
     link.open(this);
   }
 
@@ -131,7 +134,7 @@ export class Remote implements Client, LinkOwner {
         this.#end();
         break;
       case "here":
-        // The link's.
+      // The link's.
     }
   }
 
@@ -180,7 +183,10 @@ export class Remote implements Client, LinkOwner {
     const [first] = fresh;
     if (first === undefined) return [];
     const missed = seen !== undefined && first.seq > seen + 1;
-    return [...(missed ? [{ type: "hole", chat, before: first.seq } as const] : []), { type: "events", chat, events: fresh }];
+    return [
+      ...(missed ? [{ type: "hole", chat, before: first.seq } as const] : []),
+      { type: "events", chat, events: fresh },
+    ];
   }
 
   #learn(events: readonly ClientEvent[]): void {
@@ -371,8 +377,10 @@ export class Remote implements Client, LinkOwner {
     this.#closed = true;
     this.#stopWaking();
     this.link.close();
-    for (const { listener } of this.#listeners.values()) listener([{ type: "connection", connection: { state: "closed" } }]);
-    for (const call of [...this.#commands.values(), ...this.#calls.values()]) call.reject(new RefusedError(localRefusal("closed")));
+    for (const { listener } of this.#listeners.values())
+      listener([{ type: "connection", connection: { state: "closed" } }]);
+    for (const call of [...this.#commands.values(), ...this.#calls.values()])
+      call.reject(new RefusedError(localRefusal("closed")));
     this.#commands.clear();
     this.#calls.clear();
     this.#listeners.clear();
@@ -381,7 +389,9 @@ export class Remote implements Client, LinkOwner {
 
 /** Random, also on pages without a secure origin, which have no `randomUUID`. */
 function newOutboxId(): OutboxId {
-  return [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("") as OutboxId;
+  return [...crypto.getRandomValues(new Uint8Array(12))]
+    .map((byte) => byte.toString(16).padStart(2, "0"))
+    .join("") as OutboxId;
 }
 
 /** Calls `woke` when network or page come back (`true`: from the browser's cache), `hidden` when the page goes for good or into it. */
@@ -389,12 +399,28 @@ function onWake(woke: (back: boolean) => void, hidden: () => void): () => void {
   if (typeof document === "undefined") return () => undefined;
   const stop = new AbortController();
   const { signal } = stop;
-  addEventListener("online", () => { woke(false); }, { signal });
+  addEventListener(
+    "online",
+    () => {
+      woke(false);
+    },
+    { signal },
+  );
   addEventListener("pagehide", hidden, { signal });
-  addEventListener("pageshow", ({ persisted }) => { woke(persisted); }, { signal });
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden) woke(false);
-  }, { signal });
+  addEventListener(
+    "pageshow",
+    ({ persisted }) => {
+      woke(persisted);
+    },
+    { signal },
+  );
+  document.addEventListener(
+    "visibilitychange",
+    () => {
+      if (!document.hidden) woke(false);
+    },
+    { signal },
+  );
   return () => {
     stop.abort();
   };

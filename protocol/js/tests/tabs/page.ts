@@ -23,7 +23,9 @@ window.start = (account, way) => {
     url: location.origin,
     user: account.user.id,
     token: () => Promise.resolve(account.accessToken),
-    ...(way === "worker" || way === "broken worker" ? { worker: () => new SharedWorker(script, { type: "module", name: "panda" }) } : {}),
+    ...(way === "worker" || way === "broken worker"
+      ? { worker: () => new SharedWorker(script, { type: "module", name: "panda" }) }
+      : {}),
   });
   window.view = new View(client);
 };

@@ -1,7 +1,15 @@
 /** Bytes that a peer could send: whatever they are, decoding ends, throws nothing but {@link DecodeError}, and holds no more than arrived. */
 
 import { describe, expect, it } from "vitest";
-import { commandOf, decodeEvent, decodeMessage, DecodeError, encodeFrame, Reader, type Frame } from "../../src/codec/index.js";
+import {
+  commandOf,
+  decodeEvent,
+  decodeMessage,
+  DecodeError,
+  encodeFrame,
+  Reader,
+  type Frame,
+} from "../../src/codec/index.js";
 import { events, frames, fromHex, grown, seeded, toHex } from "../support/vectors.js";
 
 const seed = 20_251_128;
@@ -43,7 +51,18 @@ function mutated(bytes: Uint8Array, random: () => number): Uint8Array {
     case 3:
       return Uint8Array.from([...copy, ...copy.subarray(at)]);
     case 4:
-      return Uint8Array.from([...copy.subarray(0, at), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ...copy.subarray(at)]);
+      return Uint8Array.from([
+        ...copy.subarray(0, at),
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        ...copy.subarray(at),
+      ]);
     default:
       return Uint8Array.from([...copy.subarray(0, at), ...copy.subarray(at + 1)]);
   }

@@ -1,6 +1,15 @@
 /** What an application would make of the stream: state, and waiting for it. It insists on what the stream promises. */
 
-import type { ChatEvent, ChatSummary, Client, ClientEvent, Connection, OutboxEntry, Sharing, StorageState } from "../../src/api.js";
+import type {
+  ChatEvent,
+  ChatSummary,
+  Client,
+  ClientEvent,
+  Connection,
+  OutboxEntry,
+  Sharing,
+  StorageState,
+} from "../../src/api.js";
 import type { ChatId, OutboxId } from "../../src/ids.js";
 
 const waitMs = 15_000;
@@ -103,7 +112,8 @@ export class View {
     this.events.set(chat, known);
     for (const event of events) {
       const last = known.at(-1);
-      const follows = last === undefined || event.seq === last.seq + 1 || (this.#holes.has(chat) && event.seq > last.seq);
+      const follows =
+        last === undefined || event.seq === last.seq + 1 || (this.#holes.has(chat) && event.seq > last.seq);
       if (!follows) this.violations.push(`${chat}: ${String(event.seq)} behind ${String(last.seq)}`);
       this.#holes.delete(chat);
       known.push(event);

@@ -2,9 +2,12 @@
 
 import { existsSync } from "node:fs";
 
-const found = [process.env["CHROMIUM"], "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
-  (path) => path !== undefined && existsSync(path),
-);
+const found = [
+  process.env["CHROMIUM"],
+  "/usr/bin/chromium",
+  "/usr/bin/chromium-browser",
+  "/usr/bin/google-chrome",
+].find((path) => path !== undefined && existsSync(path));
 
 /** How to launch it. Its sandbox needs rights that root and containers do not have. */
 export const chromium = {

@@ -46,8 +46,17 @@ async function tab(way: Way, account = ada): Promise<Page> {
   page.on("pageerror", (error) => broken.push(String(error)));
   await page.goto(`${front.url}/test/${way === "alone" ? "#alone" : ""}`);
   await page.waitForFunction(() => "start" in window);
-  await page.evaluate(([of, by]) => { window.start(of, by); }, [account, way] as const);
-  await until(page, "online and listening", `(view) => view.connection?.state === "online" && view.chats.get("${chat}")?.following === "live"`);
+  await page.evaluate(
+    ([of, by]) => {
+      window.start(of, by);
+    },
+    [account, way] as const,
+  );
+  await until(
+    page,
+    "online and listening",
+    `(view) => view.connection?.state === "online" && view.chats.get("${chat}")?.following === "live"`,
+  );
   expect(broken).toEqual([]);
   return page;
 }
@@ -55,16 +64,26 @@ async function tab(way: Way, account = ada): Promise<Page> {
 /** Waits until a function of the page's view, in JavaScript, holds. */
 async function until(page: Page, what: string, holds: string): Promise<void> {
   await page.waitForFunction(`(${holds})(window.view)`, undefined, { timeout: 15_000, polling: 20 }).catch(async () => {
-    const state: unknown = await page.evaluate(() => ({ connection: window.view.connection, sharing: window.view.sharing, log: window.view.log.slice(-5) }));
+    const state: unknown = await page.evaluate(() => ({
+      connection: window.view.connection,
+      sharing: window.view.sharing,
+      log: window.view.log.slice(-5),
+    }));
     throw new Error(`not in time: ${what}; ${JSON.stringify(state)}`);
   });
 }
 
-const ask = <T>(page: Page, expression: string): Promise<T> => page.evaluate(`(async (view) => ${expression})(window.view)`);
+const ask = <T>(page: Page, expression: string): Promise<T> =>
+  page.evaluate(`(async (view) => ${expression})(window.view)`);
 const texts = (page: Page): Promise<string[]> => ask(page, `view.texts("${chat}")`);
-const send = (page: Page, text: string): Promise<unknown> => ask(page, `view.client.send("${chat}", ${JSON.stringify(text)}).done`);
+const send = (page: Page, text: string): Promise<unknown> =>
+  ask(page, `view.client.send("${chat}", ${JSON.stringify(text)}).done`);
 const hasTexts = (page: Page, wanted: readonly string[]): Promise<void> =>
-  until(page, `the messages ${wanted.join()}`, `(view) => JSON.stringify(view.texts("${chat}").filter((text) => ${JSON.stringify(wanted)}.includes(text))) === ${JSON.stringify(JSON.stringify(wanted))}`);
+  until(
+    page,
+    `the messages ${wanted.join()}`,
+    `(view) => JSON.stringify(view.texts("${chat}").filter((text) => ${JSON.stringify(wanted)}.includes(text))) === ${JSON.stringify(JSON.stringify(wanted))}`,
+  );
 
 describe.each([
   ["worker", ["worker", "worker", "worker"]],
@@ -79,16 +98,23 @@ describe.each([
     expect(await ask(tabs[2] as Page, "view.storage")).toEqual({ kind: "durable", reason: null });
     await ben.client.send(chat, "from ben").done;
     await Promise.all(tabs.map((page, at) => send(page, `from tab ${String(at)}`)));
-    for (const page of tabs) await until(page, "four messages", `(view) => view.texts("${chat}").length === 4 && view.outbox.size === 0`);
+    for (const page of tabs)
+      await until(page, "four messages", `(view) => view.texts("${chat}").length === 4 && view.outbox.size === 0`);
     const seen = await Promise.all(tabs.map(texts));
     expect(new Set(seen.map(String)).size).toBe(1);
     await ben.view.until("four messages", () => ben.view.texts(chat).length === 4);
     expect(await Promise.all(tabs.map((page) => ask(page, "view.violations")))).toEqual([[], [], []]);
-    expect((await ask<{ events: unknown[] }>(tabs[1] as Page, `view.client.history("${chat}")`)).events.length).toBeGreaterThan(4);
+    expect(
+      (await ask<{ events: unknown[] }>(tabs[1] as Page, `view.client.history("${chat}")`)).events.length,
+    ).toBeGreaterThan(4);
   });
 
   it("lose nothing when the first one closes or crashes while the others type", { timeout: 90_000 }, async () => {
-    const [first, second, third] = (await Promise.all([tab(way)])).concat(await tab(way), await tab(way)) as [Page, Page, Page];
+    const [first, second, third] = (await Promise.all([tab(way)])).concat(await tab(way), await tab(way)) as [
+      Page,
+      Page,
+      Page,
+    ];
     const typed = async (page: Page, name: string): Promise<string[]> => {
       const sent: string[] = [];
       for (let at = 0; at < 30; at++) {
@@ -109,7 +135,11 @@ describe.each([
     expect(seen.filter((text) => text.startsWith("second"))).toEqual(ofSecond);
     expect(seen.filter((text) => text.startsWith("third"))).toEqual(ofThird);
     for (const page of [second, third]) {
-      await until(page, "all messages, none queued", `(view) => view.outbox.size === 0 && new Set(view.texts("${chat}")).size >= 60 - 1 && view.chats.get("${chat}").last.text === ${JSON.stringify(seen.at(-1))}`);
+      await until(
+        page,
+        "all messages, none queued",
+        `(view) => view.outbox.size === 0 && new Set(view.texts("${chat}")).size >= 60 - 1 && view.chats.get("${chat}").last.text === ${JSON.stringify(seen.at(-1))}`,
+      );
       const here = await texts(page);
       expect(new Set(here).size).toBe(here.length);
       expect(await ask(page, "view.violations")).toEqual([]);
@@ -124,7 +154,12 @@ describe.each([
     const databases = await ask<{ name: string }[]>(first, "indexedDB.databases()");
     expect(databases.filter(({ name }) => name.includes(ada.user.id))).toEqual([]);
     // And a login in the same tab begins anew.
-    await first.evaluate(([of, by]) => { window.start(of, by); }, [ada, way] as const);
+    await first.evaluate(
+      ([of, by]) => {
+        window.start(of, by);
+      },
+      [ada, way] as const,
+    );
     await until(first, "online again", `(view) => view.connection?.state === "online" && view.chats.has("${chat}")`);
   });
 });
@@ -153,16 +188,30 @@ describe("a tab whose storage is denied", () => {
 });
 
 describe("a tab that is loaded again", () => {
-  it.each(["worker", "lock"] as const)("by %s shows at once what it knew, and is where it was", { timeout: 60_000 }, async (way) => {
-    const page = await tab(way);
-    await send(page, "before");
-    await hasTexts(page, ["before"]);
-    await page.reload();
-    await page.waitForFunction(() => "start" in window);
-    await ben.client.send(chat, "meanwhile").done;
-    await page.evaluate(([of, by]) => { window.start(of, by); }, [ada, way] as const);
-    await until(page, "the list", `(view) => view.complete && view.chats.get("${chat}")?.info?.name === "tea"`);
-    await hasTexts(page, ["meanwhile"]);
-    expect(await ask(page, `view.client.history("${chat}").then(({ events }) => events.filter(({ kind }) => kind === "messageSent").map(({ text }) => text))`)).toEqual(["before", "meanwhile"]);
-  });
+  it.each(["worker", "lock"] as const)(
+    "by %s shows at once what it knew, and is where it was",
+    { timeout: 60_000 },
+    async (way) => {
+      const page = await tab(way);
+      await send(page, "before");
+      await hasTexts(page, ["before"]);
+      await page.reload();
+      await page.waitForFunction(() => "start" in window);
+      await ben.client.send(chat, "meanwhile").done;
+      await page.evaluate(
+        ([of, by]) => {
+          window.start(of, by);
+        },
+        [ada, way] as const,
+      );
+      await until(page, "the list", `(view) => view.complete && view.chats.get("${chat}")?.info?.name === "tea"`);
+      await hasTexts(page, ["meanwhile"]);
+      expect(
+        await ask(
+          page,
+          `view.client.history("${chat}").then(({ events }) => events.filter(({ kind }) => kind === "messageSent").map(({ text }) => text))`,
+        ),
+      ).toEqual(["before", "meanwhile"]);
+    },
+  );
 });

@@ -30,7 +30,10 @@ export class Front {
       const path = asked.url ?? "/";
       if (path.startsWith("/test/")) {
         const script = files.get(path);
-        if (path === "/test/") answer.writeHead(200, { "content-type": "text/html" }).end('<!doctype html><script type="module" src="/test/page.js"></script>');
+        if (path === "/test/")
+          answer
+            .writeHead(200, { "content-type": "text/html" })
+            .end('<!doctype html><script type="module" src="/test/page.js"></script>');
         else if (script === undefined) answer.writeHead(404).end();
         else answer.writeHead(200, { "content-type": "text/javascript" }).end(script);
         return;
@@ -45,11 +48,16 @@ export class Front {
     server.on("upgrade", (asked, socket) => {
       const on = connect(port, "127.0.0.1", () => {
         const lines = [`GET ${asked.url ?? "/"} HTTP/1.1`];
-        for (let at = 0; at < asked.rawHeaders.length; at += 2) lines.push(`${asked.rawHeaders[at] ?? ""}: ${asked.rawHeaders[at + 1] ?? ""}`);
+        for (let at = 0; at < asked.rawHeaders.length; at += 2)
+          lines.push(`${asked.rawHeaders[at] ?? ""}: ${asked.rawHeaders[at + 1] ?? ""}`);
         on.write(`${lines.join("\r\n")}\r\n\r\n`);
         on.pipe(socket).pipe(on);
       });
-      for (const one of [on, socket]) one.on("error", () => { on.destroy(); socket.destroy(); });
+      for (const one of [on, socket])
+        one.on("error", () => {
+          on.destroy();
+          socket.destroy();
+        });
     });
     const sockets = new Set<Socket>();
     server.on("connection", (socket) => sockets.add(socket));
@@ -61,6 +69,10 @@ export class Front {
 
   stop(): Promise<void> {
     for (const socket of this.sockets) socket.destroy();
-    return new Promise((resolve) => this.server.close(() => { resolve(); }));
+    return new Promise((resolve) =>
+      this.server.close(() => {
+        resolve();
+      }),
+    );
   }
 }

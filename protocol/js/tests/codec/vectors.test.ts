@@ -20,7 +20,19 @@ import {
   type Frame,
 } from "../../src/codec/index.js";
 import type { ChatId, DeviceId, UserId } from "../../src/ids.js";
-import { commands, events, frames, fromHex, grown, identifiers, inVectorForm, malformed, malformedEvents, toHex, traces } from "../support/vectors.js";
+import {
+  commands,
+  events,
+  frames,
+  fromHex,
+  grown,
+  identifiers,
+  inVectorForm,
+  malformed,
+  malformedEvents,
+  toHex,
+  traces,
+} from "../support/vectors.js";
 
 function decodeOne(hex: string): Frame {
   const decoded: Frame[] = [];
@@ -34,7 +46,10 @@ function decodeOne(hex: string): Frame {
 function fieldsOf(frame: Frame): unknown {
   const { type, ...fields } = frame;
   if (frame.type === "synced") {
-    const chats = frame.chats.map(({ chat, outcome }) => ({ chat, outcome: "refusal" in outcome ? outcome.refusal : outcome }));
+    const chats = frame.chats.map(({ chat, outcome }) => ({
+      chat,
+      outcome: "refusal" in outcome ? outcome.refusal : outcome,
+    }));
     return inVectorForm({ ...fields, chats });
   }
   if (type !== "command") return inVectorForm(fields);
@@ -51,7 +66,8 @@ describe("frames", () => {
     expect(frameTypes[frame.type]).toBe(type);
     expect(fieldsOf(frame)).toEqual(fields);
     expect(toHex(encodeFrame(frame))).toBe(hex);
-    if (frame.type === "command") expect(toHex(encodeCommand(commandOf(frame.payload).body))).toBe(toHex(frame.payload));
+    if (frame.type === "command")
+      expect(toHex(encodeCommand(commandOf(frame.payload).body))).toBe(toHex(frame.payload));
   });
 
   it.each(grown)("$name with bytes behind its end decodes as without them", ({ hex, name }) => {
@@ -74,14 +90,23 @@ describe("frames", () => {
   it("of any size that is allowed are written as they are read", () => {
     for (let length = 0; length <= 65_536 - 20; length = Math.floor(length * 1.4) + 1) {
       const payload = Uint8Array.from({ length }, (_, at) => at & 255);
-      const frame: Frame = { type: "command", request: 1n, entity: identifiers[0]?.group.text as ChatId, counter: 2n, after: 1n, payload };
+      const frame: Frame = {
+        type: "command",
+        request: 1n,
+        entity: identifiers[0]?.group.text as ChatId,
+        counter: 2n,
+        after: 1n,
+        payload,
+      };
       expect(decodeOne(toHex(encodeFrame(frame)))).toEqual(frame);
     }
   });
 
   it("before a malformed one are handed out", () => {
     const decoded: string[] = [];
-    expect(() => { decodeMessage(fromHex("030740400107"), ({ type }) => decoded.push(type)); }).toThrow(DecodeError);
+    expect(() => {
+      decodeMessage(fromHex("030740400107"), ({ type }) => decoded.push(type));
+    }).toThrow(DecodeError);
     expect(decoded).toEqual(["ping"]);
   });
 });
@@ -101,7 +126,9 @@ describe("malformed frames", () => {
   });
 
   it("an empty message is malformed", () => {
-    expect(() => { decodeMessage(new Uint8Array(), () => undefined); }).toThrow(DecodeError);
+    expect(() => {
+      decodeMessage(new Uint8Array(), () => undefined);
+    }).toThrow(DecodeError);
   });
 });
 
@@ -109,7 +136,8 @@ describe("events", () => {
   it.each(events)("$name decodes to its fields and encodes to its bytes", ({ hex, fields }) => {
     const event = decodeEvent(new Reader(fromHex(hex)));
     const { is, ...body } = event.body;
-    const bodyForm = is === "erased" ? { erased: true } : is === "unknown" ? { unknown: (body as { bytes: Uint8Array }).bytes } : body;
+    const bodyForm =
+      is === "erased" ? { erased: true } : is === "unknown" ? { unknown: (body as { bytes: Uint8Array }).bytes } : body;
     expect(inVectorForm({ ...event, body: bodyForm })).toEqual(fields);
     expect(toHex(encodeEvent(event))).toBe(hex);
     // Bytes behind the body belong to a newer version.
@@ -155,23 +183,30 @@ describe("commands", () => {
 });
 
 describe("identifiers", () => {
-  it.each(identifiers)("of user $user.text have their text, and make the same chats", ({ user, other, device, group, direct, counter }) => {
-    for (const { hex, text } of [user, other, device, group, direct]) {
-      expect(idText(fromHex(hex))).toBe(text);
-      expect(toHex(idBytes(text) ?? new Uint8Array())).toBe(hex);
-    }
-    const [me, they] = [user.text as UserId, other.text as UserId];
-    expect(groupChatId(me, device.text as DeviceId, BigInt(counter))).toBe(group.text);
-    expect(directChatId(me, they)).toBe(direct.text);
-    expect(directChatId(they, me)).toBe(direct.text);
-  });
-
-  it.each(["", "0h040g2081040g2081040g208", "0h040g2081040g2081040g20811", "0H040G2081040G2081040G2081", "zh040g2081040g2081040g2081", "0h040g2081040g2081040g208i"])(
-    "are none: '%s'",
-    (text) => {
-      expect(idBytes(text)).toBeNull();
+  it.each(identifiers)(
+    "of user $user.text have their text, and make the same chats",
+    ({ user, other, device, group, direct, counter }) => {
+      for (const { hex, text } of [user, other, device, group, direct]) {
+        expect(idText(fromHex(hex))).toBe(text);
+        expect(toHex(idBytes(text) ?? new Uint8Array())).toBe(hex);
+      }
+      const [me, they] = [user.text as UserId, other.text as UserId];
+      expect(groupChatId(me, device.text as DeviceId, BigInt(counter))).toBe(group.text);
+      expect(directChatId(me, they)).toBe(direct.text);
+      expect(directChatId(they, me)).toBe(direct.text);
     },
   );
+
+  it.each([
+    "",
+    "0h040g2081040g2081040g208",
+    "0h040g2081040g2081040g20811",
+    "0H040G2081040G2081040G2081",
+    "zh040g2081040g2081040g2081",
+    "0h040g2081040g2081040g208i",
+  ])("are none: '%s'", (text) => {
+    expect(idBytes(text)).toBeNull();
+  });
 });
 
 describe("SHA-256", () => {

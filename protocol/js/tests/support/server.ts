@@ -10,14 +10,16 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("../../../../", import.meta.url));
 const startMs = 15_000;
 
-function binary(): string {
+/** The server binary, which is the Rust client, too. */
+export function binary(): string {
   const named = process.env["PANDA_BINARY"] ?? join(root, "target/debug/panda");
-  if (!existsSync(named)) throw new Error(`there is no ${named}: run 'cargo build -p panda', or name another in PANDA_BINARY`);
+  if (!existsSync(named))
+    throw new Error(`there is no ${named}: run 'cargo build -p panda', or name another in PANDA_BINARY`);
   return named;
 }
 
 /** The server takes every PANDA_ variable for a key of its configuration. */
-const withoutOurs = (environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
+export const withoutOurs = (environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv =>
   Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith("PANDA_")));
 
 /** A port that nobody has now. */
@@ -61,15 +63,34 @@ export class Server {
     const lines: string[] = [];
     const started = spawn(
       binary(),
-      ["serve", "--data", this.#data, "--http", `127.0.0.1:${String(this.port)}`, "--quic", `127.0.0.1:${String(quic)}`, "--health", `127.0.0.1:${String(health)}`],
+      [
+        "serve",
+        "--data",
+        this.#data,
+        "--http",
+        `127.0.0.1:${String(this.port)}`,
+        "--quic",
+        `127.0.0.1:${String(quic)}`,
+        "--health",
+        `127.0.0.1:${String(health)}`,
+      ],
       { stdio: ["ignore", "pipe", "pipe"], env: { ...withoutOurs(process.env), ...this.environment } },
     );
-    for (const stream of [started.stdout, started.stderr]) stream.on("data", (data: Buffer) => lines.push(data.toString()));
+    for (const stream of [started.stdout, started.stderr])
+      stream.on("data", (data: Buffer) => lines.push(data.toString()));
     this.#process = started;
+    // Also when the test was ended in the middle.
+    const orphaned = (): void => void started.kill("SIGKILL");
+    process.once("exit", orphaned);
+    started.once("exit", () => process.off("exit", orphaned));
     const until = performance.now() + startMs;
     for (;;) {
-      if (started.exitCode !== null || performance.now() > until) throw new Error(`the server did not start:\n${lines.join("")}`);
-      const ready = await fetch(`http://127.0.0.1:${String(health)}/readyz`).then(({ ok }) => ok, () => false);
+      if (started.exitCode !== null || performance.now() > until)
+        throw new Error(`the server did not start:\n${lines.join("")}`);
+      const ready = await fetch(`http://127.0.0.1:${String(health)}/readyz`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
       if (ready) return;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }

@@ -1,6 +1,13 @@
 /** A world that a test drives: its clock, its sockets and a server of which the test says every frame. */
 
-import { decodeMessage, encodeEvent, encodeFrame, type Event, type EventBody, type Frame } from "../../src/codec/index.js";
+import {
+  decodeMessage,
+  encodeEvent,
+  encodeFrame,
+  type Event,
+  type EventBody,
+  type Frame,
+} from "../../src/codec/index.js";
 import type { ClientEvent, TokenReason } from "../../src/api.js";
 import { Core, type CoreConfig } from "../../src/core/core.js";
 import type { SocketEvents, Surroundings } from "../../src/core/surroundings.js";
@@ -41,7 +48,10 @@ export class FakeSocket {
 
   one<T extends Frame["type"]>(type: T): Extract<Frame, { readonly type: T }> {
     const [frame, ...more] = this.take(type);
-    if (frame === undefined || more.length > 0) throw new Error(`${String(more.length + (frame ? 1 : 0))} frames of type ${type}; the others: ${this.sent.map((one) => one.type).join(", ")}`);
+    if (frame === undefined || more.length > 0)
+      throw new Error(
+        `${String(more.length + (frame ? 1 : 0))} frames of type ${type}; the others: ${this.sent.map((one) => one.type).join(", ")}`,
+      );
     return frame;
   }
 
@@ -127,10 +137,21 @@ export interface Page {
 }
 
 /** A core in such a world, which dials at once. */
-export async function page(store: Store = new MemoryStore(), world = new World(), config: Partial<CoreConfig> = {}): Promise<Page> {
+export async function page(
+  store: Store = new MemoryStore(),
+  world = new World(),
+  config: Partial<CoreConfig> = {},
+): Promise<Page> {
   const log: ClientEvent[] = [];
   const asked: TokenReason[] = [];
-  const made = { world, store, log, tokens: ["token-1"] as (string | null | Error)[], asked, ended: new Map<string, Ending>() };
+  const made = {
+    world,
+    store,
+    log,
+    tokens: ["token-1"] as (string | null | Error)[],
+    asked,
+    ended: new Map<string, Ending>(),
+  };
   const owner = {
     token: (reason: TokenReason): Promise<string | null> => {
       asked.push(reason);
@@ -141,9 +162,25 @@ export async function page(store: Store = new MemoryStore(), world = new World()
       log.push(...events);
     },
   };
-  const core = new Core({ url: "http://panda.example", user: me, client: "test/1", historyBytesMax: 1 << 20, ...config }, world, owner, store, await store.load(), null);
+  const core = new Core(
+    { url: "http://panda.example", user: me, client: "test/1", historyBytesMax: 1 << 20, ...config },
+    world,
+    owner,
+    store,
+    await store.load(),
+    null,
+  );
   await settled();
-  return { ...made, core, get tokens() { return made.tokens; }, set tokens(value) { made.tokens = value; } };
+  return {
+    ...made,
+    core,
+    get tokens() {
+      return made.tokens;
+    },
+    set tokens(value) {
+      made.tokens = value;
+    },
+  };
 }
 
 export const welcome = (over: Partial<Extract<Frame, { readonly type: "welcome" }>> = {}): Frame => ({
@@ -166,19 +203,34 @@ export interface ListedChat {
 }
 
 /** Opens the socket and answers what a fresh device asks: the list, a live Sync of each chat, and what they are. */
-export async function begin(page: Page, chats: readonly ListedChat[], over: Parameters<typeof welcome>[0] = {}): Promise<FakeSocket> {
+export async function begin(
+  page: Page,
+  chats: readonly ListedChat[],
+  over: Parameters<typeof welcome>[0] = {},
+): Promise<FakeSocket> {
   const { socket } = page.world;
   socket.events.opened();
   await settled();
   await socket.say(welcome(over));
   const { request } = socket.one("chats");
-  await socket.say({ type: "chatsPage", request, more: false, inbox: 10n, chats: chats.map(({ chat }) => ({ chat, joined: 2n, read: 0n })) });
+  await socket.say({
+    type: "chatsPage",
+    request,
+    more: false,
+    inbox: 10n,
+    chats: chats.map(({ chat }) => ({ chat, joined: 2n, read: 0n })),
+  });
   if (chats.length > 0) await answerSync(socket, chats);
   await answerInfo(socket, chats);
   return socket;
 }
 
-export const admission = (head: number, start: 0 | 1 | 2 | 3, from: number, over: object = {}): Extract<Extract<Frame, { type: "synced" }>["chats"][number]["outcome"], { admission: unknown }>["admission"] => ({
+export const admission = (
+  head: number,
+  start: 0 | 1 | 2 | 3,
+  from: number,
+  over: object = {},
+): Extract<Extract<Frame, { type: "synced" }>["chats"][number]["outcome"], { admission: unknown }>["admission"] => ({
   start,
   incarnation,
   from: BigInt(from),
@@ -190,12 +242,22 @@ export const admission = (head: number, start: 0 | 1 | 2 | 3, from: number, over
 });
 
 /** Answers the one Sync: `from` behind the cursor that it names, or live. */
-export async function answerSync(socket: FakeSocket, chats: readonly ListedChat[]): Promise<Extract<Frame, { readonly type: "sync" }>> {
+export async function answerSync(
+  socket: FakeSocket,
+  chats: readonly ListedChat[],
+): Promise<Extract<Frame, { readonly type: "sync" }>> {
   const sync = socket.one("sync");
   const outcomes = sync.chats.flatMap(({ chat, cursor }) => {
     const head = chats.find((one) => one.chat === chat)?.head;
     if (head === undefined) return [];
-    return [{ chat, outcome: { admission: cursor === null ? admission(head, 3, head + 1) : admission(head, 0, Number(cursor.seq) + 1) } }];
+    return [
+      {
+        chat,
+        outcome: {
+          admission: cursor === null ? admission(head, 3, head + 1) : admission(head, 0, Number(cursor.seq) + 1),
+        },
+      },
+    ];
   });
   await socket.say({ type: "synced", request: sync.request, last: true, chats: outcomes });
   return sync;
@@ -204,12 +266,35 @@ export async function answerSync(socket: FakeSocket, chats: readonly ListedChat[
 export async function answerInfo(socket: FakeSocket, chats: readonly ListedChat[]): Promise<void> {
   for (const { request, chat } of socket.take("chatInfo")) {
     const head = chats.find((one) => one.chat === chat)?.head ?? 0;
-    await socket.say({ type: "chatInfoReply", request, kind: 1, name: "tea", incarnation, head: BigInt(head), members: 2n, role: 2, visibleFrom: 1n });
+    await socket.say({
+      type: "chatInfoReply",
+      request,
+      kind: 1,
+      name: "tea",
+      incarnation,
+      head: BigInt(head),
+      members: 2n,
+      role: 2,
+      visibleFrom: 1n,
+    });
   }
 }
 
 export function event(entity: EntityId, seq: number, body: EventBody, over: Partial<Event> = {}): Frame {
-  const kinds: Record<string, number> = { chatCreated: 1, memberAdded: 2, memberRemoved: 3, roleChanged: 4, chatRenamed: 5, messageSent: 6, erased: 6, unknown: 0x3f, chatJoined: 0x40, chatLeft: 0x41, readMoved: 0x42, settingChanged: 0x43 };
+  const kinds: Record<string, number> = {
+    chatCreated: 1,
+    memberAdded: 2,
+    memberRemoved: 3,
+    roleChanged: 4,
+    chatRenamed: 5,
+    messageSent: 6,
+    erased: 6,
+    unknown: 0x3f,
+    chatJoined: 0x40,
+    chatLeft: 0x41,
+    readMoved: 0x42,
+    settingChanged: 0x43,
+  };
   const bytes = encodeEvent({
     kind: kinds[body.is] ?? 0,
     seq: BigInt(seq),
@@ -230,7 +315,9 @@ export const message = (entity: EntityId, seq: number, text: string, over: Parti
 
 /** Texts of a chat's messages, as they came. */
 export const textsOf = (page: Page, chat: ChatId): string[] =>
-  page.log.flatMap((one) => (one.type === "events" && one.chat === chat ? one.events : [])).flatMap((one) => (one.kind === "messageSent" ? [one.text] : []));
+  page.log
+    .flatMap((one) => (one.type === "events" && one.chat === chat ? one.events : []))
+    .flatMap((one) => (one.kind === "messageSent" ? [one.text] : []));
 
 export function send(page: Page, id: string, text: string, chat: ChatId = tea): void {
   page.core.submit(id as OutboxId, chat, { kind: "send", text }, (ending) => page.ended.set(id, ending));

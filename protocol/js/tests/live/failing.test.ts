@@ -96,22 +96,32 @@ describe("a server that stops", () => {
 });
 
 describe("a token", () => {
-  it("that the server does not know any more ends in signedOut; a new login goes on where it was", { timeout: 40_000 }, async () => {
-    const account = await register(server.url, "eve");
-    const someone = clientOf(server.url, { ...account, accessToken: "eyJ.eyJ.sig" });
-    const reason = await someone.view.until("that a person must log in", ({ connection }) => connection?.state === "signedOut" && connection);
-    expect(reason.state).toBe("signedOut");
-    const typed = someone.client.createGroup("typed before", []);
-    someone.client.authorize(account.accessToken);
-    await someone.view.online();
-    await typed.done;
-    leave(someone);
-  });
+  it(
+    "that the server does not know any more ends in signedOut; a new login goes on where it was",
+    { timeout: 40_000 },
+    async () => {
+      const account = await register(server.url, "eve");
+      const someone = clientOf(server.url, { ...account, accessToken: "eyJ.eyJ.sig" });
+      const reason = await someone.view.until(
+        "that a person must log in",
+        ({ connection }) => connection?.state === "signedOut" && connection,
+      );
+      expect(reason.state).toBe("signedOut");
+      const typed = someone.client.createGroup("typed before", []);
+      someone.client.authorize(account.accessToken);
+      await someone.view.online();
+      await typed.done;
+      leave(someone);
+    },
+  );
 
   it("of another user is not taken for this one's", async () => {
     const [eve, mallory] = [await register(server.url, "eve"), await register(server.url, "mallory")];
     const someone = clientOf(server.url, { ...eve, accessToken: mallory.accessToken });
-    const { reason } = await someone.view.until("that it is refused", ({ connection }) => connection?.state === "signedOut" && connection);
+    const { reason } = await someone.view.until(
+      "that it is refused",
+      ({ connection }) => connection?.state === "signedOut" && connection,
+    );
     expect(reason?.label).toBe("token_invalid");
     leave(someone);
   });
@@ -124,10 +134,15 @@ describe("a token", () => {
     const before = expiresAtMs();
     await pause(2_000);
     const { createHttpApi } = await import("../../src/index.js");
-    const again = await createHttpApi({ url: server.url }).login({ username: ada.account.user.username, password: "a long password" });
+    const again = await createHttpApi({ url: server.url }).login({
+      username: ada.account.user.username,
+      password: "a long password",
+    });
     ada.client.authorize(again.accessToken);
     await ada.view.until("a longer right", () => expiresAtMs() > before);
-    expect(ada.view.log.filter((event) => event.type === "connection" && event.connection.state === "connecting").length).toBe(1);
+    expect(
+      ada.view.log.filter((event) => event.type === "connection" && event.connection.state === "connecting").length,
+    ).toBe(1);
     leave(ada);
   });
 });
@@ -151,67 +166,103 @@ describe("a page that is closed and opened again", () => {
       () => openIndexedDbStore(name),
     );
     const until = async (what: string, holds: () => boolean): Promise<void> => {
-      for (const end = performance.now() + 15_000; !holds(); ) {
+      for (const end = performance.now() + 15_000; !holds();) {
         await pause(10);
         if (performance.now() > end) throw new Error(`not in time: ${what}`);
       }
     };
     return { core, events, until };
   }
-  const isOnline = ({ events }: Page) => (): boolean =>
-    events.some((event) => event.type === "connection" && event.connection.state === "online" && event.connection.current);
+  const isOnline =
+    ({ events }: Page) =>
+    (): boolean =>
+      events.some(
+        (event) => event.type === "connection" && event.connection.state === "online" && event.connection.current,
+      );
 
-  it("sends what was typed offline, once, resumes where it was, and reads history without a server", { timeout: 60_000 }, async () => {
-    const [ada, ben] = [await register(server.url, "ada"), await person(server.url, "ben")];
-    const name = "a page";
-    const first = await open(name, server.url, ada.user.id, ada.accessToken);
-    await first.until("online", isOnline(first));
-    const chat = await new Promise<ChatId>((resolve) => {
-      first.core.submit("g" as OutboxId, null, { kind: "createGroup", name: "tea", members: [ben.account.user.id] }, (ending) => {
-        if ("stored" in ending) resolve(ending.stored.entity as ChatId);
+  it(
+    "sends what was typed offline, once, resumes where it was, and reads history without a server",
+    { timeout: 60_000 },
+    async () => {
+      const [ada, ben] = [await register(server.url, "ada"), await person(server.url, "ben")];
+      const name = "a page";
+      const first = await open(name, server.url, ada.user.id, ada.accessToken);
+      await first.until("online", isOnline(first));
+      const chat = await new Promise<ChatId>((resolve) => {
+        first.core.submit(
+          "g" as OutboxId,
+          null,
+          { kind: "createGroup", name: "tea", members: [ben.account.user.id] },
+          (ending) => {
+            if ("stored" in ending) resolve(ending.stored.entity as ChatId);
+          },
+        );
       });
-    });
-    await ben.view.until("the chat", ({ chats }) => chats.get(chat)?.following === "live");
-    await ben.client.send(chat, "seen by ada").done;
-    await first.until("the message", () => first.events.some((event) => event.type === "events" && event.events.some(({ kind }) => kind === "messageSent")));
-    await server.kill();
-    await first.until("offline", () => first.core.snapshot().some((event) => event.type === "connection" && event.connection.state === "waiting"));
-    first.core.submit("typed" as OutboxId, chat, { kind: "send", text: "typed offline" }, () => undefined);
-    await first.core.close();
+      await ben.view.until("the chat", ({ chats }) => chats.get(chat)?.following === "live");
+      await ben.client.send(chat, "seen by ada").done;
+      await first.until("the message", () =>
+        first.events.some(
+          (event) => event.type === "events" && event.events.some(({ kind }) => kind === "messageSent"),
+        ),
+      );
+      await server.kill();
+      await first.until("offline", () =>
+        first.core.snapshot().some((event) => event.type === "connection" && event.connection.state === "waiting"),
+      );
+      first.core.submit("typed" as OutboxId, chat, { kind: "send", text: "typed offline" }, () => undefined);
+      await first.core.close();
 
-    // Without a server: the list, the history and the outbox are there.
-    const second = await open(name, server.url, ada.user.id, ada.accessToken);
-    expect(second.core.snapshot()).toContainEqual(expect.objectContaining({ type: "chats", complete: true, chats: [expect.objectContaining({ id: chat, info: expect.objectContaining({ name: "tea" }) as unknown })] }));
-    expect(second.core.snapshot()).toContainEqual(expect.objectContaining({ type: "outbox", entries: [expect.objectContaining({ id: "typed", state: "queued" })] }));
-    const page = await second.core.history(chat);
-    expect(page.from).toBe("store");
-    expect(page.events.map((event) => (event.kind === "messageSent" ? event.text : event.kind))).toContain("seen by ada");
-    await second.core.close();
+      // Without a server: the list, the history and the outbox are there.
+      const second = await open(name, server.url, ada.user.id, ada.accessToken);
+      expect(second.core.snapshot()).toContainEqual(
+        expect.objectContaining({
+          type: "chats",
+          complete: true,
+          chats: [expect.objectContaining({ id: chat, info: expect.objectContaining({ name: "tea" }) as unknown })],
+        }),
+      );
+      expect(second.core.snapshot()).toContainEqual(
+        expect.objectContaining({
+          type: "outbox",
+          entries: [expect.objectContaining({ id: "typed", state: "queued" })],
+        }),
+      );
+      const page = await second.core.history(chat);
+      expect(page.from).toBe("store");
+      expect(page.events.map((event) => (event.kind === "messageSent" ? event.text : event.kind))).toContain(
+        "seen by ada",
+      );
+      await second.core.close();
 
-    await server.start();
-    ben.client.connectNow();
-    const third = await open(name, server.url, ada.user.id, ada.accessToken);
-    await ben.view.until("the message", () => ben.view.texts(chat).includes("typed offline"), 35_000);
-    await third.until("the own message", () => third.events.some((event) => event.type === "events" && event.events.some((one) => one.outbox === "typed")));
-    // Resumed: nothing that the first page saw comes again.
-    const texts = third.events.flatMap((event) => (event.type === "events" ? event.events : [])).flatMap((event) => (event.kind === "messageSent" ? [event.text] : []));
-    expect(texts).toEqual(["typed offline"]);
-    expect(third.events.some(({ type }) => type === "hole" || type === "reset" || type === "resetAll")).toBe(false);
-    await third.core.close();
+      await server.start();
+      ben.client.connectNow();
+      const third = await open(name, server.url, ada.user.id, ada.accessToken);
+      await ben.view.until("the message", () => ben.view.texts(chat).includes("typed offline"), 35_000);
+      await third.until("the own message", () =>
+        third.events.some((event) => event.type === "events" && event.events.some((one) => one.outbox === "typed")),
+      );
+      // Resumed: nothing that the first page saw comes again.
+      const texts = third.events
+        .flatMap((event) => (event.type === "events" ? event.events : []))
+        .flatMap((event) => (event.kind === "messageSent" ? [event.text] : []));
+      expect(texts).toEqual(["typed offline"]);
+      expect(third.events.some(({ type }) => type === "hole" || type === "reset" || type === "resetAll")).toBe(false);
+      await third.core.close();
 
-    const fourth = await open(name, server.url, ada.user.id, ada.accessToken);
-    await fourth.until("online", isOnline(fourth));
-    // It ended while a tab might not have heard: a second submit of the same ID is no second message.
-    const again = await new Promise((resolve) => {
-      fourth.core.submit("typed" as OutboxId, chat, { kind: "send", text: "typed offline" }, resolve);
-    });
-    expect(again).toMatchObject({ stored: { entity: chat, changed: true } });
-    await pause(200);
-    expect(ben.view.texts(chat)).toEqual(["seen by ada", "typed offline"]);
-    await fourth.core.signOut();
-    const fifth = await open(name, server.url, ada.user.id, ada.accessToken);
-    expect(fifth.core.snapshot()).toContainEqual({ type: "chats", chats: [], complete: false });
-    await fifth.core.close();
-    leave(ben);
-  });
+      const fourth = await open(name, server.url, ada.user.id, ada.accessToken);
+      await fourth.until("online", isOnline(fourth));
+      // It ended while a tab might not have heard: a second submit of the same ID is no second message.
+      const again = await new Promise((resolve) => {
+        fourth.core.submit("typed" as OutboxId, chat, { kind: "send", text: "typed offline" }, resolve);
+      });
+      expect(again).toMatchObject({ stored: { entity: chat, changed: true } });
+      await pause(200);
+      expect(ben.view.texts(chat)).toEqual(["seen by ada", "typed offline"]);
+      await fourth.core.signOut();
+      const fifth = await open(name, server.url, ada.user.id, ada.accessToken);
+      expect(fifth.core.snapshot()).toContainEqual({ type: "chats", chats: [], complete: false });
+      await fifth.core.close();
+      leave(ben);
+    },
+  );
 });

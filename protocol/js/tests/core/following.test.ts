@@ -25,12 +25,15 @@ import {
   type Page,
 } from "../support/world.js";
 
-const chatsOf = ({ core }: Page): readonly ChatSummary[] => core.snapshot().flatMap((one) => (one.type === "chats" ? one.chats : []));
+const chatsOf = ({ core }: Page): readonly ChatSummary[] =>
+  core.snapshot().flatMap((one) => (one.type === "chats" ? one.chats : []));
 const chatOf = (one: Page, id = tea): ChatSummary | undefined => chatsOf(one).find((chat) => chat.id === id);
 const kinds = (log: readonly ClientEvent[]): string[] => log.map(({ type }) => type);
 const isCurrent = ({ log }: Page): boolean =>
   log.flatMap((one) => (one.type === "connection" ? [one.connection] : [])).at(-1)?.state === "online" &&
-  log.flatMap((one) => (one.type === "connection" && one.connection.state === "online" ? [one.connection.current] : [])).at(-1) === true;
+  log
+    .flatMap((one) => (one.type === "connection" && one.connection.state === "online" ? [one.connection.current] : []))
+    .at(-1) === true;
 const noDevice: Partial<Event> = { counter: 0n };
 
 async function reconnect(one: Page, over: Parameters<typeof welcome>[0] = {}): Promise<FakeSocket> {
@@ -46,7 +49,13 @@ describe("events of a chat", () => {
   it("come in order and once, whatever is repeated", async () => {
     const one = await page();
     const socket = await begin(one, [{ chat: tea, head: 5 }]);
-    await socket.say(message(tea, 6, "six"), message(tea, 6, "six"), message(tea, 5, "five"), message(tea, 7, "seven"), message(walks, 3, "of a chat that is not the user's"));
+    await socket.say(
+      message(tea, 6, "six"),
+      message(tea, 6, "six"),
+      message(tea, 5, "five"),
+      message(tea, 7, "seven"),
+      message(walks, 3, "of a chat that is not the user's"),
+    );
     expect(textsOf(one, tea)).toEqual(["six", "seven"]);
     expect(textsOf(one, walks)).toEqual([]);
     expect(chatOf(one)).toMatchObject({ head: 7, following: "live", last: { text: "seven" } });
@@ -55,9 +64,17 @@ describe("events of a chat", () => {
   it("of unknown kinds, and erased ones, move the cursor", async () => {
     const one = await page();
     const socket = await begin(one, [{ chat: tea, head: 5 }]);
-    await socket.say(event(tea, 6, { is: "unknown", bytes: Uint8Array.of(1) }), event(tea, 7, { is: "erased" }), message(tea, 8, "eight"));
+    await socket.say(
+      event(tea, 6, { is: "unknown", bytes: Uint8Array.of(1) }),
+      event(tea, 7, { is: "erased" }),
+      message(tea, 8, "eight"),
+    );
     const events = one.log.flatMap((each) => (each.type === "events" ? each.events : []));
-    expect(events).toMatchObject([{ seq: 6, kind: "unknown", code: 0x3f }, { seq: 7, kind: "erased", of: "messageSent" }, { seq: 8, text: "eight" }]);
+    expect(events).toMatchObject([
+      { seq: 6, kind: "unknown", code: 0x3f },
+      { seq: 7, kind: "erased", of: "messageSent" },
+      { seq: 8, text: "eight" },
+    ]);
   });
 
   it("that are missing are asked for again, and what comes meanwhile waits for them", async () => {
@@ -87,14 +104,23 @@ describe("events of a chat", () => {
 });
 
 describe("a resume", () => {
-  const admitted = async (start: 0 | 1 | 2, from: number, head: number): Promise<{ one: Page; socket: FakeSocket; log: ClientEvent[] }> => {
+  const admitted = async (
+    start: 0 | 1 | 2,
+    from: number,
+    head: number,
+  ): Promise<{ one: Page; socket: FakeSocket; log: ClientEvent[] }> => {
     const one = await page();
     const first = await begin(one, [{ chat: tea, head: 5 }]);
     await first.say(message(tea, 6, "six"));
     const socket = await reconnect(one);
     const { request } = socket.one("sync");
     const before = one.log.length;
-    await socket.say({ type: "synced", request, last: true, chats: [{ chat: tea, outcome: { admission: admission(head, start, from) } }] });
+    await socket.say({
+      type: "synced",
+      request,
+      last: true,
+      chats: [{ chat: tea, outcome: { admission: admission(head, start, from) } }],
+    });
     return { one, socket, log: one.log.slice(before) };
   };
 
@@ -131,7 +157,10 @@ describe("a resume", () => {
 
   it("that is refused for now is asked for again, for good not", async () => {
     const one = await page();
-    await begin(one, [{ chat: tea, head: 5 }, { chat: walks, head: 5 }]);
+    await begin(one, [
+      { chat: tea, head: 5 },
+      { chat: walks, head: 5 },
+    ]);
     const socket = await reconnect(one);
     const { request } = socket.one("sync");
     await socket.say({
@@ -154,7 +183,10 @@ describe("a resume", () => {
 
   it("of 600 chats asks for 256 at a time, all in the first flight", async () => {
     const one = await page();
-    const chats = Array.from({ length: 600 }, (_, at) => ({ chat: directChatId(me, `0h${String(at).padStart(4, "0")}g2081040g2081040g2081`.slice(0, 26) as typeof me), head: 3 }));
+    const chats = Array.from({ length: 600 }, (_, at) => ({
+      chat: directChatId(me, `0h${String(at).padStart(4, "0")}g2081040g2081040g2081`.slice(0, 26) as typeof me),
+      head: 3,
+    }));
     one.world.socket.events.opened();
     await settled();
     await one.world.socket.say(welcome());
@@ -162,7 +194,13 @@ describe("a resume", () => {
       const rows = chats.slice(at, at + 256);
       const { request, limit } = one.world.socket.one("chats");
       expect(limit).toBe(256n);
-      await one.world.socket.say({ type: "chatsPage", request, more: at + 256 < chats.length, inbox: 10n, chats: rows.map(({ chat }) => ({ chat, joined: 1n, read: 0n })) });
+      await one.world.socket.say({
+        type: "chatsPage",
+        request,
+        more: at + 256 < chats.length,
+        inbox: 10n,
+        chats: rows.map(({ chat }) => ({ chat, joined: 1n, read: 0n })),
+      });
     }
     expect(chatsOf(one).length).toBe(600);
     one.world.socket.take("sync");
@@ -177,8 +215,14 @@ describe("a resume", () => {
 describe("an end of a subscription", () => {
   it("by a removal stays ended, by a pause is subscribed again", async () => {
     const one = await page();
-    const socket = await begin(one, [{ chat: tea, head: 5 }, { chat: walks, head: 5 }]);
-    await socket.say({ type: "ended", entity: tea, code: 2202, retryAfterMs: 0n }, { type: "ended", entity: walks, code: 2003, retryAfterMs: 500n });
+    const socket = await begin(one, [
+      { chat: tea, head: 5 },
+      { chat: walks, head: 5 },
+    ]);
+    await socket.say(
+      { type: "ended", entity: tea, code: 2202, retryAfterMs: 0n },
+      { type: "ended", entity: walks, code: 2003, retryAfterMs: 500n },
+    );
     expect(chatOf(one)).toMatchObject({ following: "refused", refusal: { label: "not_member" } });
     await one.world.pass(4_000);
     const sync = await answerSync(socket, [{ chat: walks, head: 6 }]);
@@ -195,15 +239,25 @@ describe("the inbox", () => {
     const socket = await begin(one, []);
     expect(one.log).toContainEqual({ type: "chats", chats: [], complete: true });
     await socket.say(event(me, 11, { is: "chatJoined", chat: tea, source: 3n, role: 2, visibleFrom: 1n }, noDevice));
-    await socket.say(event(me, 12, { is: "chatJoined", chat: walks, source: 900n, role: 2, visibleFrom: 1n }, noDevice));
+    await socket.say(
+      event(me, 12, { is: "chatJoined", chat: walks, source: 900n, role: 2, visibleFrom: 1n }, noDevice),
+    );
     const syncs = socket.take("sync").flatMap(({ chats }) => chats);
-    expect(syncs).toMatchObject([{ chat: tea, cursor: { incarnation, seq: 0n } }, { chat: walks, cursor: { incarnation, seq: 899n } }]);
+    expect(syncs).toMatchObject([
+      { chat: tea, cursor: { incarnation, seq: 0n } },
+      { chat: walks, cursor: { incarnation, seq: 899n } },
+    ]);
   });
 
   it("moves what is read, on whatever device", async () => {
     const one = await page();
     const socket = await begin(one, [{ chat: tea, head: 2 }]);
-    await socket.say(message(tea, 3, "a"), message(tea, 4, "own", { actor: me }), message(tea, 5, "b"), message(tea, 6, "c"));
+    await socket.say(
+      message(tea, 3, "a"),
+      message(tea, 4, "own", { actor: me }),
+      message(tea, 5, "b"),
+      message(tea, 6, "c"),
+    );
     expect(chatOf(one)).toMatchObject({ unread: 3, unreadExact: true });
     await socket.say(event(me, 11, { is: "readMoved", chat: tea, read: 5n }, noDevice));
     expect(chatOf(one)).toMatchObject({ unread: 1, unreadExact: true, read: 5 });
@@ -220,7 +274,10 @@ describe("the inbox", () => {
     one.world.socket.events.opened();
     await settled();
     expect(one.world.socket.one("hello").inbox).toMatchObject({ seq: 10n });
-    await one.world.socket.say(welcome({ inbox: { incarnation, head: 11n, from: 11n, reset: false } }), event(me, 11, { is: "chatJoined", chat: tea, source: 3n, role: 2, visibleFrom: 1n }, noDevice));
+    await one.world.socket.say(
+      welcome({ inbox: { incarnation, head: 11n, from: 11n, reset: false } }),
+      event(me, 11, { is: "chatJoined", chat: tea, source: 3n, role: 2, visibleFrom: 1n }, noDevice),
+    );
     expect(chatOf(one)).toBeDefined();
   });
 
@@ -238,7 +295,13 @@ describe("the inbox", () => {
       event(me, 13, { is: "chatJoined", chat: walks, source: 4n, role: 2, visibleFrom: 1n }, noDevice),
     );
     expect(chatsOf(one)).toEqual([]);
-    await socket.say({ type: "chatsPage", request, more: false, inbox: 11n, chats: [{ chat: tea, joined: 3n, read: 0n }] });
+    await socket.say({
+      type: "chatsPage",
+      request,
+      more: false,
+      inbox: 11n,
+      chats: [{ chat: tea, joined: 3n, read: 0n }],
+    });
     expect(chatsOf(one).map(({ id }) => id)).toEqual([walks]);
   });
 
@@ -254,7 +317,13 @@ describe("the inbox", () => {
     await socket.say({ type: "error", request, code: 2000, retryAfterMs: 0n, details: null, text: "later" });
     await one.world.pass(4_000);
     const again = socket.one("chats");
-    await socket.say({ type: "chatsPage", request: again.request, more: false, inbox: 10n, chats: [{ chat: tea, joined: 3n, read: 0n }] });
+    await socket.say({
+      type: "chatsPage",
+      request: again.request,
+      more: false,
+      inbox: 10n,
+      chats: [{ chat: tea, joined: 3n, read: 0n }],
+    });
     await answerSync(socket, [{ chat: tea, head: 5 }]);
     await answerInfo(socket, [{ chat: tea, head: 5 }]);
     expect(isCurrent(one)).toBe(true);
@@ -265,16 +334,29 @@ describe("the inbox", () => {
     await begin(one, [{ chat: tea, head: 5 }]);
     one.world.socket.events.closed();
     await settled();
-    one.core.submit("x" as Parameters<typeof one.core.submit>[0], tea, { kind: "send", text: "typed" }, () => undefined);
+    one.core.submit(
+      "x" as Parameters<typeof one.core.submit>[0],
+      tea,
+      { kind: "send", text: "typed" },
+      () => undefined,
+    );
     await one.world.pass(30_000);
     one.world.socket.events.opened();
     const before = one.log.length;
     await one.world.socket.say(welcome({ inbox: { incarnation: new Uint8Array(8), head: 2n, from: 3n, reset: true } }));
     expect(kinds(one.log.slice(before))).toContain("resetAll");
     const { request } = one.world.socket.one("chats");
-    await one.world.socket.say({ type: "chatsPage", request, more: false, inbox: 2n, chats: [{ chat: walks, joined: 1n, read: 0n }] });
+    await one.world.socket.say({
+      type: "chatsPage",
+      request,
+      more: false,
+      inbox: 2n,
+      chats: [{ chat: walks, joined: 1n, read: 0n }],
+    });
     expect(chatsOf(one).map(({ id }) => id)).toEqual([walks]);
-    expect(one.core.snapshot()).toContainEqual(expect.objectContaining({ type: "outbox", entries: [expect.objectContaining({ id: "x" })] }));
+    expect(one.core.snapshot()).toContainEqual(
+      expect.objectContaining({ type: "outbox", entries: [expect.objectContaining({ id: "x" })] }),
+    );
   });
 
   it("that grew past what a cursor saw without a reset is read anew", async () => {

@@ -23,7 +23,10 @@ const kinds: readonly (readonly [string, () => Promise<{ store: Store; again?: (
 ];
 
 const [tea, walks] = ["1hxyksx0ftm8cw00ncmbr3csmh", "21wbr0nch2sgr2f3m8jrpadhyb"] as [ChatId, ChatId];
-const event = (seq: number, size = 10): StoredEvent => ({ seq, bytes: Uint8Array.from({ length: size }, () => seq & 255) });
+const event = (seq: number, size = 10): StoredEvent => ({
+  seq,
+  bytes: Uint8Array.from({ length: size }, () => seq & 255),
+});
 const events = (chat: ChatId, from: number, to: number, size?: number): Change => ({
   put: "events",
   chat,
@@ -40,8 +43,13 @@ const outboxRow = (id: string, counter: number): OutboxRow => ({
 });
 
 describe.each(kinds)("a store in %s", (_, make) => {
-  const seqs = async (store: Store, chat: ChatId, from: number, direction: "forward" | "backward", limit: number): Promise<number[]> =>
-    (await store.events(chat, from, direction, limit)).map(({ seq }) => seq);
+  const seqs = async (
+    store: Store,
+    chat: ChatId,
+    from: number,
+    direction: "forward" | "backward",
+    limit: number,
+  ): Promise<number[]> => (await store.events(chat, from, direction, limit)).map(({ seq }) => seq);
 
   it("begins empty", async () => {
     const { store } = await make();
@@ -57,7 +65,16 @@ describe.each(kinds)("a store in %s", (_, make) => {
       { put: "state", key: "device", value: "11040g2081040g2081040g2081" },
       { put: "state", key: "gone", value: 1 },
       { put: "chat", row },
-      { put: "chat", row: { ...row, read: 7, unreadSeqs: [8, 9], proof: Uint8Array.of(1, 2), cursor: { incarnation: new Uint8Array(8), seq: 9 } } },
+      {
+        put: "chat",
+        row: {
+          ...row,
+          read: 7,
+          unreadSeqs: [8, 9],
+          proof: Uint8Array.of(1, 2),
+          cursor: { incarnation: new Uint8Array(8), seq: 9 },
+        },
+      },
       { put: "outbox", row: outboxRow("second", 12) },
       { put: "outbox", row: outboxRow("first", 11) },
       { put: "outbox", row: outboxRow("stored", 10) },
@@ -69,7 +86,9 @@ describe.each(kinds)("a store in %s", (_, make) => {
     for (const one of stores) {
       const saved = await one.load();
       expect(saved.state).toEqual(new Map([["device", "11040g2081040g2081040g2081"]]));
-      expect(saved.chats).toMatchObject([{ id: tea, read: 7, unreadSeqs: [8, 9], proof: Uint8Array.of(1, 2), cursor: { seq: 9 } }]);
+      expect(saved.chats).toMatchObject([
+        { id: tea, read: 7, unreadSeqs: [8, 9], proof: Uint8Array.of(1, 2), cursor: { seq: 9 } },
+      ]);
       expect(saved.outbox.map(({ id, counter }) => [id, counter])).toEqual([
         ["first", 11],
         ["second", 12],
@@ -94,7 +113,12 @@ describe.each(kinds)("a store in %s", (_, make) => {
 
   it("drops a chat with its events, or the events alone, and no others", async () => {
     const { store } = await make();
-    await store.write([{ put: "chat", row: newRow(tea, 1, 0) }, { put: "chat", row: newRow(walks, 1, 0) }, events(tea, 1, 3), events(walks, 1, 3)]);
+    await store.write([
+      { put: "chat", row: newRow(tea, 1, 0) },
+      { put: "chat", row: newRow(walks, 1, 0) },
+      events(tea, 1, 3),
+      events(walks, 1, 3),
+    ]);
     await store.write([{ drop: "events", chat: walks }]);
     expect(await seqs(store, walks, 1, "forward", 9)).toEqual([]);
     expect(await seqs(store, tea, 1, "forward", 9)).toEqual([1, 2, 3]);
@@ -107,7 +131,12 @@ describe.each(kinds)("a store in %s", (_, make) => {
   it("writes all or nothing: what cannot be kept takes the rest with it", async () => {
     const { store } = await make();
     const impossible = (): void => undefined;
-    await expect(store.write([{ put: "state", key: "a", value: 1 }, { put: "state", key: "b", value: impossible }])).rejects.toThrow();
+    await expect(
+      store.write([
+        { put: "state", key: "a", value: 1 },
+        { put: "state", key: "b", value: impossible },
+      ]),
+    ).rejects.toThrow();
     expect((await store.load()).state.size).toBe(0);
     await store.write([{ put: "state", key: "a", value: 1 }]);
     expect((await store.load()).state).toEqual(new Map([["a", 1]]));
@@ -140,7 +169,11 @@ describe.each(kinds)("a store in %s", (_, make) => {
 
   it("erases everything", async () => {
     const { store, again } = await make();
-    await store.write([{ put: "state", key: "a", value: 1 }, events(tea, 1, 3), { put: "outbox", row: outboxRow("x", 1) }]);
+    await store.write([
+      { put: "state", key: "a", value: 1 },
+      events(tea, 1, 3),
+      { put: "outbox", row: outboxRow("x", 1) },
+    ]);
     // Another page has it open: it must not keep the first one waiting.
     const other = await again?.();
     await store.erase();

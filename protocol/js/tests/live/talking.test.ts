@@ -27,9 +27,13 @@ async function join(name: string): Promise<Person> {
 
 /** A group of the first, with the others in it, as all of them see it. */
 async function group(name: string, [owner, ...others]: readonly [Person, ...Person[]]): Promise<ChatId> {
-  const { entity } = await owner.client.createGroup(name, others.map(({ account }) => account.user.id)).done;
+  const { entity } = await owner.client.createGroup(
+    name,
+    others.map(({ account }) => account.user.id),
+  ).done;
   const chat = entity as ChatId;
-  for (const { view } of [owner, ...others]) await view.until(`the chat ${name}`, ({ chats }) => chats.get(chat)?.info && chats.get(chat)?.following === "live");
+  for (const { view } of [owner, ...others])
+    await view.until(`the chat ${name}`, ({ chats }) => chats.get(chat)?.info && chats.get(chat)?.following === "live");
   return chat;
 }
 
@@ -49,7 +53,11 @@ describe("a conversation", () => {
     stored.forEach(({ seq }, at) => {
       expect(bySeq.get(seq)).toMatchObject({ kind: "messageSent", text: texts[at], outbox: sent[at]?.id });
     });
-    expect(ben.view.chats.get(chat)).toMatchObject({ unread: texts.length, unreadExact: true, last: { text: "message 149" } });
+    expect(ben.view.chats.get(chat)).toMatchObject({
+      unread: texts.length,
+      unreadExact: true,
+      last: { text: "message 149" },
+    });
   });
 
   it("is a direct one, once, whoever makes it, and names the other", async () => {
@@ -121,7 +129,8 @@ describe("a conversation", () => {
     const [ada, ben] = [await join("ada"), await join("ben")];
     const chat = await group("typing", [ada, ben]);
     const { log } = ada.view;
-    const signals = (): unknown[] => log.filter(({ type }) => type === "typing" || type === "presence").map((event) => ({ ...event }));
+    const signals = (): unknown[] =>
+      log.filter(({ type }) => type === "typing" || type === "presence").map((event) => ({ ...event }));
     ben.client.typing(chat, true);
     ben.client.typing(chat, true);
     const user = ben.account.user.id;
@@ -160,7 +169,7 @@ describe("history", () => {
     here.push(other);
     await other.view.online();
     const backward: number[] = [];
-    for (let before: number | undefined; ; ) {
+    for (let before: number | undefined; ;) {
       const page = await other.client.history(chat, { limit: 100, ...(before === undefined ? {} : { before }) });
       expect(page).toMatchObject({ head, beginsAt: 1, from: "server" });
       backward.unshift(...page.events.map(({ seq }) => seq));
@@ -188,8 +197,12 @@ describe("refusals", () => {
     const ada = await join("ada");
     const chat = await group("limits", [ada]);
     await expect(ada.client.send(chat, "").done).rejects.toMatchObject({ refusal: { label: "invalid_request" } });
-    await expect(ada.client.send(chat, "x".repeat(16_385)).done).rejects.toMatchObject({ refusal: { label: "too_large" } });
-    await expect(ada.client.send(chat, "x".repeat(1_000_000)).done).rejects.toMatchObject({ refusal: { label: "too_large" } });
+    await expect(ada.client.send(chat, "x".repeat(16_385)).done).rejects.toMatchObject({
+      refusal: { label: "too_large" },
+    });
+    await expect(ada.client.send(chat, "x".repeat(1_000_000)).done).rejects.toMatchObject({
+      refusal: { label: "too_large" },
+    });
     await expect(ada.client.send(chat, "x".repeat(16_384)).done).resolves.toMatchObject({ changed: true });
     expect(ada.view.outbox.size).toBe(0);
     expect(ada.view.connection?.state).toBe("online");
@@ -198,10 +211,18 @@ describe("refusals", () => {
   it("keep the order of what is behind a refused command", async () => {
     const [ada, ben] = [await join("ada"), await join("ben")];
     const chat = await group("refused", [ada, ben]);
-    const sent = [ben.client.send(chat, "one"), ben.client.rename(chat, "not allowed"), ben.client.send(chat, "two"), ben.client.send(chat, "three")];
+    const sent = [
+      ben.client.send(chat, "one"),
+      ben.client.rename(chat, "not allowed"),
+      ben.client.send(chat, "two"),
+      ben.client.send(chat, "three"),
+    ];
     const ends = await Promise.allSettled(sent.map(({ done }) => done));
     expect(ends.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled", "fulfilled"]);
-    await ada.view.until("three messages", ({ events }) => (events.get(chat) ?? []).filter(({ kind }) => kind === "messageSent").length === 3);
+    await ada.view.until(
+      "three messages",
+      ({ events }) => (events.get(chat) ?? []).filter(({ kind }) => kind === "messageSent").length === 3,
+    );
     expect(ada.view.texts(chat)).toEqual(["one", "two", "three"]);
   });
 
@@ -220,10 +241,17 @@ describe("identity over HTTP", () => {
     const api = createHttpApi({ url: server.url, token: () => token });
     const account = await api.register({ username: "dora", email: "dora@example.org", password: "a long password" });
     token = (await api.login({ username: "dora", password: "a long password" })).accessToken;
-    expect(await api.user("me")).toMatchObject({ id: account.user.id, username: "dora", email: "dora@example.org", picture: null });
+    expect(await api.user("me")).toMatchObject({
+      id: account.user.id,
+      username: "dora",
+      email: "dora@example.org",
+      picture: null,
+    });
     const changed = await api.updateProfile({ picture: "https://example.org/dora.png" }, 1);
     expect(changed).toMatchObject({ picture: "https://example.org/dora.png" });
-    await expect(api.updateProfile({ username: "dora2" }, 1)).rejects.toMatchObject({ refusal: { label: "version_conflict", status: 412 } });
+    await expect(api.updateProfile({ username: "dora2" }, 1)).rejects.toMatchObject({
+      refusal: { label: "version_conflict", status: 412 },
+    });
     expect(await api.user("@dora")).toMatchObject({ id: account.user.id });
   });
 
@@ -233,9 +261,13 @@ describe("identity over HTTP", () => {
     await expect(api.register({ username: user.username, password: "a long password" })).rejects.toMatchObject({
       refusal: { label: "taken", field: "username", status: 409 },
     });
-    await expect(api.login({ username: user.username, password: "another" })).rejects.toMatchObject({ refusal: { label: "bad_credentials" } });
+    await expect(api.login({ username: user.username, password: "another" })).rejects.toMatchObject({
+      refusal: { label: "bad_credentials" },
+    });
     await expect(api.user("me")).rejects.toMatchObject({ refusal: { label: "unauthenticated", status: 401 } });
     const nobody = createHttpApi({ url: "http://127.0.0.1:1", timeoutMs: 2_000 });
-    await expect(nobody.login({ username: "a", password: "b" })).rejects.toMatchObject({ refusal: { label: "unreachable" } });
+    await expect(nobody.login({ username: "a", password: "b" })).rejects.toMatchObject({
+      refusal: { label: "unreachable" },
+    });
   });
 });

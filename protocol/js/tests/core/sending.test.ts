@@ -8,17 +8,35 @@ import { outboxEntriesMax } from "../../src/core/outbox.js";
 import { MemoryStore } from "../../src/storage/memory.js";
 import type { OutboxId } from "../../src/ids.js";
 import type { Change } from "../../src/storage/store.js";
-import { answerSync, begin, me, message, page, send, settled, tea, welcome, type FakeSocket, type Page } from "../support/world.js";
+import {
+  answerSync,
+  begin,
+  me,
+  message,
+  page,
+  send,
+  settled,
+  tea,
+  welcome,
+  type FakeSocket,
+  type Page,
+} from "../support/world.js";
 
 type CommandFrame = Extract<Frame, { readonly type: "command" }>;
 
 const ack = (request: bigint, seq: number): Frame => ({ type: "ack", request, seq: BigInt(seq) });
-const error = (request: bigint, code: number, details: { counter: bigint; seq: bigint } | null = null, retryAfterMs = 0n): Frame => ({ type: "error", request, code, retryAfterMs, details, text: "because" });
+const error = (
+  request: bigint,
+  code: number,
+  details: { counter: bigint; seq: bigint } | null = null,
+  retryAfterMs = 0n,
+): Frame => ({ type: "error", request, code, retryAfterMs, details, text: "because" });
 const textOf = ({ payload }: CommandFrame): string => {
   const { body } = commandOf(payload);
   return body.command === "send" ? body.text : body.command;
 };
-const entries = ({ core }: Page): readonly OutboxEntry[] => core.snapshot().flatMap((one) => (one.type === "outbox" ? one.entries : []));
+const entries = ({ core }: Page): readonly OutboxEntry[] =>
+  core.snapshot().flatMap((one) => (one.type === "outbox" ? one.entries : []));
 const states = (one: Page): (readonly [string, string])[] => entries(one).map(({ id, state }) => [id, state] as const);
 
 async function started(store = new MemoryStore()): Promise<{ one: Page; socket: FakeSocket }> {
@@ -58,10 +76,14 @@ describe("commands of one chat", () => {
     send(one, "b", "second");
     await settled();
     const [a, b] = socket.take("command") as [CommandFrame, CommandFrame];
-    const mine = (command: CommandFrame, seq: number): Frame => message(tea, seq, textOf(command), { actor: me, device: device, counter: command.counter });
+    const mine = (command: CommandFrame, seq: number): Frame =>
+      message(tea, seq, textOf(command), { actor: me, device: device, counter: command.counter });
     const device = JSON.parse(JSON.stringify((await one.store.load()).state.get("device"))) as never;
     await socket.say(ack(a.request, 6));
-    expect(entries(one)).toMatchObject([{ id: "a", state: "stored", seq: 6 }, { id: "b", state: "sent" }]);
+    expect(entries(one)).toMatchObject([
+      { id: "a", state: "stored", seq: 6 },
+      { id: "b", state: "sent" },
+    ]);
     await socket.say(mine(a, 6));
     expect(states(one)).toEqual([["b", "sent"]]);
     await socket.say(mine(b, 7));
@@ -69,8 +91,14 @@ describe("commands of one chat", () => {
     expect(one.ended.get("b")).toMatchObject({ stored: { seq: 7 } });
     await socket.say(ack(b.request, 7));
     const events = one.log.flatMap((each) => (each.type === "events" ? each.events : []));
-    expect(events).toMatchObject([{ seq: 6, outbox: "a" }, { seq: 7, outbox: "b" }]);
-    expect(one.log.filter(({ type }) => type === "outboxLeft")).toEqual([{ type: "outboxLeft", ids: ["a"] }, { type: "outboxLeft", ids: ["b"] }]);
+    expect(events).toMatchObject([
+      { seq: 6, outbox: "a" },
+      { seq: 7, outbox: "b" },
+    ]);
+    expect(one.log.filter(({ type }) => type === "outboxLeft")).toEqual([
+      { type: "outboxLeft", ids: ["a"] },
+      { type: "outboxLeft", ids: ["b"] },
+    ]);
     // The next one goes on behind the highest that was applied.
     send(one, "c", "third");
     await settled();
@@ -86,7 +114,10 @@ describe("commands of one chat", () => {
     const again = (await reconnect(one)).take("command");
     const plain = ({ counter, after, payload, entity }: CommandFrame): unknown => ({ counter, after, payload, entity });
     expect(again.map(plain)).toEqual(first.map(plain));
-    expect(states(one)).toEqual([["a", "sent"], ["b", "sent"]]);
+    expect(states(one)).toEqual([
+      ["a", "sent"],
+      ["b", "sent"],
+    ]);
   });
 
   it("are sent again by the next page, with the same bytes and counters, even if the store lost the counter", async () => {
@@ -142,7 +173,11 @@ describe("a refusal", () => {
     const again = socket.one("command");
     expect([again.counter, again.after, textOf(again)]).toEqual([c.counter, a.counter, "c"]);
     expect(one.ended.get("b")).toMatchObject({ refusal: { label: "forbidden", text: "because" } });
-    expect(entries(one).find(({ id }) => id === "b")).toMatchObject({ state: "failed", refusal: { label: "forbidden" }, command: { text: "b" } });
+    expect(entries(one).find(({ id }) => id === "b")).toMatchObject({
+      state: "failed",
+      refusal: { label: "forbidden" },
+      command: { text: "b" },
+    });
     // A person tries again: at the end, under a new counter.
     await socket.say(ack(again.request, 7));
     one.core.retry("b" as OutboxId);
@@ -152,22 +187,31 @@ describe("a refusal", () => {
     expect([retried.after, textOf(retried)]).toEqual([c.counter, "b"]);
   });
 
-  it.each([2000, 2001, 2003, 2004, 2100, 2101, 2102, 2199])("of now (%i) is repeated unchanged, not before retry_after_ms, and in order", async (code) => {
-    const { one, socket } = await started();
-    send(one, "a", "a");
-    send(one, "b", "b");
-    await settled();
-    const [a, b] = socket.take("command") as [CommandFrame, CommandFrame];
-    await socket.say(error(a.request, code, null, 5_000n), error(b.request, 2301, { counter: 0n, seq: 0n }));
-    expect(entries(one)).toMatchObject([{ id: "a", state: "queued", refusal: { code, retryAfterMs: 5_000 } }, { id: "b", state: "queued" }]);
-    await one.world.pass(4_999);
-    expect(socket.take("command")).toEqual([]);
-    await one.world.pass(1);
-    const again = socket.take("command");
-    expect(again.map(({ counter, after }) => [counter, after])).toEqual([[a.counter, 0n], [b.counter, a.counter]]);
-    await socket.say(...again.map(({ request }, at) => ack(request, 6 + at)));
-    expect([...one.ended.keys()]).toEqual(["a", "b"]);
-  });
+  it.each([2000, 2001, 2003, 2004, 2100, 2101, 2102, 2199])(
+    "of now (%i) is repeated unchanged, not before retry_after_ms, and in order",
+    async (code) => {
+      const { one, socket } = await started();
+      send(one, "a", "a");
+      send(one, "b", "b");
+      await settled();
+      const [a, b] = socket.take("command") as [CommandFrame, CommandFrame];
+      await socket.say(error(a.request, code, null, 5_000n), error(b.request, 2301, { counter: 0n, seq: 0n }));
+      expect(entries(one)).toMatchObject([
+        { id: "a", state: "queued", refusal: { code, retryAfterMs: 5_000 } },
+        { id: "b", state: "queued" },
+      ]);
+      await one.world.pass(4_999);
+      expect(socket.take("command")).toEqual([]);
+      await one.world.pass(1);
+      const again = socket.take("command");
+      expect(again.map(({ counter, after }) => [counter, after])).toEqual([
+        [a.counter, 0n],
+        [b.counter, a.counter],
+      ]);
+      await socket.say(...again.map(({ request }, at) => ack(request, 6 + at)));
+      expect([...one.ended.keys()]).toEqual(["a", "b"]);
+    },
+  );
 
   it("with nothing to do counts as done, and uses no counter", async () => {
     const { one, socket } = await started();
@@ -175,7 +219,10 @@ describe("a refusal", () => {
     send(one, "b", "b");
     await settled();
     const [a, b] = socket.take("command") as [CommandFrame, CommandFrame];
-    await socket.say(error(a.request, 2302, { counter: 0n, seq: 4n }), error(b.request, 2301, { counter: 0n, seq: 0n }));
+    await socket.say(
+      error(a.request, 2302, { counter: 0n, seq: 4n }),
+      error(b.request, 2301, { counter: 0n, seq: 0n }),
+    );
     expect(one.ended.get("a")).toEqual({ stored: { entity: tea, seq: 4, changed: false } });
     expect(socket.one("command").after).toBe(0n);
   });
@@ -294,7 +341,10 @@ describe("the outbox", () => {
     one.world.socket.events.closed();
     await settled();
     const ended: unknown[] = [];
-    for (const [id, read] of [["1", 3], ["2", 5]] as const) {
+    for (const [id, read] of [
+      ["1", 3],
+      ["2", 5],
+    ] as const) {
       one.core.submit(id as OutboxId, me, { kind: "markRead", chat: tea, read }, (ending) => ended.push([id, ending]));
     }
     await settled();
@@ -334,13 +384,19 @@ describe("a store that gives up", () => {
     const before = store.evictions;
     send(one, "a", "typed on a full disk");
     await settled();
-    expect(one.log).toContainEqual({ type: "storage", storage: { kind: "memory", reason: "QuotaExceededError: no room" } });
+    expect(one.log).toContainEqual({
+      type: "storage",
+      storage: { kind: "memory", reason: "QuotaExceededError: no room" },
+    });
     expect(store.evictions).toBe(before + 1);
     expect(textOf(socket.one("command"))).toBe("typed on a full disk");
     send(one, "b", "and on");
     await settled();
     expect(textOf(socket.one("command"))).toBe("and on");
-    const page = await Promise.race([one.core.history(tea, { limit: 3 }).catch(() => null), settled().then(() => "asks the server")]);
+    const page = await Promise.race([
+      one.core.history(tea, { limit: 3 }).catch(() => null),
+      settled().then(() => "asks the server"),
+    ]);
     expect(page).toBe("asks the server");
   });
 

@@ -3,9 +3,23 @@
 import { describe, expect, it } from "vitest";
 import type { Connection } from "../../src/api.js";
 import type { Frame } from "../../src/codec/index.js";
-import { begin, me, message, other, page, send, settled, tea, textsOf, welcome, World, type Page } from "../support/world.js";
+import {
+  begin,
+  me,
+  message,
+  other,
+  page,
+  send,
+  settled,
+  tea,
+  textsOf,
+  welcome,
+  World,
+  type Page,
+} from "../support/world.js";
 
-const connection = ({ log }: Page): Connection | undefined => log.flatMap((one) => (one.type === "connection" ? [one.connection] : [])).at(-1);
+const connection = ({ log }: Page): Connection | undefined =>
+  log.flatMap((one) => (one.type === "connection" ? [one.connection] : [])).at(-1);
 const bye = (code: number, retryAfterMs = 0n): Frame => ({ type: "bye", code, retryAfterMs, text: "because" });
 
 describe("the first flight", () => {
@@ -14,7 +28,13 @@ describe("the first flight", () => {
     expect(first.world.socket.url).toBe("ws://panda.example/ws");
     const socket = await begin(first, [{ chat: tea, head: 5 }]);
     const hello = socket.one("hello");
-    expect(hello).toMatchObject({ versionMin: 1n, versionMax: 1n, auth: { token: "token-1" }, inbox: null, client: "test/1" });
+    expect(hello).toMatchObject({
+      versionMin: 1n,
+      versionMax: 1n,
+      auth: { token: "token-1" },
+      inbox: null,
+      client: "test/1",
+    });
     await socket.say(message(tea, 6, "seen"));
     expect(textsOf(first, tea)).toEqual(["seen"]);
     await first.core.close();
@@ -23,8 +43,14 @@ describe("the first flight", () => {
     second.world.socket.events.opened();
     await settled();
     // By the ticket, from the inbox's and the chat's cursor, with the proof, before any Welcome.
-    expect(second.world.socket.one("hello")).toMatchObject({ device: hello.device, auth: { ticket: new TextEncoder().encode("ticket") }, inbox: { seq: 10n } });
-    expect(second.world.socket.one("sync").chats).toMatchObject([{ chat: tea, cursor: { seq: 6n }, proof: Uint8Array.of(7) }]);
+    expect(second.world.socket.one("hello")).toMatchObject({
+      device: hello.device,
+      auth: { ticket: new TextEncoder().encode("ticket") },
+      inbox: { seq: 10n },
+    });
+    expect(second.world.socket.one("sync").chats).toMatchObject([
+      { chat: tea, cursor: { seq: 6n }, proof: Uint8Array.of(7) },
+    ]);
     expect(second.asked).toEqual([]);
   });
 
@@ -220,10 +246,22 @@ describe("the right to be here", () => {
     await one.world.pass(1);
     const first = socket.one("refresh");
     expect(first.token).toBe("token-2");
-    await socket.say({ type: "error", request: first.request, code: 1201, retryAfterMs: 0n, details: null, text: "no" });
+    await socket.say({
+      type: "error",
+      request: first.request,
+      code: 1201,
+      retryAfterMs: 0n,
+      details: null,
+      text: "no",
+    });
     const second = socket.one("refresh");
     expect(second.token).toBe("token-3");
-    await socket.say({ type: "refreshed", request: second.request, expiresInMs: 600_000n, ticket: Uint8Array.of(9, 9) });
+    await socket.say({
+      type: "refreshed",
+      request: second.request,
+      expiresInMs: 600_000n,
+      ticket: Uint8Array.of(9, 9),
+    });
     expect(socket.closed).toBe(false);
     expect(connection(one)).toMatchObject({ state: "online", expiresAtMs: one.world.wall + 600_000 });
     await socket.say(bye(1000));
@@ -235,7 +273,14 @@ describe("the right to be here", () => {
 });
 
 describe("GoAway", () => {
-  const goAway = (address = "", delayMs = 1_500n): Frame => ({ type: "goAway", code: 1000, delayMs, closesInMs: 30_000n, address, ticket: Uint8Array.of(3) });
+  const goAway = (address = "", delayMs = 1_500n): Frame => ({
+    type: "goAway",
+    code: 1000,
+    delayMs,
+    closesInMs: 30_000n,
+    address,
+    ticket: Uint8Array.of(3),
+  });
 
   it("moves the session at its moment, to its place, with its ticket, and only then leaves the old one", async () => {
     const one = await page();
