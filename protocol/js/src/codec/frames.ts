@@ -201,7 +201,7 @@ const ignorable = 0x80;
 const bodyOf = (name: FrameName): Field<object> => frameBodies[name] as unknown as Field<object>;
 
 /** One frame with its length. Throws a `RangeError` for a value above its limit. */
-export function encodeFrame(frame: Frame): Uint8Array {
+export function encodeFrame(frame: Frame): Uint8Array<ArrayBuffer> {
   const body = new Writer();
   body.u8(frameTypes[frame.type]);
   bodyOf(frame.type).write(body, frame);

@@ -8,12 +8,12 @@ const utf8 = new TextEncoder();
 export const utf8Bytes = (text: string): Uint8Array => utf8.encode(text);
 
 export class Writer {
-  #bytes = new Uint8Array(256);
+  #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(256);
   #view = new DataView(this.#bytes.buffer);
   #at = 0;
 
   /** What was written so far: a copy. */
-  finish(): Uint8Array {
+  finish(): Uint8Array<ArrayBuffer> {
     return this.#bytes.slice(0, this.#at);
   }
 

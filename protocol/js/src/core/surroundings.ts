@@ -2,7 +2,7 @@
 
 /** A socket that carries messages. */
 export interface Socket {
-  send(message: Uint8Array): void;
+  send(message: Uint8Array<ArrayBuffer>): void;
   close(): void;
 }
 

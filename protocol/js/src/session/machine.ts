@@ -73,7 +73,7 @@ export type Ask = RequestFrame extends infer R ? (R extends RequestFrame ? Omit<
 
 export type Output =
   /** Put this on the socket as one message. */
-  | { readonly is: "send"; readonly message: Uint8Array }
+  | { readonly is: "send"; readonly message: Uint8Array<ArrayBuffer> }
   | { readonly is: "welcome"; readonly welcome: FrameBody<"welcome"> }
   /** `last`: no other reply to this request comes. */
   | { readonly is: "reply"; readonly request: number; readonly reply: ReplyFrame; readonly last: boolean }
