@@ -101,6 +101,24 @@ fn every_dependency_is_used_by_a_crate_and_has_a_reason() {
     assert_eq!(reasons, &pinned | &fuzzing);
 }
 
+/// The page's packages, which no cargo knows. Its own client is none of somebody else.
+#[test]
+fn every_package_of_the_page_has_a_reason() {
+    let package: serde_json::Value = serde_json::from_str(&read("edge/web/package.json")).expect("JSON");
+    let kinds = ["dependencies", "devDependencies"];
+    let used: BTreeSet<String> = kinds
+        .iter()
+        .flat_map(|kind| package[kind].as_object().expect("packages").keys().cloned())
+        .filter(|name| !name.starts_with("@panda/"))
+        .collect();
+    let packages = section("Packages of the browser client");
+    let (_, of_the_page) = packages.split_once("`edge/web`").expect("the page's own table");
+    let rows = of_the_page.lines().filter_map(|line| line.strip_prefix("| ")).filter_map(|row| row.split(" | ").next());
+    let reasons: BTreeSet<String> =
+        rows.filter(|names| *names != "package").flat_map(|names| names.split(", ").map(str::to_owned)).collect();
+    assert_eq!(reasons, used);
+}
+
 fn texts(list: Option<&Value>) -> BTreeSet<String> {
     let list = list.and_then(Value::as_array).into_iter().flatten();
     list.filter_map(Value::as_str).map(str::to_owned).collect()

@@ -40,6 +40,12 @@ pub(crate) struct Peer {
 pub(crate) fn router<B: Backend>(api: Arc<Api<B>>) -> Router {
     Router::new()
         .route("/", get(page::page))
+        .route("/app", get(page::page))
+        .route("/app/{*route}", get(page::page))
+        .route("/assets/{*file}", get(page::file))
+        .route("/icons/{file}", get(page::file))
+        .route("/manifest.webmanifest", get(page::file))
+        .route("/sw.js", get(page::file))
         .route("/.well-known/panda", get(discovery::discovery::<B>))
         .route("/register", post(identity::register::<B>))
         .route("/login", post(identity::login::<B>))

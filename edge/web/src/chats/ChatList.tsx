@@ -1,0 +1,139 @@
+/** All chats, the newest first. Only the rows on the screen are drawn: there may be ten thousand. */
+
+import type { ChatId } from "@panda/client";
+import { useDeferredValue, useEffect, useRef, useState, type KeyboardEvent, type RefObject } from "react";
+import { Avatar } from "../parts/Avatar";
+import { IconButton } from "../parts/Button";
+import { Empty } from "../parts/Empty";
+import { Icon } from "../parts/Icon";
+import { Mark } from "../parts/Mark";
+import { nameOf, usePerson } from "../people/people";
+import { Link } from "../shell/Link";
+import { go } from "../shell/router";
+import { useClient } from "../shell/services";
+import { useAppSelector, type State } from "../state/store";
+import { useLocale } from "../texts/locale";
+import type { Texts } from "../texts/en";
+import { ChatRow } from "./ChatRow";
+import { useNow } from "./useNow";
+import { useWindow } from "./useWindow";
+
+/** As in `chats.css`. */
+export const ROW_PX = 72;
+
+/** The title by which somebody looks for a chat. */
+export function titleOf(state: State, chat: ChatId, t: Texts): string {
+  const summary = state.world.chats[chat];
+  if (!summary) return "";
+  if (summary.info?.kind === "group") return summary.info.name === "" ? t.chats.nameless : summary.info.name;
+  return summary.peer === null ? "" : nameOf(state.people, summary.peer, t);
+}
+
+function matching(state: State, filter: string, t: Texts): readonly ChatId[] {
+  const wanted = filter.trim().toLocaleLowerCase();
+  if (wanted === "") return state.world.order;
+  return state.world.order.filter((chat) => titleOf(state, chat, t).toLocaleLowerCase().includes(wanted));
+}
+
+const isSame = (a: readonly ChatId[], b: readonly ChatId[]) => a === b || (a.length === b.length && a.every((chat, at) => chat === b[at]));
+
+export interface ChatListProps {
+  readonly open: ChatId | null;
+  readonly filterField: RefObject<HTMLInputElement | null>;
+}
+
+export function ChatList({ open, filterField }: ChatListProps) {
+  const client = useClient();
+  const { t } = useLocale();
+  const me = usePerson(client.user);
+  const [filter, setFilter] = useState("");
+  const wanted = useDeferredValue(filter);
+  const chats = useAppSelector((state) => matching(state, wanted, t), isSame);
+  const complete = useAppSelector((state) => state.world.complete);
+  const isAny = useAppSelector((state) => state.world.order.length > 0);
+  const now = useNow();
+  const scroller = useRef<HTMLDivElement>(null);
+  const { from, to } = useWindow(scroller, chats.length, ROW_PX);
+  const shown = chats.slice(from, to + 1);
+  const lacking = useAppSelector(
+    (state) => shown.filter((chat) => state.world.chats[chat]?.last === null || state.world.chats[chat]?.info === null),
+    isSame,
+  );
+  useEffect(() => {
+    if (lacking.length > 0) client.preview(lacking);
+  }, [client, lacking]);
+  const move = (event: KeyboardEvent) => {
+    if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+    const links = [...(scroller.current?.querySelectorAll<HTMLAnchorElement>("a.chat-row") ?? [])];
+    const at = links.findIndex((link) => link === document.activeElement);
+    const next = links[event.key === "ArrowDown" ? at + 1 : at - 1];
+    if (!next && !(event.key === "ArrowUp" && at === 0)) return;
+    event.preventDefault();
+    if (next) next.focus();
+    else filterField.current?.focus();
+  };
+  return (
+    <nav className="chats" aria-label={t.chats.title} onKeyDown={move}>
+      <header className="chats-head">
+        <Link to={{ screen: "profile" }} className="chats-me" aria-label={t.chats.profile} title={t.chats.profile}>
+          {me ? <Avatar name={me.username} seed={client.user} picture={me.picture} isOwn /> : <Mark size={40} />}
+        </Link>
+        <h1>{t.chats.title}</h1>
+        <IconButton icon="plus" className="icon-button-main" label={t.chats.make} onClick={() => go({ screen: "new" })} />
+      </header>
+      <div className="chats-filter">
+        <Icon name="search" size={18} />
+        <input
+          ref={filterField}
+          type="search"
+          aria-label={t.chats.filter}
+          placeholder={t.chats.filter}
+          value={filter}
+          onChange={(event) => setFilter(event.target.value)}
+          onKeyDown={(event) => {
+            const [first] = chats;
+            if (event.key === "Enter" && first !== undefined) go({ screen: "chat", chat: first, panel: null });
+            if (event.key === "Escape" && filter !== "") {
+              event.stopPropagation();
+              setFilter("");
+            }
+          }}
+        />
+      </div>
+      <div ref={scroller} className="chats-scroller" tabIndex={chats.length === 0 ? -1 : 0} role="group" aria-label={t.chats.title}>
+        {chats.length > 0 ? (
+          <ul style={{ blockSize: chats.length * ROW_PX }}>
+            {shown.map((chat, at) => (
+              <li key={chat} style={{ insetBlockStart: (from + at) * ROW_PX }} aria-posinset={from + at + 1} aria-setsize={chats.length}>
+                <ChatRow chat={chat} isOpen={chat === open} now={now} />
+              </li>
+            ))}
+          </ul>
+        ) : isAny ? (
+          <p className="chats-none">{t.chats.noMatch(filter)}</p>
+        ) : complete ? (
+          <Empty title={t.chats.none} help={t.chats.noneHelp}>
+            <Link to={{ screen: "new" }} className="button button-main">
+              {t.chats.make}
+            </Link>
+          </Empty>
+        ) : (
+          <Waiting />
+        )}
+      </div>
+    </nav>
+  );
+}
+
+/** As high as rows are, so that nothing moves when they come. */
+function Waiting() {
+  const { t } = useLocale();
+  return (
+    <div className="chats-waiting" role="status">
+      <span className="hidden">{t.loading}</span>
+      {[0, 1, 2, 3, 4].map((row) => (
+        <span key={row} aria-hidden="true" />
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,101 @@
+/** Where a message is written. What is typed stays until it is in the outbox, whatever is refused. */
+
+import { RefusedError, type ChatId } from "@panda/client";
+import { useEffect, useId, useRef, useState, type KeyboardEvent } from "react";
+import { IconButton } from "../parts/Button";
+import { useSession } from "../shell/services";
+import { useAppSelector, type State } from "../state/store";
+import { useLocale } from "../texts/locale";
+
+/** `SPEC.md`, section 12: bytes of a message's text. */
+export const TEXT_BYTES_MAX = 16_384;
+
+const utf8 = new TextEncoder();
+
+/** Bytes by which a text is too long; 0 if it may be sent. A text far beyond the limit is not encoded for that. */
+export function bytesOver(text: string): number {
+  if (text.length > TEXT_BYTES_MAX * 64) return text.length - TEXT_BYTES_MAX;
+  return Math.max(0, utf8.encode(text).length - TEXT_BYTES_MAX);
+}
+
+/** With a keyboard on the screen, Enter is for new lines. */
+const hasTouch = () => matchMedia("(pointer: coarse)").matches;
+
+export interface ComposerProps {
+  readonly chat: ChatId;
+  readonly name: string;
+}
+
+export function Composer({ chat, name }: ComposerProps) {
+  const { client, drafts } = useSession();
+  const { t, dir } = useLocale();
+  const text = useAppSelector((state: State) => state.drafts[chat] ?? "");
+  const [over, setOver] = useState(0);
+  const field = useRef<HTMLTextAreaElement>(null);
+  const id = useId();
+  useEffect(() => {
+    if (!hasTouch()) field.current?.focus();
+    return () => client.typing(chat, false);
+  }, [client, chat]);
+
+  const change = (next: string) => {
+    drafts.set(chat, next);
+    if (over > 0) setOver(bytesOver(next));
+    client.typing(chat, next !== "");
+  };
+  const send = () => {
+    if (text.trim() === "") return;
+    const tooLong = bytesOver(text);
+    setOver(tooLong);
+    if (tooLong > 0) return;
+    const { done } = client.send(chat, text);
+    drafts.set(chat, "");
+    client.typing(chat, false);
+    done.catch((error: unknown) => {
+      // The outbox took nothing of it: it goes back before what was typed meanwhile.
+      const isLost = error instanceof RefusedError && ["too_many_waiting", "storage", "closed"].includes(error.refusal.label);
+      if (isLost) drafts.putBack(chat, text);
+    });
+  };
+  const press = (event: KeyboardEvent<HTMLTextAreaElement>) => {
+    if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing || hasTouch()) return;
+    event.preventDefault();
+    send();
+  };
+  return (
+    <form
+      className="composer"
+      onSubmit={(event) => {
+        event.preventDefault();
+        send();
+      }}
+    >
+      {over > 0 ? (
+        <p className="composer-error" id={`${id}-error`} role="alert">
+          {t.compose.tooLong(over, TEXT_BYTES_MAX)}
+        </p>
+      ) : drafts.isKept ? null : (
+        <p className="composer-error" id={`${id}-error`}>
+          {t.compose.notKept}
+        </p>
+      )}
+      <div className="composer-row">
+        <textarea
+          ref={field}
+          id={id}
+          rows={1}
+          dir={text === "" ? dir : "auto"}
+          aria-label={t.compose.placeholder(name)}
+          aria-invalid={over > 0}
+          aria-describedby={over > 0 || !drafts.isKept ? `${id}-error` : undefined}
+          placeholder={t.compose.placeholder(name)}
+          value={text}
+          onChange={(event) => change(event.target.value)}
+          onKeyDown={press}
+          onBlur={() => client.typing(chat, false)}
+        />
+        <IconButton type="submit" icon="send" className="send" label={t.compose.send} aria-disabled={text.trim() === ""} />
+      </div>
+    </form>
+  );
+}

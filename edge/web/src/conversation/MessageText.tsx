@@ -1,0 +1,44 @@
+/** A message's text as it was typed: nothing in it is markup. Addresses of the web can be followed. */
+
+import { memo } from "react";
+
+const address = /https?:\/\/[^\s<>"'`{}|\\^]+/gu;
+/** Behind an address this is a sentence's, not the address'. */
+const trailing = /[.,;:!?)\]»”’]+$/u;
+/** Addresses of one message that become links. */
+const LINKS_MAX = 100;
+
+interface Part {
+  readonly text: string;
+  readonly href: string | null;
+}
+
+export function partsOf(text: string): Part[] {
+  const parts: Part[] = [];
+  let at = 0;
+  for (const match of text.matchAll(address)) {
+    const found = match[0].replace(trailing, "");
+    if (parts.length >= 2 * LINKS_MAX || !URL.canParse(found)) continue;
+    if (match.index > at) parts.push({ text: text.slice(at, match.index), href: null });
+    parts.push({ text: found, href: found });
+    at = match.index + found.length;
+  }
+  if (at < text.length) parts.push({ text: text.slice(at), href: null });
+  return parts;
+}
+
+export const MessageText = memo(function MessageText({ text }: { text: string }) {
+  return (
+    <p className="message-text" dir="auto">
+      {partsOf(text).map(({ text: part, href }, at) =>
+        href === null ? (
+          part
+        ) : (
+          <a key={at} href={href} target="_blank" rel="noopener noreferrer nofollow">
+            {part}
+          </a>
+        ),
+      )}
+    </p>
+  );
+});

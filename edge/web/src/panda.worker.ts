@@ -1,0 +1,2 @@
+/** The worker that holds the one connection of all tabs. */
+import "@panda/client/worker";

@@ -1,0 +1,53 @@
+/**
+ * Somebody's picture, or the first letters of the name on a colour of their own. A picture is asked for only if the
+ * reader wants pictures: its address, which somebody else chose, learns who looks and when.
+ */
+
+import { useState } from "react";
+import { useSetting } from "../shell/settings";
+
+/** Hues that look well with white letters on them, in both themes. */
+const HUES = 12;
+
+function hueOf(seed: string): number {
+  let hash = 0;
+  for (const character of seed) hash = (hash * 31 + (character.codePointAt(0) ?? 0)) >>> 0;
+  return hash % HUES;
+}
+
+const graphemes = new Intl.Segmenter(undefined, { granularity: "grapheme" });
+
+/** The first letters of the first two words; a letter with a hundred marks on it stays one without most of them. */
+export function initialsOf(name: string): string {
+  const words = name.split(/[\s._-]+/u).filter((word) => word !== "");
+  const letters = words.slice(0, 2).map((word) => {
+    const [first] = graphemes.segment(word.slice(0, 32));
+    return first ? [...first.segment].slice(0, 3).join("") : "";
+  });
+  return letters.join("").toLocaleUpperCase();
+}
+
+export interface AvatarProps {
+  readonly name: string;
+  /** What the colour follows: an ID, so that it stays when the name changes. */
+  readonly seed: string;
+  readonly picture?: string | null;
+  readonly size?: "small" | "medium" | "large";
+  /** One's own picture is shown in any case: its address is no stranger's. */
+  readonly isOwn?: boolean;
+}
+
+export function Avatar({ name, seed, picture = null, size = "medium", isOwn = false }: AvatarProps) {
+  const [wanted] = useSetting("pictures");
+  const [broken, setBroken] = useState<string | null>(null);
+  const shows = picture !== null && picture !== broken && picture.startsWith("https:") && (isOwn || wanted === "on");
+  return (
+    <span className={`avatar avatar-${size} hue-${String(hueOf(seed))}`} aria-hidden="true">
+      {shows ? (
+        <img src={picture} alt="" loading="lazy" decoding="async" referrerPolicy="no-referrer" onError={() => setBroken(picture)} />
+      ) : (
+        <span>{initialsOf(name)}</span>
+      )}
+    </span>
+  );
+}

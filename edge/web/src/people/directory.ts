@@ -1,0 +1,117 @@
+/**
+ * Finds out who people are: a few questions at a time, each person once while the page is open, and what was learned
+ * before at once, also offline.
+ */
+
+import { RefusedError, type HttpApi, type Profile, type UserId } from "@panda/client";
+import { keep, kept } from "../account/saved";
+import { met, type People } from "../state/people";
+import type { Store } from "../state/store";
+
+/** Questions under way. A server answers 1,200 requests a minute of a user. */
+const ASKED_MAX = 4;
+/** People who are kept for reading offline. */
+export const KEPT_MAX = 1_000;
+const WRITE_AFTER_MS = 1_000;
+const RETRY_AFTER_MS = 5_000;
+
+export class Directory {
+  readonly #http: Pick<HttpApi, "user">;
+  readonly #store: Store;
+  readonly #key: string;
+  readonly #wanted = new Set<UserId>();
+  readonly #waiting: UserId[] = [];
+  #asked = 0;
+  #writing: ReturnType<typeof setTimeout> | undefined;
+  #isClosed = false;
+
+  constructor(http: Pick<HttpApi, "user">, store: Store, me: UserId) {
+    this.#http = http;
+    this.#store = store;
+    this.#key = `panda.people.${me}`;
+    store.dispatch(met(readPeople(kept(this.#key))));
+  }
+
+  /** Somebody is shown. */
+  want(id: UserId): void {
+    if (this.#wanted.has(id)) return;
+    this.#wanted.add(id);
+    // Who was wanted last is on the screen.
+    this.#waiting.push(id);
+    this.#next();
+  }
+
+  /** What the answer to something else told. */
+  learn(profile: Profile): void {
+    this.#wanted.add(profile.id);
+    const { username, picture, version } = profile;
+    this.#met({ [profile.id]: { username, picture, version } });
+  }
+
+  forget(): void {
+    keep(this.#key, null);
+    this.#isClosed = true;
+  }
+
+  close(): void {
+    if (this.#writing !== undefined && !this.#isClosed) this.#write();
+    this.#isClosed = true;
+    clearTimeout(this.#writing);
+  }
+
+  #next(): void {
+    while (this.#asked < ASKED_MAX && !this.#isClosed) {
+      const id = this.#waiting.pop();
+      if (id === undefined) return;
+      this.#asked += 1;
+      void this.#ask(id).finally(() => {
+        this.#asked -= 1;
+        this.#next();
+      });
+    }
+  }
+
+  async #ask(id: UserId): Promise<void> {
+    try {
+      this.learn(await this.#http.user(id));
+    } catch (error) {
+      const refusal = error instanceof RefusedError ? error.refusal : null;
+      if (refusal?.label === "not_found") {
+        this.#met({ [id]: null });
+        return;
+      }
+      // Away or too many questions: it is asked again while it is shown, and the place is free for others meanwhile.
+      setTimeout(() => {
+        this.#wanted.delete(id);
+        if (!this.#isClosed) this.want(id);
+      }, Math.max(RETRY_AFTER_MS, refusal?.retryAfterMs ?? 0));
+    }
+  }
+
+  #met(people: People): void {
+    if (this.#isClosed) return;
+    this.#store.dispatch(met(people));
+    this.#writing ??= setTimeout(() => this.#write(), WRITE_AFTER_MS);
+  }
+
+  #write(): void {
+    this.#writing = undefined;
+    const known = Object.entries(this.#store.getState().people).filter(([, person]) => person !== null);
+    keep(this.#key, JSON.stringify(Object.fromEntries(known.slice(-KEPT_MAX))));
+  }
+}
+
+function readPeople(text: string | null): People {
+  if (text === null) return {};
+  try {
+    const people: People = {};
+    for (const [id, person] of Object.entries(JSON.parse(text) as People)) {
+      if (typeof person?.username !== "string" || typeof person.version !== "number") continue;
+      const picture = typeof person.picture === "string" ? person.picture : null;
+      people[id as UserId] = { username: person.username, picture, version: person.version };
+    }
+    return people;
+  } catch {
+    return {};
+  }
+}

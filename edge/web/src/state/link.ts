@@ -1,0 +1,37 @@
+/** How it stands with the connection and with what is kept on this machine. */
+
+import type { Connection, Sharing, StorageState } from "@panda/client";
+import type { UnknownAction } from "@reduxjs/toolkit";
+import { applied, forgotten, type Update } from "./world";
+
+export interface Link {
+  readonly connection: Connection;
+  readonly sharing: Sharing | null;
+  readonly storage: StorageState | null;
+  /** More events wait than this page has taken. */
+  readonly lagging: boolean;
+}
+
+export const noLink: Link = { connection: { state: "connecting", attempt: 0 }, sharing: null, storage: null, lagging: false };
+
+export function linkReducer(link: Link = noLink, action: UnknownAction): Link {
+  if (forgotten.match(action)) return noLink;
+  return applied.match(action) ? action.payload.reduce(apply, link) : link;
+}
+
+function apply(link: Link, update: Update): Link {
+  switch (update.type) {
+    case "connection":
+      return { ...link, connection: update.connection, lagging: false };
+    case "sharing":
+      return { ...link, sharing: update.sharing };
+    case "storage":
+      return { ...link, storage: update.storage };
+    case "lagging":
+      return link.lagging ? link : { ...link, lagging: true };
+    case "events":
+      return link.lagging ? { ...link, lagging: false } : link;
+    default:
+      return link;
+  }
+}

@@ -1,0 +1,280 @@
+/** English. Every other catalogue has the same entries; TypeScript insists. */
+
+import type { Role } from "@panda/client";
+
+const plural = new Intl.PluralRules("en");
+const one = (count: number, singular: string, others: string) => (plural.select(count) === "one" ? singular : others);
+
+export const en = {
+  name: "Panda",
+  tagline: "Talk with people and groups.",
+  loading: "Loading …",
+  close: "Close",
+  cancel: "Cancel",
+  back: "Back to chats",
+  save: "Save",
+  saved: "Saved.",
+  more: "Show more",
+  optional: "optional",
+  you: "You",
+  unknownPerson: "Unknown person",
+  notYetKnown: "…",
+
+  signIn: {
+    title: "Log in",
+    username: "Username",
+    password: "Password",
+    action: "Log in",
+    busy: "Logging in …",
+    other: "New here?",
+    otherAction: "Create an account",
+    again: "Log in again",
+    againWhy: (name: string) =>
+      `Your login has ended. Enter the password of ${name} to go on. Nothing that you typed is lost.`,
+  },
+  signUp: {
+    title: "Create an account",
+    usernameHelp: "3 to 32 letters, digits or . _ - (English letters)",
+    email: "Email",
+    passwordHelp: "At least 8 characters",
+    action: "Create account",
+    busy: "Creating …",
+    other: "Do you have an account?",
+    otherAction: "Log in",
+    showPassword: "Show password",
+    hidePassword: "Hide password",
+  },
+
+  chats: {
+    title: "Chats",
+    make: "New chat",
+    profile: "Profile and settings",
+    filter: "Find a chat",
+    none: "No chats yet",
+    noneHelp: "Start one with somebody whose username you know, or make a group.",
+    noMatch: (text: string) => `No chat matches “${text}”.`,
+    choose: "Choose a chat",
+    chooseHelp: "Your messages appear here. Press ? to see what the keyboard can do.",
+    unread: (count: number, exact: boolean) =>
+      exact ? `${String(count)} ${one(count, "unread message", "unread messages")}` : `About ${String(count)} unread messages`,
+    unreadMany: (most: string) => `${most}+`,
+    nameless: "Group without a name",
+    noMessages: "No messages yet",
+    draft: "Draft:",
+    by: (name: string) => `${name}:`,
+    sending: "Waiting:",
+    failed: "Not sent:",
+    opening: "Opening …",
+  },
+
+  chat: {
+    messages: (name: string) => `Messages in ${name}`,
+    members: (count: number) => `${String(count)} ${one(count, "member", "members")}`,
+    direct: "Direct chat",
+    here: "Here lately",
+    showMembers: "Members",
+    jump: "Go to a date",
+    jumpAction: "Go",
+    jumpNothing: "There is nothing on or after this day.",
+    jumpHelp: "Shows the first message of that day, or the next one.",
+    latest: "Go to the newest messages",
+    newBelow: (count: number) => `${String(count)} ${one(count, "new message", "new messages")}`,
+    unreadFrom: "New",
+    begin: "The beginning of this chat",
+    beginHidden: "You see this chat from here on",
+    empty: "Nothing has been said here yet",
+    emptyHelp: "Write the first message below.",
+    gone: "You are not in this chat any more. What you have read stays here until you leave the page.",
+    missing: "There is no such chat, or you are not in it.",
+    damaged: "This chat cannot be opened now; the operator of the server has to mend it.",
+    refused: (text: string) => `This chat cannot be opened: ${text}`,
+    loadFailed: "These messages could not be loaded.",
+    retryLoad: "Try again",
+    typing: (names: string[]) =>
+      names.length === 1
+        ? `${names[0] ?? ""} is typing …`
+        : names.length === 2
+          ? `${names[0] ?? ""} and ${names[1] ?? ""} are typing …`
+          : "Several people are typing …",
+    said: (name: string, text: string) => `${name}: ${text}`,
+    bounded: "Only the newest part of this long chat is shown. Go to a date to see an earlier one.",
+  },
+
+  compose: {
+    label: "Message",
+    placeholder: (name: string) => `Message ${name}`,
+    send: "Send",
+    readerOnly: "You may read here, not write.",
+    tooLong: (over: number, limit: number) =>
+      `This is too long by ${over.toLocaleString("en")} bytes. A message has at most ${limit.toLocaleString("en")} bytes; shorten it or send it in parts.`,
+    notKept: "What you type cannot be kept in this browser: it is lost if the page closes before it is sent.",
+  },
+
+  states: {
+    queued: "Waiting for a connection",
+    sent: "Sending",
+    stored: "Stored",
+    failed: "Not sent",
+    retry: "Send again",
+    discard: "Discard",
+    copyBack: "Edit",
+  },
+
+  notices: {
+    created: (actor: string, name: string) => (name === "" ? `${actor} started this chat` : `${actor} made the group “${name}”`),
+    direct: (actor: string) => `${actor} started this chat`,
+    added: (actor: string, member: string) => `${actor} added ${member}`,
+    joined: (member: string) => `${member} joined`,
+    removed: (actor: string, member: string) => `${actor} removed ${member}`,
+    left: (member: string) => `${member} left`,
+    role: (actor: string, member: string, role: string) => `${actor} made ${member} ${role}`,
+    renamed: (actor: string, name: string) => `${actor} renamed the group to “${name}”`,
+    erased: "This was removed",
+    unknown: "Something that this version of the page does not know. Reload it to see more.",
+  },
+
+  roles: { reader: "a reader", member: "a member", admin: "an admin", owner: "an owner" } satisfies Record<Role, string>,
+  roleNames: { reader: "Reader", member: "Member", admin: "Admin", owner: "Owner" } satisfies Record<Role, string>,
+  roleHelp: {
+    reader: "Reads only",
+    member: "Reads and writes",
+    admin: "Also adds and removes people",
+    owner: "May do everything",
+  } satisfies Record<Role, string>,
+
+  make: {
+    title: "New chat",
+    kind: "What kind of chat?",
+    direct: "One person",
+    directHelp: "A direct chat of you two",
+    group: "Group",
+    groupHelp: "Up to 100 people at first",
+    person: "Username",
+    people: "People",
+    add: "Add",
+    remove: (name: string) => `Remove ${name}`,
+    name: "Name of the group",
+    start: "Start chat",
+    create: "Create group",
+    busy: "Creating …",
+    waiting: "It is created as soon as there is a connection. You can leave this page; it will appear among your chats.",
+    needName: "Give the group a name, or add somebody.",
+    needPerson: "Enter a username.",
+    isYou: "That is you. Enter somebody else’s username.",
+    twice: (name: string) => `${name} is in the list already.`,
+    nobody: (name: string) => `There is nobody called ${name}. Look at the spelling.`,
+    tooMany: (limit: number) => `At most ${String(limit)} people at once. Add others later.`,
+    nameTooLong: "This name is too long.",
+  },
+
+  members: {
+    title: "Members",
+    add: "Add somebody",
+    addAction: "Add",
+    history: "They may read what was said before",
+    remove: (name: string) => `Remove ${name} from this chat`,
+    removeAction: "Remove",
+    removeAsk: (name: string) => `Remove ${name}? They will not see what is said from then on.`,
+    roleOf: (name: string) => `Role of ${name}`,
+    leave: "Leave this chat",
+    leaveAsk: "Leave this chat? You will not see what is said from then on. Somebody in it can add you again.",
+    leaveAction: "Leave",
+    rename: "Name of the group",
+    renameAction: "Rename",
+    offline: "The list of members needs a connection.",
+    directHelp: "A direct chat always has these two people.",
+    already: (name: string) => `${name} is a member already.`,
+    done: "Done.",
+  },
+
+  profile: {
+    title: "Profile and settings",
+    about: "You",
+    picture: "Address of a picture",
+    pictureHelp: "An https address; it is shown to those who load pictures.",
+    pictureForm: "This has to begin with https:// and have at most 2,048 bytes.",
+    look: "Appearance",
+    theme: "Colours",
+    themes: { system: "As the device", light: "Light", dark: "Dark" },
+    language: "Language",
+    languages: { system: "As the browser", en: "English", ar: "العربية" },
+    pictures: "Load pictures of people",
+    picturesHelp:
+      "Pictures come from the addresses that people chose. Whoever runs such an address learns when you look and from where. Without them you see initials.",
+    keyboard: "Keyboard",
+    signOut: "Log out",
+    signOutHelp: "Removes your chats, drafts and messages from this browser.",
+    signOutAsk: (unsent: number, drafts: number) =>
+      unsent + drafts === 0
+        ? "Log out? Everything that is kept in this browser is removed."
+        : `Log out? ${[
+            unsent > 0 ? `${String(unsent)} ${one(unsent, "message was", "messages were")} not sent yet` : "",
+            drafts > 0 ? `${String(drafts)} ${one(drafts, "draft is", "drafts are")} unfinished` : "",
+          ]
+            .filter((part) => part !== "")
+            .join(" and ")}; logging out removes them for good.`,
+    changed: "Somebody changed your profile meanwhile. Look at it again.",
+  },
+
+  link: {
+    connecting: "Connecting …",
+    catchingUp: "Connected. Catching up …",
+    waiting: (seconds: number) =>
+      `No connection. Trying again in ${String(seconds)} ${one(seconds, "second", "seconds")}.`,
+    waitingNow: "No connection. Trying again …",
+    kept: "What you write waits until then.",
+    tryNow: "Try now",
+    lagging: "Many messages are coming in; this page is catching up.",
+    replaced: "This browser was logged in once more elsewhere, and that one goes on. Use it here instead?",
+    useHere: "Use it here",
+    outdated: "This page and the server are of different versions. Reload the page.",
+    reload: "Reload",
+    revoked: "Your login was ended by you on another device, or by the operator. Log in again to go on.",
+    originRefused: "The server does not take connections from this address. Its operator can allow it.",
+    stopped: (text: string) => `The connection ended and does not come back by itself: ${text}`,
+    memoryOnly: "This browser keeps nothing for this page (private window, or storage is full or denied). Messages that wait are lost if you close it.",
+    online: "Connected",
+  },
+
+  keys: {
+    title: "Keyboard",
+    list: [
+      ["Ctrl K", "Find a chat"],
+      ["Alt ↑ / Alt ↓", "Previous and next chat"],
+      ["Enter", "Send the message"],
+      ["Shift Enter", "New line"],
+      ["Esc", "Close what is open; back to the list"],
+      ["Page Up / Page Down", "Scroll through messages"],
+      ["Home / End", "First and newest message, when the messages have the focus"],
+      ["?", "This list"],
+    ] as [string, string][],
+  },
+
+  refusals: {
+    offline: "There is no connection now. Try again when it is back.",
+    unreachable: "The server cannot be reached. Look at your connection and try again.",
+    storage: "This browser cannot keep that now: its storage is full or denied.",
+    too_many_waiting: "Too much waits to be sent already. Wait until the connection is back.",
+    bad_credentials: "The username or the password is wrong.",
+    taken: "This name is taken; choose another.",
+    rate_limited: "That was too often. Wait a moment and try again.",
+    overloaded: "The server is busy. Wait a moment and try again.",
+    unavailable: "The server cannot do this now; nothing happened. Try again.",
+    not_found: "That does not exist, or you may not see it.",
+    not_member: "You are not in this chat any more.",
+    forbidden: "Your role in this chat does not allow that.",
+    limit_reached: "A limit is reached: somebody is in as many chats as one may be, or the chat is full.",
+    too_large: "That is too long.",
+    damaged: "What is stored of this chat is damaged; the operator has to mend it.",
+    token_expired: "Your login has ended. Log in again.",
+  } as Record<string, string>,
+
+  nowhere: { title: "There is nothing here", help: "This address shows nothing.", action: "To your chats" },
+  broken: {
+    title: "Something went wrong",
+    help: "This page met a mistake of its own. What you typed is kept; reload the page to go on.",
+    action: "Reload",
+  },
+};
+
+export type Texts = typeof en;

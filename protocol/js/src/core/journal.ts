@@ -1,0 +1,151 @@
+/**
+ * Writes what the core decides to its store, a little later and together, and goes on in memory when the store gives up:
+ * whoever uses it never waits for a disk that is full or gone.
+ */
+
+import type { ChatId } from "../ids.js";
+import type { StorageState } from "../api.js";
+import { MemoryStore } from "../storage/memory.js";
+import type { Change, ChatRow, Store, StoredEvent } from "../storage/store.js";
+import type { Surroundings } from "./surroundings.js";
+
+/** Events and cursors wait for so long to be written together; what a person did does not wait. */
+const gatherMs = 250;
+/** So many changes are written without waiting. */
+const gatherMax = 512;
+
+export interface JournalOwner {
+  storage(state: StorageState): void;
+  /** All that a store must have, for one that takes the place of another. */
+  everything(): Change[];
+  /** Chats, those whose history matters least first. */
+  evictionOrder(): ChatId[];
+}
+
+export class Journal {
+  #changes: Change[] = [];
+  /** Rows of chats that changed: only the last state of each is written. */
+  #rows = new Map<ChatId, ChatRow>();
+  #cancel: (() => void) | null = null;
+  /** Writes follow each other. */
+  #writing: Promise<void> = Promise.resolve();
+  /** The one that did not begin yet: it takes all that comes until then. */
+  #next: Promise<void> | null = null;
+  #bytesSinceEviction: number;
+  #closed = false;
+
+  constructor(
+    private store: Store,
+    readonly world: Surroundings,
+    readonly bytesMax: number,
+    readonly owner: JournalOwner,
+    reason: string | null,
+  ) {
+    // What is there from before is looked at with the first write.
+    this.#bytesSinceEviction = bytesMax;
+    owner.storage({ kind: store.kind, reason });
+  }
+
+  put(...changes: Change[]): void {
+    if (this.#closed) return;
+    this.#changes.push(...changes);
+    for (const change of changes) {
+      if ("put" in change && change.put === "events")
+        for (const { bytes } of change.events) this.#bytesSinceEviction += bytes.length;
+    }
+    this.#soon();
+  }
+
+  putChat(row: ChatRow): void {
+    if (this.#closed) return;
+    this.#rows.set(row.id, row);
+    this.#soon();
+  }
+
+  dropChat(id: ChatId): void {
+    this.#rows.delete(id);
+    this.put({ drop: "chat", id });
+  }
+
+  /** Writes all that waits. Never rejected: what cannot be written is kept in memory. */
+  flush(): Promise<void> {
+    this.#cancel?.();
+    this.#cancel = null;
+    this.#next ??= this.#writing = this.#writing.then(() => {
+      this.#next = null;
+      return this.#write();
+    });
+    return this.#next;
+  }
+
+  /** What the store has of a chat's events, the waiting ones too; nothing if it cannot be read. */
+  async events(chat: ChatId, from: number, direction: "forward" | "backward", limit: number): Promise<StoredEvent[]> {
+    await this.flush();
+    try {
+      return await this.store.events(chat, from, direction, limit);
+    } catch (error) {
+      await this.#fallBack(error);
+      return [];
+    }
+  }
+
+  async erase(): Promise<void> {
+    this.#closed = true;
+    this.#cancel?.();
+    await this.#writing;
+    await this.store.erase();
+  }
+
+  async close(): Promise<void> {
+    await this.flush();
+    this.#closed = true;
+    this.store.close();
+  }
+
+  #soon(): void {
+    if (this.#changes.length >= gatherMax) void this.flush();
+    else this.#cancel ??= this.world.after(gatherMs, () => void this.flush());
+  }
+
+  async #write(): Promise<void> {
+    if (this.#closed || (this.#changes.length === 0 && this.#rows.size === 0)) return;
+    const changes = this.#changes;
+    for (const row of this.#rows.values()) changes.push({ put: "chat", row });
+    this.#changes = [];
+    this.#rows = new Map();
+    try {
+      await this.store.write(changes);
+    } catch (error) {
+      // Full: history gives way to what a person typed.
+      if (!(await this.#evict(this.bytesMax / 4).then(() => this.store.write(changes).then(yes, no), no))) {
+        await this.#fallBack(error);
+      }
+      return;
+    }
+    if (this.#bytesSinceEviction > this.bytesMax / 8) {
+      this.#bytesSinceEviction = 0;
+      // A store that fails here fails with the next write, too, and that one says so.
+      await this.#evict(this.bytesMax).catch(no);
+    }
+  }
+
+  #evict(bytes: number): Promise<void> {
+    return this.store.evict(this.owner.evictionOrder(), bytes);
+  }
+
+  /** What was not written is in `everything`, except history, which pages bring again. */
+  async #fallBack(error: unknown): Promise<void> {
+    const old = this.store;
+    if (old.kind === "memory") return;
+    this.store = new MemoryStore();
+    old.close();
+    await this.store.write(this.owner.everything());
+    this.owner.storage({
+      kind: "memory",
+      reason: error instanceof Error ? `${error.name}: ${error.message}` : String(error),
+    });
+  }
+}
+
+const yes = (): boolean => true;
+const no = (): boolean => false;

@@ -1,0 +1,67 @@
+/**
+ * The SharedWorker: holds the cores of all tabs of this origin, one for each user. An application's worker file imports
+ * it and does nothing else.
+ */
+
+import { openStore } from "./storage/open.js";
+import { surroundings } from "./core/surroundings.js";
+import { Hub } from "./tabs/hub.js";
+import type { FromCore, Tab, ToCore } from "./tabs/messages.js";
+
+const hubs = new Map<string, Hub>();
+/** Cores that are being closed: the next one of the same user waits, as both would use one store. */
+const closing = new Map<string, Promise<void>>();
+
+function hubOf(message: Extract<ToCore, { readonly is: "hello" }>): Hub {
+  const { config } = message;
+  const key = `${config.user} ${config.url}`;
+  let hub = hubs.get(key);
+  if (hub === undefined) {
+    const before = closing.get(key) ?? Promise.resolve();
+    const made = new Hub(
+      config,
+      surroundings(),
+      () => before.then(() => openStore(config)),
+      (closed) => {
+        if (hubs.get(key) === made) hubs.delete(key);
+        closing.set(
+          key,
+          closed.catch(() => undefined),
+        );
+      },
+    );
+    hub = made;
+    hubs.set(key, hub);
+  }
+  return hub;
+}
+
+// A worker that dies says nothing, and its ports stay open. Its lock becomes free: that is how tabs learn of it.
+const lock = `panda worker ${String(Math.random())}`;
+const locked = new Promise<boolean>((resolve) => {
+  if (!("locks" in navigator)) resolve(false);
+  else {
+    void navigator.locks.request(lock, () => {
+      resolve(true);
+      return new Promise<never>(() => undefined);
+    });
+  }
+});
+
+addEventListener("connect", (event) => {
+  const [port] = (event as MessageEvent).ports;
+  if (port === undefined) return;
+  void locked.then((isLocked) => {
+    if (isLocked) port.postMessage({ is: "here", lock } satisfies FromCore);
+  });
+  const tab: Tab = {
+    post(message) {
+      port.postMessage(message);
+    },
+  };
+  let hub: Hub | null = null;
+  port.onmessage = ({ data }: MessageEvent<ToCore>) => {
+    if (data.is === "hello") hub = hubOf(data);
+    hub?.take(tab, data);
+  };
+});

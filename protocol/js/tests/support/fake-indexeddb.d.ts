@@ -1,0 +1,2 @@
+// The package has types that its exports do not name.
+declare module "fake-indexeddb/auto";

@@ -1,0 +1,33 @@
+/** What a test page runs: a client, and a view of it that the test asks. */
+
+import { createClient, type Account } from "../../src/index.js";
+import { View } from "../support/view.js";
+
+export type Way = "worker" | "lock" | "alone" | "broken worker" | "no storage";
+
+declare global {
+  interface Window {
+    start(account: Account, way: Way): void;
+    view: View;
+  }
+}
+
+window.start = (account, way) => {
+  if (way === "no storage") {
+    IDBFactory.prototype.open = () => {
+      throw new DOMException("not for you", "SecurityError");
+    };
+  }
+  const script = way === "broken worker" ? "/test/absent.js" : "/test/worker.js";
+  const client = createClient({
+    url: location.origin,
+    user: account.user.id,
+    token: () => Promise.resolve(account.accessToken),
+    ...(way === "worker" || way === "broken worker"
+      ? { worker: () => new SharedWorker(script, { type: "module", name: "panda" }) }
+      : {}),
+  });
+  window.view = new View(client);
+};
+// As on a page without a secure origin.
+if (location.hash === "#alone") delete (Navigator.prototype as { locks?: unknown }).locks;
