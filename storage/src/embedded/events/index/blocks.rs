@@ -21,6 +21,7 @@ use super::{Pair, TABLE as ROWS};
 use crate::event_store::ReadOrder;
 
 type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+type Blocks = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("blocks");
 /// Bytes of a block: with its key it fills a page of the tree, which has 4,096. An event that is larger stands alone.
@@ -129,7 +130,7 @@ fn read(mut block: &[u8]) -> Result<Vec<(u64, &[u8])>, redb::Error> {
 }
 
 /// None in an index that an older program made, until something is put into it.
-fn open(transaction: &ReadTransaction) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, redb::Error> {
+fn open(transaction: &ReadTransaction) -> Result<Option<Blocks>, redb::Error> {
     match transaction.open_table(TABLE) {
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         table => Ok(Some(table?)),
