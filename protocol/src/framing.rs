@@ -1,6 +1,6 @@
 //! `length varint | type u8 | body`: bytes in, whole frames out.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 use crate::codec::{DecodeError, Writer, peek_varint, varint_len};
 use crate::link::LINK_FRAME_BYTES_MAX;
@@ -53,17 +53,25 @@ pub fn split_frame(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Raw
 /// # Errors
 /// As [`peek_frame`], and [`DecodeError::Truncated`] if the message ends inside a frame.
 pub fn next_frame(message: &mut Bytes, bytes_max: usize) -> Result<Option<RawFrame>, DecodeError> {
+    let mut rest = &message[..];
+    let Some((kind, body)) = next_frame_of(&mut rest, bytes_max)? else { return Ok(None) };
+    let (body, taken) = (message.slice_ref(body), message.len() - rest.len());
+    message.advance(taken);
+    Ok(Some(RawFrame { kind, body }))
+}
+
+/// The same for a message that is only looked at: the frame's type and body.
+///
+/// # Errors
+/// As [`next_frame`].
+pub fn next_frame_of<'a>(message: &mut &'a [u8], bytes_max: usize) -> Result<Option<(u8, &'a [u8])>, DecodeError> {
     if message.is_empty() {
         return Ok(None);
     }
     let (prefix, len) = peek_frame(message, bytes_max)?.ok_or(DecodeError::Truncated)?;
-    if message.len() < prefix + len {
-        return Err(DecodeError::Truncated);
-    }
-    let mut frame = message.split_to(prefix + len);
-    let kind = frame[prefix];
-    let body = frame.split_off(prefix + 1);
-    Ok(Some(RawFrame { kind, body }))
+    let (frame, rest) = message.split_at_checked(prefix + len).ok_or(DecodeError::Truncated)?;
+    *message = rest;
+    Ok(Some((frame[prefix], &frame[prefix + 1..])))
 }
 
 /// Makes a whole frame; `write` appends its body.

@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::crowd::{self, Comings, Crowd, Spread};
 use super::metrics::sum_of;
-use super::{under_load, user_names};
-use crate::cli::{AgentSecret, Common, History, Transport};
-use crate::lean::{Layout, Pace, SESSION_CHATS};
+use super::under_load;
+use crate::cli::{AgentSecret, Common, History};
+use crate::lean::{Pace, SESSION_CHATS};
 use crate::report::{HistoryReport, Summary, line};
-use crate::run::{Run, RunError, Underway};
+use crate::run::{RunError, Underway};
 
 /// How often it is looked at who has caught up: agents tell once in a second.
 const LOOK: Duration = Duration::from_millis(100);
@@ -28,24 +26,14 @@ pub(super) async fn run(
     underway: &Underway,
 ) -> Result<(), RunError> {
     summary.scenario = "history".into();
-    summary.transport = Transport::Ws.label().into();
-    let mut common = common.clone();
-    common.transport = Transport::Ws;
-    let layout = Layout::new(asked.sessions, asked.check);
-    let plans = crowd::plans(&layout, summary.seed);
     let crew = crowd::crew(asked.sessions, &[], &AgentSecret::default())?;
-    let names = user_names(summary.seed, asked.sessions as usize);
-    let began = Instant::now();
-    let run = Run::prepare(&common, &names, &plans, underway).await?;
-    (summary.sessions, summary.chats) = (names.len(), plans.len());
-    summary.provision_s = began.elapsed().as_secs_f64();
-    (0..plans.len()).for_each(|chat| run.check(chat).only_ours());
     let spread = Spread { all_at: None, comes_back: true };
-    let mut crowd = Crowd::hand_out(Arc::clone(&run), crew, layout, (asked.sessions, spread)).await?;
-    crowd.open().await?;
+    let (mut crowd, plans) =
+        Crowd::gather(common, crew, (asked.sessions, asked.check, spread), summary, underway).await?;
+    let run = Arc::clone(&crowd.run);
     let mut report = HistoryReport::default();
     let load = absence(asked, plans.len(), &mut crowd, &mut report);
-    let held = under_load(&run, names.len(), summary, load).await;
+    let held = under_load(&run, summary.sessions, summary, load).await;
     summary.history = Some(report);
     crowd.end(&plans, (held?, asked.check > 0.0), summary).await
 }

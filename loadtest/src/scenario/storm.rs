@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::crowd::{self, Comings, Crowd, Spread};
 use super::metrics::Page;
-use super::{under_load, user_names};
+use super::under_load;
 use crate::chaos::plan::part_of;
 use crate::chaos::{Cluster, Fault, Kind, Status};
 use crate::cli::{AgentSecret, Common, Storm, Transport};
-use crate::lean::{Layout, Pace};
+use crate::lean::Pace;
 use crate::report::{StormCost, StormReport, Summary, Watched, line};
-use crate::run::{Run, RunError, Underway};
+use crate::run::{RunError, Underway};
 
 /// How often it is looked at who is back: agents tell once in a second.
 const LOOK: Duration = Duration::from_millis(100);
@@ -30,27 +28,19 @@ pub(super) async fn run(
     let scene = Scene::of(&status, asked.victim.as_deref()).map_err(RunError::Usage)?;
     let common = scene.common(common, &status);
     summary.targets.clone_from(&common.targets);
-    summary.transport = Transport::Ws.label().into();
-    let layout = Layout::new(asked.sessions, asked.check);
-    let plans = crowd::plans(&layout, summary.seed);
     // Of this machine only: when who was back is told by its clock.
     let crew = crowd::crew(asked.sessions, &[], &AgentSecret::default())?;
-    let names = user_names(summary.seed, asked.sessions as usize);
-    let began = Instant::now();
-    let run = Run::prepare(&common, &names, &plans, underway).await?;
-    (summary.sessions, summary.chats) = (names.len(), plans.len());
-    summary.provision_s = began.elapsed().as_secs_f64();
-    (0..plans.len()).for_each(|chat| run.check(chat).only_ours());
     let spread = Spread { all_at: Some(scene.survivors.len()), comes_back: true };
-    let mut crowd = Crowd::hand_out(Arc::clone(&run), crew, layout, (asked.sessions, spread)).await?;
-    crowd.open().await?;
+    let (mut crowd, plans) =
+        Crowd::gather(&common, crew, (asked.sessions, asked.check, spread), summary, underway).await?;
+    let run = Arc::clone(&crowd.run);
     let mut report = StormReport {
         victim: scene.victim.clone(),
         shared_secret: status.own_secret.as_ref() != Some(&scene.victim),
         ..StormReport::default()
     };
     let load = scene.storm(asked, (&cluster, &status), &mut crowd, &mut report);
-    let held = under_load(&run, names.len(), summary, load).await;
+    let held = under_load(&run, summary.sessions, summary, load).await;
     run.recorder.seconds.fault_ends();
     report.used(&run.recorder.seconds.all(), &scene.survivors);
     summary.storm = Some(report);

@@ -1,5 +1,5 @@
 use panda_protocol::event::{Digest, Event, EventBody};
-use panda_protocol::frame::{Ack, Admission, EventFrame, Synced};
+use panda_protocol::frame::{Ack, Admission, Bye, EventFrame, Start, Synced, SyncedEntry};
 use panda_protocol::{ErrorCode, Incarnation, Seq, Time, UserId};
 
 use super::*;

@@ -16,15 +16,16 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use tokio::time::Instant;
 
-use super::close_all;
+use super::{close_all, user_names};
 use crate::agent::{Crew, CrewError, Order, SEATS_A_LINE, SESSIONS_MAX};
 use crate::checker::SendId;
+use crate::cli::{Common, Transport};
 use crate::history::read_back;
 use crate::lean::{Job, Layout, Pace, Place, Second};
 use crate::limits::{LimitWatch, room_for_files};
 use crate::provision::ChatPlan;
 use crate::report::{Live, Summary, line};
-use crate::run::{Run, RunError};
+use crate::run::{Run, RunError, Underway};
 use crate::session::{Identity, Session};
 
 /// Chats that are read back from the store at the end, of those that a checked session is in.
@@ -61,7 +62,7 @@ pub(super) struct Spread {
 }
 
 /// The chats of a layout, of a run with this seed.
-pub(super) fn plans(layout: &Layout, seed: u64) -> Vec<ChatPlan> {
+fn plans(layout: &Layout, seed: u64) -> Vec<ChatPlan> {
     let plan = |(chat, members)| ChatPlan { key: format!("lt{seed:x}l{chat}"), name: format!("lean {chat}"), members };
     layout.members().into_iter().enumerate().map(plan).collect()
 }
@@ -119,9 +120,33 @@ async fn server(run: &Run, target: usize) -> Result<Server, RunError> {
 }
 
 impl Crowd {
+    /// Makes the users and chats of a layout, and opens its sessions on the agents. They are WebSockets, whatever is asked
+    /// for. Comes with the chats.
+    pub(super) async fn gather(
+        common: &Common,
+        crew: Crew,
+        (sessions, check, spread): (u32, f64, Spread),
+        summary: &mut Summary,
+        underway: &Underway,
+    ) -> Result<(Self, Vec<ChatPlan>), RunError> {
+        let common = Common { transport: Transport::Ws, ..common.clone() };
+        summary.transport = common.transport.label().into();
+        let layout = Layout::new(sessions, check);
+        let plans = plans(&layout, summary.seed);
+        let names = user_names(summary.seed, sessions as usize);
+        let began = Instant::now();
+        let run = Run::prepare(&common, &names, &plans, underway).await?;
+        (summary.sessions, summary.chats) = (names.len(), plans.len());
+        summary.provision_s = began.elapsed().as_secs_f64();
+        (0..plans.len()).for_each(|chat| run.check(chat).only_ours());
+        let mut crowd = Self::hand_out(run, crew, layout, (sessions, spread)).await?;
+        crowd.open().await?;
+        Ok((crowd, plans))
+    }
+
     /// Gives every agent its part of the sessions, evenly. Before that, what users and chats cost must be over: that of
     /// sessions is measured.
-    pub(super) async fn hand_out(
+    async fn hand_out(
         run: Arc<Run>,
         crew: Crew,
         layout: Layout,
@@ -241,7 +266,7 @@ impl Crowd {
     ///
     /// # Errors
     /// None got ready within the run's patience.
-    pub(super) async fn open(&mut self) -> Result<(), RunError> {
+    async fn open(&mut self) -> Result<(), RunError> {
         let opening = Instant::now();
         let live = Live::start(&self.run, self.sessions as usize);
         let agents = self.crew.agents.len();

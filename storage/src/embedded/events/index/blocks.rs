@@ -43,7 +43,11 @@ pub(super) fn put(transaction: &WriteTransaction, rows: &Rows) -> Result<(), red
                 events.push(Event { place, key, value });
             }
             (Some(value), None) => drop(putting.rows.insert(&key[..], &value[..])?),
-            (None, _) => drop(putting.rows.remove(&key[..])?),
+            // Never of an event: those are blanked, and one in a block would be there again.
+            (None, place) => {
+                debug_assert!(place.is_none(), "an event is removed");
+                putting.rows.remove(&key[..])?;
+            }
         }
     }
     putting.events(&events)

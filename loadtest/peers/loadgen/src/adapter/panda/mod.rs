@@ -17,7 +17,7 @@ use panda_protocol::frame::{
     Auth, Bye, Command, CommandBody, Frame, Hello, PROTOCOL_VERSION, Pong, RequestId, Subscribe, SyncEntry,
     WEBSOCKET_SUBPROTOCOL,
 };
-use panda_protocol::framing::{RawFrame, peek_frame};
+use panda_protocol::framing::{RawFrame, next_frame_of};
 use panda_protocol::limits::FRAME_BYTES_MAX;
 use panda_protocol::{Counter, DeviceId, ErrorCode, Text};
 use world::World;
@@ -195,18 +195,12 @@ impl Driver for Panda {
         events: &mut Events,
     ) -> Result<usize> {
         let mut rest = message;
-        while !rest.is_empty() {
-            let whole = peek_frame(rest, FRAME_BYTES_MAX)?.and_then(|(prefix, length)| {
-                let frame = rest.get(prefix..prefix + length)?;
-                rest = &rest[prefix + length..];
-                frame.split_first()
-            });
-            let (kind, body) = whole.context("a message ends inside a frame")?;
-            if *kind == EVENT {
+        while let Some((kind, body)) = next_frame_of(&mut rest, FRAME_BYTES_MAX)? {
+            if kind == EVENT {
                 Self::event(peer, body, events)?;
                 continue;
             }
-            let raw = RawFrame { kind: *kind, body: Bytes::copy_from_slice(body) };
+            let raw = RawFrame { kind, body: Bytes::copy_from_slice(body) };
             if let Some(frame) = Frame::decode(raw)? {
                 self.frame(peer, frame, out, events)?;
             }

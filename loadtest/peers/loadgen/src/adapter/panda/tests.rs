@@ -198,7 +198,7 @@ fn the_type_of_an_event_is_that_of_the_codec_and_one_that_is_cut_is_refused() {
     let frame = message(FROM, 1);
     assert_eq!(frame.kind(), EVENT);
     let bytes = frame.to_bytes();
-    let (prefix, _) = peek_frame(&bytes, FRAME_BYTES_MAX).unwrap().unwrap();
+    let (prefix, _) = panda_protocol::framing::peek_frame(&bytes, FRAME_BYTES_MAX).unwrap().unwrap();
     let body = &bytes[prefix + 1..];
     assert!(Delivery::parse(body).is_ok());
     for cut in 0..body.len() {
