@@ -91,12 +91,15 @@ fn run(cli: Cli) -> Result<u8, RunError> {
 
 /// The scenario of a file, with the flags behind its name.
 fn from_file(run: &RunFile) -> Result<(Scenario, Common, Option<ScenarioFile>), RunError> {
-    if std::env::args().nth(2).as_ref() != Some(&run.file) {
-        let why = format!("flags come behind the scenario: panda-loadtest run {} --json OUT", run.file);
+    let Some((name, flags)) =
+        run.words.split_first().filter(|(name, _)| std::env::args().nth(2).as_ref() == Some(name))
+    else {
+        let name = run.words.first().map_or("FILE", String::as_str);
+        let why = format!("flags come behind the scenario: panda-loadtest run {name} --json OUT");
         return Err(RunError::Usage(why));
-    }
-    let file = ScenarioFile::open(&run.file)?;
-    let parsed = Cli::try_parse_from(file.command_line(&run.flags));
+    };
+    let file = ScenarioFile::open(name)?;
+    let parsed = Cli::try_parse_from(file.command_line(flags));
     let Cli { scenario, common } = parsed.map_err(|error| RunError::Usage(file.explain(&error.to_string())))?;
     Ok((scenario, common, Some(file)))
 }

@@ -31,11 +31,11 @@ const BUILT_IN: [(&str, &str); 9] = [
 /// Runs a scenario from a file, or one that is built in.
 #[derive(Clone, Debug, Args)]
 pub struct RunFile {
-    /// A TOML file, or a name that `scenarios` lists.
-    pub file: String,
-    /// Flags of the scenario; they take the place of the file's values.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAG")]
-    pub flags: Vec<String>,
+    /// A TOML file, or a name that `scenarios` lists, and behind it flags of the scenario, which take the place of the
+    /// file's values.
+    // As one list: by themselves, flags that every command has would be taken for those of `run`, and do nothing.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, num_args = 1.., value_names = ["FILE", "FLAG"])]
+    pub words: Vec<String>,
 }
 
 #[derive(Deserialize)]

@@ -43,6 +43,20 @@ fn a_target_that_is_not_there_is_status_3() {
     assert!(said.contains("cannot be reached"), "{said}");
 }
 
+#[test]
+fn a_flag_right_behind_the_name_of_a_scenario_is_the_scenarios() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = nobody();
+    let (status, said) =
+        loadtest(&["run", "idle", "--target", &target, "--api-key-file", &key_file(folder.path()), "--sessions", "1"]);
+    assert_eq!(status, 3, "{said}");
+    assert!(said.contains(&target), "{said}");
+    for before in [["--note", "x", "run", "idle"], ["run", "--note", "x", "idle"]] {
+        let (status, said) = loadtest(&before);
+        assert!(status == 2 && said.contains("flags come behind the scenario"), "{status}: {said}");
+    }
+}
+
 /// An address at which everything is answered with this status and no word.
 fn mute(status: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
