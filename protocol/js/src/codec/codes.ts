@@ -55,6 +55,7 @@ export const frameTooLarge = 1302;
 export const versionUnsupported = 1303;
 export const unexpectedFrame = 1304;
 export const unknownFrame = 1306;
+export const originRefused = 1307;
 export const revoked = 1308;
 export const tooManyInFlight = 2002;
 export const invalidRequest = 2200;
@@ -67,3 +68,5 @@ export const nothingToDo = 2302;
 
 /** The range that a code is in, also one that this version does not know: the code without its last two digits. */
 export const rangeOf = (code: number): number => Math.floor(code / 100);
+/** What {@link rangeOf} says of codes after which a client comes back with backoff. */
+export const backoffRange = 11;

@@ -144,8 +144,12 @@ export class Core {
             access === null ? { drop: "state", key: "access" } : { put: "state", key: "access", value: access },
           );
         },
+        edges: (edges) => {
+          journal.put({ put: "state", key: "edges", value: edges });
+        },
       },
       this.#access,
+      state.get("edges"),
     );
     const soon = (): void => {
       this.#soon();
@@ -356,6 +360,7 @@ export class Core {
       ["device", this.#context.device],
       ["counter", this.#sending.counter],
       ["access", this.#access],
+      ["edges", this.#context.connector.edges],
       ["inbox", inbox],
       ["complete", complete],
       ...[...settings].map(([key, value]) => [`setting:${key}`, value] as const),
