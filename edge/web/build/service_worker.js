@@ -32,24 +32,39 @@ self.addEventListener("fetch", (event) => {
   if (request.method !== "GET" || url.origin !== self.location.origin) return;
   if (request.mode === "navigate") {
     if (url.pathname === "/" || url.pathname === "/app" || url.pathname.startsWith("/app/")) {
-      event.respondWith(page(request));
+      event.respondWith(newest(request, PAGE));
     }
     return;
   }
-  if (SHELL.includes(url.pathname)) event.respondWith(kept(request));
+  if (SHELL.includes(url.pathname)) event.respondWith(isWorker(url.pathname) ? newest(request, request) : kept(request));
 });
 
-// The server's page if it is there soon, because it may be newer; else the one that is kept.
-async function page(request) {
+// What a browser runs under a policy of its own, that of the file.
+const isWorker = (path) => path.startsWith("/assets/panda.worker-");
+
+// The server's file if it is there soon, because it may be newer, or have a policy that names other servers; else the one
+// that is kept.
+async function newest(request, key) {
   const cache = await caches.open(CACHE);
+  const known = await cache.match(key, { ignoreVary: true });
   try {
     const response = await fetch(request, { signal: AbortSignal.timeout(PAGE_WAIT_MS) });
     // An error of a proxy is no page.
-    if (response.ok) return response;
+    if (response.ok) {
+      if (known) await renew(cache, key, known.clone(), response.clone());
+      return response;
+    }
   } catch {
     // Away, or too slow: what is kept answers.
   }
-  return (await cache.match(PAGE)) ?? Response.error();
+  return known ?? Response.error();
+}
+
+// The same file takes over its new headers. Another one is of another page, whose other files are not kept here.
+async function renew(cache, key, known, response) {
+  const [before, now] = await Promise.all([known.text(), response.clone().text()]);
+  // A storage that is full changes nothing for who looks at the page now.
+  if (before === now) await cache.put(key, response).catch(() => undefined);
 }
 
 async function kept(request) {

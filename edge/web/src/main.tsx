@@ -7,6 +7,7 @@ import { Accounts } from "./account/accounts";
 import "./look/index.css";
 import { App } from "./shell/App";
 import { Broken } from "./shell/Broken";
+import { serverUrl } from "./shell/server";
 import { AccountsContext } from "./shell/services";
 import { applyTheme } from "./shell/settings";
 import { makeStore } from "./state/store";
@@ -17,8 +18,8 @@ const store = makeStore();
 const accounts = new Accounts({
   store,
   open: createClient,
-  api: (token) => createHttpApi({ url: location.origin, token }),
-  url: location.origin,
+  api: (token, url) => createHttpApi({ url, token }),
+  url: serverUrl(),
   worker: () => new SharedWorker(new URL("./panda.worker.ts", import.meta.url), { type: "module", name: "panda" }),
 });
 

@@ -25,7 +25,7 @@ export interface Session {
 export interface AccountsOptions {
   readonly store: Store;
   readonly open: (options: ClientOptions) => Client;
-  readonly api: (token: () => string | null) => HttpApi;
+  readonly api: (token: () => string | null, url: () => string) => HttpApi;
   readonly url: string;
   readonly worker?: () => SharedWorker;
 }
@@ -40,7 +40,9 @@ export class Accounts {
 
   constructor(options: AccountsOptions) {
     this.#options = options;
-    this.http = options.api(() => this.#account?.token ?? null);
+    // Where the session is, the server is there: its own may have been away for long.
+    const url = () => options.store.getState().link.place ?? options.url;
+    this.http = options.api(() => this.#account?.token ?? null, url);
     const saved = readAccount(kept(ACCOUNT_KEY));
     if (saved) this.#open(saved);
     addEventListener("storage", (event) => {
@@ -123,10 +125,13 @@ export class Accounts {
     this.#tell();
   }
 
-  /** The token, `null` if only a person can get another one; throws while there is nothing newer than what is in use. */
+  /**
+   * The token, `null` if only a person can get another one; throws while there is nothing newer than what is in use.
+   * Whether it has ended says the server: this machine's clock may be wrong, and then a person would be asked for nothing.
+   */
   #token(reason: TokenReason): string | null {
     const account = this.#account;
-    if (!account || reason === "refused" || account.expiresAtMs <= Date.now()) return null;
+    if (!account || reason === "refused") return null;
     // Only a login gives a newer token. The session goes on with what it has until that ends.
     if (reason === "refresh") throw new Error("there is no newer token");
     return account.token;

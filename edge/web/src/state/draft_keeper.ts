@@ -14,7 +14,7 @@ export class DraftKeeper {
   readonly #key: string;
   readonly #store: Store;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  /** Whether what is typed now outlives the tab. */
+  readonly #listeners = new Set<() => void>();
   #isKept = true;
 
   constructor(store: Store, me: UserId) {
@@ -25,9 +25,14 @@ export class DraftKeeper {
     addEventListener("storage", this.#follow);
   }
 
-  get isKept(): boolean {
-    return this.#isKept;
-  }
+  /** Whether what is typed now outlives the tab. */
+  readonly isKept = (): boolean => this.#isKept;
+
+  /** Calls `listener` when {@link isKept} changed, which the disk says a while after a letter was typed. */
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
 
   set(chat: ChatId, text: string): void {
     this.#store.dispatch(drafted({ chat, text }));
@@ -59,7 +64,10 @@ export class DraftKeeper {
     this.#timer = undefined;
     const { drafts } = this.#store.getState();
     const text = Object.keys(drafts).length === 0 ? null : JSON.stringify(drafts);
-    this.#isKept = (text === null || text.length <= DRAFTS_CHARS_MAX) && keep(this.#key, text);
+    const isKept = (text === null || text.length <= DRAFTS_CHARS_MAX) && keep(this.#key, text);
+    if (isKept === this.#isKept) return;
+    this.#isKept = isKept;
+    for (const listener of this.#listeners) listener();
   };
 
   readonly #follow = (event: StorageEvent): void => {

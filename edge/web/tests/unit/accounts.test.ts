@@ -79,7 +79,7 @@ describe("who is logged in", () => {
 });
 
 describe("a token", () => {
-  test("is given while it lasts, and a person is asked for when it does not", async () => {
+  test("is given until the server refuses it, whatever this machine's clock says, and then a person is asked", async () => {
     const { accounts, opened } = start();
     accounts.signedIn(login());
     const supply = opened[0]?.options.token;
@@ -88,6 +88,7 @@ describe("a token", () => {
     // There is nothing newer: it goes on with what it has.
     await expect(supply?.("refresh")).rejects.toThrow();
     accounts.signedIn(login(ada, "t2", -1));
-    expect(await supply?.("connect")).toBeNull();
+    expect(await supply?.("connect")).toBe("t2");
+    expect(await supply?.("refused")).toBeNull();
   });
 });

@@ -60,7 +60,7 @@ beforeEach(async () => {
     await vi.advanceTimersByTimeAsync(10);
   });
   await happens(
-    { type: "connection", connection: { state: "online", session: "2h" as never, current: true, expiresAtMs: 0 } },
+    { type: "connection", connection: { state: "online", session: "2h" as never, current: true, expiresAtMs: 0, url: "http://localhost", clockAheadMs: 0 } },
     { type: "chats", chats: [summary(tea, { head: 2, last: said(2, "two") }), summary(cake, { last: said(1, "c") })], complete: true },
   );
 });
