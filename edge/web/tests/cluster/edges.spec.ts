@@ -9,8 +9,8 @@ const run = promisify(execFile);
 const edges = (process.env["JOURNEY_EDGES"] ?? "").split(" ").filter((url) => url !== "");
 const command = process.env["JOURNEY_CLUSTER"] ?? "";
 
-/** `kill`: with signal 9; `restart`: again, and waits until it is ready. */
-const edge = (what: "kill" | "restart", number: number): Promise<unknown> =>
+/** `kill`: with signal 9; `stop`: in order; `restart`: again, and waits until it is ready. */
+const edge = (what: "kill" | "stop" | "restart", number: number): Promise<unknown> =>
   run(command, [what, `edge-${String(number)}`, "--name", "journey"], { timeout: 120_000 });
 
 /** Everything that is said fits upon one screen, so that all of it can be compared. */
@@ -108,7 +108,8 @@ test("three browsers type while edges are killed: nothing that was typed or stor
   await edge("kill", 2);
   await edge("restart", 1);
   await again;
-  await edge("kill", 3);
+  // The third one is stopped in order, and tells its sessions to go.
+  await edge("stop", 3);
   await ben.person.says("the last word");
   for (const { person } of typists) await nothingWaits(person);
   await expect.poll(async () => (await ben.person.texts()).length, { timeout: 60_000 }).toBe(3 + 3 * (MESSAGES + 10));
