@@ -59,6 +59,8 @@ pub(super) struct Spread {
     pub(super) all_at: Option<usize>,
     /// As in [`Job::comes_back`].
     pub(super) comes_back: bool,
+    /// As in [`Job::receive_bytes`].
+    pub(super) receive_bytes: Option<u32>,
 }
 
 /// The chats of a layout, of a run with this seed.
@@ -194,9 +196,10 @@ impl Crowd {
             let part =
                 |place: usize| u32::try_from(u64::from(sessions) * place as u64 / count as u64).unwrap_or(sessions);
             let mine: Vec<u32> = (part(agent)..part(agent + 1)).collect();
-            let (servers, path, comes_back) = (servers.clone(), path.clone(), spread.comes_back);
+            let (servers, path) = (servers.clone(), path.clone());
+            let Spread { comes_back, receive_bytes, .. } = spread;
             let most = u32::try_from(mine.len()).unwrap_or(sessions);
-            let job = Job { agent: number, servers, path, sessions: most, tls, comes_back };
+            let job = Job { agent: number, servers, path, sessions: most, tls, comes_back, receive_bytes };
             let targets = job.servers.len();
             self.tell(agent, &Order::Job(job))?;
             for some in mine.chunks(SEATS_A_LINE) {
