@@ -4,6 +4,7 @@ import { createClient, createHttpApi } from "@panda/client";
 import { createRoot } from "react-dom/client";
 import { Provider } from "react-redux";
 import { Accounts } from "./account/accounts";
+import { deviceLabel } from "./account/device_label";
 import "./look/index.css";
 import { App } from "./shell/App";
 import { Broken } from "./shell/Broken";
@@ -18,7 +19,7 @@ const store = makeStore();
 const accounts = new Accounts({
   store,
   open: createClient,
-  api: (token, url) => createHttpApi({ url, token }),
+  api: (token, url) => createHttpApi({ url, token, label: deviceLabel(navigator.userAgent) }),
   url: serverUrl(),
   worker: () => new SharedWorker(new URL("./panda.worker.ts", import.meta.url), { type: "module", name: "panda" }),
 });

@@ -4,5 +4,6 @@
 mod chats;
 mod connections;
 mod identity;
+mod logins;
 mod origins;
 mod support;

@@ -39,6 +39,8 @@ pub(super) struct Crowd {
     sessions: u32,
     /// What each agent counted last.
     last: Vec<Second>,
+    /// How often each told what it counted.
+    tellings: Vec<u64>,
     ready: usize,
     rested: usize,
     watch: LimitWatch,
@@ -162,6 +164,7 @@ impl Crowd {
             crew,
             layout,
             sessions,
+            tellings: vec![0; last.len()],
             last,
             ready: 0,
             rested: 0,
@@ -363,6 +366,10 @@ impl Crowd {
                 self.hear(agent, heard)?;
             }
         }
+        // What came since an agent told last counts, too. The first telling that is heard now may have been on its way.
+        let told = self.tellings.clone();
+        let is_over = move |crowd: &Self| crowd.tellings.iter().zip(&told).all(|(now, then)| *now > then + 1);
+        self.until("no agent told its last second", is_over).await?;
         line("all delivered");
         Ok(())
     }
