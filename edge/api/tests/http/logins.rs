@@ -115,6 +115,20 @@ async fn a_token_that_was_used_before_ends_its_login_at_once() {
     assert_eq!(refresh(&server, &other).await.status, 200);
 }
 
+/// A client may wait for 10 s for an answer, half a minute until its session asks again, and all that several times.
+#[tokio::test]
+async fn the_grace_of_a_deployment_that_says_nothing_outlasts_many_tries() {
+    static NOW_US: AtomicU64 = AtomicU64::new(NOW.0);
+    let server = Server::at(|| Time(NOW_US.load(Ordering::SeqCst)), |_| {}).await;
+    let first = register(&server).await;
+    let second = refresh(&server, &first).await.json();
+    NOW_US.fetch_add(299 * SECOND, Ordering::SeqCst);
+    let again = refresh(&server, &first).await;
+    assert_eq!((again.status, &again.json()["refresh_token"]), (200, &second["refresh_token"]));
+    NOW_US.fetch_add(SECOND, Ordering::SeqCst);
+    assert_eq!(refresh(&server, &first).await.refusal(), (401, "revoked".into()));
+}
+
 #[tokio::test]
 async fn without_grace_a_token_is_good_once() {
     let server = Server::with(|config| config.refresh_grace = Duration::ZERO, None).await;

@@ -13,8 +13,13 @@ import { ACCOUNT_KEY, keep, kept, readAccount, type SavedAccount } from "./saved
 
 /** With these a refresh token is of no use any more: a person has to log in. `not_found` says a server that has none. */
 const LOGIN_OVER = ["token_expired", "token_invalid", "revoked", "not_found"];
+/** A refresh token without an answer is brought again while its grace lasts, and not only when the session asks once more. */
+const REFRESH_TRIES = 3;
+const REFRESH_PAUSE_MS = 1_000;
 /** A client that does not end in time is left behind: who logs out must not wait for a server. */
 const SIGN_OUT_WAIT_MS = 5_000;
+
+const NOBODY = "nobody is logged in as this user any more";
 
 /** Everything that lives as long as somebody is logged in. */
 export interface Session {
@@ -154,6 +159,18 @@ export class Accounts {
   }
 
   async #renew(account: SavedAccount, reason: TokenReason): Promise<string | null> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#renewOnce(account, reason);
+      } catch (error) {
+        if (tries === REFRESH_TRIES || !isUnanswered(error)) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, REFRESH_PAUSE_MS));
+      if (this.#account?.user.id !== account.user.id) throw new Error(NOBODY);
+    }
+  }
+
+  async #renewOnce(account: SavedAccount, reason: TokenReason): Promise<string | null> {
     const newest = this.#newest(account);
     if (newest.token !== account.token && newest.expiresAtMs > Date.now()) {
       this.#replace(newest);
@@ -178,7 +195,7 @@ export class Accounts {
   #keepOf(account: SavedAccount, renewed: Account): SavedAccount {
     if (this.#account?.user.id === account.user.id) return this.#keep(renewed);
     if (renewed.refreshToken !== null) void this.http.logOut(renewed.refreshToken).catch(() => undefined);
-    throw new Error("nobody is logged in as this user any more");
+    throw new Error(NOBODY);
   }
 
   /** Newer tokens of the same user: whoever asked for them gives them to the client. */
@@ -192,4 +209,9 @@ export class Accounts {
   #tell(): void {
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** The server may have done it, or not: its answer did not come, or said that it does not know. */
+function isUnanswered(error: unknown): boolean {
+  return error instanceof RefusedError && (error.refusal.label === "unreachable" || (error.refusal.status ?? 0) >= 500);
 }

@@ -148,9 +148,33 @@ describe("a token", () => {
       http.answer = () => Promise.reject(refused(label));
       expect(await supply?.("refresh")).toBeNull();
     }
+    vi.useFakeTimers();
     http.answer = () => Promise.reject(refused("unreachable"));
-    await expect(supply?.("refresh")).rejects.toThrow();
+    const asked = expect(supply?.("refresh")).rejects.toThrow();
+    await vi.advanceTimersByTimeAsync(10_000);
+    await asked;
+    vi.useRealTimers();
     expect(accounts.session()?.account.refreshToken).toBe("r-t1");
+  });
+
+  test("whose answer is lost is asked for again at once, by the same refresh token", async () => {
+    vi.useFakeTimers();
+    const { accounts, opened, http } = start();
+    accounts.signedIn(login());
+    const lost = [refused("unreachable"), new RefusedError({ ...refused("outcome_unknown").refusal, status: 504 })];
+    http.answer = () => {
+      const error = lost.shift();
+      return error ? Promise.reject(error) : Promise.resolve(login(ada, "t2"));
+    };
+    const asked = opened[0]?.options.token("refresh");
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(await asked).toBe("t2");
+    // What the server refuses is not asked again.
+    http.asked.length = 0;
+    http.answer = () => Promise.reject(refused("rate_limited"));
+    await expect(opened[0]?.options.token("refresh")).rejects.toThrow();
+    vi.useRealTimers();
+    expect(http.asked).toEqual([["refresh", "r-t2"]]);
   });
 
   test("that comes after logging out is of no use to anybody", async () => {
