@@ -86,7 +86,7 @@ export interface HttpApi {
    * `revoked` want a person to log in.
    */
   refresh(refreshToken: string): Promise<Account>;
-  /** Ends the login of a refresh token; its sessions end with it. */
+  /** Ends the login of a refresh token; its sessions end with it. It goes on when the page is closed. */
   logOut(refreshToken: string): Promise<void>;
   /** One's own logins, the last used first. */
   logins(): Promise<readonly Login[]>;
@@ -111,7 +111,10 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
     path: string,
     body?: object,
     headers: Record<string, string> = {},
-    { timeoutMs = options.timeoutMs ?? 35_000 }: { readonly timeoutMs?: number } = {},
+    {
+      timeoutMs = options.timeoutMs ?? 35_000,
+      keepalive = false,
+    }: { readonly timeoutMs?: number; readonly keepalive?: boolean } = {},
   ): Promise<unknown> => {
     const token = options.token?.() ?? null;
     if (token !== null) headers["authorization"] = `Bearer ${token}`;
@@ -128,6 +131,7 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
         // Tokens travel in the header; nothing of this API is in cookies or may be answered from a cache.
         credentials: "omit",
         cache: "no-store",
+        keepalive,
         signal: AbortSignal.timeout(timeoutMs),
       });
       status = response.status;
@@ -150,7 +154,8 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
       return readAccount(await call("POST", "/token/refresh", { refresh_token: token }, {}, { timeoutMs }));
     },
     logOut: async (token) => {
-      await call("POST", "/logout", { refresh_token: token });
+      // Whoever logs out closes the page next.
+      await call("POST", "/logout", { refresh_token: token }, {}, { keepalive: true });
     },
     logins: async () => readLogins(await call("GET", "/user/me/logins")),
     endLogin: async (id) => {

@@ -43,6 +43,8 @@ export class Accounts {
   readonly #listeners = new Set<() => void>();
   #session: Session | null = null;
   #account: SavedAccount | null = null;
+  /** Says goodbye: nothing that still comes for it is kept. */
+  #leaving: Client | null = null;
   #renewing: Promise<string | null> | null = null;
   #end: () => void = () => undefined;
 
@@ -73,16 +75,29 @@ export class Accounts {
   /** Removes everything that is kept of this user here, in all tabs; unsent texts too. */
   async signOut(): Promise<void> {
     const session = this.#session;
-    if (!session) return;
+    if (!session || this.#isLeaving()) return;
     const refreshToken = this.#newest(session.account).refreshToken;
+    // Before anything is waited for: a refresh that is on its way must not log in again.
+    this.#leaving = session.client;
     keep(ACCOUNT_KEY, null);
     session.directory.forget();
     session.drafts.forget();
+    // Behind the goodbye, which it would cut short, unless the page is closed. Where nobody answers, the login ends by
+    // itself in time.
+    const logOut = () => {
+      if (refreshToken !== null) void this.http.logOut(refreshToken).catch(() => undefined);
+    };
+    addEventListener("pagehide", logOut);
     const gone = session.client.signOut().catch(() => undefined);
     await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, SIGN_OUT_WAIT_MS))]);
-    this.#close();
-    // Behind the goodbye, which it would cut short. Where nobody answers, the login ends by itself in time.
-    if (refreshToken !== null) void this.http.logOut(refreshToken).catch(() => undefined);
+    removeEventListener("pagehide", logOut);
+    // Somebody may have logged in meanwhile, in another tab.
+    if (this.#isLeaving()) this.#close();
+    logOut();
+  }
+
+  #isLeaving(): boolean {
+    return this.#session !== null && this.#session.client === this.#leaving;
   }
 
   #keep({ accessToken, expiresInMs, refreshToken, user }: Account): SavedAccount {
@@ -98,7 +113,7 @@ export class Accounts {
   }
 
   #take(account: SavedAccount): void {
-    if (this.#session?.account.user.id !== account.user.id) {
+    if (this.#session?.account.user.id !== account.user.id || this.#isLeaving()) {
       this.#close();
       this.#open(account);
     } else {
@@ -143,6 +158,7 @@ export class Accounts {
     this.#end = () => undefined;
     this.#session = null;
     this.#account = null;
+    this.#leaving = null;
     this.#tell();
   }
 
@@ -166,11 +182,17 @@ export class Accounts {
         if (tries === REFRESH_TRIES || !isUnanswered(error)) throw error;
       }
       await new Promise((resolve) => setTimeout(resolve, REFRESH_PAUSE_MS));
-      if (this.#account?.user.id !== account.user.id) throw new Error(NOBODY);
+      if (!this.#isOf(account)) throw new Error(NOBODY);
     }
   }
 
+  /** Whether its user is logged in, and stays. */
+  #isOf(account: SavedAccount): boolean {
+    return this.#account?.user.id === account.user.id && !this.#isLeaving();
+  }
+
   async #renewOnce(account: SavedAccount, reason: TokenReason): Promise<string | null> {
+    if (!this.#isOf(account)) throw new Error(NOBODY);
     const newest = this.#newest(account);
     if (newest.token !== account.token && newest.expiresAtMs > Date.now()) {
       this.#replace(newest);
@@ -193,7 +215,7 @@ export class Accounts {
 
   /** Who logged out or in as another meanwhile is not what these tokens are of. */
   #keepOf(account: SavedAccount, renewed: Account): SavedAccount {
-    if (this.#account?.user.id === account.user.id) return this.#keep(renewed);
+    if (this.#isOf(account)) return this.#keep(renewed);
     if (renewed.refreshToken !== null) void this.http.logOut(renewed.refreshToken).catch(() => undefined);
     throw new Error(NOBODY);
   }

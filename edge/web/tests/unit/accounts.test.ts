@@ -190,6 +190,43 @@ describe("a token", () => {
     expect(http.asked.at(-1)).toEqual(["logOut", "r-t2"]);
   });
 
+  test("that comes while the goodbye is waited for undoes no logging out, nor is another one asked for", async () => {
+    vi.useFakeTimers();
+    const { accounts, opened, http } = start();
+    accounts.signedIn(login());
+    let answer: (account: Account) => void = () => undefined;
+    http.answer = () => new Promise((resolve) => (answer = resolve));
+    if (opened[0]) opened[0].client.signOut = () => new Promise(() => undefined);
+    const asked = expect(opened[0]?.options.token("refresh")).rejects.toThrow();
+    const out = accounts.signOut();
+    answer(login(ada, "t2"));
+    await asked;
+    expect(localStorage.getItem(ACCOUNT_KEY)).toBeNull();
+    await expect(opened[0]?.options.token("refresh")).rejects.toThrow();
+    // A page that is closed meanwhile has said so.
+    dispatchEvent(new Event("pagehide"));
+    expect(http.asked).toEqual([["refresh", "r-t1"], ["logOut", "r-t2"], ["logOut", "r-t1"]]);
+    await vi.advanceTimersByTimeAsync(6_000);
+    await out;
+    vi.useRealTimers();
+    expect([accounts.session(), localStorage.getItem(ACCOUNT_KEY)]).toEqual([null, null]);
+  });
+
+  test("of a login in another tab, while the goodbye is waited for, is for a client of its own", async () => {
+    vi.useFakeTimers();
+    const { accounts, opened } = start();
+    accounts.signedIn(login());
+    if (opened[0]) opened[0].client.signOut = () => new Promise(() => undefined);
+    const out = accounts.signOut();
+    accounts.signedIn(login(ada, "t2"));
+    await vi.advanceTimersByTimeAsync(6_000);
+    await out;
+    vi.useRealTimers();
+    expect(opened).toHaveLength(2);
+    expect(accounts.session()?.account.token).toBe("t2");
+    expect(readAccount(localStorage.getItem(ACCOUNT_KEY))?.token).toBe("t2");
+  });
+
   test("of a server that refreshes none is given while it lasts, and a person is asked for when it does not", async () => {
     const { accounts, opened } = start();
     accounts.signedIn({ ...login(), refreshToken: null });

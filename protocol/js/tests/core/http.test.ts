@@ -38,3 +38,10 @@ describe("a refresh", () => {
     expect(times()).toEqual([2_000]);
   });
 });
+
+test("logging out outlives the page that asks for it", async () => {
+  const { api, requests } = noting();
+  await api.logOut("r1");
+  await api.logins().catch(() => undefined);
+  expect(requests.map(({ keepalive }) => keepalive)).toEqual([true, false]);
+});
