@@ -43,6 +43,8 @@ export class Accounts {
   readonly #listeners = new Set<() => void>();
   #session: Session | null = null;
   #account: SavedAccount | null = null;
+  /** Storage may be denied or full: then this tab alone knows its account, and what is stored is old. */
+  #isStored = true;
   /** Says goodbye: nothing that still comes for it is kept. */
   #leaving: Client | null = null;
   #renewing: Promise<string | null> | null = null;
@@ -102,14 +104,19 @@ export class Accounts {
 
   #keep({ accessToken, expiresInMs, refreshToken, user }: Account): SavedAccount {
     const account = { token: accessToken, expiresAtMs: Date.now() + expiresInMs, refreshToken, user };
-    keep(ACCOUNT_KEY, JSON.stringify(account));
+    this.#isStored = keep(ACCOUNT_KEY, JSON.stringify(account));
     return account;
+  }
+
+  /** Who is logged in in this browser: another tab may know more than this one. */
+  #present(): SavedAccount | null {
+    return this.#isStored ? readAccount(kept(ACCOUNT_KEY)) : this.#account;
   }
 
   /** What another tab may have put in the place of this. */
   #newest(account: SavedAccount): SavedAccount {
-    const saved = readAccount(kept(ACCOUNT_KEY));
-    return saved?.user.id === account.user.id ? saved : account;
+    const present = this.#present();
+    return present?.user.id === account.user.id ? present : account;
   }
 
   #take(account: SavedAccount): void {
@@ -125,6 +132,7 @@ export class Accounts {
   }
 
   #followOtherTab(account: SavedAccount | null): void {
+    this.#isStored = true;
     if (account) this.#take(account);
     else this.#close();
   }
@@ -159,6 +167,7 @@ export class Accounts {
     this.#session = null;
     this.#account = null;
     this.#leaving = null;
+    this.#renewing = null;
     this.#tell();
   }
 
@@ -168,10 +177,12 @@ export class Accounts {
     if (!account) return null;
     if (reason === "connect" && account.expiresAtMs > Date.now()) return account.token;
     // One at a time, whoever asks.
-    this.#renewing ??= this.#renew(account, reason).finally(() => {
-      this.#renewing = null;
+    if (this.#renewing) return this.#renewing;
+    const renewing = this.#renew(account, reason).finally(() => {
+      if (this.#renewing === renewing) this.#renewing = null;
     });
-    return this.#renewing;
+    this.#renewing = renewing;
+    return renewing;
   }
 
   async #renew(account: SavedAccount, reason: TokenReason): Promise<string | null> {
@@ -203,8 +214,9 @@ export class Accounts {
       if (reason === "refresh") throw new Error("there is no newer token");
       return null;
     }
+    const sent = newest.refreshToken;
     try {
-      const renewed = this.#keepOf(account, await this.http.refresh(newest.refreshToken));
+      const renewed = this.#keepOf(account, sent, await this.http.refresh(sent));
       this.#replace(renewed);
       return renewed.token;
     } catch (error) {
@@ -213,9 +225,15 @@ export class Accounts {
     }
   }
 
-  /** Who logged out or in as another meanwhile is not what these tokens are of. */
-  #keepOf(account: SavedAccount, renewed: Account): SavedAccount {
-    if (this.#isOf(account)) return this.#keep(renewed);
+  /**
+   * Who logged out or in as another meanwhile is not what these tokens are of. Where another tab went on further with the
+   * same refresh token, its tokens stay: these were replaced, and whoever brings a replaced one ends the login.
+   */
+  #keepOf(account: SavedAccount, sent: string, renewed: Account): SavedAccount {
+    const present = this.#present();
+    if (this.#isOf(account) && present?.user.id === account.user.id) {
+      return present.refreshToken === sent ? this.#keep(renewed) : present;
+    }
     if (renewed.refreshToken !== null) void this.http.logOut(renewed.refreshToken).catch(() => undefined);
     throw new Error(NOBODY);
   }

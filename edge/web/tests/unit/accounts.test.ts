@@ -227,6 +227,50 @@ describe("a token", () => {
     expect(readAccount(localStorage.getItem(ACCOUNT_KEY))?.token).toBe("t2");
   });
 
+  test("that comes late replaces nothing that another tab got with it", async () => {
+    const { accounts, opened, http } = start();
+    accounts.signedIn(login());
+    const other = { token: "t3", expiresAtMs: Date.now() + 1e6, refreshToken: "r-t3", user: { id: ada, username: "x" } };
+    http.answer = () => {
+      localStorage.setItem(ACCOUNT_KEY, JSON.stringify(other));
+      return Promise.resolve(login(ada, "t2"));
+    };
+    expect(await opened[0]?.options.token("refresh")).toBe("t3");
+    expect(readAccount(localStorage.getItem(ACCOUNT_KEY))).toEqual(other);
+    expect(accounts.session()?.account).toEqual(other);
+    // They are of one login, which goes on.
+    expect(http.asked).toEqual([["refresh", "r-t1"]]);
+  });
+
+  test("that comes after another tab logged out, or in as another, is of no use to anybody", async () => {
+    for (const now of [null, JSON.stringify({ token: "b", expiresAtMs: 9, refreshToken: "r-b", user: { id: ben, username: "y" } })]) {
+      const { accounts, opened, http } = start();
+      accounts.signedIn(login());
+      http.answer = () => {
+        if (now === null) localStorage.removeItem(ACCOUNT_KEY);
+        else localStorage.setItem(ACCOUNT_KEY, now);
+        return Promise.resolve(login(ada, "t2"));
+      };
+      await expect(opened[0]?.options.token("refresh")).rejects.toThrow();
+      expect(localStorage.getItem(ACCOUNT_KEY)).toBe(now);
+      expect(http.asked).toEqual([["refresh", "r-t1"], ["logOut", "r-t2"]]);
+    }
+  });
+
+  test("is refreshed on and on where nothing can be stored", async () => {
+    const { accounts, opened, http } = start();
+    const full = vi.spyOn(Storage.prototype, "setItem").mockImplementation(() => {
+      throw new DOMException("full", "QuotaExceededError");
+    });
+    accounts.signedIn(login());
+    for (const token of ["t2", "t3"]) {
+      http.answer = () => Promise.resolve(login(ada, token));
+      expect(await opened[0]?.options.token("refresh")).toBe(token);
+    }
+    full.mockRestore();
+    expect(http.asked).toEqual([["refresh", "r-t1"], ["refresh", "r-t2"]]);
+  });
+
   test("of a server that refreshes none is given while it lasts, and a person is asked for when it does not", async () => {
     const { accounts, opened } = start();
     accounts.signedIn({ ...login(), refreshToken: null });
