@@ -62,7 +62,7 @@ pub struct ApiConfig {
     pub logins_per_name_and_address: RateLimit,
     /// Logins under one name from everywhere. Default 1,200 a minute.
     pub logins_per_name: RateLimit,
-    /// Uses of refresh tokens of one login. Default 60 a minute.
+    /// Uses of refresh tokens of one login, logging out too. Default 60 a minute.
     pub refreshes_per_login: RateLimit,
     /// Changes and reads of chats by one user. Default 1,200 a minute.
     pub requests_per_user: RateLimit,

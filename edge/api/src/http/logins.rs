@@ -88,8 +88,7 @@ pub(crate) async fn refresh<B: Backend>(
 ) -> Answer<Json<Granted>> {
     let token = read(&api, &given)?;
     let (user, login) = token.of();
-    let key = [&b"refresh "[..], user.as_bytes(), &login.to_bytes()].concat();
-    take(&api, &key, api.config.refreshes_per_login).await?;
+    take_use(&api, (user, login)).await?;
     // Before anything is used up: a store that is away then has changed nothing.
     let known = api.parts.users.users(vec![user]).await?.pop().flatten().ok_or_else(|| revoked(NOBODY))?;
     let next = new_token(user, login)?;
@@ -123,6 +122,7 @@ pub(crate) async fn log_out<B: Backend>(
     Body(given): Body<Given>,
 ) -> Answer<Json<Ended>> {
     let (user, login) = read(&api, &given)?.of();
+    take_use(&api, (user, login)).await?;
     end(&api, user, WhichLogins::One(login)).await
 }
 
@@ -192,6 +192,12 @@ fn note<B: Backend>(api: &Api<B>, ended: &[EndedLogin]) {
     for ended in ended {
         api.parts.ended.note(ended);
     }
+}
+
+/// Uses the limit of a login once, for whoever brings a refresh token of it.
+async fn take_use<B: Backend>(api: &Api<B>, (user, login): (UserId, LoginId)) -> Answer<()> {
+    let key = [&b"refresh "[..], user.as_bytes(), &login.to_bytes()].concat();
+    take(api, &key, api.config.refreshes_per_login).await
 }
 
 fn read<B: Backend>(api: &Api<B>, given: &Given) -> Answer<RefreshToken> {

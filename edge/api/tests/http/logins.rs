@@ -297,7 +297,14 @@ async fn refreshes_of_one_login_are_limited_and_told_how_long() {
     }
     let refused = refresh(&server, &granted).await;
     assert_eq!((refused.refusal(), refused.header("retry-after")), ((429, "rate_limited".into()), Some("60")));
+    // Logging out is a use like any other, and each takes the store's locks.
+    let out = async |granted: &Value| bring(&server, "/logout", text(granted, "refresh_token")).await;
+    let refused = out(&granted).await;
+    assert_eq!((refused.refusal(), refused.header("retry-after")), ((429, "rate_limited".into()), Some("60")));
+    assert!(is_in(&server, &granted).await);
     assert_eq!(refresh(&server, &other).await.status, 200);
+    assert_eq!(out(&other).await.status, 200);
+    assert_eq!(out(&other).await.refusal(), (429, "rate_limited".into()));
 }
 
 /// What another process of the deployment ends is no business of this one's memory.
