@@ -11,8 +11,11 @@ import type { Store } from "../state/store";
 import { forgotten } from "../state/world";
 import { ACCOUNT_KEY, keep, kept, readAccount, type SavedAccount } from "./saved";
 
-/** With these a refresh token is of no use any more: a person has to log in. `not_found` says a server that has none. */
-const LOGIN_OVER = ["token_expired", "token_invalid", "revoked", "not_found"];
+/**
+ * With these a refresh token is of no use any more: a person has to log in. `not_found` is not among them: it is what an
+ * older edge says while a deployment is being upgraded, and the next one may know.
+ */
+const LOGIN_OVER = ["token_expired", "token_invalid", "revoked"];
 /** A refresh token without an answer is brought again while its grace lasts, and not only when the session asks once more. */
 const REFRESH_TRIES = 3;
 const REFRESH_PAUSE_MS = 1_000;
