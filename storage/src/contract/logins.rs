@@ -164,11 +164,15 @@ async fn a_login_whose_time_is_over_is_neither_listed_nor_refreshed(store: impl 
     log_in(&store, ada, 1, 0).await;
     assert_eq!(listed(&store, ada, 999).await, [id(1)]);
     assert_eq!(listed(&store, ada, 1_000).await, []);
+    log_in(&store, ada, 2, 2).await;
     assert_eq!(refresh(&store, use_of(ada, 1, 0, 1_000)).await, Refreshed::Expired);
-    // The next login takes it away.
-    let ended = store.add_login(new_login(ada, 2, 1_001), LIMITS).await.unwrap();
-    assert_eq!(ids(&ended), [(ada, id(1))].into());
-    assert_eq!(refresh(&store, use_of(ada, 1, 0, 1_002)).await, Refreshed::Ended);
+    // That took it away; nothing of it lives, so there is no end that somebody would have to hear of.
+    assert_eq!(refresh(&store, use_of(ada, 1, 0, 1_000)).await, Refreshed::Ended);
+    assert_eq!(store.ended_logins(0, ENDED_LOGINS_MAX).await.unwrap(), []);
+    // The next login takes away those whom nobody brings.
+    let ended = store.add_login(new_login(ada, 3, 1_003), LIMITS).await.unwrap();
+    assert_eq!(ids(&ended), [(ada, id(2))].into());
+    assert_eq!(refresh(&store, use_of(ada, 2, 0, 1_004)).await, Refreshed::Ended);
 }
 
 async fn logins_are_ended_one_the_others_or_all(store: impl UserStore) {

@@ -111,7 +111,7 @@ pub enum Refreshed {
         /// When the login ends by itself.
         ends: Time,
     },
-    /// The login's time is over.
+    /// The login's time was over, and it is gone: the next use finds none.
     Expired,
     /// There is no such login: it was ended.
     Ended,
@@ -208,7 +208,7 @@ impl StoredLogin {
 pub(crate) enum Decision {
     /// The login is stored like this, and this is answered.
     Store(Box<StoredLogin>, Refreshed),
-    /// Its time is over: nothing changes.
+    /// Its time is over: it goes. No token of it is good any more, so nobody has to hear of an end.
     Expired,
     /// The login ends.
     End,
