@@ -36,8 +36,9 @@ export interface Login {
   readonly label: string | null;
   /** By the server's clock, as all times of this. */
   readonly createdMs: number;
+  /** To the hour. */
   readonly usedMs: number;
-  /** It ends then, unless it is used before. */
+  /** It ends then, or up to an hour later, unless it is used before. */
   readonly endsMs: number;
   /** Whether it is the one of this access token. */
   readonly current: boolean;

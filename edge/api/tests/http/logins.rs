@@ -222,6 +222,35 @@ async fn ones_logins_are_listed_and_ended_one_or_all_others() {
     assert_eq!(listed(&server, &phone).await.len(), 1);
 }
 
+/// Whoever stole a token could otherwise see its owner refresh, and bring it within the grace.
+#[tokio::test]
+async fn uses_are_told_to_the_hour_and_repeated_ones_are_counted() {
+    static NOW_US: AtomicU64 = AtomicU64::new(NOW.0);
+    let (minute, hour) = (60 * SECOND, 3_600 * SECOND);
+    let server = Server::at(|| Time(NOW_US.load(Ordering::SeqCst)), |_| {}).await;
+    NOW_US.fetch_add(minute, Ordering::SeqCst);
+    let mut granted = [register(&server).await, log_in(&server, "phone").await];
+    let (begun, month) = (NOW.0 + minute, 30 * 24 * hour);
+    for (minutes, used) in [(29, begun), (30, NOW.0 + hour)] {
+        for granted in &mut granted {
+            NOW_US.fetch_add(minutes * minute, Ordering::SeqCst);
+            *granted = refresh(&server, granted).await.json();
+        }
+        let seen = listed(&server, &granted[0]).await;
+        for login in &seen {
+            let times = ["created_us", "used_us", "ends_us"].map(|name| login[name].as_u64().unwrap());
+            assert_eq!(times, [begun, used, used + month]);
+        }
+        assert!(text(&seen[0], "id") < text(&seen[1], "id"), "their order tells nothing either");
+    }
+    assert_eq!(server.counted("panda_api_refreshes_repeated_total"), 0);
+    for _ in 0..3 {
+        assert_eq!(refresh(&server, &granted[0]).await.status, 200);
+    }
+    assert_eq!(server.counted("panda_api_refreshes_repeated_total"), 2);
+    assert_eq!(server.counted("panda_api_refreshes_reused_total"), 0);
+}
+
 #[tokio::test]
 async fn logins_of_others_are_neither_seen_nor_ended() {
     let server = Server::start().await;
