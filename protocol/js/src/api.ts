@@ -317,9 +317,18 @@ export interface MembersPage {
 // ---------------------------------------------------------------------------------------------------------------------
 // The client
 
-/** A call that changes something: `id` at once, to find the entry in the outbox; `done` when it ended. */
+/**
+ * A call that changes something: `id` at once, to find the entry in the outbox; `kept` when the outbox has it, `done` when
+ * it ended.
+ */
 export interface Submitted {
   readonly id: OutboxId;
+  /**
+   * From then on the outbox has it, as surely as this machine keeps anything ({@link StorageState}); until then only who
+   * called. Rejected with {@link RefusedError} when the outbox takes nothing of it; with `closed` nobody knows, and
+   * {@link Client.send} with the same ID finds out. It may stay unhandled.
+   */
+  readonly kept: Promise<void>;
   /** Rejected with {@link RefusedError} when the entry becomes `failed` or is discarded. It may stay unhandled. */
   readonly done: Promise<Stored>;
 }
@@ -339,8 +348,11 @@ export interface Client {
   /** A person wants it now: ends a wait, but not before the server's `retryAfterMs`, nor within a second of the last try. */
   connectNow(): void;
 
-  /** 1 byte to 16 KiB of UTF-8. */
-  send(chat: ChatId, text: string): Submitted;
+  /**
+   * 1 byte to 16 KiB of UTF-8. `again`: the ID of an earlier call of which nobody knows whether the outbox has it. If it
+   * has, or had, this is that one and no second message.
+   */
+  send(chat: ChatId, text: string, again?: OutboxId): Submitted;
   /** At most 256 bytes of name and 100 members besides the user. The chat's ID is the entry's `entity`, known before it is sent. */
   createGroup(name: string, members: readonly UserId[]): Submitted;
   createDirect(peer: UserId): Submitted;

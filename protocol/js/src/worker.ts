@@ -3,7 +3,7 @@
  * it and does nothing else.
  */
 
-import { openStore } from "./storage/open.js";
+import { storesOf } from "./storage/open.js";
 import { surroundings } from "./core/surroundings.js";
 import { Hub } from "./tabs/hub.js";
 import type { FromCore, Tab, ToCore } from "./tabs/messages.js";
@@ -18,10 +18,11 @@ function hubOf(message: Extract<ToCore, { readonly is: "hello" }>): Hub {
   let hub = hubs.get(key);
   if (hub === undefined) {
     const before = closing.get(key) ?? Promise.resolve();
+    const stores = storesOf(config);
     const made = new Hub(
       config,
       surroundings(),
-      () => before.then(() => openStore(config)),
+      { ...stores, open: () => before.then(() => stores.open()) },
       (closed) => {
         if (hubs.get(key) === made) hubs.delete(key);
         closing.set(

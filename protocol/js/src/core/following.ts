@@ -57,7 +57,12 @@ export class Following {
   load(rows: readonly ChatRow[], inbox: StoredCursor | null, complete: boolean): void {
     for (const row of rows) {
       const chat = new Chat(row);
-      if (row.last !== null) chat.last = chatEvent(readEvent(row.last), () => undefined);
+      try {
+        if (row.last !== null) chat.last = chatEvent(readEvent(row.last), () => undefined);
+      } catch {
+        // Damaged bytes, or those of another version: it is read anew.
+        row.last = null;
+      }
       this.chats.set(row.id, chat);
     }
     this.complete = complete && inbox !== null;

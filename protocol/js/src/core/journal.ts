@@ -11,6 +11,10 @@ import type { Surroundings } from "./surroundings.js";
 
 /** Events and cursors wait for so long to be written together; what a person did does not wait. */
 const gatherMs = 250;
+/** A store that does not answer for so long (they hang for minutes at times) counts as one that is not there. */
+const answerMs = 10_000;
+/** To make room it visits all that it has, which takes long on a slow disk. */
+const evictMs = 30_000;
 /** So many changes are written without waiting. */
 const gatherMax = 512;
 
@@ -82,18 +86,19 @@ export class Journal {
   async events(chat: ChatId, from: number, direction: "forward" | "backward", limit: number): Promise<StoredEvent[]> {
     await this.flush();
     try {
-      return await this.store.events(chat, from, direction, limit);
+      return await inTime(this.world, this.store.events(chat, from, direction, limit));
     } catch (error) {
       await this.#fallBack(error);
       return [];
     }
   }
 
-  async erase(): Promise<void> {
+  /** Nothing more is written, not even what waits. */
+  async abandon(): Promise<void> {
     this.#closed = true;
     this.#cancel?.();
     await this.#writing;
-    await this.store.erase();
+    this.store.close();
   }
 
   async close(): Promise<void> {
@@ -113,24 +118,32 @@ export class Journal {
     for (const row of this.#rows.values()) changes.push({ put: "chat", row });
     this.#changes = [];
     this.#rows = new Map();
+    const write = (): Promise<void> => inTime(this.world, this.store.write(changes));
     try {
-      await this.store.write(changes);
+      await write();
     } catch (error) {
       // Full: history gives way to what a person typed.
-      if (!(await this.#evict(this.bytesMax / 4).then(() => this.store.write(changes).then(yes, no), no))) {
-        await this.#fallBack(error);
-      }
+      const isWritten =
+        !(error instanceof Hangs) &&
+        (await this.#evict(this.bytesMax / 4)
+          .then(write)
+          .then(yes, no));
+      if (!isWritten) await this.#fallBack(error);
       return;
     }
     if (this.#bytesSinceEviction > this.bytesMax / 8) {
       this.#bytesSinceEviction = 0;
-      // A store that fails here fails with the next write, too, and that one says so.
-      await this.#evict(this.bytesMax).catch(no);
+      try {
+        await this.#evict(this.bytesMax);
+      } catch (error) {
+        // One that fails in another way fails with the next write, too, and that one says so.
+        if (error instanceof Hangs) await this.#fallBack(error);
+      }
     }
   }
 
   #evict(bytes: number): Promise<void> {
-    return this.store.evict(this.owner.evictionOrder(), bytes);
+    return inTime(this.world, this.store.evict(this.owner.evictionOrder(), bytes), evictMs);
   }
 
   /** What was not written is in `everything`, except history, which pages bring again. */
@@ -142,10 +155,26 @@ export class Journal {
     await this.store.write(this.owner.everything());
     this.owner.storage({
       kind: "memory",
-      reason: error instanceof Error ? `${error.name}: ${error.message}` : String(error),
+      reason: reasonOf(error),
     });
   }
 }
 
+class Hangs extends Error {}
+
+/** What a store promised, or a rejection where it does not come in time: nobody waits for a disk for ever. */
+export function inTime<T>(world: Surroundings, promise: Promise<T>, ms = answerMs): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const cancel = world.after(ms, () => {
+      reject(new Hangs("the storage does not answer"));
+    });
+    promise.then(resolve, reject).finally(cancel);
+  });
+}
+
+/** Why a store is not used, for {@link StorageState}. */
+export const reasonOf = (error: unknown): string =>
+  error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+
 const yes = (): boolean => true;
-const no = (): boolean => false;
+export const no = (): boolean => false;

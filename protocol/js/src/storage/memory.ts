@@ -64,14 +64,6 @@ export class MemoryStore implements Store {
     return Promise.resolve();
   }
 
-  erase(): Promise<void> {
-    this.#state.clear();
-    this.#chats.clear();
-    this.#outbox.clear();
-    this.#events.clear();
-    return Promise.resolve();
-  }
-
   close(): void {
     // Nothing is held besides memory.
   }

@@ -5,7 +5,7 @@ import type { ChatId, OutboxId, UserId } from "../ids.js";
 import { localRefusal } from "../refusals.js";
 import { openCore, type Core } from "../core/core.js";
 import type { Surroundings } from "../core/surroundings.js";
-import type { Store } from "../storage/store.js";
+import type { StoreSource } from "../storage/store.js";
 import type { Asked, HubConfig, Tab, ToCore, Told } from "./messages.js";
 
 /** A tab that does not answer for its token in this time is passed over: it may be frozen, or gone without a word. */
@@ -26,7 +26,7 @@ export class Hub {
   constructor(
     config: HubConfig,
     readonly world: Surroundings,
-    open: () => Promise<Store>,
+    stores: StoreSource,
     /** Nobody needs it any more. The promise: when everything is closed. */
     readonly empty: (closed: Promise<void>) => void,
   ) {
@@ -36,7 +36,7 @@ export class Hub {
         for (const tab of this.#listening) tab.post({ is: "events", events });
       },
     };
-    this.#core = openCore(config, world, owner, open);
+    this.#core = openCore(config, world, owner, stores);
   }
 
   /** What a tab says. Messages of one tab are taken in their order. */
@@ -61,8 +61,13 @@ export class Hub {
         this.#listening.add(tab);
         break;
       case "do":
-        core.submit(message.id, message.target, message.command, (ending) => {
-          tab.post({ is: "ended", id: message.id, ending });
+        core.submit(message.id, message.target, message.command, {
+          kept: () => {
+            tab.post({ is: "kept", id: message.id });
+          },
+          ended: (ending) => {
+            tab.post({ is: "ended", id: message.id, ending });
+          },
         });
         break;
       case "ask":

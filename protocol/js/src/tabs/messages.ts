@@ -28,6 +28,8 @@ export type ToCore =
 export type FromCore =
   | { readonly is: "state"; readonly listener: number; readonly events: readonly ClientEvent[] }
   | { readonly is: "events"; readonly events: readonly ClientEvent[] }
+  /** The outbox has it, and so has the store. */
+  | { readonly is: "kept"; readonly id: OutboxId }
   | { readonly is: "ended"; readonly id: OutboxId; readonly ending: Ending }
   | { readonly is: "answer"; readonly call: number; readonly value: unknown }
   | { readonly is: "refused"; readonly call: number; readonly refusal: Refusal }

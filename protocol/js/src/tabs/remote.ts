@@ -45,6 +45,8 @@ const callsMax = 1_000;
 
 interface Call<T> {
   readonly message: ToCore;
+  /** Of a command. */
+  readonly kept?: () => void;
   readonly resolve: (value: T) => void;
   readonly reject: (refused: RefusedError) => void;
 }
@@ -102,6 +104,9 @@ export class Remote implements Client, LinkOwner {
         break;
       case "events":
         this.#happened(message.events);
+        break;
+      case "kept":
+        this.#commands.get(message.id)?.kept?.();
         break;
       case "ended": {
         const call = this.#commands.get(message.id);
@@ -245,8 +250,8 @@ export class Remote implements Client, LinkOwner {
     this.#tell("connectNow");
   }
 
-  send(chat: ChatId, text: string): Submitted {
-    return this.#do(chat, { kind: "send", text });
+  send(chat: ChatId, text: string, again?: OutboxId): Submitted {
+    return this.#do(chat, { kind: "send", text }, again);
   }
 
   createGroup(name: string, members: readonly UserId[]): Submitted {
@@ -329,20 +334,25 @@ export class Remote implements Client, LinkOwner {
 
   // What is behind them
 
-  #do(target: Target, command: Command): Submitted {
-    const id = newOutboxId();
+  #do(target: Target, command: Command, id = newOutboxId()): Submitted {
     const message = { is: "do", id, target, command } as const;
+    let kept = (): void => undefined;
+    const isKept = new Promise<void>((resolve) => {
+      kept = resolve;
+    });
     const done = new Promise<Stored>((resolve, reject) => {
       const refusal = this.#refusal(this.#commands);
       if (refusal !== null) reject(new RefusedError(refusal));
       else {
-        this.#commands.set(id, { message, resolve, reject });
+        this.#commands.set(id, { message, kept, resolve, reject });
         this.#post(message);
       }
     });
+    // What ended well was kept; of what did not, the word that it was kept came before.
+    const keptOrDone = Promise.race([isKept, done.then(() => undefined)]);
     // Who only looks at the outbox need not look here.
-    done.catch(() => undefined);
-    return { id, done };
+    for (const promise of [done, keptOrDone]) promise.catch(() => undefined);
+    return { id, kept: keptOrDone, done };
   }
 
   #ask(method: Asked, ...args: readonly unknown[]): Promise<unknown> {

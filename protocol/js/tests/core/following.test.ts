@@ -16,6 +16,7 @@ import {
   message,
   other,
   page,
+  send,
   settled,
   tea,
   textsOf,
@@ -334,12 +335,7 @@ describe("the inbox", () => {
     await begin(one, [{ chat: tea, head: 5 }]);
     one.world.socket.events.closed();
     await settled();
-    one.core.submit(
-      "x" as Parameters<typeof one.core.submit>[0],
-      tea,
-      { kind: "send", text: "typed" },
-      () => undefined,
-    );
+    send(one, "x", "typed");
     await one.world.pass(30_000);
     one.world.socket.events.opened();
     const before = one.log.length;
