@@ -34,6 +34,7 @@ export class Accounts {
   readonly http: HttpApi;
   readonly #options: AccountsOptions;
   readonly #listeners = new Set<() => void>();
+  #isLeftBehind = false;
   #session: Session | null = null;
   #account: SavedAccount | null = null;
   #end: () => void = () => undefined;
@@ -59,8 +60,21 @@ export class Accounts {
   signedIn({ accessToken, expiresInMs, user }: Account): void {
     const account = { token: accessToken, expiresAtMs: Date.now() + expiresInMs, user };
     keep(ACCOUNT_KEY, JSON.stringify(account));
+    this.#isLeftBehind = false;
     this.#take(account);
   }
+
+  /** Who is logged in goes by another name, with which they log in again. */
+  renamed(username: string): void {
+    const account = this.#account;
+    if (!account || account.user.username === username) return;
+    const renamed = { ...account, user: { ...account.user, username } };
+    keep(ACCOUNT_KEY, JSON.stringify(renamed));
+    this.#take(renamed);
+  }
+
+  /** Whether the browser may still keep something of who logged out last: it did not let it be removed. */
+  readonly isLeftBehind = (): boolean => this.#isLeftBehind;
 
   /** Removes everything that is kept of this user here, in all tabs; unsent texts too. */
   async signOut(): Promise<void> {
@@ -69,8 +83,12 @@ export class Accounts {
     keep(ACCOUNT_KEY, null);
     session.directory.forget();
     session.drafts.forget();
-    const gone = session.client.signOut().catch(() => undefined);
-    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, SIGN_OUT_WAIT_MS))]);
+    const gone = session.client.signOut().then(
+      () => true,
+      () => false,
+    );
+    const late = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), SIGN_OUT_WAIT_MS));
+    this.#isLeftBehind = !(await Promise.race([gone, late]));
     this.#close();
   }
 
@@ -79,16 +97,22 @@ export class Accounts {
       this.#close();
       this.#open(account);
     } else {
+      const isNewer = this.#session.account.token !== account.token;
       this.#account = account;
       this.#session = { ...this.#session, account };
-      this.#session.client.authorize(account.token);
+      if (isNewer) this.#session.client.authorize(account.token);
       this.#tell();
     }
   }
 
   #followOtherTab(account: SavedAccount | null): void {
     if (account) this.#take(account);
-    else this.#close();
+    else {
+      // Somebody logged out there: what this tab has not written yet must not be kept after that.
+      this.#session?.directory.forget();
+      this.#session?.drafts.forget();
+      this.#close();
+    }
   }
 
   #open(account: SavedAccount): void {
@@ -102,7 +126,7 @@ export class Accounts {
       ...(worker ? { worker } : {}),
     });
     const directory = new Directory(this.http, store, account.user.id);
-    const drafts = new DraftKeeper(store, account.user.id);
+    const drafts = new DraftKeeper(store, account.user.id, client);
     const stop = followInto(client, store.dispatch);
     this.#end = () => {
       stop();

@@ -1,7 +1,7 @@
 /** Where a message is written. What is typed stays until it is in the outbox, whatever is refused. */
 
-import { RefusedError, type ChatId } from "@panda/client";
-import { useEffect, useId, useLayoutEffect, useRef, useState, type KeyboardEvent } from "react";
+import type { ChatId } from "@panda/client";
+import { useEffect, useId, useLayoutEffect, useRef, useState, useSyncExternalStore, type KeyboardEvent } from "react";
 import { IconButton } from "../parts/Button";
 import { useSession } from "../shell/services";
 import { useAppSelector, type State } from "../state/store";
@@ -30,6 +30,7 @@ export function Composer({ chat, name }: ComposerProps) {
   const { client, drafts } = useSession();
   const { t, dir } = useLocale();
   const text = useAppSelector((state: State) => state.drafts[chat] ?? "");
+  const isKept = useSyncExternalStore(drafts.subscribe, drafts.isKept);
   const [over, setOver] = useState(0);
   const field = useRef<HTMLTextAreaElement>(null);
   const id = useId();
@@ -49,14 +50,8 @@ export function Composer({ chat, name }: ComposerProps) {
     const tooLong = bytesOver(text);
     setOver(tooLong);
     if (tooLong > 0) return;
-    const { done } = client.send(chat, text);
-    drafts.set(chat, "");
+    drafts.send(chat, text);
     client.typing(chat, false);
-    done.catch((error: unknown) => {
-      // The outbox took nothing of it: it goes back before what was typed meanwhile.
-      const isLost = error instanceof RefusedError && ["too_many_waiting", "storage", "closed"].includes(error.refusal.label);
-      if (isLost) drafts.putBack(chat, text);
-    });
   };
   const press = (event: KeyboardEvent<HTMLTextAreaElement>) => {
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing || hasTouch()) return;
@@ -75,7 +70,7 @@ export function Composer({ chat, name }: ComposerProps) {
         <p className="composer-error" id={`${id}-error`} role="alert">
           {t.compose.tooLong(over, TEXT_BYTES_MAX)}
         </p>
-      ) : drafts.isKept ? null : (
+      ) : isKept ? null : (
         <p className="composer-error" id={`${id}-error`}>
           {t.compose.notKept}
         </p>
@@ -88,7 +83,7 @@ export function Composer({ chat, name }: ComposerProps) {
           dir={text === "" ? dir : "auto"}
           aria-label={t.compose.placeholder(name)}
           aria-invalid={over > 0}
-          aria-describedby={over > 0 || !drafts.isKept ? `${id}-error` : undefined}
+          aria-describedby={over > 0 || !isKept ? `${id}-error` : undefined}
           placeholder={t.compose.placeholder(name)}
           value={text}
           onChange={(event) => change(event.target.value)}

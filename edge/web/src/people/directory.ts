@@ -49,6 +49,7 @@ export class Directory {
   }
 
   forget(): void {
+    clearTimeout(this.#writing);
     keep(this.#key, null);
     this.#isClosed = true;
   }

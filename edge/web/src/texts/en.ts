@@ -31,6 +31,8 @@ export const en = {
     again: "Log in again",
     againWhy: (name: string) =>
       `Your login has ended. Enter the password of ${name} to go on. Nothing that you typed is lost.`,
+    leftBehind:
+      "You are logged out, but this browser did not let everything be removed: your chats may still be kept in it. Close its other windows of this page, and remove the data of this site in its settings.",
   },
   signUp: {
     title: "Create an account",
