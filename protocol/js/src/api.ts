@@ -152,8 +152,8 @@ export interface ChatSummary {
   /** The newest message that this client has seen, else its newest event; {@link Client.preview} loads it. */
   readonly last: ChatEvent | null;
   /**
-   * `live`: every event of it comes. `opening`: asked for. `paused`: no session, or more subscriptions than allowed.
-   * `refused`: see `refusal`.
+   * `live`: every event of it comes. `opening`: asked for. `paused`: no session, or the server does not follow it for now,
+   * as `refusal` says (`too_many_subscriptions`: until another chat is left). `refused`: for good, see `refusal`.
    */
   readonly following: "live" | "opening" | "paused" | "refused";
   readonly refusal: Refusal | null;

@@ -6,7 +6,7 @@
  */
 
 import type { Connection, Refusal } from "../api.js";
-import { replaced, tokenInvalid, versionUnsupported } from "../codec/codes.js";
+import { rangeOf, replaced, tokenInvalid, versionUnsupported } from "../codec/codes.js";
 import type { Cursor, FrameBody } from "../codec/frames.js";
 import type { DeviceId, UserId } from "../ids.js";
 import { localRefusal, refusalOf } from "../refusals.js";
@@ -314,8 +314,11 @@ export class Connector {
         void this.#refresh("refresh");
         break;
       case "refreshRefused":
-        if (this.#token) this.#token = { ...this.#token, refused: true };
-        void this.#refresh("refused");
+        if (rangeOf(output.code) === 12) {
+          if (this.#token) this.#token = { ...this.#token, refused: true };
+          void this.#refresh("refused");
+          // Nothing is said against the token: the machine asks for one again, and this one may be it.
+        } else this.#token = null;
         break;
       case "ticket":
         if (output.expiresInMs === null) this.#setAccess(this.#access && { ...this.#access, ticket: output.ticket });

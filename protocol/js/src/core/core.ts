@@ -43,6 +43,8 @@ export interface CoreOwner {
   happened(events: readonly ClientEvent[]): void;
 }
 
+/** Of so many chats it is remembered that somebody looked at them. */
+const lookedMax = 100;
 /** Kinds of signals. */
 const [typingKind, stoppedKind, presenceKind] = [1, 2, 3] as const;
 
@@ -184,6 +186,7 @@ export class Core {
     for (const [key, value] of state)
       if (key.startsWith("setting:")) this.#following.settings.set(key.slice(8), value as Uint8Array);
     this.#sending.load(saved.outbox, state);
+    this.#looked = new Set((state.get("looked") as readonly ChatId[] | undefined) ?? []);
     journal.put({ put: "state", key: "device", value: device });
     this.#flushing = false;
     connector.start();
@@ -229,9 +232,16 @@ export class Core {
   }
 
   history(chat: ChatId, query?: HistoryQuery): Promise<HistoryPage> {
+    this.#look(chat);
+    return this.#reading.history(chat, query);
+  }
+
+  #look(chat: ChatId): void {
+    if ([...this.#looked].at(-1) === chat || !this.#following.chats.has(chat)) return;
     this.#looked.delete(chat);
     this.#looked.add(chat);
-    return this.#reading.history(chat, query);
+    this.#looked = new Set([...this.#looked].slice(-lookedMax));
+    this.#context.journal.put({ put: "state", key: "looked", value: [...this.#looked] });
   }
 
   seqAt(chat: ChatId, timeUs: number): Promise<number> {
@@ -367,6 +377,7 @@ export class Core {
       ["access", this.#access],
       ["inbox", inbox],
       ["complete", complete],
+      ["looked", [...this.#looked]],
       ...[...settings].map(([key, value]) => [`setting:${key}`, value] as const),
     ];
     return [

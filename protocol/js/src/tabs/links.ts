@@ -201,7 +201,9 @@ export class LockLink implements Link {
         }
         break;
       case "toCore":
-        if (said.to === this.#id && this.#hub !== null) this.#hub.take(this.#tab(said.from), said.message);
+        if (said.to !== this.#id || this.#hub === null) break;
+        this.#hub.take(this.#tab(said.from), said.message);
+        if (said.message.is === "bye") this.#tabs.delete(said.from);
         break;
       case "fromCore":
         if (said.to === this.#id && said.from === this.#leader) remote.take(said.message);

@@ -79,7 +79,8 @@ export class Remote implements Client, LinkOwner {
         this.#tell("wake");
       },
       () => {
-        if (this.#sharing === "worker") this.#post({ is: "bye" });
+        // Who leads gives the lock back by going; all others have to say that they go.
+        if (this.#sharing === "worker" || this.#sharing === "follower") this.#post({ is: "bye" });
       },
     );
     link.open(this);

@@ -3,8 +3,9 @@
 import { describe, expect, it } from "vitest";
 import type { ChatSummary, ClientEvent } from "../../src/api.js";
 import { catchUpEventsMax } from "../../src/core/chat.js";
-import type { Event } from "../../src/codec/index.js";
+import type { Event, Frame } from "../../src/codec/index.js";
 import { directChatId } from "../../src/codec/index.js";
+import type { ChatId } from "../../src/ids.js";
 import {
   admission,
   answerInfo,
@@ -420,3 +421,88 @@ describe("what the list shows", () => {
     expect(told()).toEqual([2]);
   });
 });
+
+describe("the rows of the list", () => {
+  /** Of these characters an identifier is made. */
+  const chats = [..."0123456789abcdefghjk"].map((letter) => ({
+    chat: (tea.slice(0, 20) + letter + tea.slice(21)) as ChatId,
+    head: 5,
+  }));
+
+  async function list(): Promise<{ one: Page; socket: FakeSocket }> {
+    const one = await page();
+    return { one, socket: await begin(one, chats) };
+  }
+
+  const answerPages = async (socket: FakeSocket): Promise<number> => {
+    const asked = socket.take("page");
+    for (const { request, entity } of asked) await socket.say(chunk(request, entity as ChatId, 5));
+    return asked.length;
+  };
+
+  it("that are on the screen are asked for first, those that came there last before the others", async () => {
+    const { one, socket } = await list();
+    // Eight are under way; the places become free one by one.
+    const waiting = socket.take("chatInfo");
+    const [seen, later] = [chats.at(-1)?.chat ?? tea, chats.at(-2)?.chat ?? tea];
+    one.core.preview([seen]);
+    one.core.preview([later]);
+    for (const wanted of [later, seen]) {
+      const asked = waiting.shift();
+      await socket.say(info(asked?.request ?? 0n));
+      expect(socket.one("chatInfo").chat).toBe(wanted);
+    }
+  });
+
+  it("have what was said last, all of them and also where nobody looks, two at a time", async () => {
+    const { one, socket } = await list();
+    for (let asked = socket.take("chatInfo"); asked.length > 0; asked = socket.take("chatInfo"))
+      for (const { request } of asked) await socket.say(info(request));
+    let most = 0;
+    for (let asked = await answerPages(socket); asked > 0; asked = await answerPages(socket))
+      most = Math.max(most, asked);
+    expect(most).toBe(2);
+    const last = one.core.snapshot().flatMap((each) => (each.type === "chats" ? each.chats : []));
+    expect(last.map((chat) => chat.last?.seq)).toEqual(chats.map(() => 5));
+  });
+
+  it("do not come back with an answer that comes after the chat was left", async () => {
+    const { one, socket } = await list();
+    const { chat } = chats[0] ?? { chat: tea };
+    const reading = one.core.history(chat, { limit: 1 });
+    await settled();
+    const { request } = socket.one("page");
+    await socket.say(event(me, 11, { is: "chatLeft", chat, source: 6n }));
+    await one.world.pass(1_000);
+    await socket.say(chunk(request, chat, 5));
+    expect((await reading).events.length).toBe(1);
+    await one.world.pass(1_000);
+    expect((await one.store.load()).chats.map(({ id }) => id)).not.toContain(chat);
+    expect(await one.store.events(chat, 1, "forward", 9)).toEqual([]);
+    expect(
+      one.core
+        .snapshot()
+        .flatMap((each) => (each.type === "chats" ? each.chats : []))
+        .map(({ id }) => id),
+    ).not.toContain(chat);
+  });
+});
+
+const info = (request: bigint): Frame => ({
+  type: "chatInfoReply",
+  request,
+  kind: 1,
+  name: "tea",
+  incarnation,
+  head: 5n,
+  members: 2n,
+  role: 2,
+  visibleFrom: 1n,
+});
+
+/** A page with the one message of this number. */
+const chunk = (request: bigint, chat: ChatId, seq: number): Frame => {
+  const frame = message(chat, seq, "last");
+  if (frame.type !== "event") throw new Error("a message is an event");
+  return { type: "pageChunk", request, last: true, incarnation, head: 5n, beginsAt: 1n, events: [frame.event] };
+};

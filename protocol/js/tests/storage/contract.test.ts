@@ -1,6 +1,6 @@
 /** What every store must do. Runs in Node (IndexedDB is simulated there) and in a browser. */
 
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { ChatId, OutboxId } from "../../src/ids.js";
 import { newRow } from "../../src/core/chat.js";
 import { eraseIndexedDbStore, openIndexedDbStore } from "../../src/storage/indexeddb.js";
@@ -46,6 +46,23 @@ const outboxRow = (id: string, counter: number): OutboxRow => ({
   counter,
   createdAtMs: 5,
   refusal: null,
+});
+
+describe("a store in memory", () => {
+  it("finds a page of what came in order without sorting, or looking through, all the rest", async () => {
+    const store = new MemoryStore();
+    await store.write([events(tea, 1, 5_000)]);
+    const looked = [vi.spyOn(Array.prototype, "sort"), vi.spyOn(Map.prototype, Symbol.iterator)];
+    for (let from = 1; from < 5_000; from += 500) {
+      expect((await store.events(tea, from, "forward", 3)).map(({ seq }) => seq)).toEqual([from, from + 1, from + 2]);
+    }
+    const calls = looked.map(
+      ({ mock }) =>
+        mock.contexts.filter((of) => (of as unknown[]).length > 999 || (of instanceof Map && of.size > 999)).length,
+    );
+    for (const spy of looked) spy.mockRestore();
+    expect(calls).toEqual([0, 0]);
+  });
 });
 
 describe.each(kinds)("a store in %s", (_, make) => {
