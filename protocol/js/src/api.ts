@@ -19,7 +19,7 @@ export type ChatKind = "group" | "direct";
  * are this client's own: 1 `offline` (no session, and this call does not wait for one), 2 `unreachable` (no answer over
  * HTTP, or one that is not Panda's), 3 `closed` (this client was closed), 4 `discarded` (taken out of the outbox before
  * it was answered), 5 `storage` (what was asked for cannot be kept or read here), 6 `too_many_waiting` (more calls or
- * queued entries than the client holds; nothing of it was kept).
+ * queued entries than the client holds; nothing of it was kept), 7 `outdated` (the page has to be loaded again).
  */
 export interface Refusal {
   readonly code: number;
@@ -105,7 +105,8 @@ export type Connection =
   | { readonly state: "signedOut"; readonly reason: Refusal | null }
   /**
    * It does not come back by itself: `replaced`, `version_unsupported`, `revoked`, `origin_refused`, or a defect.
-   * {@link Client.connectNow} tries once more.
+   * {@link Client.connectNow} tries once more. With `outdated` only loading the page again does: another version of it goes
+   * on with what is kept here, or the server has a newer one and a part of this one did not come.
    */
   | { readonly state: "stopped"; readonly reason: Refusal }
   /** {@link Client.close} or {@link Client.signOut} was called. */

@@ -57,6 +57,7 @@ export async function openCore(
 ): Promise<Core> {
   let store: Store | null = null;
   try {
+    await stores.before?.();
     const opening = stores.open();
     store = await inTime(world, opening).catch((error: unknown) => {
       // One that comes too late is closed: nobody waits for it any more.

@@ -85,6 +85,8 @@ export interface Store {
 
 /** Where the stores of one user on one server come from. */
 export interface StoreSource {
+  /** Waits, however long it takes, until nobody else uses it. */
+  before?(): Promise<void>;
   open(): Promise<Store>;
   /** Removes what any of them kept, also one that gave up since. Rejected where something may be left. */
   erase(): Promise<void>;

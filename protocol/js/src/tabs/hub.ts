@@ -112,6 +112,14 @@ export class Hub {
     this.empty(new Promise((resolve) => this.world.after(goneMs, resolve)));
   }
 
+  /** Another version of the page takes over: what is open here is closed. */
+  outdated(): void {
+    for (const tab of this.#tabs) tab.post({ is: "outdated" });
+    this.#tabs.clear();
+    this.#listening.clear();
+    this.empty(this.#core.then((core) => core.close()));
+  }
+
   #leave(tab: Tab): void {
     this.#tabs.delete(tab);
     this.#listening.delete(tab);

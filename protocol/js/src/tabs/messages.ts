@@ -36,6 +36,8 @@ export type FromCore =
   | { readonly is: "tokenWanted"; readonly question: number; readonly reason: TokenReason }
   /** A worker's first word: the lock that it holds as long as it lives. */
   | { readonly is: "here"; readonly lock: string }
+  /** Another version of the page goes on: this one has no core any more. */
+  | { readonly is: "outdated" }
   /** Somebody signed out: there is nothing any more. */
   | { readonly is: "gone" };
 

@@ -37,6 +37,8 @@ export interface Link {
 export interface LinkOwner {
   /** A core is there, perhaps another one than before. */
   up(sharing: Sharing): void;
+  /** There is none, and loading the page again would help. It may come all the same. */
+  stopped(): void;
   take(message: FromCore): void;
 }
 
@@ -59,6 +61,7 @@ export class Remote implements Client, LinkOwner {
   #lastNumber = 0;
   #sharing: Sharing | null = null;
   #isUp = false;
+  #isStopped = false;
   #closed = false;
   /** What listeners know, for the day on which another core tells it anew. */
   #seen = new Map<ChatId, number>();
@@ -75,7 +78,7 @@ export class Remote implements Client, LinkOwner {
     this.#stopWaking = onWake(
       (back) => {
         // A page that comes back from the browser's cache was forgotten meanwhile.
-        if (back && this.#sharing !== null) this.up(this.#sharing);
+        if (back && this.#sharing !== null && !this.#isStopped) this.up(this.#sharing);
         this.#tell("wake");
       },
       () => {
@@ -91,10 +94,18 @@ export class Remote implements Client, LinkOwner {
   up(sharing: Sharing): void {
     if (this.#closed) return;
     this.#isUp = true;
+    this.#isStopped = false;
     this.#sharing = sharing;
     this.#post({ is: "hello", config: this.config });
     for (const listener of this.#listeners.keys()) this.#post({ is: "listen", listener });
     for (const { message } of [...this.#commands.values(), ...this.#calls.values()]) this.#post(message);
+  }
+
+  stopped(): void {
+    if (this.#closed) return;
+    this.#isUp = false;
+    this.#isStopped = true;
+    for (const { listener } of this.#listeners.values()) listener([outdated()]);
   }
 
   take(message: FromCore): void {
@@ -136,6 +147,11 @@ export class Remote implements Client, LinkOwner {
         );
         break;
       }
+      case "outdated":
+        // What was submitted and not answered is with who goes on, or in the application's hands.
+        this.link.close();
+        this.stopped();
+        break;
       case "gone":
         this.#end();
         break;
@@ -236,6 +252,7 @@ export class Remote implements Client, LinkOwner {
     if (this.#closed) listener([{ type: "connection", connection: { state: "closed" } }]);
     else {
       this.#listeners.set(id, { listener, live: false });
+      if (this.#isStopped) listener([outdated()]);
       this.#post({ is: "listen", listener: id });
     }
     return () => {
@@ -397,6 +414,11 @@ export class Remote implements Client, LinkOwner {
     this.#listeners.clear();
   }
 }
+
+const outdated = (): ClientEvent => ({
+  type: "connection",
+  connection: { state: "stopped", reason: localRefusal("outdated") },
+});
 
 /** Random, also on pages without a secure origin, which have no `randomUUID`. */
 function newOutboxId(): OutboxId {

@@ -5,6 +5,7 @@ import type { ChatSummary, ClientEvent } from "../../src/api.js";
 import { catchUpEventsMax } from "../../src/core/chat.js";
 import type { Event, Frame } from "../../src/codec/index.js";
 import { directChatId } from "../../src/codec/index.js";
+import { MemoryStore } from "../../src/storage/memory.js";
 import type { ChatId } from "../../src/ids.js";
 import {
   admission,
@@ -422,9 +423,53 @@ describe("what the list shows", () => {
   });
 });
 
+describe("a chat for which there is no subscription left", () => {
+  it("waits, and is followed once another one was left", async () => {
+    const one = await page();
+    const socket = await begin(one, [
+      { chat: tea, head: 5 },
+      { chat: walks, head: 5 },
+    ]);
+    await socket.say({ type: "ended", entity: walks, code: 2206, retryAfterMs: 0n });
+    expect(chatOf(one, walks)).toMatchObject({ following: "paused", refusal: { label: "too_many_subscriptions" } });
+    await one.world.pass(60_000);
+    expect(socket.take("sync")).toEqual([]);
+    await socket.say(event(me, 11, { is: "chatLeft", chat: tea, source: 6n }));
+    const { request, chats } = socket.one("sync");
+    expect(chats.map(({ chat }) => chat)).toEqual([walks]);
+    await socket.say({
+      type: "synced",
+      request,
+      last: true,
+      chats: [{ chat: walks, outcome: { admission: admission(5, 0, 6) } }],
+    });
+    expect(chatOf(one, walks)).toMatchObject({ following: "live", refusal: null });
+  });
+});
+
+describe("which history gives way first", () => {
+  it("is remembered over a reload: that of chats that nobody looked at, then what was looked at longest ago", async () => {
+    const store = new MemoryStore();
+    const chats = [tea, walks].map((chat) => ({ chat, head: 5 }));
+    const first = await page(store);
+    await begin(first, chats);
+    for (const chat of [walks, tea]) void first.core.history(chat).catch(() => undefined);
+    await first.world.pass(1_000);
+    await first.core.close();
+    const orders: (readonly ChatId[])[] = [];
+    store.evict = (order) => {
+      orders.push(order);
+      return Promise.resolve();
+    };
+    const second = await page(store);
+    await second.world.pass(1_000);
+    expect(orders).toEqual([[walks, tea]]);
+  });
+});
+
 describe("the rows of the list", () => {
   /** Of these characters an identifier is made. */
-  const chats = [..."0123456789abcdefghjk"].map((letter) => ({
+  const chats = Array.from("0123456789abcdefghjk", (letter) => ({
     chat: (tea.slice(0, 20) + letter + tea.slice(21)) as ChatId,
     head: 5,
   }));
