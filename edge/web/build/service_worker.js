@@ -21,10 +21,18 @@ self.addEventListener("activate", (event) => {
   event.waitUntil(
     caches
       .keys()
-      .then((names) => Promise.all(names.filter((name) => name.startsWith("panda-shell-") && name !== CACHE).map((name) => caches.delete(name))))
+      .then(forget)
       .then(() => self.clients.claim()),
   );
 });
+
+// Removes the shells of older pages: all of them if no page is open, else all but the last one, whose files such a page may
+// still ask for.
+async function forget(names) {
+  const older = names.filter((name) => name.startsWith("panda-shell-") && name !== CACHE);
+  const pages = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+  await Promise.all((pages.length > 0 ? older.slice(0, -1) : older).map((name) => caches.delete(name)));
+}
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
@@ -32,11 +40,14 @@ self.addEventListener("fetch", (event) => {
   if (request.method !== "GET" || url.origin !== self.location.origin) return;
   if (request.mode === "navigate") {
     if (url.pathname === "/" || url.pathname === "/app" || url.pathname.startsWith("/app/")) {
+      // Before this one is open: whether older ones still are.
+      event.waitUntil(caches.keys().then(forget));
       event.respondWith(page(request));
     }
     return;
   }
-  if (SHELL.includes(url.pathname)) event.respondWith(kept(request));
+  // Files under `/assets/` have names of their own in every version: those of an older page are in an older shell.
+  if (SHELL.includes(url.pathname) || url.pathname.startsWith("/assets/")) event.respondWith(kept(request));
 });
 
 // The server's page if it is there soon, because it may be newer; else the one that is kept.
@@ -54,5 +65,6 @@ async function page(request) {
 
 async function kept(request) {
   const cache = await caches.open(CACHE);
-  return (await cache.match(request, { ignoreVary: true })) ?? fetch(request);
+  const options = { ignoreVary: true };
+  return (await cache.match(request, options)) ?? (await caches.match(request, options)) ?? fetch(request);
 }
