@@ -6,7 +6,7 @@
 import type { ChatId } from "../ids.js";
 import type { StorageState } from "../api.js";
 import { MemoryStore } from "../storage/memory.js";
-import type { Change, ChatRow, Store, StoredEvent } from "../storage/store.js";
+import { Hangs, type Change, type ChatRow, type Store, type StoredEvent } from "../storage/store.js";
 import type { Surroundings } from "./surroundings.js";
 
 /** Events and cursors wait for so long to be written together; what a person did does not wait. */
@@ -160,13 +160,11 @@ export class Journal {
   }
 }
 
-class Hangs extends Error {}
-
-/** What a store promised, or a rejection where it does not come in time: nobody waits for a disk for ever. */
+/** What a store promised, or {@link Hangs} where it does not come in time: nobody waits for a disk for ever. */
 export function inTime<T>(world: Surroundings, promise: Promise<T>, ms = answerMs): Promise<T> {
   return new Promise((resolve, reject) => {
     const cancel = world.after(ms, () => {
-      reject(new Hangs("the storage does not answer"));
+      reject(new Hangs());
     });
     promise.then(resolve, reject).finally(cancel);
   });

@@ -1,10 +1,12 @@
 /** Keeps everything in IndexedDB: one database for each user and server. */
 
 import type { ChatId } from "../ids.js";
-import type { Change, ChatRow, OutboxRow, Saved, Store, StoredEvent } from "./store.js";
+import { Hangs, type Change, type ChatRow, type OutboxRow, type Saved, type Store, type StoredEvent } from "./store.js";
 
 /** Raised with each change of what rows mean; a database of a newer version is not touched. */
 const version = 1;
+/** An IndexedDB that does not answer (they hang for minutes at times) counts as one that is not there. */
+const answerMs = 10_000;
 /** Above every seq. */
 const seqMax = Number.MAX_SAFE_INTEGER;
 
@@ -26,12 +28,22 @@ export async function openIndexedDbStore(name: string): Promise<Store> {
     database.createObjectStore("outbox", { keyPath: "id" });
     database.createObjectStore("events", { keyPath: ["chat", "seq"] });
   };
-  return new IndexedDbStore(await result(opening));
+  // One that comes too late is closed: nobody waits for it any more.
+  let late = false;
+  opening.addEventListener("success", () => {
+    if (late) opening.result.close();
+  });
+  try {
+    return new IndexedDbStore(await inTime(result(opening)));
+  } catch (error) {
+    late = true;
+    throw error;
+  }
 }
 
 /** Removes the database of this name, whoever has it open. */
 export async function eraseIndexedDbStore(name: string): Promise<void> {
-  await result(indexedDB.deleteDatabase(name));
+  await inTime(result(indexedDB.deleteDatabase(name)));
 }
 
 class IndexedDbStore implements Store {
@@ -47,12 +59,14 @@ class IndexedDbStore implements Store {
   async load(): Promise<Saved> {
     const transaction = this.database.transaction(["state", "chats", "outbox"]);
     const state = transaction.objectStore("state");
-    const [keys, values, chats, outbox] = await Promise.all([
-      result(state.getAllKeys()),
-      result(state.getAll()),
-      result(transaction.objectStore("chats").getAll()),
-      result(transaction.objectStore("outbox").getAll()),
-    ]);
+    const [keys, values, chats, outbox] = await inTime(
+      Promise.all([
+        result(state.getAllKeys()),
+        result(state.getAll()),
+        result(transaction.objectStore("chats").getAll()),
+        result(transaction.objectStore("outbox").getAll()),
+      ]),
+    );
     return {
       state: new Map((keys as string[]).map((key, at) => [key, values[at] as unknown])),
       chats: chats as ChatRow[],
@@ -71,7 +85,7 @@ class IndexedDbStore implements Store {
       await ended.catch(() => undefined);
       throw error;
     }
-    await ended;
+    await inTime(ended);
   }
 
   async events(chat: ChatId, from: number, direction: "forward" | "backward", limit: number): Promise<StoredEvent[]> {
@@ -79,11 +93,13 @@ class IndexedDbStore implements Store {
     const forward = direction === "forward";
     const found: StoredEvent[] = [];
     const range = IDBKeyRange.bound([chat, forward ? from : 0], [chat, forward ? seqMax : from]);
-    await walk(events.openCursor(range, forward ? "next" : "prev"), ({ value }) => {
-      const { seq, bytes } = value as EventRow;
-      if (found.length < limit) found.push({ seq, bytes });
-      return found.length < limit;
-    });
+    await inTime(
+      walk(events.openCursor(range, forward ? "next" : "prev"), ({ value }) => {
+        const { seq, bytes } = value as EventRow;
+        if (found.length < limit) found.push({ seq, bytes });
+        return found.length < limit;
+      }),
+    );
     return found;
   }
 
@@ -175,5 +191,17 @@ function walk(
     request.onerror = () => {
       reject(reason(request.error));
     };
+  });
+}
+
+/** What is not there in time is rejected. */
+function inTime<T>(promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(new Hangs());
+    }, answerMs);
+    promise.then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+    });
   });
 }

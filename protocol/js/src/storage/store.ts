@@ -70,6 +70,13 @@ export type Change =
   | { readonly drop: "outbox"; readonly id: OutboxId }
   | { readonly drop: "events"; readonly chat: ChatId };
 
+/** A store that does not answer. */
+export class Hangs extends Error {
+  constructor() {
+    super("the storage does not answer");
+  }
+}
+
 /** Every promise may be rejected, with anything, or stay open for ever: the caller goes on without the store. */
 export interface Store {
   readonly kind: "durable" | "memory";

@@ -80,9 +80,10 @@ export class Person {
     await expect(this.page.getByRole("heading", { level: 1, name })).toBeVisible();
   }
 
-  async startsChatWith(other: string): Promise<void> {
+  /** `typed`: as they write the other's name. */
+  async startsChatWith(other: string, typed = other): Promise<void> {
     await this.page.getByRole("button", { name: "New chat" }).click();
-    await this.page.getByLabel("Username").fill(other);
+    await this.page.getByLabel("Username").fill(typed);
     await this.page.getByRole("button", { name: "Start chat" }).click();
     await expect(this.page.getByRole("heading", { level: 1, name: other })).toBeVisible();
   }
