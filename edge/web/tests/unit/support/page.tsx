@@ -48,7 +48,7 @@ export async function openPage(): Promise<OpenPage> {
     },
   };
   const accounts = new Accounts({ store, open: () => client, api: () => http as unknown as HttpApi, url: "http://localhost" });
-  accounts.signedIn({ accessToken: "t", expiresInMs: 1e6, user: { id: ada, username: "ada" } });
+  accounts.signedIn({ accessToken: "t", expiresInMs: 1e6, refreshToken: null, user: { id: ada, username: "ada" } });
   go({ screen: "chat", chat: tea, panel: null });
   const root = createRoot(document.getElementById("root") ?? document.body);
   const does = (what: () => void, forMs = 200) =>
