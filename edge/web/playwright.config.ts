@@ -1,5 +1,12 @@
 import { defineConfig } from "@playwright/test";
 
+/** The browser that the system has. */
+export const launchOptions = {
+  executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
+  // Root may not have a sandbox of its own in a container; nothing but our own page is opened.
+  args: ["--no-sandbox"],
+};
+
 /** Several people against a real server, in the browser that the system has. */
 export default defineConfig({
   testDir: "tests/journeys",
@@ -12,10 +19,6 @@ export default defineConfig({
   reporter: [["list"]],
   use: {
     locale: "en-GB",
-    launchOptions: {
-      executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
-      // Root may not have a sandbox of its own in a container; nothing but our own page is opened.
-      args: ["--no-sandbox"],
-    },
+    launchOptions,
   },
 });

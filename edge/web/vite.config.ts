@@ -17,12 +17,13 @@ export default defineConfig({
   worker: { format: "es" },
   server: {
     proxy: {
-      "/.well-known": server,
-      "/register": server,
-      "/login": server,
-      "/user": server,
-      "/chats": server,
-      "/ws": { target: server, ws: true, changeOrigin: true },
+      // With the address that the browser asked: to the server it is its own page then.
+      "/.well-known": { target: server, changeOrigin: false },
+      "/register": { target: server, changeOrigin: false },
+      "/login": { target: server, changeOrigin: false },
+      "/user": { target: server, changeOrigin: false },
+      "/chats": { target: server, changeOrigin: false },
+      "/ws": { target: server, ws: true, changeOrigin: false },
     },
   },
   test: {

@@ -174,7 +174,7 @@ class Front(Process):
 
     def sections(self):
         return {
-            "http": {"address": f"{self.host}:{self.http}"},
+            "http": {"address": f"{self.host}:{self.http}", "edges": self.edges()},
             # On one machine everybody comes from one address.
             "edge": {"connections_per_address_max": 1_000_000, "http_connections_per_address_max": 1_000_000},
             "api": {"admin_key": self.cluster.folder / "admin.key"},
@@ -183,11 +183,22 @@ class Front(Process):
         }
 
 
+    def edges(self):
+        """Where pages find all edges. One that is added later is told to the others at their next start."""
+        scheme = "https" if self.cluster.size.tls else "http"
+        return [f"{scheme}://{self.host}:{edge_port(self.cluster, number)}" for number in range(1, self.cluster.size.edges + 1)]
+
+
+def edge_port(cluster, number):
+    """The first of an edge's ports: its HTTP."""
+    return cluster.first_port + FIRST_EDGE_PORT + EDGE_PORTS * (number - 1)
+
+
 class Edge(Front):
     role = "edge"
 
     def __init__(self, cluster, number):
-        first = cluster.first_port + FIRST_EDGE_PORT + EDGE_PORTS * (number - 1)
+        first = edge_port(cluster, number)
         super().__init__(cluster, number, first + 2)
         self.http, self.quic = first, first + 1
         self.scheme = "https" if cluster.size.tls else "http"

@@ -1,5 +1,5 @@
 //! What lets a client in: access tokens, refresh tokens, resume tickets, membership proofs, and the secrets behind them;
-//! which logins were ended; and whose attempts are counted together.
+//! which logins were ended; whose attempts are counted together; and which pages may try.
 //!
 //! Edges only verify tokens; the HTTP API signs them. Tickets and proofs are sealed and opened by
 //! edges with keys derived from one [`FleetSecret`], so an edge admits a client that another edge
@@ -9,6 +9,7 @@
 
 mod fleet_secret;
 mod neighbourhood;
+mod origin;
 mod proof;
 mod refresh_token;
 mod revocations;
@@ -18,6 +19,7 @@ mod token;
 
 pub use fleet_secret::{DerivedKeys, FleetSecret, FleetSecretError, Purpose};
 pub use neighbourhood::Neighbourhood;
+pub use origin::{ORIGIN_REFUSED, PageOrigin};
 pub use proof::{PROOF_LEN, ProofOf, ProofSealer};
 pub use refresh_token::{REFRESH_TOKEN_LEN, RefreshToken, RefreshTokens};
 pub use revocations::{Heard, LoginOf, RevocationWatch, Revocations};

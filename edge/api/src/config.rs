@@ -65,6 +65,8 @@ pub struct ApiConfig {
     pub refreshes_per_login: RateLimit,
     /// Changes and reads of chats by one user. Default 1,200 a minute.
     pub requests_per_user: RateLimit,
+    /// Origins of pages that may use the API from a browser, besides the page of the address itself. Default: none.
+    pub origins: Vec<String>,
     /// What `/.well-known/panda` tells.
     pub discovery: Discovery,
 }
@@ -90,6 +92,7 @@ impl Default for ApiConfig {
             logins_per_name: per_minute(1_200),
             refreshes_per_login: per_minute(60),
             requests_per_user: per_minute(1_200),
+            origins: Vec::new(),
             discovery: Discovery::default(),
         }
     }
@@ -111,6 +114,9 @@ impl ApiConfig {
 pub struct Discovery {
     /// Sessions are served by other processes: neither WebSocket nor QUIC is here.
     pub api_only: bool,
+    /// Origins at which browsers reach the edges of this deployment, this one perhaps among them. A page goes to another
+    /// one when its own is away, and its policy lets it.
+    pub edges: Vec<String>,
     /// Where QUIC is served; absent: nowhere. An unspecified address stands for the host that the
     /// client's request named.
     pub quic: Option<SocketAddr>,

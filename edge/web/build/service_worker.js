@@ -42,25 +42,44 @@ self.addEventListener("fetch", (event) => {
     if (url.pathname === "/" || url.pathname === "/app" || url.pathname.startsWith("/app/")) {
       // Before this one is open: whether older ones still are.
       event.waitUntil(caches.keys().then(forget));
-      event.respondWith(page(request));
+      event.respondWith(newest(request, PAGE));
     }
     return;
   }
   // Files under `/assets/` have names of their own in every version: those of an older page are in an older shell.
-  if (SHELL.includes(url.pathname) || url.pathname.startsWith("/assets/")) event.respondWith(kept(request));
+  if (SHELL.includes(url.pathname) || url.pathname.startsWith("/assets/")) {
+    event.respondWith(isWorker(url.pathname) ? newest(request, request) : kept(request));
+  }
 });
 
-// The server's page if it is there soon, because it may be newer; else the one that is kept.
-async function page(request) {
+// What a browser runs under a policy of its own, that of the file.
+const isWorker = (path) => path.startsWith("/assets/panda.worker-");
+
+// The server's file if it is there soon, because it may be newer, or have a policy that names other servers; else the one
+// that is kept.
+async function newest(request, key) {
   const cache = await caches.open(CACHE);
+  const options = { ignoreVary: true };
+  const own = await cache.match(key, options);
   try {
     const response = await fetch(request, { signal: AbortSignal.timeout(PAGE_WAIT_MS) });
     // An error of a proxy is no page.
-    if (response.ok) return response;
+    if (response.ok) {
+      if (own) await renew(cache, key, own.clone(), response.clone());
+      return response;
+    }
   } catch {
     // Away, or too slow: what is kept answers.
   }
-  return (await cache.match(PAGE)) ?? Response.error();
+  // A worker of an older page is in an older shell.
+  return own ?? (await caches.match(key, options)) ?? Response.error();
+}
+
+// The same file takes over its new headers. Another one is of another page, whose other files are not kept here.
+async function renew(cache, key, known, response) {
+  const [before, now] = await Promise.all([known.text(), response.clone().text()]);
+  // A storage that is full changes nothing for who looks at the page now.
+  if (before === now) await cache.put(key, response).catch(() => undefined);
 }
 
 async function kept(request) {

@@ -8,6 +8,7 @@ import { deviceLabel } from "./account/device_label";
 import "./look/index.css";
 import { App } from "./shell/App";
 import { Broken } from "./shell/Broken";
+import { serverUrl } from "./shell/server";
 import { AccountsContext } from "./shell/services";
 import { applyTheme } from "./shell/settings";
 import { makeStore } from "./state/store";
@@ -18,8 +19,8 @@ const store = makeStore();
 const accounts = new Accounts({
   store,
   open: createClient,
-  api: (token) => createHttpApi({ url: location.origin, token, label: deviceLabel(navigator.userAgent) }),
-  url: location.origin,
+  api: (token, url) => createHttpApi({ url, token, label: deviceLabel(navigator.userAgent) }),
+  url: serverUrl(),
   worker: () => new SharedWorker(new URL("./panda.worker.ts", import.meta.url), { type: "module", name: "panda" }),
 });
 

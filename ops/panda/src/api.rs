@@ -85,12 +85,14 @@ pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
     let metrics = panda_api::Metrics::default();
     metrics.register(registry);
     let limits = &config.api;
+    let origins = config.http.page_origins();
     let config = ApiConfig {
         threads: limits.threads,
         hash_threads: limits.hash_threads,
         hash_queue_max: limits.hash_queue_max,
         connections_max: limits.connections_max,
         token_ttl: Duration::from_secs(limits.token_lifetime_s),
+        origins,
         login_idle: Duration::from_secs(limits.login_idle_s),
         login_lifetime: Duration::from_secs(limits.login_lifetime_s),
         refresh_grace: Duration::from_secs(limits.refresh_grace_s),

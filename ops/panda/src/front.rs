@@ -87,8 +87,7 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
         panda_storage::private::write_file(&path, format!("{pin}\n").as_bytes())
             .with_context(|| format!("write {}", path.display()))?;
     }
-    let rules =
-        WebSocketRules { tls: api::tls(config, &fleet)?, origins: config.http.origins.clone(), api_only: false };
+    let rules = WebSocketRules { tls: api::tls(config, &fleet)?, origins: config.http.page_origins(), api_only: false };
     let (handed_over, to_api) = mpsc::channel(api::HANDOVER_QUEUE);
     let api_link = links.pop().context("the API has no link")?;
     let edge_config = edge_config(config, links.len(), rules, quic.identity);
@@ -102,6 +101,7 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
         quic: edge.quic_address(),
         quic_host: (!config.quic.host.is_empty()).then(|| config.quic.host.clone()),
         quic_certificate_sha256: pin.as_deref().and_then(digest),
+        edges: config.http.edges.clone(),
     };
     let parts = ApiParts { log, link: api_link, users, cache, identity };
     let api = api::start(config, discovery, parts, registry, to_api)?;

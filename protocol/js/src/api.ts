@@ -97,9 +97,23 @@ export interface ClientOptions {
 export type Connection =
   /** Dialling, or waiting for the Welcome. */
   | { readonly state: "connecting"; readonly attempt: number }
-  /** A session is open. `current`: all chats were brought up to their heads once since it opened. */
-  | { readonly state: "online"; readonly session: SessionId; readonly current: boolean; readonly expiresAtMs: number }
-  /** No session; the next attempt is at `retryAtMs` (this machine's clock). `reason`: why the last one ended, if it said. */
+  /**
+   * A session is open. `current`: all chats were brought up to their heads once since it opened. `url`: the base URL of the
+   * server that has it, which may be another one of the deployment after each reconnect. `clockAheadMs`: how much later it is by this machine's
+   * clock than by the server's, to about a second; `null` if the server did not say.
+   */
+  | {
+      readonly state: "online";
+      readonly session: SessionId;
+      readonly current: boolean;
+      readonly expiresAtMs: number;
+      readonly url: string;
+      readonly clockAheadMs: number | null;
+    }
+  /**
+   * No session; the next attempt is at `retryAtMs` (this machine's clock). `reason`: why the last one ended, if it said;
+   * `origin_refused` if the server seems to take no page of this origin.
+   */
   | { readonly state: "waiting"; readonly attempt: number; readonly retryAtMs: number; readonly reason: Refusal | null }
   /** A person has to log in; what was typed stays in the outbox. {@link Client.authorize} goes on. */
   | { readonly state: "signedOut"; readonly reason: Refusal | null }

@@ -27,7 +27,8 @@ export function createClient(options: ClientOptions): Client {
     (shared: boolean): MakeHub =>
     async (empty) =>
       (await import("./tabs/local.js")).localHub(config, options, shared, empty);
-  const here = (): Link => (canLock() ? new LockLink(storeName(config), makeHub(true)) : new OwnLink(makeHub(false)));
+  const alone = (): Link => new OwnLink(makeHub(false));
+  const here = (): Link => (canLock() ? new LockLink(storeName(config), makeHub(true), alone) : alone());
   const { worker } = options;
   const link = worker !== undefined && typeof SharedWorker !== "undefined" ? new WorkerLink(worker, here) : here();
   return new Remote(config, options.token, link);

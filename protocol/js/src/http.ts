@@ -3,7 +3,9 @@
  */
 
 import { RefusedError, type Refusal } from "./api.js";
-import { localRefusal } from "./refusals.js";
+import { originRefused } from "./codec/codes.js";
+import { isOriginRefused } from "./origin.js";
+import { localRefusal, refusalOf } from "./refusals.js";
 import type { UserId } from "./ids.js";
 
 export interface Account {
@@ -49,8 +51,8 @@ export interface ProfileChanges {
 }
 
 export interface HttpApiOptions {
-  /** The server's base URL, for a page that it serves: `location.origin`. */
-  readonly url: string;
+  /** The server's base URL, for a page that it serves: `location.origin`. A function where it may become another one. */
+  readonly url: string | (() => string);
   /** The access token of who is logged in, or `null`. */
   readonly token?: () => string | null;
   /** What `register` and `login` call this device in the list of one's logins: 1 to 64 characters. */
@@ -62,8 +64,9 @@ export interface HttpApiOptions {
 }
 
 /**
- * Every promise is rejected with {@link RefusedError} only: a refusal of the server (its problem document), or
- * `unreachable` where nothing, or nothing of Panda's, answered.
+ * Every promise is rejected with {@link RefusedError} only: a refusal of the server (its problem document),
+ * `unreachable` where nothing, or nothing of Panda's, answered, or `origin_refused` where the server is there and lets no
+ * page of this origin read what it says.
  */
 export interface HttpApi {
   /** `taken`, `invalid_request` and `too_large` name the `field`. */
@@ -107,10 +110,12 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
     const token = options.token?.() ?? null;
     if (token !== null) headers["authorization"] = `Bearer ${token}`;
     if (body !== undefined) headers["content-type"] = "application/json";
+    const url = typeof options.url === "string" ? options.url : options.url();
+    const fetchWith: typeof fetch = (...of) => (options.fetch ?? fetch)(...of);
     let status: number;
     let answer: unknown;
     try {
-      const response = await (options.fetch ?? fetch)(new URL(path, options.url), {
+      const response = await fetchWith(new URL(path, url), {
         method,
         headers,
         body: body === undefined ? null : JSON.stringify(body),
@@ -123,8 +128,9 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
       const text = await response.text();
       if (text.length > answerBytesMax) throw new RangeError("the answer is too long");
       answer = JSON.parse(text);
-    } catch {
-      throw new RefusedError(localRefusal("unreachable"));
+    } catch (error) {
+      const refused = error instanceof TypeError && (await isOriginRefused(url, fetchWith));
+      throw new RefusedError(refused ? refusalOf(originRefused) : localRefusal("unreachable"));
     }
     if (status >= 200 && status < 300) return answer;
     throw new RefusedError(readProblem(answer, status));

@@ -49,10 +49,14 @@ const lock = `panda worker ${String(Math.random())}`;
 const locked = new Promise<boolean>((resolve) => {
   if (!("locks" in navigator)) resolve(false);
   else {
-    void navigator.locks.request(lock, () => {
-      resolve(true);
-      return new Promise<never>(() => undefined);
-    });
+    navigator.locks
+      .request(lock, () => {
+        resolve(true);
+        return new Promise<never>(() => undefined);
+      })
+      .catch(() => {
+        resolve(false);
+      });
   }
 });
 

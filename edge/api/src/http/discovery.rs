@@ -33,6 +33,9 @@ pub(crate) async fn discovery<B: Backend>(
     if !config.api_only {
         body.insert("websocket".to_owned(), json!("/ws"));
     }
+    if !config.edges.is_empty() {
+        body.insert("edges".to_owned(), json!(config.edges));
+    }
     let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     if let Some(quic) = quic_address(config, asked) {
         body.insert("quic".to_owned(), json!(quic));

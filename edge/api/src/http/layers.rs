@@ -1,5 +1,4 @@
-//! What surrounds every request: its time limit, its id, the headers of its answer, its count and its
-//! line in the log.
+//! What surrounds every request: its time limit; its id, the headers of its answer, its count and its line in the log.
 
 use std::sync::Arc;
 
@@ -36,9 +35,7 @@ pub(crate) async fn around<B: Backend>(State(api): State<Arc<Api<B>>>, request: 
     let method = request.method().clone();
     // Whatever the request makes somebody say in the log has its id.
     let span = tracing::error_span!("request", request = ?id);
-    let answered = timeout(api.config.request_timeout, next.run(request)).instrument(span).await;
-    // Nothing is known of what a request that took too long has done.
-    let mut response = answered.unwrap_or_else(|_| Problem::new(ErrorCode::OutcomeUnknown).into_response());
+    let mut response = next.run(request).instrument(span).await;
     let headers = response.headers_mut();
     for (name, value) in SECURITY {
         headers.entry(name).or_insert(value);
@@ -52,6 +49,12 @@ pub(crate) async fn around<B: Backend>(State(api): State<Arc<Api<B>>>, request: 
     api.metrics.requests.get_or_create(&RequestLabels { route, status }).inc();
     api.metrics.request_seconds.observe(took.as_secs_f64());
     response
+}
+
+/// A request is answered within its time. Nothing is known of what one that took longer has done.
+pub(crate) async fn in_time<B: Backend>(State(api): State<Arc<Api<B>>>, request: Request, next: Next) -> Response {
+    let answered = timeout(api.config.request_timeout, next.run(request)).await;
+    answered.unwrap_or_else(|_| Problem::new(ErrorCode::OutcomeUnknown).into_response())
 }
 
 /// The id that a proxy or client gave, if it is a plain one, or a new one.

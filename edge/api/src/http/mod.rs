@@ -10,6 +10,7 @@ mod layers;
 mod logins;
 mod members;
 mod messages;
+mod origins;
 mod page;
 mod problem;
 mod sending;
@@ -39,14 +40,28 @@ pub(crate) struct Peer {
 
 /// All routes. Nothing outside of this table is answered with anything but a problem.
 pub(crate) fn router<B: Backend>(api: Arc<Api<B>>) -> Router {
+    page_files(&api)
+        .merge(endpoints(&api))
+        .layer(from_fn_with_state(Arc::clone(&api), layers::around::<B>))
+        .with_state(api)
+}
+
+/// The page's own files: nobody's secrets, the same for everybody who asks.
+fn page_files<B: Backend>(api: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
     Router::new()
-        .route("/", get(page::page))
-        .route("/app", get(page::page))
-        .route("/app/{*route}", get(page::page))
-        .route("/assets/{*file}", get(page::file))
-        .route("/icons/{file}", get(page::file))
-        .route("/manifest.webmanifest", get(page::file))
-        .route("/sw.js", get(page::file))
+        .route("/", get(page::page::<B>))
+        .route("/app", get(page::page::<B>))
+        .route("/app/{*route}", get(page::page::<B>))
+        .route("/assets/{*file}", get(page::file::<B>))
+        .route("/icons/{file}", get(page::file::<B>))
+        .route("/manifest.webmanifest", get(page::file::<B>))
+        .route("/sw.js", get(page::file::<B>))
+        .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(Arc::clone(api), layers::in_time::<B>))
+}
+
+fn endpoints<B: Backend>(api: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
+    Router::new()
         .route("/.well-known/panda", get(discovery::discovery::<B>))
         .route("/register", post(identity::register::<B>))
         .route("/login", post(identity::login::<B>))
@@ -64,12 +79,15 @@ pub(crate) fn router<B: Backend>(api: Arc<Api<B>>) -> Router {
         .route("/bulk/chats", post(bulk::chats::<B>))
         .route("/ws", get(websocket::<B>))
         .fallback(|| async { Problem::new(ErrorCode::NotFound) })
-        .method_not_allowed_fallback(|| async {
-            let problem = Problem::new(ErrorCode::InvalidRequest).status(StatusCode::METHOD_NOT_ALLOWED);
-            problem.title("This path does not take this method.").detail("the Allow header names those that it takes")
-        })
-        .layer(from_fn_with_state(Arc::clone(&api), layers::around::<B>))
-        .with_state(api)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(from_fn_with_state(Arc::clone(api), layers::in_time::<B>))
+        // Around the time limit: a page must be able to read that, too.
+        .layer(from_fn_with_state(Arc::clone(api), origins::check::<B>))
+}
+
+async fn not_allowed() -> Problem {
+    let problem = Problem::new(ErrorCode::InvalidRequest).status(StatusCode::METHOD_NOT_ALLOWED);
+    problem.title("This path does not take this method.").detail("the Allow header names those that it takes")
 }
 
 /// A WebSocket is opened by the first request of a connection: the edge took the others' sockets away. A process

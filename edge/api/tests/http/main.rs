@@ -5,4 +5,5 @@ mod chats;
 mod connections;
 mod identity;
 mod logins;
+mod origins;
 mod support;

@@ -1,5 +1,6 @@
 //! HTTP answers of the socket itself: the same problems as the API's, written by hand.
 
+use panda_access::ORIGIN_REFUSED;
 use panda_protocol::ErrorCode;
 
 use crate::admission::Refusal;
@@ -38,7 +39,7 @@ impl Answer {
         Self {
             status: "403 Forbidden",
             code: ErrorCode::OriginRefused,
-            detail: "pages of this origin may connect once http.origins of the configuration has it",
+            detail: ORIGIN_REFUSED,
             retry_after_s: 0,
             headers: String::new(),
             request_id: String::new(),

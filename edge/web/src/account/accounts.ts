@@ -27,7 +27,7 @@ export interface Session {
 export interface AccountsOptions {
   readonly store: Store;
   readonly open: (options: ClientOptions) => Client;
-  readonly api: (token: () => string | null) => HttpApi;
+  readonly api: (token: () => string | null, url: () => string) => HttpApi;
   readonly url: string;
   readonly worker?: () => SharedWorker;
 }
@@ -44,7 +44,9 @@ export class Accounts {
 
   constructor(options: AccountsOptions) {
     this.#options = options;
-    this.http = options.api(() => this.#account?.token ?? null);
+    // Where the session is, the server is there: its own may have been away for long.
+    const url = () => options.store.getState().link.place ?? options.url;
+    this.http = options.api(() => this.#account?.token ?? null, url);
     const saved = readAccount(kept(ACCOUNT_KEY));
     if (saved) this.#open(saved);
     addEventListener("storage", (event) => {

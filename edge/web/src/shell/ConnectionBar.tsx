@@ -15,6 +15,15 @@ import { useClient } from "./services";
 /** So long may a connection take before it is worth a word. */
 const PATIENCE_MS = 1_500;
 
+/** A clock that is wrong by more is worth a word: what was said now may be of yesterday by it. */
+const CLOCK_OFF_MS = 10 * 60_000;
+
+/** Whether somebody is in the middle of writing: what they type next must not land anywhere else. */
+function isWriting(): boolean {
+  const field = document.activeElement;
+  return (field instanceof HTMLTextAreaElement || field instanceof HTMLInputElement) && field.value !== "";
+}
+
 /** Seconds until a moment, counted down. */
 function useSecondsTo(ms: number | null): number {
   const [now, setNow] = useState(() => Date.now());
@@ -48,9 +57,16 @@ function Waiting({ connection }: { connection: Extract<Connection, { state: "wai
     <>
       <Icon name="offline" size={18} />
       <p>
-        {/* Who hears the page hears that it is tried, and not each second of it. */}
-        <span aria-hidden="true">{seconds > 0 ? t.link.waiting(seconds) : t.link.waitingNow}</span>
-        <span className="hidden">{t.link.waitingNow}</span> {t.link.kept}
+        {connection.reason?.label === "origin_refused" ? (
+          t.link.originRefused
+        ) : (
+          <>
+            {/* Who hears the page hears that it is tried, and not each second of it. */}
+            <span aria-hidden="true">{seconds > 0 ? t.link.waiting(seconds) : t.link.waitingNow}</span>
+            <span className="hidden">{t.link.waitingNow}</span>
+          </>
+        )}{" "}
+        {t.link.kept}
       </p>
       <Button onClick={() => client.connectNow()}>{t.link.tryNow}</Button>
     </>
@@ -94,6 +110,7 @@ export function ConnectionBar() {
   const connection = useAppSelector((state) => state.link.connection);
   const isLagging = useAppSelector((state) => state.link.lagging);
   const isMemory = useAppSelector((state) => state.link.storage?.kind === "memory" && state.link.storage.reason !== null);
+  const clockAheadMs = connection.state === "online" ? connection.clockAheadMs : null;
   const isConnecting = useLasting(connection.state === "connecting");
   const isCatchingUp = useLasting(connection.state === "online" && !connection.current);
   const [isAsked, setIsAsked] = useState(true);
@@ -101,9 +118,9 @@ export function ConnectionBar() {
   const isSignedOut = connection.state === "signedOut" || isRevoked;
   const [wasSignedOut, setWasSignedOut] = useState(false);
   if (isSignedOut !== wasSignedOut) {
-    // Each time that a login ends it is asked for once by itself.
+    // Each time that a login ends it is asked for once by itself; whoever is writing asks for it.
     setWasSignedOut(isSignedOut);
-    setIsAsked(true);
+    setIsAsked(!isWriting());
   }
   return (
     <>
@@ -132,6 +149,11 @@ export function ConnectionBar() {
           <div className="bar bar-warning">
             <Icon name="warning" size={18} />
             <Stopped connection={connection} />
+          </div>
+        ) : null}
+        {clockAheadMs !== null && Math.abs(clockAheadMs) > CLOCK_OFF_MS ? (
+          <div className="bar bar-quiet">
+            <p>{t.link.clockOff(clockAheadMs)}</p>
           </div>
         ) : null}
         {isMemory ? (

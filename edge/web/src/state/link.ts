@@ -10,9 +10,11 @@ export interface Link {
   readonly storage: StorageState | null;
   /** More events wait than this page has taken. */
   readonly lagging: boolean;
+  /** The base URL of the server where the last session was; `null`: there was none yet. */
+  readonly place: string | null;
 }
 
-export const noLink: Link = { connection: { state: "connecting", attempt: 0 }, sharing: null, storage: null, lagging: false };
+export const noLink: Link = { connection: { state: "connecting", attempt: 0 }, sharing: null, storage: null, lagging: false, place: null };
 
 /**
  * The session that is open. Whoever asks the server asks again in another one: what was under way ended with the old one,
@@ -29,7 +31,12 @@ export function linkReducer(link: Link = noLink, action: UnknownAction): Link {
 function apply(link: Link, update: Update): Link {
   switch (update.type) {
     case "connection":
-      return { ...link, connection: update.connection, lagging: false };
+      return {
+        ...link,
+        connection: update.connection,
+        lagging: false,
+        place: update.connection.state === "online" ? update.connection.url : link.place,
+      };
     case "sharing":
       return { ...link, sharing: update.sharing };
     case "storage":

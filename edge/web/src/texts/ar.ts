@@ -66,6 +66,22 @@ const openDrafts: Forms = {
   many: "مسودة لم تكتمل",
   other: "مسودة لم تكتمل",
 };
+const minutes: Forms = {
+  zero: "أقل من دقيقة",
+  one: "دقيقة واحدة",
+  two: "دقيقتين",
+  few: "دقائق",
+  many: "دقيقة",
+  other: "دقيقة",
+};
+const hours: Forms = {
+  zero: "أقل من ساعة",
+  one: "ساعة واحدة",
+  two: "ساعتين",
+  few: "ساعات",
+  many: "ساعة",
+  other: "ساعة",
+};
 const seconds: Forms = {
   zero: "أقل من ثانية",
   one: "ثانية واحدة",
@@ -299,6 +315,11 @@ export const ar: Texts = {
     revoked: "أُنهي دخولك من جهاز آخر أو من المشغّل. سجّل الدخول مجددًا للمتابعة.",
     originRefused: "لا يقبل الخادم اتصالات من هذا العنوان. يمكن لمشغّله السماح به.",
     stopped: (text) => `انتهى الاتصال ولا يعود من تلقاء نفسه: ${text}`,
+    clockOff: (aheadMs) => {
+      const inMinutes = Math.round(Math.abs(aheadMs) / 60_000);
+      const off = inMinutes < 120 ? counted(inMinutes, minutes) : counted(Math.round(inMinutes / 60), hours);
+      return `ساعة هذا الجهاز ${aheadMs > 0 ? "متقدمة" : "متأخرة"} بنحو ${off}. أوقات الرسائل من ساعة الخادم؛ اضبط الساعة لتتفقا.`;
+    },
     memoryOnly:
       "لا يحفظ هذا المتصفح شيئًا لهذه الصفحة (نافذة خاصة، أو التخزين ممتلئ أو ممنوع). تضيع الرسائل المنتظرة إن أغلقتها.",
   },
@@ -334,6 +355,7 @@ export const ar: Texts = {
     too_large: "هذا طويل جدًا.",
     damaged: "ما هو محفوظ من هذه المحادثة تالف؛ على المشغّل إصلاحه.",
     token_expired: "انتهت صلاحية دخولك. سجّل الدخول مجددًا.",
+    origin_refused: "لا يقبل الخادم اتصالات من هذا العنوان. يمكن لمشغّله السماح به.",
     invalid_request: "هذه القيمة غير مسموح بها هنا.",
   },
 

@@ -235,6 +235,13 @@ export const en = {
     revoked: "Your login was ended by you on another device, or by the operator. Log in again to go on.",
     originRefused: "The server does not take connections from this address. Its operator can allow it.",
     stopped: (text: string) => `The connection ended and does not come back by itself: ${text}`,
+    clockOff: (aheadMs: number) => {
+      const minutes = Math.round(Math.abs(aheadMs) / 60_000);
+      const hours = Math.round(minutes / 60);
+      const off =
+        minutes < 120 ? `${String(minutes)} ${one(minutes, "minute", "minutes")}` : `${String(hours)} ${one(hours, "hour", "hours")}`;
+      return `The clock of this device is about ${off} ${aheadMs > 0 ? "ahead" : "behind"}. Messages have the server’s time; set the clock so that both agree.`;
+    },
     memoryOnly: "This browser keeps nothing for this page (private window, or storage is full or denied). Messages that wait are lost if you close it.",
   },
 
@@ -269,6 +276,7 @@ export const en = {
     too_large: "That is too long.",
     damaged: "What is stored of this chat is damaged; the operator has to mend it.",
     token_expired: "Your login has ended. Log in again.",
+    origin_refused: "The server does not take connections from this address. Its operator can allow it.",
   } as Record<string, string>,
 
   nowhere: { title: "There is nothing here", help: "This address shows nothing.", action: "To your chats" },

@@ -47,7 +47,7 @@ impl Role for ApiRole {
         let (handed_over, to_api) = mpsc::channel(api::HANDOVER_QUEUE);
         let door = api_door::open(config.http.address, tls, api::admission(config), handed_over)?;
         door.register(registry);
-        let discovery = Discovery { api_only: true, ..Discovery::default() };
+        let discovery = Discovery { api_only: true, edges: config.http.edges.clone(), ..Discovery::default() };
         let parts = ApiParts { log, link, users, cache, identity };
         let api = api::start(config, discovery, parts, registry, to_api)?;
         Ok(Self { door, api, ways })

@@ -45,6 +45,7 @@ fn is_item(key: &str, item: &str) -> bool {
     match key {
         "commands.brokers" | "events.nodes" => is_host_and_port(item),
         "http.origins" => is_origin(item),
+        "http.edges" => is_edge(item),
         _ => true,
     }
 }
@@ -69,6 +70,11 @@ fn is_origin(text: &str) -> bool {
     };
     text.split_once("://")
         .is_some_and(|(scheme, place)| is_scheme(scheme) && (is_host(place) || is_host_and_port(place)))
+}
+
+/// An origin that a browser can ask.
+fn is_edge(text: &str) -> bool {
+    is_origin(text) && ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme))
 }
 
 /// Whether a filter of the log means what it says. Of a word alone the filter makes a part of the program, so
@@ -116,5 +122,7 @@ pub(super) fn together(config: &Config, place: impl Fn(&str) -> Place, faults: &
         config.events.user.is_empty() || !config.events.password_file.as_os_str().is_empty(),
         "is needed where `events.user` is named",
     );
+    // Each is named twice in the policy of every file of the page.
+    must("http.edges", &[], http.edges.len() <= 16, "names at most 16 edges: put more of them behind one name");
     must("router.advertise", &[], config.router.advertise.len() <= 255, "is at most 255 bytes");
 }

@@ -101,6 +101,9 @@ pub(super) fn wanted(key: &str, default: &Value) -> String {
         Value::Array(_) if key == "http.origins" => {
             "a list of origins without a path, such as [\"https://chat.example\"]".to_owned()
         }
+        Value::Array(_) if key == "http.edges" => {
+            "a list of http and https origins without a path, such as [\"https://edge-1.example\"]".to_owned()
+        }
         Value::Array(_) => "a list of texts in brackets, such as [\"one\", \"two\"]".to_owned(),
         Value::String(text) if text.parse::<SocketAddr>().is_ok() => {
             format!("an IP address and a port, such as {text}")

@@ -120,6 +120,15 @@ pub(crate) struct HttpConfig {
     pub(crate) key: PathBuf,
     /// Origins of pages that may connect besides those of this address itself, as `https://host[:port]`.
     pub(crate) origins: Vec<String>,
+    /// Where browsers reach the edges of this deployment, as `http://` or `https://host[:port]`; at most 16.
+    pub(crate) edges: Vec<String>,
+}
+
+impl HttpConfig {
+    /// Origins of pages that may connect: those that are listed, and the pages of the deployment's edges.
+    pub(crate) fn page_origins(&self) -> Vec<String> {
+        self.origins.iter().chain(&self.edges).cloned().collect()
+    }
 }
 
 impl Default for HttpConfig {
@@ -129,6 +138,7 @@ impl Default for HttpConfig {
             certificate: PathBuf::new(),
             key: PathBuf::new(),
             origins: Vec::new(),
+            edges: Vec::new(),
         }
     }
 }

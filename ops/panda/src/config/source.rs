@@ -284,7 +284,26 @@ mod tests {
         for origin in ["https://x.example/", "https://x.example/path", "https://", "https://u@x.example", "https://x:y"]
         {
             assert_eq!(faults(&format!("[http]\norigins = [\"{origin}\"]\n")).len(), 1, "{origin}");
+            assert_eq!(faults(&format!("[http]\nedges = [\"{origin}\"]\n")).len(), 1, "{origin}");
         }
+    }
+
+    #[test]
+    fn edges_are_what_a_browser_can_ask_and_not_more_than_a_policy_should_name() {
+        let edges = |count: usize| {
+            let list: Vec<_> = (0..count).map(|edge| format!("\"https://edge-{edge}.example\"")).collect();
+            format!("[http]\nedges = [{}]\n", list.join(", "))
+        };
+        let config = load_text(&format!("{}origins = [\"tauri://localhost\"]\n", edges(16))).unwrap();
+        assert_eq!(config.http.page_origins().len(), 17);
+        assert_eq!(faults(&edges(17)), ["2: `http.edges` names at most 16 edges: put more of them behind one name"]);
+        assert_eq!(
+            faults("[http]\nedges = [\"tauri://localhost\"]\n"),
+            [
+                "2: `http.edges` is a list of http and https origins without a path, such as [\"https://edge-1.example\"], \
+              not [\"tauri://localhost\"]"
+            ]
+        );
     }
 
     #[test]

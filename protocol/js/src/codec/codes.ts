@@ -54,6 +54,7 @@ export const frameTooLarge = 1302;
 export const versionUnsupported = 1303;
 export const unexpectedFrame = 1304;
 export const unknownFrame = 1306;
+export const originRefused = 1307;
 export const invalidRequest = 2200;
 export const notFound = 2201;
 export const tooLarge = 2205;
@@ -64,3 +65,5 @@ export const nothingToDo = 2302;
 
 /** The range that a code is in, also one that this version does not know: the code without its last two digits. */
 export const rangeOf = (code: number): number => Math.floor(code / 100);
+/** What {@link rangeOf} says of codes after which a client comes back with backoff. */
+export const backoffRange = 11;

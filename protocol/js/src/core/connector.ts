@@ -6,13 +6,22 @@
  */
 
 import type { Connection, Refusal } from "../api.js";
-import { rangeOf, replaced, tokenInvalid, versionUnsupported } from "../codec/codes.js";
+import {
+  backoffRange,
+  going,
+  originRefused,
+  rangeOf,
+  replaced,
+  tokenInvalid,
+  versionUnsupported,
+} from "../codec/codes.js";
 import type { Cursor, FrameBody } from "../codec/frames.js";
 import type { DeviceId, UserId } from "../ids.js";
 import { localRefusal, refusalOf } from "../refusals.js";
 import { Backoff } from "../session/backoff.js";
 import { SessionMachine, type Ask, type Auth, type End, type Output } from "../session/machine.js";
-import type { Socket, Surroundings } from "./surroundings.js";
+import { Places } from "./places.js";
+import { OriginRefused, type Socket, type Surroundings } from "./surroundings.js";
 import type { TokenReason } from "../api.js";
 
 /** Between two attempts that a person asks for. */
@@ -40,6 +49,8 @@ export interface ConnectorOwner {
   lost(): void;
   connection(connection: Connection): void;
   access(access: Access | null): void;
+  /** The other servers of the deployment, for the next time. */
+  edges(edges: readonly string[]): void;
 }
 
 export interface ConnectorConfig {
@@ -53,6 +64,8 @@ export interface ConnectorConfig {
 interface Live {
   readonly machine: SessionMachine;
   readonly socket: Socket;
+  /** The base URL of its server. */
+  readonly url: string;
 }
 
 export class Connector {
@@ -68,8 +81,9 @@ export class Connector {
   /** Given without being asked for, and not used yet. */
   #given: string | null = null;
   #path: string | null = null;
-  /** Where a GoAway sent this client; empty: the base URL. */
-  #address = "";
+  readonly #places: Places;
+  /** By how much this machine's clock was ahead of the server's when that last told its own. */
+  #clockAheadMs: number | null = null;
   #backoff: Backoff;
   #usedTicket = false;
   #lastTryAt = -Infinity;
@@ -82,13 +96,20 @@ export class Connector {
     readonly world: Surroundings,
     readonly owner: ConnectorOwner,
     access: Access | null,
+    edges: unknown,
   ) {
     this.#access = access;
+    this.#places = new Places(config.url, edges, () => world.random());
     this.#backoff = new Backoff(() => world.random());
   }
 
   get machine(): SessionMachine | null {
     return this.#live?.machine ?? null;
+  }
+
+  /** The other servers of the deployment, as far as known. */
+  get edges(): readonly string[] {
+    return this.#places.edges;
   }
 
   get isOnline(): boolean {
@@ -166,6 +187,7 @@ export class Connector {
   async #connect(): Promise<void> {
     const attempt = ++this.#attempt;
     const isOld = (): boolean => attempt !== this.#attempt;
+    const place = this.#places.current;
     this.#lastTryAt = this.world.now();
     this.#show({ state: "connecting", attempt: this.#backoff.attempt });
     try {
@@ -178,24 +200,27 @@ export class Connector {
       const auth = await this.#auth();
       if (isOld()) return;
       if (auth === null) this.#signedOut(null);
-      else this.#dial(url, auth, attempt);
-    } catch {
-      if (!isOld()) this.#ended({ code: null, retryAfterMs: 0, text: "", livedMs: 0, ours: false });
+      else this.#dial(url, auth, attempt, place);
+    } catch (error) {
+      if (!isOld()) this.#notReached(error instanceof OriginRefused);
     }
   }
 
   /** `null`: no version in common. */
   async #socketUrl(): Promise<string | null> {
+    const place = this.#places.current;
     if (this.#path === null) {
-      const document = await this.world.fetchJson(new URL("/.well-known/panda", this.config.url).href);
-      const { versions, websocket } = document as { versions?: unknown; websocket?: unknown };
+      const { json, dateMs } = await this.world.fetchJson(new URL("/.well-known/panda", place).href);
+      const { versions, websocket, edges } = json as { versions?: unknown; websocket?: unknown; edges?: unknown };
       if (!Array.isArray(versions) || typeof websocket !== "string") throw new TypeError("not a discovery document");
+      this.#clockAheadMs = dateMs === null ? null : this.world.wallMs() - dateMs;
       if (!versions.includes(1)) return null;
       this.#path = websocket;
+      this.#places.learn(edges);
+      this.owner.edges(this.#places.edges);
     }
-    const url = new URL(this.#path, this.config.url);
+    const url = new URL(this.#path, place);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    if (this.#address !== "") url.host = this.#address;
     return url.href;
   }
 
@@ -213,7 +238,7 @@ export class Connector {
     return { token };
   }
 
-  #dial(url: string, auth: Auth, attempt: number): void {
+  #dial(url: string, auth: Auth, attempt: number, place: string): void {
     const isOld = (): boolean => attempt !== this.#attempt;
     let live: Live | null = null;
     const socket = this.world.dial(url, {
@@ -221,7 +246,7 @@ export class Connector {
         if (isOld()) return;
         this.#dialled = null;
         this.#leaveOld();
-        live = this.#open(socket, auth);
+        live = this.#open(socket, auth, place);
       },
       message: (message) => {
         if (live === null) return;
@@ -234,19 +259,19 @@ export class Connector {
           this.#flush(live);
         } else if (!isOld()) {
           this.#dialled = null;
-          this.#notReached();
+          this.#notReached(false);
         }
       },
     });
     this.#dialled = socket;
   }
 
-  #open(socket: Socket, auth: Auth): Live {
+  #open(socket: Socket, auth: Auth, url: string): Live {
     const { inbox, first } = this.owner.opening();
     const { device, client } = this.config;
     const random = (): number => this.world.random();
     const machine = new SessionMachine({ device, auth, inbox, client, random }, first, this.world.now());
-    const live = { machine, socket };
+    const live = { machine, socket, url };
     this.#live = live;
     // A session numbers its requests from 1.
     this.owner.began(first.map((_, at) => at + 1));
@@ -264,14 +289,17 @@ export class Connector {
     this.owner.lost();
   }
 
-  /** No socket came of it. */
-  #notReached(): void {
-    const moved = this.#address !== "";
-    this.#address = "";
+  /** No socket came of it: the next attempt is made elsewhere, if there is anywhere. */
+  #notReached(refused: boolean): void {
+    const named = this.#places.leave();
     // The server may be another one by now.
     this.#path = null;
-    if (this.#live !== null) this.#move(moved ? 0 : moveMs);
-    else this.#ended({ code: null, retryAfterMs: 0, text: "", livedMs: 0, ours: false });
+    if (this.#live !== null) this.#move(named ? 0 : moveMs);
+    else {
+      const end = { code: null, retryAfterMs: 0, text: "", livedMs: 0, ours: false };
+      // Not for good, whatever the code says of a session: an overloaded server looks like it, and an operator may add it.
+      this.#ended(end, refused ? refusalOf(originRefused, "The server takes no page of this address.") : null);
+    }
   }
 
   /** Carries out what a session put out. */
@@ -286,7 +314,8 @@ export class Connector {
           if (this.#live === live) {
             this.#live = null;
             this.owner.lost();
-            if (this.#connection.state !== "closed") this.#ended(output.end);
+            if (isElsewhereBetter(output.end)) this.#places.leave();
+            if (this.#connection.state !== "closed") this.#ended(output.end, null);
           }
           break;
         default:
@@ -325,7 +354,7 @@ export class Connector {
         else this.#online(output.ticket, output.expiresInMs);
         break;
       case "goAway":
-        this.#address = output.goAway.address;
+        this.#places.go(output.goAway.address);
         this.#move(Number(output.goAway.delayMs));
         break;
       default:
@@ -345,7 +374,8 @@ export class Connector {
       return;
     }
     const { session } = welcome;
-    this.#connection = { state: "online", session, current: false, expiresAtMs: 0 };
+    const [url, clockAheadMs] = [live.url, this.#clockAheadMs];
+    this.#connection = { state: "online", session, current: false, expiresAtMs: 0, url, clockAheadMs };
     this.#online(welcome.ticket, Number(welcome.expiresInMs));
     this.owner.welcomed(welcome);
   }
@@ -377,17 +407,18 @@ export class Connector {
 
   async #makeBeforeBreak(): Promise<void> {
     const attempt = ++this.#attempt;
+    const place = this.#places.current;
     try {
       const url = await this.#socketUrl();
       const auth = url === null ? null : await this.#auth();
       if (attempt !== this.#attempt || this.#live === null) return;
-      if (url !== null && auth !== null) this.#dial(url, auth, attempt);
+      if (url !== null && auth !== null) this.#dial(url, auth, attempt, place);
     } catch {
-      if (attempt === this.#attempt) this.#notReached();
+      if (attempt === this.#attempt) this.#notReached(false);
     }
   }
 
-  #ended(end: End): void {
+  #ended(end: End, unreached: Refusal | null): void {
     // What was being dialled to take its place comes too late.
     this.#attempt++;
     this.#dialled?.close();
@@ -397,7 +428,7 @@ export class Connector {
       end.code === null
         ? end.livedMs > 0
           ? null
-          : localRefusal("unreachable")
+          : (unreached ?? localRefusal("unreachable"))
         : refusalOf(end.code, end.text, end.retryAfterMs);
     const next = this.#backoff.after(end);
     if (next.is === "stop") {
@@ -441,3 +472,7 @@ export class Connector {
     this.owner.connection(connection);
   }
 }
+
+/** A server that died, leaves or has too much to do is no place to come back to while there is another one. */
+const isElsewhereBetter = ({ code, ours }: End): boolean =>
+  code === null || (!ours && (code === going || rangeOf(code) === backoffRange));

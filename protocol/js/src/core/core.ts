@@ -153,8 +153,12 @@ export class Core {
             access === null ? { drop: "state", key: "access" } : { put: "state", key: "access", value: access },
           );
         },
+        edges: (edges) => {
+          journal.put({ put: "state", key: "edges", value: edges });
+        },
       },
       this.#access,
+      state.get("edges"),
     );
     const soon = (): void => {
       this.#soon();
@@ -376,6 +380,7 @@ export class Core {
       ["device", this.#context.device],
       ["counter", this.#sending.counter],
       ["access", this.#access],
+      ["edges", this.#context.connector.edges],
       ["inbox", inbox],
       ["complete", complete],
       ["looked", [...this.#looked]],

@@ -1,5 +1,7 @@
 /** What the core needs of the world: clocks, timers, randomness, sockets and HTTP. Tests give others. */
 
+import { isOriginRefused } from "../origin.js";
+
 /** A socket that carries messages. */
 export interface Socket {
   send(message: Uint8Array<ArrayBuffer>): void;
@@ -24,9 +26,18 @@ export interface Surroundings {
   /** Calls `then` once after at least so many milliseconds; returns how to take it back. */
   after(ms: number, then: () => void): () => void;
   dial(url: string, events: SocketEvents): Socket;
-  /** The JSON at this URL. Rejected for anything else. */
-  fetchJson(url: string): Promise<unknown>;
+  /** The JSON at this URL. Rejected for anything else; with {@link OriginRefused} where the server is there and may not be read. */
+  fetchJson(url: string): Promise<Fetched>;
 }
+
+export interface Fetched {
+  readonly json: unknown;
+  /** The server's clock as it answered, if it said so. */
+  readonly dateMs: number | null;
+}
+
+/** A server refuses pages of this origin. */
+export class OriginRefused extends Error {}
 
 /** A socket that does not open, and a document that does not come, have failed after this. */
 export const dialMs = 15_000;
@@ -87,10 +98,13 @@ export function surroundings(
         credentials: "omit",
         cache: "no-store",
         signal: AbortSignal.timeout(dialMs),
+      }).catch(async (error: unknown) => {
+        throw (await isOriginRefused(url, fetchWith)) ? new OriginRefused() : error;
       });
       const text = await response.text();
       if (!response.ok || text.length > documentBytesMax) throw new RangeError("not the document that was asked for");
-      return JSON.parse(text) as unknown;
+      const dateMs = Date.parse(response.headers.get("date") ?? "");
+      return { json: JSON.parse(text) as unknown, dateMs: Number.isNaN(dateMs) ? null : dateMs };
     },
   };
 }

@@ -1,6 +1,6 @@
 /** When to come back (`SPEC.md`, section 6, "Coming back"), without clock or randomness of its own. */
 
-import { rangeOf, ticketInvalid } from "../codec/codes.js";
+import { backoffRange, rangeOf, ticketInvalid } from "../codec/codes.js";
 import type { End } from "./machine.js";
 
 /** What to do after an end. */
@@ -14,7 +14,7 @@ const longestMs = 30_000;
 /** A session that lived for so long was a good one: the attempts count from 0 again. */
 const goodMs = 30_000;
 /** Ranges of codes, see `rangeOf`. */
-const [atOnce, backoff, token, stop] = [10, 11, 12, 13];
+const [atOnce, token, stop] = [10, 12, 13];
 
 export class Backoff {
   #attempt = 0;
@@ -34,7 +34,7 @@ export class Backoff {
   after(end: End): Next {
     if (end.livedMs >= goodMs) this.#attempt = 0;
     // A server that broke the protocol may be mended, or be another one the next time: back, but slowly.
-    const range = end.code === null || end.ours ? backoff : rangeOf(end.code);
+    const range = end.code === null || end.ours ? backoffRange : rangeOf(end.code);
     if (range === stop) return { is: "stop" };
     // Once at once; a server that says so again and again is like one that is away.
     const now = this.#attempt === 0 && (range === atOnce || range === token);

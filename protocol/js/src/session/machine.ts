@@ -93,6 +93,8 @@ export type Output =
 
 /** A Welcome, and the answer to a Ping that asks whether anybody is there, must come within this. */
 const answerMs = 15_000;
+/** Who waits for a reply and hears nothing for so long asks whether anybody is there. */
+const patienceMs = 10_000;
 /** Before the Welcome names it. */
 const heartbeatAtFirstMs = answerMs / 2;
 /** A Refresh that was refused or came to nothing is tried again after this, and never sooner than so after the last. */
@@ -132,6 +134,8 @@ export class SessionMachine {
   #liveSince: number;
   /** When an answer to a probe must be here. */
   #answerBy = Infinity;
+  /** Since when something waits for a reply and nothing at all was heard. */
+  #unheardSince = Infinity;
   #refreshAt = Infinity;
   #refreshRequest: number | null = null;
   readonly #random: () => number;
@@ -178,7 +182,8 @@ export class SessionMachine {
     const silent = this.#heardAt + 2 * this.#heartbeatMs;
     if (this.#state === "hello") return silent;
     // Earlier than asked for: timers of pages in the background are late by as much as a second, and the way takes time.
-    return Math.min(silent, this.#sentAt + 0.75 * this.#heartbeatMs, this.#refreshAt, this.#answerBy);
+    const ask = this.#answerBy === Infinity ? this.#unheardSince + patienceMs : Infinity;
+    return Math.min(silent, this.#sentAt + 0.75 * this.#heartbeatMs, this.#refreshAt, this.#answerBy, ask);
   }
 
   tick(now: number): void {
@@ -189,6 +194,7 @@ export class SessionMachine {
       return;
     }
     if (this.#state === "hello") return;
+    if (now >= this.#unheardSince + patienceMs) this.probe(now);
     if (now >= this.#sentAt + 0.75 * this.#heartbeatMs) this.#ping(now);
     if (now >= this.#refreshAt) {
       this.#refreshAt = now + refreshAgainMs;
@@ -208,6 +214,7 @@ export class SessionMachine {
     if (this.#state === "over" || this.room <= 0) return null;
     const request = ++this.#lastRequest;
     this.#waiting.set(request, ask.type);
+    this.#unheardSince = Math.min(this.#unheardSince, now);
     this.#send({ ...ask, request: BigInt(request) }, now);
     return request;
   }
@@ -250,6 +257,7 @@ export class SessionMachine {
         // Behind a Bye nothing counts.
         if (this.#state !== "over") this.#take(frame, now);
       });
+      this.#unheardSince = this.#waiting.size > 0 ? now : Infinity;
     } catch (error) {
       if (error instanceof DecodeError) {
         const code = [frameTooLarge, unknownFrame].find((one) => one === error.code) ?? malformed;

@@ -142,10 +142,13 @@ export class LockLink implements Link {
   #tabs = new Map<string, Tab>();
   #closed = false;
   #isLeading = false;
+  /** Takes over where the browser gives no locks. */
+  #other: Link | null = null;
 
   constructor(
     readonly name: string,
     readonly makeHub: MakeHub,
+    readonly makeOther: () => Link,
   ) {
     this.#channel = new BroadcastChannel(name);
   }
@@ -156,24 +159,37 @@ export class LockLink implements Link {
     };
     this.#say({ is: "who", from: this.#id });
     setTimeout(() => {
-      if (this.#leader === null && !this.#isLeading) remote.stopped();
+      if (!this.#closed && this.#leader === null && !this.#isLeading) remote.stopped();
     }, leaderMs);
     const { signal } = this.#waiting;
     navigator.locks
       .request(this.name, { signal }, () => (this.#closed ? undefined : this.#lead(remote)))
       .catch(() => {
-        // It was closed while it waited; or somebody took the lock.
-        this.#hub?.outdated();
+        if (this.#isLeading) {
+          // Somebody took the lock.
+          this.#hub?.outdated();
+          return;
+        }
+        // It was closed while it waited; or the browser, which keeps nothing for this page, gives it no locks either.
+        if (this.#closed) return;
+        this.#end();
+        this.#other = this.makeOther();
+        this.#other.open(remote);
       });
   }
 
   post(message: ToCore): void {
+    if (this.#other !== null) {
+      this.#other.post(message);
+      return;
+    }
     const own = this.#tabs.get(this.#id);
     if (this.#hub !== null && own !== undefined) this.#hub.take(own, message);
     else if (this.#leader !== null) this.#say({ is: "toCore", from: this.#id, to: this.#leader, message });
   }
 
   close(): void {
+    this.#other?.close();
     // Who leads stays until its core is closed, which `empty` says.
     if (this.#hub === null) this.#end();
   }

@@ -10,7 +10,7 @@ import {
 } from "../../src/codec/index.js";
 import type { ClientEvent, TokenReason } from "../../src/api.js";
 import { Core, type CoreConfig } from "../../src/core/core.js";
-import type { SocketEvents, Surroundings } from "../../src/core/surroundings.js";
+import type { Fetched, SocketEvents, Surroundings } from "../../src/core/surroundings.js";
 import type { ChatId, DeviceId, EntityId, OutboxId, SessionId, UserId } from "../../src/ids.js";
 import { MemoryStore } from "../../src/storage/memory.js";
 import type { Store } from "../../src/storage/store.js";
@@ -67,6 +67,9 @@ export class World implements Surroundings {
   chance = 0.5;
   readonly sockets: FakeSocket[] = [];
   discovery: unknown = { versions: [1], websocket: "/ws" };
+  /** The server's clock, if it tells it. */
+  dateMs: number | null = null;
+  readonly fetched: string[] = [];
   #timers: { at: number; then: () => void }[] = [];
 
   now(): number {
@@ -97,8 +100,10 @@ export class World implements Surroundings {
       },
     };
   }
-  fetchJson(): Promise<unknown> {
-    return this.discovery instanceof Error ? Promise.reject(this.discovery) : Promise.resolve(this.discovery);
+  fetchJson(url: string): Promise<Fetched> {
+    this.fetched.push(url);
+    const { discovery, dateMs } = this;
+    return discovery instanceof Error ? Promise.reject(discovery) : Promise.resolve({ json: discovery, dateMs });
   }
 
   get socket(): FakeSocket {

@@ -4,7 +4,7 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256};
 
 /// One row of the table that the build makes, which is in the order of the paths.
 pub(super) struct File {
@@ -30,9 +30,11 @@ impl File {
     }
 
     /// The file in the smallest form that the browser takes, or that it has this form already.
-    pub(super) fn answer(&self, asked: &HeaderMap, lifetime: Lifetime) -> Response {
+    /// It goes out under this policy, with which it is another thing to a cache: browsers keep the old headers of what did
+    /// not change.
+    pub(super) fn answer(&self, asked: &HeaderMap, lifetime: Lifetime, policy: &HeaderValue) -> Response {
         let (encoding, bytes) = self.form_for(asked);
-        let tag = tag_of(bytes);
+        let tag = tag_of(bytes, policy);
         let is_known = asked.get_all(header::IF_NONE_MATCH).iter().any(|known| names(known, &tag));
         let mut response = Response::new(if is_known { Body::empty() } else { Body::from(bytes) });
         let headers = response.headers_mut();
@@ -70,9 +72,12 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     headers.insert(name, HeaderValue::from_str(value).expect("printable ASCII"));
 }
 
-/// The first 16 bytes of the form's SHA-256: each form of a file is another thing to a cache.
-fn tag_of(bytes: &[u8]) -> String {
-    let hex: String = digest(&SHA256, bytes).as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+/// The first 16 bytes of the SHA-256 of the form and its policy: each form of a file is another thing to a cache.
+fn tag_of(bytes: &[u8], policy: &HeaderValue) -> String {
+    let mut hash = Context::new(&SHA256);
+    hash.update(bytes);
+    hash.update(policy.as_bytes());
+    let hex: String = hash.finish().as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     format!("\"{hex}\"")
 }
 

@@ -1,4 +1,5 @@
-//! What a browser may do with the page: run and load what this server gave it, talk to this address, and show pictures.
+//! What a browser may do with the page: run and load what this server gave it, talk to this address and the
+//! deployment's edges, and show pictures.
 
 use axum::http::HeaderValue;
 
@@ -15,27 +16,44 @@ const BEHIND_CONNECT: &str = "; base-uri 'none'; form-action 'none'; frame-ances
 pub(super) const PERMISSIONS: HeaderValue =
     HeaderValue::from_static("camera=(), geolocation=(), microphone=(), payment=(), usb=()");
 
-/// The policy for a page of this host. Not every browser counts the WebSocket of the same address to `'self'`, so it is
-/// named; a host that is none is left out.
-pub(super) fn of(host: Option<&HeaderValue>) -> HeaderValue {
-    let sockets = host.and_then(plain).map_or_else(String::new, |host| format!(" ws://{host} wss://{host}"));
-    let policy = format!("{BEFORE_CONNECT}{sockets}{BEHIND_CONNECT}");
-    HeaderValue::from_str(&policy).expect("printable ASCII: the host was looked at")
+/// The policy for a page of this host, whose deployment has edges at these origins. Not every browser counts the WebSocket
+/// of the same address to `'self'`, so it is named. A host that is none is left out, and an edge of no such origin.
+pub(super) fn of(host: Option<&HeaderValue>, edges: &[String]) -> HeaderValue {
+    let host = host.and_then(|host| host.to_str().ok()).filter(|host| is_plain(host));
+    let own = host.map_or_else(String::new, |host| format!(" ws://{host} wss://{host}"));
+    let others: String = edges.iter().filter_map(|edge| reached_at(edge)).collect();
+    let policy = format!("{BEFORE_CONNECT}{own}{others}{BEHIND_CONNECT}");
+    HeaderValue::from_str(&policy).expect("printable ASCII: hosts were looked at")
 }
 
-/// A host, with or without a port, that can mean nothing else in a policy.
-fn plain(host: &HeaderValue) -> Option<&str> {
+/// HTTP and WebSocket of an edge.
+fn reached_at(edge: &str) -> Option<String> {
+    let (scheme, host) = edge.split_once("://").filter(|(_, host)| is_plain(host))?;
+    match scheme {
+        "https" => Some(format!(" https://{host} wss://{host}")),
+        "http" => Some(format!(" http://{host} ws://{host}")),
+        _ => None,
+    }
+}
+
+/// Whether this is a host, with or without a port, that can mean nothing else in a policy.
+fn is_plain(host: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
-    let host = host.to_str().ok()?;
-    ((1..=HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(is_plain)).then_some(host)
+    (1..=HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(is_plain)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn text(host: Option<&str>, edges: &[&str]) -> String {
+        let host = host.map(|host| HeaderValue::from_str(host).unwrap());
+        let edges: Vec<_> = edges.iter().map(|edge| (*edge).to_owned()).collect();
+        of(host.as_ref(), &edges).to_str().unwrap().to_owned()
+    }
+
     fn for_host(host: &str) -> String {
-        of(Some(&HeaderValue::from_str(host).unwrap())).to_str().unwrap().to_owned()
+        text(Some(host), &[])
     }
 
     #[test]
@@ -46,6 +64,18 @@ mod tests {
         for host in ["a; script-src *", "a b", "*", "a,b", "", &"a".repeat(260)] {
             assert!(for_host(host).contains("connect-src 'self'; base-uri"), "{host}");
         }
-        assert!(of(None).to_str().unwrap().contains("connect-src 'self'; base-uri"));
+        assert!(text(None, &[]).contains("connect-src 'self'; base-uri"));
+    }
+
+    #[test]
+    fn the_edges_of_a_deployment_are_named_and_nothing_else_is() {
+        let policy = text(Some("a.example"), &["https://a.example", "http://[::1]:8080", "tauri://b", "https://c; d"]);
+        assert!(
+            policy.contains(
+                "connect-src 'self' ws://a.example wss://a.example https://a.example wss://a.example \
+                 http://[::1]:8080 ws://[::1]:8080; base-uri"
+            ),
+            "{policy}"
+        );
     }
 }

@@ -26,14 +26,16 @@ function freePort(): Promise<number> {
 
 export class Server {
   readonly url: string;
+  readonly #health: string;
   readonly #folder: string;
   readonly #arguments: readonly string[];
-  readonly #environment: NodeJS.ProcessEnv;
+  #environment: NodeJS.ProcessEnv;
   #process: ChildProcess | null = null;
 
   private constructor(folder: string, ports: readonly [number, number, number], environment: NodeJS.ProcessEnv) {
     const [http, quic, health] = ports.map((port) => `127.0.0.1:${String(port)}`) as [string, string, string];
-    this.url = `http://${http}`;
+    this.url = `${environment["PANDA_HTTP_CERTIFICATE"] === undefined ? "http" : "https"}://${http}`;
+    this.#health = health;
     this.#folder = folder;
     this.#environment = environment;
     this.#arguments = ["serve", "--data", join(folder, "data"), "--http", http, "--quic", quic, "--health", health];
@@ -47,8 +49,9 @@ export class Server {
     return server;
   }
 
-  /** Again on the same ports, with the same data. */
-  async start(): Promise<void> {
+  /** Again on the same ports, with the same data; with these keys changed. */
+  async start(changed: NodeJS.ProcessEnv = {}): Promise<void> {
+    this.#environment = { ...this.#environment, ...changed };
     const log = await open(join(this.#folder, "log"), "a");
     const child = spawn(binary, this.#arguments, {
       stdio: ["ignore", log.fd, log.fd],
@@ -65,7 +68,7 @@ export class Server {
     while (Date.now() < end) {
       if (this.#process?.exitCode != null) break;
       try {
-        const answer = await fetch(`${this.url}/.well-known/panda`, { signal: AbortSignal.timeout(1_000) });
+        const answer = await fetch(`http://${this.#health}/readyz`, { signal: AbortSignal.timeout(1_000) });
         if (answer.ok) return;
       } catch {
         // Not yet.
@@ -98,6 +101,9 @@ export class Line {
   readonly #port: number;
   #url = "";
   #isCut = false;
+  #isStalled = false;
+  /** Ends that are joined, or will be when the server answers again. */
+  readonly #joined = new Set<readonly [Socket, Socket]>();
 
   private constructor(server: Server) {
     this.#port = Number(new URL(server.url).port);
@@ -116,6 +122,9 @@ export class Line {
 
   #join(near: Socket): void {
     const far = connect(this.#port, "127.0.0.1");
+    const ends = [near, far] as const;
+    this.#joined.add(ends);
+    near.on("close", () => this.#joined.delete(ends));
     for (const [one, other] of [
       [near, far],
       [far, near],
@@ -128,7 +137,22 @@ export class Line {
       });
     }
     if (this.#isCut) near.destroy();
-    else near.pipe(far).pipe(near);
+    else if (!this.#isStalled) near.pipe(far).pipe(near);
+  }
+
+  /** Connections are taken and stay open, and nothing comes through any of them. */
+  stall(): void {
+    this.#isStalled = true;
+    for (const [near, far] of this.#joined) {
+      near.unpipe(far);
+      far.unpipe(near);
+    }
+  }
+
+  /** What waited comes through. */
+  goesOn(): void {
+    this.#isStalled = false;
+    for (const [near, far] of this.#joined) near.pipe(far).pipe(near);
   }
 
   cut(): void {

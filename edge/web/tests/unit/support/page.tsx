@@ -26,7 +26,7 @@ export interface OpenPage {
 
 export const online = (session = "2h"): ClientEvent => ({
   type: "connection",
-  connection: { state: "online", session: session as SessionId, current: true, expiresAtMs: 0 },
+  connection: { state: "online", session: session as SessionId, current: true, expiresAtMs: 0, url: "http://localhost", clockAheadMs: 0 },
 });
 
 /** Ada at the chat `tea`, in which two messages are; `cake` is below it in the list. */
