@@ -4,6 +4,7 @@ import { Provider } from "react-redux";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { HttpApi } from "@panda/client";
 import { Accounts } from "../../src/account/accounts";
+import { TEXT_BYTES_MAX } from "../../src/conversation/Composer";
 import { App } from "../../src/shell/App";
 import { go } from "../../src/shell/router";
 import { AccountsContext } from "../../src/shell/services";
@@ -133,4 +134,30 @@ test("what is typed is kept, sent once, and put back if the outbox takes nothing
     await vi.advanceTimersByTimeAsync(10);
   });
   expect(field.value).toBe("hello");
+});
+
+test("a text that is far too long stays in the field without lines to break, and is refused at once", async () => {
+  const field = document.querySelector<HTMLTextAreaElement>(".composer textarea");
+  if (!field) throw new Error("there is a field to write in");
+  const type = async (value: string) =>
+    act(async () => {
+      Reflect.set(HTMLTextAreaElement.prototype, "value", value, field);
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+      await vi.advanceTimersByTimeAsync(500);
+    });
+  const word = "w".repeat(1 << 20);
+  await type(word);
+  expect(field.className).toBe("is-huge");
+  expect(document.querySelector("[role=alert]")?.textContent).toContain("shorten it or send it in parts");
+  await act(async () => {
+    field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
+    await vi.advanceTimersByTimeAsync(10);
+  });
+  expect(client.asked.filter((asked) => asked.what === "send")).toHaveLength(0);
+  expect(field.value).toBe(word);
+  await type("w".repeat(TEXT_BYTES_MAX + 1));
+  expect(field.className).toBe("");
+  expect(document.querySelector("[role=alert]")).not.toBeNull();
+  await type("w".repeat(TEXT_BYTES_MAX));
+  expect(document.querySelector("[role=alert]")).toBeNull();
 });
