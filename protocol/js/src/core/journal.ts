@@ -32,6 +32,8 @@ export class Journal {
   /** The one that did not begin yet: it takes all that comes until then. */
   #next: Promise<void> | null = null;
   #bytesSinceEviction: number;
+  /** Evictions follow each other, beside writes: nobody who reads or writes waits until all events are counted. */
+  #evicting: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(
@@ -125,12 +127,14 @@ export class Journal {
     if (this.#bytesSinceEviction > this.bytesMax / 8) {
       this.#bytesSinceEviction = 0;
       // A store that fails here fails with the next write, too, and that one says so.
-      await this.#evict(this.bytesMax).catch(no);
+      void this.#evict(this.bytesMax).catch(no);
     }
   }
 
   #evict(bytes: number): Promise<void> {
-    return this.store.evict(this.owner.evictionOrder(), bytes);
+    const evicted = this.#evicting.then(() => this.store.evict(this.owner.evictionOrder(), bytes));
+    this.#evicting = evicted.catch(() => undefined);
+    return evicted;
   }
 
   /** What was not written is in `everything`, except history, which pages bring again. */

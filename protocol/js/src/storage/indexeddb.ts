@@ -10,6 +10,9 @@ const answerMs = 10_000;
 /** Above every seq. */
 const seqMax = Number.MAX_SAFE_INTEGER;
 
+/** Events that one transaction counts or removes: whoever reads or writes meanwhile waits for no more than that. */
+const eventsAtOnce = 1_000;
+
 const tables = ["state", "chats", "outbox", "events"] as const;
 
 interface EventRow {
@@ -43,6 +46,8 @@ export async function openIndexedDbStore(name: string): Promise<Store> {
 
 class IndexedDbStore implements Store {
   readonly kind = "durable";
+  /** Bytes of all events, or more: what was written over counts twice. Unknown until they were counted once. */
+  #heldAtMost = Infinity;
 
   constructor(readonly database: IDBDatabase) {
     // Another tab erases it or brings a newer version: it must not wait for this one.
@@ -80,18 +85,27 @@ class IndexedDbStore implements Store {
       await ended.catch(() => undefined);
       throw error;
     }
+    for (const change of changes)
+      if ("put" in change && change.put === "events") this.#heldAtMost += sizeOf(change.events);
     await inTime(ended);
   }
 
   async events(chat: ChatId, from: number, direction: "forward" | "backward", limit: number): Promise<StoredEvent[]> {
     const events = this.database.transaction("events").objectStore("events");
     const forward = direction === "forward";
+    const near = IDBKeyRange.bound(
+      [chat, forward ? from : Math.max(0, from - limit + 1)],
+      [chat, forward ? seqMax : from],
+    );
+    const rows = await inTime(result(events.getAll(near, limit) as IDBRequest<EventRow[]>));
+    if (forward || rows.length === limit) return (forward ? rows : rows.reverse()).map(stored);
+    // Fewer lie that near: the next ones, one by one.
     const found: StoredEvent[] = [];
-    const range = IDBKeyRange.bound([chat, forward ? from : 0], [chat, forward ? seqMax : from]);
+    const before = IDBKeyRange.bound([chat, 0], [chat, from]);
+    const again = this.database.transaction("events").objectStore("events");
     await inTime(
-      walk(events.openCursor(range, forward ? "next" : "prev"), ({ value }) => {
-        const { seq, bytes } = value as EventRow;
-        if (found.length < limit) found.push({ seq, bytes });
+      walk(again.openCursor(before, "prev"), ({ value }) => {
+        if (found.length < limit) found.push(stored(value as EventRow));
         return found.length < limit;
       }),
     );
@@ -99,27 +113,64 @@ class IndexedDbStore implements Store {
   }
 
   async evict(order: readonly ChatId[], bytes: number): Promise<void> {
+    if (this.#heldAtMost <= bytes) return;
+    this.#heldAtMost = 0;
+    try {
+      const total = await this.#remove(order, bytes);
+      // What came meanwhile was added, and may have been counted, too.
+      this.#heldAtMost += total;
+    } catch (error) {
+      this.#heldAtMost = Infinity;
+      throw error;
+    }
+  }
+
+  /** Counts, removes, and tells what is left. */
+  async #remove(order: readonly ChatId[], bytes: number): Promise<number> {
+    const held = await this.#held();
+    let total = [...held.values()].reduce((sum, one) => sum + one, 0);
+    for (const chat of new Set([...order, ...held.keys()])) {
+      while (total > bytes) {
+        const gone = await this.#removeOldest(chat, total - bytes);
+        if (gone === 0) break;
+        total -= gone;
+      }
+    }
+    return total;
+  }
+
+  /** Bytes of events, by chat. */
+  async #held(): Promise<Map<ChatId, number>> {
+    const held = new Map<ChatId, number>();
+    let last: EventRow | undefined;
+    do {
+      const behind = last && IDBKeyRange.lowerBound([last.chat, last.seq], true);
+      const events = this.database.transaction("events").objectStore("events");
+      const rows = await inTime(result(events.getAll(behind, eventsAtOnce) as IDBRequest<EventRow[]>));
+      for (const { chat, bytes } of rows) held.set(chat, (held.get(chat) ?? 0) + bytes.length);
+      last = rows.at(-1);
+    } while (last !== undefined);
+    return held;
+  }
+
+  /** Removes some of the oldest events of a chat, of at least so many bytes if they are as many, and tells how many bytes. */
+  async #removeOldest(chat: ChatId, bytes: number): Promise<number> {
     const transaction = this.database.transaction("events", "readwrite");
     const ended = done(transaction);
     const events = transaction.objectStore("events");
-    const held = new Map<ChatId, number>();
-    let total = 0;
-    const size = ({ value }: IDBCursorWithValue): number => (value as EventRow).bytes.length;
-    await walk(events.openCursor(), (cursor) => {
-      const { chat } = cursor.value as EventRow;
-      held.set(chat, (held.get(chat) ?? 0) + size(cursor));
-      total += size(cursor);
-      return true;
-    });
-    for (const chat of new Set([...order, ...held.keys()])) {
-      if (total <= bytes) break;
-      await walk(events.openCursor(IDBKeyRange.bound([chat, 0], [chat, seqMax])), (cursor) => {
-        total -= size(cursor);
-        cursor.delete();
-        return total > bytes;
-      });
-    }
-    await ended;
+    const oldest = events.getAll(IDBKeyRange.bound([chat, 0], [chat, seqMax]), eventsAtOnce) as IDBRequest<EventRow[]>;
+    let gone = 0;
+    oldest.onsuccess = () => {
+      let last = -1;
+      for (const row of oldest.result) {
+        if (gone >= bytes) break;
+        gone += row.bytes.length;
+        last = row.seq;
+      }
+      if (last >= 0) events.delete(IDBKeyRange.bound([chat, 0], [chat, last]));
+    };
+    await inTime(ended);
+    return gone;
   }
 
   async erase(): Promise<void> {
@@ -152,6 +203,10 @@ function apply(change: Change, transaction: IDBTransaction): void {
     events.delete(IDBKeyRange.bound([chat, 0], [chat, seqMax]));
   }
 }
+
+const stored = ({ seq, bytes }: EventRow): StoredEvent => ({ seq, bytes });
+
+const sizeOf = (events: readonly StoredEvent[]): number => events.reduce((sum, { bytes }) => sum + bytes.length, 0);
 
 const reason = (error: DOMException | null): Error => error ?? new Error("the storage gave up");
 
