@@ -19,7 +19,11 @@ export class Person {
   ) {}
 
   static async at(browser: Browser, url: string, name: string, options: BrowserContextOptions = {}): Promise<Person> {
-    const context = await browser.newContext(options);
+    return Person.in(await browser.newContext(options), url, name);
+  }
+
+  /** At a browser that is theirs already. */
+  static async in(context: BrowserContext, url: string, name: string): Promise<Person> {
     const person = new Person(name, url, context, await context.newPage());
     person.watch(person.page);
     return person;
