@@ -138,6 +138,12 @@ pub enum Scenario {
     /// The report says how long sessions took until they had all that was there when they came, and, where --health names the
     /// routers' processes, how often the event store was read. Every session is checked to miss nothing and to get nothing twice.
     History(History),
+    /// Lets a share of all sessions read nothing for a while, as behind a network that stalls, while the rest talks on.
+    ///
+    /// The report says what that did to the rest and to the servers' memory, and how long those that stalled took until they had
+    /// what waited for them. They must lose nothing by it but time: every session is checked to miss nothing and to get nothing
+    /// twice. --watch names the servers' processes, --health those of edges, whose cuts of full outboxes are counted.
+    Slow(Slow),
     /// Posts at one target and gets at another one: what was acked must be there.
     ///
     /// Messages are posted over HTTP, at each target in turn; once one is acked, another member gets it at another
@@ -255,6 +261,32 @@ pub struct History {
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_percent)]
     pub check: f64,
     /// The health of a process that has routers, whose reads of the event store are counted; repeated.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub health: Vec<String>,
+}
+
+/// Lets a share of all sessions read nothing for a while.
+#[derive(Clone, Debug, Args)]
+pub struct Slow {
+    /// Sessions, each of a user of its own, with its inbox and two chats of ten members.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(20..=1_000_000))]
+    pub sessions: u32,
+    /// Sessions of a hundred that stall.
+    #[arg(long, value_name = "PERCENT", default_value = "20", value_parser = parse_percent)]
+    pub stall: f64,
+    /// For how long.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub duration: Duration,
+    /// How long all read before.
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = parse_duration)]
+    pub before: Duration,
+    /// Messages a second, all together; those that who stalls would send are left out. There is a chat for every five sessions.
+    #[arg(long, value_name = "N", default_value = "4000", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rate: u32,
+    /// Sessions of a hundred whose events are checked by their texts. That none is missing and none comes twice is checked of all.
+    #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_percent)]
+    pub check: f64,
+    /// The health of a process that has edges, whose cuts of full outboxes are counted; repeated.
     #[arg(long, value_name = "HOST:PORT")]
     pub health: Vec<String>,
 }

@@ -24,6 +24,10 @@ const STORM: [&str; 8] = [
 /// Those of sessions that were away for long.
 const HISTORY: [&str; 4] = ["history.p50_s", "history.p99_s", "history.all_s", "history.store_reads_per_session"];
 
+/// Those of sessions that stalled.
+const SLOW: [&str; 6] =
+    ["slow.p50_s", "slow.p99_s", "slow.all_s", "slow.lost", "slow.delivery_ratio", "slow.bytes_per_stalled"];
+
 /// A figure with its bound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Threshold {
@@ -46,9 +50,10 @@ impl Threshold {
         let is_latency = figure
             .split_once('.')
             .is_some_and(|(of, quantile)| ["ack", "delivery"].contains(&of) && QUANTILES.contains(&quantile));
-        if !is_latency && !COUNTS.contains(&figure) && !STORM.contains(&figure) && !HISTORY.contains(&figure) {
+        let others = [&COUNTS[..], &STORM, &HISTORY, &SLOW].concat();
+        if !is_latency && !others.contains(&figure) {
             let latencies = QUANTILES.map(|quantile| format!("ack.{quantile}, delivery.{quantile}")).join(", ");
-            let others = [&COUNTS[..], &STORM, &HISTORY].concat().join(", ");
+            let others = others.join(", ");
             return Err(format!("no figure is named '{figure}'; there are {latencies}, {others}"));
         }
         let wrong = || "a threshold is a number, { max = number } or { min = number }".to_owned();
@@ -95,6 +100,17 @@ fn measured(figure: &str, summary: &Summary, lost: u64) -> Option<f64> {
             "p99_s" => history.p99_s,
             "all_s" => history.all_s,
             _ => history.store_reads_per_session(),
+        };
+    }
+    if let Some(figure) = figure.strip_prefix("slow.") {
+        let slow = summary.slow.as_ref()?;
+        return match figure {
+            "p50_s" => slow.p50_s,
+            "p99_s" => slow.p99_s,
+            "all_s" => slow.all_s,
+            "lost" => Some(slow.lost as f64),
+            "delivery_ratio" => slow.delivery_ratio(),
+            _ => slow.bytes_per_stalled(),
         };
     }
     if let Some((of, quantile)) = figure.split_once('.') {

@@ -123,6 +123,8 @@ impl<L: CommandLog> Core<L> {
         if let Err((rejection, _)) = asked {
             self.subscriptions.remove(subscription);
             self.answered(entity, false);
+            // Nothing comes that would: an interest of nobody would stay for good.
+            self.forget_unheard(entity);
             return Err(rejection);
         }
         let place = self.member(key).map(|member| member.chats.place(chat, &self.subscriptions));

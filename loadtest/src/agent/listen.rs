@@ -164,6 +164,8 @@ fn hold(deck: &mut Deck, orders: &Receiver<Order>, words: &mut Channel) -> anyho
             Ok(Order::Go(pace)) => deck.go(pace),
             Ok(Order::Absent(percent)) => deck.leave_for_long(percent),
             Ok(Order::Back) => deck.come_back(),
+            Ok(Order::Stall(percent)) => deck.stall(percent)?,
+            Ok(Order::ReadOn) => deck.read_on()?,
             Ok(Order::Rest) => {
                 deck.rest();
                 resting = true;

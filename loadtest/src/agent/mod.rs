@@ -69,6 +69,10 @@ pub enum Order {
     Absent(f64),
     /// They come back.
     Back,
+    /// So many of a hundred sessions read nothing more.
+    Stall(f64),
+    /// They read again.
+    ReadOn,
     /// Ceases to, and says so once nothing waits for an answer.
     Rest,
     /// Closes everything.

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 
 /// The version of what controller and agent say to each other.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 /// The shortest secret, in bytes.
 const SECRET_BYTES_MIN: usize = 16;
 

@@ -45,6 +45,8 @@ pub struct Connection {
     pub(super) out: Vec<u8>,
     written: usize,
     wants_write: bool,
+    /// What comes is left in the kernel's buffer.
+    is_stalled: bool,
     pub(super) is_queued: bool,
     /// What was read and is no whole frame yet.
     pub(super) unparsed: Vec<u8>,
@@ -81,6 +83,7 @@ impl Connection {
             out: Vec::new(),
             written: 0,
             wants_write: true,
+            is_stalled: false,
             is_queued: false,
             unparsed: Vec::new(),
             message: Vec::new(),
@@ -134,10 +137,21 @@ impl Connection {
         // What waits for a handshake leaves when its last message came.
         let ready = self.stage != Stage::Tls && self.written < self.out.len();
         if std::mem::replace(&mut self.wants_write, waits || ready) != self.wants_write {
-            let mut interest = epoll::EventFlags::IN;
-            interest.set(epoll::EventFlags::OUT, self.wants_write);
-            epoll::modify(epoll, &self.socket, epoll::EventData::new_u64(u64::from(id)), interest)?;
+            self.register(epoll, id)?;
         }
         Ok(())
+    }
+
+    /// Reads nothing more, or reads on.
+    pub(super) fn stall(&mut self, is_stalled: bool, epoll: &OwnedFd, id: u32) -> Result<()> {
+        self.is_stalled = is_stalled;
+        self.register(epoll, id)
+    }
+
+    fn register(&self, epoll: &OwnedFd, id: u32) -> Result<()> {
+        let mut interest = epoll::EventFlags::empty();
+        interest.set(epoll::EventFlags::IN, !self.is_stalled);
+        interest.set(epoll::EventFlags::OUT, self.wants_write);
+        Ok(epoll::modify(epoll, &self.socket, epoll::EventData::new_u64(u64::from(id)), interest)?)
     }
 }

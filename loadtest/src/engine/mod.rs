@@ -210,6 +210,15 @@ impl<D: Driver + ?Sized> Engine<D> {
         Ok(id)
     }
 
+    /// Reads nothing more of a connection, or reads on. What it has to say still leaves.
+    ///
+    /// # Errors
+    /// The connection is gone, or what the kernel says of the epoll.
+    pub fn stall(&mut self, id: u32, is_stalled: bool) -> Result<()> {
+        let connection = self.connections.get_mut(id as usize).and_then(Option::as_deref_mut);
+        connection.context("a connection that is to stall is gone")?.stall(is_stalled, &self.epoll, id)
+    }
+
     /// Ends a connection in order, as far as one write goes.
     pub fn close(&mut self, id: u32) {
         let Some(mut connection) = self.take(id) else { return };

@@ -52,6 +52,7 @@ pub struct Deck {
     /// Those of them that were told to, and have not all yet that they missed.
     catching_up: HashSet<u32>,
     caught_up_us: BTreeMap<u64, u64>,
+    read_up_us: BTreeMap<u64, u64>,
     wheel: Wheel,
     pace: Option<(Due, Due)>,
     queue: Queue,
@@ -90,6 +91,7 @@ impl Deck {
             absent: HashSet::new(),
             catching_up: HashSet::new(),
             caught_up_us: BTreeMap::new(),
+            read_up_us: BTreeMap::new(),
             wheel: Wheel::default(),
             pace: None,
             queue: Queue::default(),
@@ -158,6 +160,35 @@ impl Deck {
         self.to_open.extend(self.absent.drain());
     }
 
+    /// So many of a hundred sessions read nothing more, until [`Self::read_on`]. Their heartbeats still leave.
+    ///
+    /// # Errors
+    /// What the kernel says of the epoll.
+    pub fn stall(&mut self, percent: f64) -> Result<()> {
+        for seat in 0..u32::try_from(self.connection_of.len())? {
+            let id = self.connection_of[seat as usize];
+            let driver = self.engine.driver();
+            let place = &driver.seats()[seat as usize];
+            let (user, is_ready) = (place.user, place.is_ready);
+            if id != NONE && is_ready && leaves(user, percent) {
+                driver.stall(seat);
+                self.engine.stall(id, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// They read again.
+    ///
+    /// # Errors
+    /// What the kernel says of the epoll.
+    pub fn read_on(&mut self) -> Result<()> {
+        for seat in self.engine.driver().read_on(now()) {
+            self.engine.stall(self.connection_of[seat as usize], false)?;
+        }
+        Ok(())
+    }
+
     /// Nothing new is sent, and nothing churned, any more. What is due already has `QUEUE_ENDS` to leave.
     pub fn rest(&mut self) {
         self.pace = None;
@@ -195,6 +226,9 @@ impl Deck {
                 *self.caught_up_us.entry(micros(at, began)).or_default() += 1;
             }
         }
+        for since in std::mem::take(&mut self.engine.driver().read_up) {
+            *self.read_up_us.entry(micros(at, since)).or_default() += 1;
+        }
         for due in std::mem::take(&mut self.engine.driver().acks) {
             *self.ack_us.entry(micros(at, due)).or_default() += 1;
         }
@@ -225,13 +259,14 @@ impl Deck {
     /// What was counted since the last call.
     pub fn second(&mut self) -> Second {
         let driver = self.engine.driver();
-        let connected = driver.second.connected;
-        let mut second = std::mem::replace(&mut driver.second, Second { connected, ..Second::default() });
+        let Second { connected, stalled, .. } = driver.second;
+        let mut second = std::mem::replace(&mut driver.second, Second { connected, stalled, ..Second::default() });
         let list = |times: &mut BTreeMap<u64, u64>| std::mem::take(times).into_iter().collect();
         second.ack_us = list(&mut self.ack_us);
         second.delivery_us = list(&mut self.delivery_us);
         second.late_us = list(&mut self.late_us);
         second.caught_up_us = list(&mut self.caught_up_us);
+        second.read_up_us = list(&mut self.read_up_us);
         second.lost_at_ms = list(&mut self.lost_at_ms);
         second.back_at_ms = list(&mut self.back_at_ms);
         second.waiting = self.engine.driver().waiting();
@@ -310,7 +345,9 @@ impl Deck {
             if !seat.is_ready || seat.round != turn.round {
                 continue;
             }
-            if at / SECOND > u64::from(seat.heard_s) + limit_s {
+            let heard_s = u64::from(seat.heard_s);
+            // Who reads nothing cannot know whether the server is silent.
+            if at / SECOND > heard_s + limit_s && !driver.is_stalled(turn.seat) {
                 self.engine.close(id);
                 self.lost(id, &anyhow::Error::msg("the server was silent for twice its heartbeat"));
                 continue;
@@ -347,8 +384,8 @@ impl Deck {
             && let Some(due) = sends.next(at)
         {
             let seat = self.random.random_range(0..seats);
-            if self.absent.contains(&seat) {
-                // Who is not there has nothing to say.
+            if self.absent.contains(&seat) || self.engine.driver().is_stalled(seat) {
+                // Who is not there has nothing to say, and who reads nothing would not hear the answer.
                 continue;
             }
             if self.queue.has(seat) || !self.engine.driver().may_send(seat) {

@@ -3,7 +3,7 @@
 
 mod heard;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -72,6 +72,15 @@ struct Pending {
     text: Text,
 }
 
+/// A session that reads again.
+#[derive(Clone, Copy, Debug)]
+struct Resumed {
+    /// Since when, on the machine's clock.
+    since: u64,
+    /// In which chats it got what was due later.
+    caught_up: [bool; SESSION_CHATS],
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Lean {
@@ -92,6 +101,12 @@ pub struct Lean {
     pub(super) acks: Vec<u64>,
     /// Seats that have all that was there when they were admitted.
     pub(super) caught_up: Vec<u32>,
+    /// Sessions that read nothing.
+    stalled: HashSet<u32>,
+    /// Those that read again and do not have all yet that waited.
+    resumed: HashMap<u32, Resumed>,
+    /// Since when those read again that have it now.
+    pub(super) read_up: Vec<u64>,
     /// Seats that may send again.
     pub(super) freed: Vec<u32>,
     /// What is to be told.
@@ -116,6 +131,9 @@ impl Lean {
             sends: 0,
             acks: Vec::new(),
             caught_up: Vec::new(),
+            stalled: HashSet::new(),
+            resumed: HashMap::new(),
+            read_up: Vec::new(),
             freed: Vec::new(),
             seen: Vec::new(),
             second: Second::default(),
@@ -162,6 +180,29 @@ impl Lean {
         self.heartbeat_ms
     }
 
+    /// A session reads nothing from now on.
+    pub(super) fn stall(&mut self, seat: u32) {
+        self.stalled.insert(seat);
+        self.second.stalled = self.stalled.len() as u64;
+    }
+
+    /// Whether it does not.
+    pub(super) fn is_stalled(&self, seat: u32) -> bool {
+        self.stalled.contains(&seat)
+    }
+
+    /// Those that read nothing read again from `now` on.
+    pub(super) fn read_on(&mut self, now: u64) -> Vec<u32> {
+        let seats: Vec<u32> = self.stalled.drain().collect();
+        self.second.stalled = 0;
+        for &seat in &seats {
+            self.resumed.insert(seat, Resumed { since: now, caught_up: Default::default() });
+            // What it did not read says nothing of its server.
+            self.seats[seat as usize].heard_s = u32::try_from(now / clock::SECOND).unwrap_or(u32::MAX);
+        }
+        seats
+    }
+
     /// Whether a seat may send now: one send of it waits at a time.
     pub fn may_send(&self, seat: u32) -> bool {
         self.seats[seat as usize].is_ready && !self.pending.contains_key(&seat)
@@ -182,6 +223,10 @@ impl Lean {
         let place = &mut self.seats[seat as usize];
         if std::mem::take(&mut place.is_ready) {
             self.second.connected -= 1;
+        }
+        self.resumed.remove(&seat);
+        if self.stalled.remove(&seat) {
+            self.second.stalled = self.stalled.len() as u64;
         }
         if self.comes_back {
             return;

@@ -54,6 +54,8 @@ pub struct Second {
     /// From the first packet of a connection to a session that has all that was there when it was admitted, of sessions that were
     /// away: microseconds and how often.
     pub caught_up_us: Vec<(u64, u64)>,
+    /// From when sessions that had stalled read again until they had what waited for them, likewise.
+    pub read_up_us: Vec<(u64, u64)>,
     /// Full handshakes of TLS.
     pub tls_full: u64,
     /// Resumed ones.
@@ -66,6 +68,8 @@ pub struct Second {
     pub churned: u64,
     /// Sessions that are connected and subscribed now.
     pub connected: u64,
+    /// Sessions that read nothing now.
+    pub stalled: u64,
     /// Sends that wait for their answer now.
     pub waiting: u64,
     /// Send due to ack: microseconds and how often.

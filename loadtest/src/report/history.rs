@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::within::within;
+
 /// A share of all sessions was away, and came back at once.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -34,15 +36,7 @@ impl HistoryReport {
     /// Takes in how long each took, in microseconds, and all together.
     pub fn caught_up(&mut self, times_us: &BTreeMap<u64, u64>, all: Duration) {
         self.back = times_us.values().sum();
-        let within = |of_a_hundred: u64| {
-            let wanted = (self.back * of_a_hundred).div_ceil(100);
-            let mut counted = 0;
-            let reaches = |(&us, &count): (&u64, &u64)| {
-                counted += count;
-                (counted >= wanted).then(|| Duration::from_micros(us).as_secs_f64())
-            };
-            times_us.iter().find_map(reaches)
-        };
+        let within = |of_a_hundred| within(times_us, of_a_hundred);
         (self.p50_s, self.p99_s, self.max_s) = (within(50), within(99), within(100));
         self.all_s = (self.back >= self.away).then_some(all.as_secs_f64());
     }

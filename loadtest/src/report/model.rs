@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{Checked, HistoryReport, Percentiles, Rates, StormReport};
+use super::{Checked, HistoryReport, Percentiles, Rates, SlowReport, StormReport};
 use crate::recorder::Recorder;
 
 /// The version of the report's form.
@@ -249,6 +249,7 @@ pub struct Report {
     pub chaos: Option<Chaos>,
     pub storm: Option<StormReport>,
     pub history: Option<HistoryReport>,
+    pub slow: Option<SlowReport>,
     #[serde(flatten)]
     pub told: Told,
 }

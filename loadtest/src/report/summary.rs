@@ -10,7 +10,7 @@ use panda_protocol::ErrorCode;
 use serde::{Deserialize, Serialize};
 
 use super::model::{Meta, Told, VERSION};
-use super::{ChaosReport, HistoryReport, MembersReport, ReadsReport, StormReport};
+use super::{ChaosReport, HistoryReport, MembersReport, ReadsReport, SlowReport, StormReport};
 use crate::checker::{Harmed, Verdict};
 use crate::recorder::Recorder;
 
@@ -66,6 +66,9 @@ pub struct Summary {
     /// How sessions caught up that had been away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryReport>,
+    /// What sessions that stalled were to the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow: Option<SlowReport>,
     /// What was read, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reads: Option<ReadsReport>,
@@ -266,6 +269,9 @@ impl fmt::Display for Summary {
         }
         if let Some(history) = &self.history {
             write!(f, "{history}")?;
+        }
+        if let Some(slow) = &self.slow {
+            write!(f, "{slow}")?;
         }
         if let Some(reads) = &self.reads {
             write!(f, "{reads}")?;

@@ -12,6 +12,7 @@ mod reads;
 mod record;
 mod replay;
 mod revisit;
+mod slow;
 mod steady;
 mod storm;
 
@@ -56,6 +57,7 @@ pub async fn run(
         Scenario::Chaos(asked) => Box::pin(chaos::run(asked, common, summary, underway)).await?,
         Scenario::Storm(asked) => Box::pin(storm::run(&asked, common, summary, underway)).await?,
         Scenario::History(asked) => Box::pin(history::run(&asked, common, summary, underway)).await?,
+        Scenario::Slow(asked) => Box::pin(slow::run(&asked, common, summary, underway)).await?,
         Scenario::Reads(asked) => Box::pin(reads::run(asked, common, summary, underway)).await?,
         Scenario::Members(asked) => Box::pin(members::run(asked, common, summary, underway)).await?,
         Scenario::Agent(_) | Scenario::Run(_) | Scenario::Scenarios => {

@@ -32,8 +32,13 @@ use tokio::task::LocalSet;
 
 /// Rows move into the index every few writes.
 // No history here may depend on how fast it runs.
-const OPTIONS: Options =
-    Options { memory_bytes: 6_000, retry: Duration::from_millis(1), rest: Duration::MAX, spacing: Duration::ZERO };
+const OPTIONS: Options = Options {
+    memory_bytes: 6_000,
+    retry: Duration::from_millis(1),
+    rest: Duration::MAX,
+    resting_bytes: 1,
+    spacing: Duration::ZERO,
+};
 
 /// What a seed's lives are like.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +47,16 @@ struct Shape {
     commands: usize,
     /// The later lives are cut among so many steps.
     later_steps: usize,
+    options: Options,
 }
 
 /// Writes enough to fill the index several times.
-const LONG: Shape = Shape { commands: 7, later_steps: 150 };
+const LONG: Shape = Shape { commands: 7, later_steps: 150, options: OPTIONS };
 /// Is nearly always cut while the store is made or opened.
-const SHORT: Shape = Shape { commands: 1, later_steps: 14 };
+const SHORT: Shape = Shape { commands: 1, later_steps: 14, options: OPTIONS };
+/// Moves rows into the index in whatever pause there is between two writes.
+const RESTLESS: Shape =
+    Shape { commands: 2, later_steps: 60, options: Options { rest: Duration::ZERO, ..OPTIONS } };
 
 /// Every so many seeds one is long.
 const LONG_EVERY: u64 = 20;
@@ -72,7 +81,7 @@ fn open(disk: &CutDisk, options: Options) -> Result<EmbeddedEvents, StoreError> 
 
 /// Opens the store, checks it and goes on with the history, until its end or the cut.
 async fn life(disk: &CutDisk, shape: Shape, random: &mut StdRng, promises: &mut Promises) -> Result<(), String> {
-    let store = match open(disk, OPTIONS) {
+    let store = match open(disk, shape.options) {
         Ok(store) => store,
         Err(_) if disk.is_cut() => return Ok(()),
         Err(error) => return Err(format!("cannot open: {error}")),
@@ -90,9 +99,8 @@ async fn life(disk: &CutDisk, shape: Shape, random: &mut StdRng, promises: &mut 
 }
 
 /// One life after another, each cut somewhere; the first after `steps`. Whether that was before its end.
-async fn lives(seed: u64, steps: usize, disk: &mut CutDisk) -> Result<bool, String> {
+async fn lives(seed: u64, shape: Shape, steps: usize, disk: &mut CutDisk) -> Result<bool, String> {
     let mut random = StdRng::seed_from_u64(seed ^ (steps as u64) << 32);
-    let shape = shape(seed);
     let mut promises = Promises::default();
     let mut was_cut = false;
     for number in 0..4 {
@@ -115,9 +123,9 @@ fn any_stop(random: &mut StdRng) -> Stop {
     }
 }
 
-fn run(seed: u64, steps: usize, disk: &mut CutDisk) -> Result<bool, String> {
+fn run(seed: u64, shape: Shape, steps: usize, disk: &mut CutDisk) -> Result<bool, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let ended = LocalSet::new().block_on(&runtime, lives(seed, steps, disk));
+    let ended = LocalSet::new().block_on(&runtime, lives(seed, shape, steps, disk));
     ended.map_err(|error| format!("seed {seed}, step {steps}, {error}"))
 }
 
@@ -127,7 +135,7 @@ fn every_promise_outlives_a_cut_at_every_write_and_sync() {
     for seed in seeds() {
         for steps in 0.. {
             let mut disk = CutDisk::new(None);
-            let was_cut = run(seed, steps, &mut disk).unwrap();
+            let was_cut = run(seed, shape(seed), steps, &mut disk).unwrap();
             synced.extend(disk.synced());
             if !was_cut {
                 assert!(steps > 10 * shape(seed).commands, "only {steps} steps");
@@ -137,6 +145,16 @@ fn every_promise_outlives_a_cut_at_every_write_and_sync() {
     }
     // None is there that this test does not cut at, unless only a few histories were asked for.
     assert!(synced.len() == SyncSite::ALL.len() || seeds().count() < 10, "{synced:?}");
+}
+
+#[test]
+fn every_promise_outlives_a_cut_while_rows_move_in_a_pause() {
+    // How many steps a life has depends on where its pauses are, so each is cut at as many as the longest may have.
+    for seed in seeds().take(10) {
+        for steps in 0..RESTLESS.later_steps {
+            run(seed, RESTLESS, steps, &mut CutDisk::new(None)).unwrap();
+        }
+    }
 }
 
 #[tokio::test]

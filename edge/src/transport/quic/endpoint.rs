@@ -121,7 +121,8 @@ impl Endpoint {
         ask: impl FnOnce(&mut quinn_proto::Connection) -> T,
     ) -> Option<T> {
         let connection = whole(&mut self.connections, place)?;
-        let asked = self.containment.run(what, || {
+        let peer = connection.proto.remote_address();
+        let asked = self.containment.run(what, peer, || {
             #[cfg(test)]
             assert!(!connection.trips, "a test wants this");
             ask(&mut connection.proto)
@@ -183,9 +184,15 @@ impl Endpoint {
         self.leaving
     }
 
-    /// More closed connections are kept than may be: the socket takes none of their last packets.
-    pub(super) const fn is_jammed(&self) -> bool {
+    /// More closed connections are kept than may be.
+    const fn is_overfull(&self) -> bool {
         self.leaving > self.leaving_max
+    }
+
+    /// So many are kept because the socket takes none of their last packets, and not because all of them closed at once:
+    /// those are forgotten as fast as they are served, and each may be about to come back.
+    pub(super) const fn is_jammed(&self) -> bool {
+        self.is_overfull() && self.blocked.is_some()
     }
 
     /// The next one that wants to connect; `None` once the driver is gone.
@@ -207,7 +214,7 @@ impl Endpoint {
             return None;
         }
         let peer = incoming.remote_address();
-        let accepted = self.ask_all("begin a handshake", |proto, response| {
+        let accepted = self.ask_all("begin a handshake", peer, |proto, response| {
             proto.accept(incoming, now(), response, None).map_err(Box::new)
         });
         let (handle, proto) = match accepted? {
@@ -232,14 +239,16 @@ impl Endpoint {
     }
 
     pub(super) fn refuse(&mut self, incoming: Incoming) {
-        if let Some(transmit) = self.ask_all("refuse", |proto, response| proto.refuse(incoming, response)) {
+        let peer = incoming.remote_address();
+        if let Some(transmit) = self.ask_all("refuse", peer, |proto, response| proto.refuse(incoming, response)) {
             self.respond(&transmit);
         }
     }
 
     /// Asks who wants to connect to prove its address, or refuses one that cannot be asked again.
     pub(super) fn retry(&mut self, incoming: Incoming) {
-        match self.ask_all("ask for a proof", |proto, response| proto.retry(incoming, response)) {
+        let peer = incoming.remote_address();
+        match self.ask_all("ask for a proof", peer, |proto, response| proto.retry(incoming, response)) {
             Some(Ok(transmit)) => self.respond(&transmit),
             Some(Err(error)) => {
                 tracing::debug!(%error, "a QUIC client was not asked to prove its address");
@@ -250,15 +259,21 @@ impl Endpoint {
     }
 
     fn ignore(&mut self, incoming: Incoming) {
-        self.ask_all("ignore", |proto, _| proto.ignore(incoming));
+        let peer = incoming.remote_address();
+        self.ask_all("ignore", peer, |proto, _| proto.ignore(incoming));
     }
 
     /// Asks something of what all connections share; what belongs to none is answered in the buffer. `None`: QUIC
     /// panicked.
-    fn ask_all<T>(&mut self, what: &str, ask: impl FnOnce(&mut quinn_proto::Endpoint, &mut Vec<u8>) -> T) -> Option<T> {
+    fn ask_all<T>(
+        &mut self,
+        what: &str,
+        peer: SocketAddr,
+        ask: impl FnOnce(&mut quinn_proto::Endpoint, &mut Vec<u8>) -> T,
+    ) -> Option<T> {
         let Self { proto, response, containment, .. } = self;
         response.clear();
-        containment.run(what, || {
+        containment.run(what, peer, || {
             #[cfg(test)]
             assert!(!containment.trips.take(), "a test wants this");
             ask(proto, response)

@@ -1,7 +1,7 @@
 //! What a client may ask for, and how much of it at once.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future as _;
 use std::pin::pin;
 use std::rc::Rc;
@@ -237,6 +237,32 @@ async fn a_session_with_many_admissions_out_is_not_read_from_until_they_are_answ
         });
     assert_eq!(answered, HashMap::from([(RequestId(0), 256), (RequestId(1), 256)]));
     assert!(fixture.core.wants_frames(key).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_stays_of_a_chat_whose_admission_had_no_room_on_the_way_up() {
+    let (mut fixture, mut router) = (Fixture::new(SessionLimits::default()), Router::default());
+    let keys: Vec<_> = (1..=20).map(|number| open(&mut fixture, &mut router, number)).collect();
+    let chat = |number: u64| ChatId::group(user(1), DeviceId::NONE, Counter(number));
+    let mut asked = 0..0;
+    for key in keys {
+        for request in 0..2 {
+            let entry = |number| SyncEntry { chat: chat(number), cursor: None, proof: Default::default() };
+            let chats = asked.end..asked.end + 256;
+            asked.end = chats.end;
+            fixture.hear(key, Sync { request: RequestId(request), chats: chats.map(entry).collect() });
+        }
+    }
+    let admits = fixture.ups().into_iter().filter_map(|up| match up {
+        Up::Admit(admit) => Some(admit.entity),
+        _ => None,
+    });
+    let went: HashSet<EntityId> = admits.collect();
+    assert!(!went.is_empty() && (went.len() as u64) < asked.end, "{} of {}", went.len(), asked.end);
+    for number in asked {
+        let entity = EntityId::from(chat(number));
+        assert_eq!(fixture.core.subscriptions.is_unknown(entity), !went.contains(&entity), "chat {number}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 import type { ChatId } from "@panda/client";
 import { useDeferredValue, useEffect, useRef, useState, type KeyboardEvent, type RefObject } from "react";
+import { useStore } from "react-redux";
 import { Avatar } from "../parts/Avatar";
 import { IconButton } from "../parts/Button";
 import { Empty } from "../parts/Empty";
@@ -45,6 +46,7 @@ export interface ChatListProps {
 export function ChatList({ open, filterField }: ChatListProps) {
   const client = useClient();
   const { t } = useLocale();
+  const store = useStore<State>();
   const me = usePerson(client.user);
   const [filter, setFilter] = useState("");
   const wanted = useDeferredValue(filter);
@@ -91,8 +93,11 @@ export function ChatList({ open, filterField }: ChatListProps) {
           value={filter}
           onChange={(event) => setFilter(event.target.value)}
           onKeyDown={(event) => {
-            const [first] = chats;
-            if (event.key === "Enter" && first !== undefined) go({ screen: "chat", chat: first, panel: null });
+            if (event.key === "Enter") {
+              // What is typed counts, and not the list, which may still be behind it.
+              const [first] = matching(store.getState(), event.currentTarget.value, t);
+              if (first !== undefined) go({ screen: "chat", chat: first, panel: null });
+            }
             if (event.key === "Escape" && filter !== "") {
               event.stopPropagation();
               setFilter("");

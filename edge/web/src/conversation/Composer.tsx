@@ -1,7 +1,7 @@
 /** Where a message is written. What is typed stays until it is in the outbox, whatever is refused. */
 
 import { RefusedError, type ChatId } from "@panda/client";
-import { useEffect, useId, useMemo, useRef, type KeyboardEvent } from "react";
+import { useEffect, useId, useLayoutEffect, useMemo, useRef, type KeyboardEvent } from "react";
 import { IconButton } from "../parts/Button";
 import { useSession } from "../shell/services";
 import { useAppSelector, type State } from "../state/store";
@@ -41,10 +41,11 @@ export function Composer({ chat, name }: ComposerProps) {
   const over = useMemo(() => bytesOver(text), [text]);
   const field = useRef<HTMLTextAreaElement>(null);
   const id = useId();
-  useEffect(() => {
+  // With the chat itself: a moment later would take the focus from wherever somebody went by a key meanwhile.
+  useLayoutEffect(() => {
     if (!hasTouch()) field.current?.focus();
-    return () => client.typing(chat, false);
-  }, [client, chat]);
+  }, [chat]);
+  useEffect(() => () => client.typing(chat, false), [client, chat]);
 
   const change = (next: string) => {
     drafts.set(chat, next);

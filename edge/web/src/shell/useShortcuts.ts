@@ -1,6 +1,7 @@
 /** Keys that work everywhere. `Keys.tsx` lists them. */
 
 import { useEffect, type RefObject } from "react";
+import { flushSync } from "react-dom";
 import { useStore } from "react-redux";
 import type { State } from "../state/store";
 import { go, type Route } from "./router";
@@ -20,8 +21,9 @@ export function useShortcuts(route: Route, filterField: RefObject<HTMLInputEleme
       if (event.key === "k" && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
         // On a narrow screen the list is not there beside a chat.
-        if (filterField.current?.offsetParent === null) go({ screen: "chats" });
-        setTimeout(() => filterField.current?.focus());
+        if (filterField.current?.offsetParent === null) flushSync(() => go({ screen: "chats" }));
+        // At once: who types fast has the next letter already under way, and it belongs into this field.
+        filterField.current?.focus();
       } else if (event.altKey && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
         const at = open === null ? -1 : order.indexOf(open);
         const chat = order[event.key === "ArrowDown" ? at + 1 : Math.max(0, at - 1)];

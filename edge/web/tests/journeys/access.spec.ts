@@ -67,6 +67,12 @@ for (const colorScheme of ["light", "dark"] as const) {
   });
 }
 
+/** Gives the page's thread that part of the processor. */
+async function slowsDown(page: Page, rate: number): Promise<void> {
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Emulation.setCPUThrottlingRate", { rate });
+}
+
 test("everything can be done with the keyboard alone", async ({ person }) => {
   const ben = await (await person("ben")).registers();
   const ada = await (await person("ada")).registers();
@@ -74,6 +80,8 @@ test("everything can be done with the keyboard alone", async ({ person }) => {
   await ada.makesGroup("tea", ben.name);
   await ada.says("first");
   await ada.makesGroup("cake", ben.name);
+  // Keys come faster than a slow machine draws, and each still does what it says.
+  await slowsDown(ada.page, 8);
   await keyboard.type("line one");
   await keyboard.press("Shift+Enter");
   await keyboard.type("line two");

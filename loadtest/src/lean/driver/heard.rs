@@ -178,6 +178,10 @@ impl Lean {
             return Ok(());
         }
         self.second.delivered += 1;
+        if self.waited(seat, &delivery) {
+            // How long it took says how long nobody read.
+            return Ok(());
+        }
         // Two machines have two clocks: only the agent that sent it knows since when it is due.
         if let Some(text) = delivery.text
             && text.get(NUMBER).is_some_and(|number| number.starts_with(&agent_mark(self.agent)))
@@ -186,6 +190,25 @@ impl Lean {
             events.deliveries.push(due);
         }
         Ok(())
+    }
+
+    /// Whether an event of a chat is from before its session read again. Agents of a run with such sessions are of one machine,
+    /// and have one clock.
+    fn waited(&mut self, seat: u32, delivery: &Delivery<'_>) -> bool {
+        let Some(resumed) = self.resumed.get_mut(&seat) else { return false };
+        let Some(due) = delivery.text.and_then(payload::time) else { return true };
+        if due < resumed.since {
+            return true;
+        }
+        let chats = &self.seats[seat as usize].chats;
+        if let Some(slot) = chats.iter().position(|chat| chat.as_bytes()[..] == *delivery.entity) {
+            resumed.caught_up[slot] = true;
+        }
+        if resumed.caught_up == [true; SESSION_CHATS] {
+            self.read_up.push(resumed.since);
+            self.resumed.remove(&seat);
+        }
+        false
     }
 
     /// Of a session that holds something: where it goes on is behind this event.

@@ -51,6 +51,7 @@ pub(super) fn all(report: &Report) -> String {
         storm(report),
         edges(report),
         history(report),
+        slow(report),
         memory(report),
         errors(report),
         curves(report),
@@ -136,6 +137,31 @@ fn history(report: &Report) -> Table {
         ]
     });
     Table { title: "Catching up", head: words(["", ""]), rows: rows.collect(), closed: false }
+}
+
+fn slow(report: &Report) -> Table {
+    let seconds = |at: Option<f64>| at.map_or_else(|| "-".into(), moment);
+    let counted = |count: Option<u64>| count.map_or_else(|| "not counted".into(), grouped);
+    let row = |name: &str, figure: String| ("", vec![name.to_owned(), figure]);
+    #[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+    let rows = report.slow.iter().flat_map(|slow| {
+        let micros = |us: Option<u64>| us.map_or_else(|| "-".into(), |us| time(us as f64));
+        [
+            row("sessions that read nothing", grouped(slow.stalled)),
+            row("for", moment(slow.ended_s - slow.began_s)),
+            row("connections lost meanwhile", grouped(slow.lost)),
+            row("cuts of full outboxes", counted(slow.cuts)),
+            row("sessions that caught up", grouped(slow.caught_up)),
+            row("half of them within", seconds(slow.p50_s)),
+            row("99 % within", seconds(slow.p99_s)),
+            row("all after", seconds(slow.all_s)),
+            row("p99 of deliveries while all read", micros(slow.delivery_p99_us_before)),
+            row("of the rest, meanwhile", micros(slow.delivery_p99_us_meanwhile)),
+            row("servers' memory while all read, bytes", counted(slow.rss_bytes_before)),
+            row("meanwhile, at most", counted(slow.rss_bytes_meanwhile)),
+        ]
+    });
+    Table { title: "Slow readers", head: words(["", ""]), rows: rows.collect(), closed: false }
 }
 
 /// Of a storm, what the edges used that were left.

@@ -15,6 +15,8 @@ pub(in crate::scenario) struct Comings {
     pub(in crate::scenario) failed: u64,
     /// How long sessions that had left took until they had all that they missed, in microseconds.
     pub(in crate::scenario) caught_up_us: BTreeMap<u64, u64>,
+    /// How long sessions that had stalled took until they had what waited for them, in microseconds.
+    pub(in crate::scenario) read_up_us: BTreeMap<u64, u64>,
     /// Full handshakes of TLS.
     pub(in crate::scenario) tls_full: u64,
     /// Resumed ones.
@@ -31,6 +33,7 @@ impl Comings {
             (&mut self.lost_at_ms, &second.lost_at_ms),
             (&mut self.back_at_ms, &second.back_at_ms),
             (&mut self.caught_up_us, &second.caught_up_us),
+            (&mut self.read_up_us, &second.read_up_us),
         ] {
             from.iter().for_each(|&(at, count)| *into.entry(at).or_default() += count);
         }

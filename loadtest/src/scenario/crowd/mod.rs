@@ -306,6 +306,27 @@ impl Crowd {
         (0..self.crew.agents.len()).try_for_each(|agent| self.tell(agent, &Order::Back))
     }
 
+    /// So many of a hundred sessions read nothing more, until [`Self::read_on`].
+    ///
+    /// # Errors
+    /// An agent is gone.
+    pub(super) fn stall(&mut self, percent: f64) -> Result<(), RunError> {
+        (0..self.crew.agents.len()).try_for_each(|agent| self.tell(agent, &Order::Stall(percent)))
+    }
+
+    /// They read again.
+    ///
+    /// # Errors
+    /// An agent is gone.
+    pub(super) fn read_on(&mut self) -> Result<(), RunError> {
+        (0..self.crew.agents.len()).try_for_each(|agent| self.tell(agent, &Order::ReadOn))
+    }
+
+    /// Sessions that read nothing now.
+    pub(super) fn stalled(&self) -> u64 {
+        self.last.iter().map(|last| last.stalled).sum()
+    }
+
     /// Takes what agents say while something else is done.
     ///
     /// # Errors

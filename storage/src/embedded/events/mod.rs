@@ -53,9 +53,11 @@ pub struct Options {
     pub memory_bytes: usize,
     /// After how long the index is tried again when it could not be written.
     pub retry: Duration,
-    /// After how long without a write what is in memory moves into the index, however little it is: a store in which
-    /// nothing goes on takes no memory for it.
+    /// After how long without a write what is in memory moves into the index, if it is [`Self::resting_bytes`] or more: a
+    /// store in which nothing goes on takes little memory for it.
     pub rest: Duration,
+    /// Bytes of rows in memory from which on they are worth a step into the index while nobody writes.
+    pub resting_bytes: usize,
     /// How far apart commits are that follow one another for long; few of them never wait. Zero is as fast as the disk.
     pub spacing: Duration,
 }
@@ -66,6 +68,7 @@ impl Default for Options {
             memory_bytes: 64 << 20,
             retry: Duration::from_secs(1),
             rest: Duration::from_secs(2),
+            resting_bytes: 256 << 10,
             spacing: pace::SPACING,
         }
     }
@@ -139,10 +142,7 @@ impl EmbeddedEvents {
         let filling = Arc::new(Filling::default());
         let last_error = Arc::default();
         let (writes, requests) = mpsc::channel(WRITES_QUEUED_MAX);
-        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let clock = clock.map_err(|error| StoreError::Unavailable(format!("no clock for the event store: {error}")))?;
         let writer = Writer {
-            clock,
             tables: Arc::clone(&tables),
             ends: Ends::default(),
             journal,

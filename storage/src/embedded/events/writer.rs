@@ -32,8 +32,6 @@ use crate::event_store::{Checkpoint, EventBatch, StateRow};
 const GROUP_REQUESTS_MAX: usize = 1_024;
 /// About how many bytes one commit has.
 const GROUP_BYTES_MAX: usize = 8 << 20;
-/// Bytes of rows in memory from which on they are worth a step into the index while nobody writes.
-const RESTING_BYTES_MIN: usize = if cfg!(test) { 1 } else { 256 << 10 };
 /// State rows that wait for a sync of something else; more of them are synced by themselves.
 const UNSYNCED_BYTES_MAX: usize = 4 << 20;
 
@@ -144,10 +142,14 @@ pub(super) fn fill_index(tables: &Tables, folder: &Folder, filling: &Filling, op
     }
 }
 
+/// Tells when nobody has written for a while, and when the next commit may begin. Made by the thread that uses it: one that
+/// is dropped in an asynchronous caller, who gets no thread, panics there.
+fn clock() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a clock needs nothing of the system")
+}
+
 /// Owns the journal.
 pub(super) struct Writer {
-    /// Tells when nobody has written for a while, and when the next commit may begin.
-    pub(super) clock: Runtime,
     pub(super) tables: Arc<Tables>,
     pub(super) ends: Ends,
     pub(super) journal: Journal,
@@ -159,14 +161,15 @@ pub(super) struct Writer {
 impl Writer {
     /// Runs until the store is closed or nobody is left to ask.
     pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let clock = clock();
         let mut group = Vec::new();
         let mut pace = Pace::new(self.options.spacing, Instant::now());
-        while let Some(first) = self.next(&mut requests) {
+        while let Some(first) = self.next(&clock, &mut requests) {
             // What is not synced costs little, and a full group gains nothing by waiting.
             if first.work.is_durable() && requests.len() < GROUP_REQUESTS_MAX {
                 let wait = pace.wait(Instant::now());
                 if !wait.is_zero() {
-                    self.clock.block_on(async { sleep(wait).await });
+                    clock.block_on(async { sleep(wait).await });
                 }
             }
             let mut bytes = first.work.len();
@@ -191,17 +194,17 @@ impl Writer {
     }
 
     /// Waits for the next request; none once nobody is left to ask. Meanwhile, what is in memory moves into the index.
-    fn next(&mut self, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
+    fn next(&mut self, clock: &Runtime, requests: &mut mpsc::Receiver<Request>) -> Option<Request> {
         loop {
             match requests.try_recv() {
                 Ok(next) => return Some(next),
                 Err(TryRecvError::Disconnected) => return None,
                 Err(TryRecvError::Empty) => {}
             }
-            if self.tables.active_bytes() < RESTING_BYTES_MIN {
+            if self.tables.active_bytes() < self.options.resting_bytes {
                 return requests.blocking_recv();
             }
-            match self.clock.block_on(async { timeout(self.options.rest, requests.recv()).await }) {
+            match clock.block_on(async { timeout(self.options.rest, requests.recv()).await }) {
                 Ok(next) => return next,
                 Err(_) => self.rest(),
             }
@@ -221,6 +224,7 @@ impl Writer {
     fn write(&mut self, group: Vec<Request>) -> bool {
         let closing = group.iter().any(|request| matches!(request.work, Work::Close));
         let ready = self.make_ready();
+        self.ends.forget_many();
         let mut overlay = Overlay::new(&self.tables, &mut self.ends);
         let mut durable = self.journal.unsynced_bytes() > UNSYNCED_BYTES_MAX;
         let mut answers = Vec::with_capacity(group.len());

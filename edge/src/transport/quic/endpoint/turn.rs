@@ -103,7 +103,7 @@ impl Endpoint {
         let (meta, ecn) = (arrived.meta, arrived.ecn());
         // Each packet has bytes of its own, so that one that must wait does not keep those that came with it.
         let bytes = BytesMut::from(arrived.bytes);
-        let event = self.ask_all("take a packet", |proto, response| {
+        let event = self.ask_all("take a packet", meta.addr, |proto, response| {
             proto.handle(now, meta.addr, meta.dst_ip, ecn, bytes, response)
         });
         match event.flatten() {
@@ -146,7 +146,8 @@ impl Endpoint {
     pub(super) fn settle(&mut self, place: u32, mut more: bool) {
         let Self { proto, connections, containment, .. } = self;
         let Some(connection) = whole(connections, place) else { return };
-        let passed = containment.run("pass on what happened", || {
+        let peer = connection.proto.remote_address();
+        let passed = containment.run("pass on what happened", peer, || {
             let forwarded = forward(proto, connection);
             (forwarded.drained, forwarded.told | connection.hear())
         });
@@ -156,7 +157,7 @@ impl Endpoint {
         }
         // What it was told it may have to tell the peer.
         more |= happened;
-        if !more && connection.leaves_at.is_some() && self.is_jammed() {
+        if !more && connection.leaves_at.is_some() && self.is_overfull() {
             return self.forget(place);
         }
         self.note_deadline(place);
@@ -194,7 +195,8 @@ impl Endpoint {
         if connection.progress == Progress::Drained {
             return 0;
         }
-        let served = containment.run("send packets", || transmit(connection, socket, out, blocked, now));
+        let peer = connection.proto.remote_address();
+        let served = containment.run("send packets", peer, || transmit(connection, socket, out, blocked, now));
         let Some((packets, more)) = served else {
             self.break_off(place);
             return 0;
@@ -246,9 +248,9 @@ impl Endpoint {
         let Some(connection) = connections.get_mut(place).filter(|one| one.progress < Progress::Drained) else {
             return;
         };
-        let handle = connection.handle;
+        let (handle, peer) = (connection.handle, connection.proto.remote_address());
         // Whether or not QUIC can still forget it, it is not asked for it again.
-        containment.run("forget a connection", || proto.handle_event(handle, EndpointEvent::drained()));
+        containment.run("forget a connection", peer, || proto.handle_event(handle, EndpointEvent::drained()));
         self.drained(place);
     }
 }
