@@ -4,6 +4,8 @@ import type { People } from "./people";
 
 /** So often messages leave, as many as are due by then. */
 const EVERY_MS = 50;
+/** Messages under way at once. What is due beyond waits: a server is not to be asked for the rest of a slow minute at once. */
+const UNDER_WAY_MAX = 100;
 
 export interface Stream {
   readonly chat: string;
@@ -15,18 +17,19 @@ export interface Stream {
 /** Which number each stored message has in its chat: by stream, `[seq, number of the message]`. */
 export type Stored = (readonly [seq: number, number: number])[][];
 
-/** Sends until the time is over; whatever was held up is sent as soon as it can. */
+/** Sends until the time is over and all is stored. `each` is called again and again meanwhile, once at a time. */
 export async function flow(people: People, senders: readonly string[], streams: readonly Stream[], seconds: number, each: () => Promise<void>): Promise<Stored> {
   const begin = Date.now();
   const stored: Stored = streams.map(() => []);
   const sent = streams.map(() => 0);
   const underWay = new Set<Promise<void>>();
   let turn = 0;
+  let meanwhile: Promise<void> | null = null;
   const failed: unknown[] = [];
   const due = (stream: Stream) => Math.min(seconds * stream.perSecond, Math.floor(((Date.now() - begin) / 1000) * stream.perSecond));
   for (;;) {
     streams.forEach((stream, at) => {
-      for (let number = sent[at] ?? 0; number < due(stream); number += 1) {
+      for (let number = sent[at] ?? 0; number < due(stream) && underWay.size < UNDER_WAY_MAX; number += 1) {
         sent[at] = number + 1;
         turn += 1;
         const sender = senders[turn % senders.length] ?? "";
@@ -39,10 +42,12 @@ export async function flow(people: People, senders: readonly string[], streams: 
       }
     });
     if (failed.length > 0 || streams.every((stream, at) => (sent[at] ?? 0) >= seconds * stream.perSecond)) break;
-    await each();
+    meanwhile ??= each()
+      .catch((error: unknown) => void failed.push(error))
+      .finally(() => (meanwhile = null));
     await new Promise((resolve) => setTimeout(resolve, EVERY_MS));
   }
-  await Promise.all(underWay);
+  await Promise.all([...underWay, meanwhile]);
   if (failed.length > 0) throw new AggregateError(failed, `${failed.length} messages could not be sent`);
   return stored;
 }

@@ -39,13 +39,15 @@ export function shown(page: Page, from: number | null = null): Promise<Shown> {
   }, from);
 }
 
-/** What was met so far, held against what was said. */
+/** What was met so far, held against what was said; only events from `from` on are looked at. */
 export class Met {
   readonly #texts: readonly (string | null)[];
+  readonly #from: number;
   readonly #seen: Uint8Array;
 
-  constructor(texts: readonly (string | null)[]) {
+  constructor(texts: readonly (string | null)[], from = 1) {
     this.#texts = texts;
+    this.#from = from;
     this.#seen = new Uint8Array(texts.length);
   }
 
@@ -53,15 +55,16 @@ export class Met {
   take(rows: readonly Row[]): void {
     const [first] = rows;
     if (!first) throw new Error("nothing is shown");
-    const wrong = rows.find(({ seq, text }, at) => seq !== first.seq + at || (seq < this.#texts.length && text !== (this.#texts[seq] ?? null)));
+    const isWrong = ({ seq, text }: Row) => seq >= this.#from && seq < this.#texts.length && text !== this.#texts[seq];
+    const wrong = rows.find((row, at) => row.seq !== first.seq + at || isWrong(row));
     expect(wrong, "each row is the one behind the row above it, and says what was said").toBeUndefined();
     for (const { seq } of rows) if (seq < this.#seen.length) this.#seen[seq] = 1;
   }
 
-  /** Messages from one number on that were not met. */
-  missing(from = 1): number {
+  /** Messages that were not met. */
+  missing(): number {
     let missing = 0;
-    for (let seq = from; seq < this.#texts.length; seq += 1) {
+    for (let seq = this.#from; seq < this.#texts.length; seq += 1) {
       if (this.#texts[seq] !== null && this.#seen[seq] === 0) missing += 1;
     }
     return missing;

@@ -24,6 +24,8 @@ export interface TaskFigures {
   readonly p99: number;
   readonly p999: number;
   readonly max: number;
+  /** Of the tasks that did something, which are those of a millisecond and more. */
+  readonly p99OfWork: number;
   /** By the clock, as a person waits. */
   readonly over50: number;
   readonly over100: number;
@@ -76,6 +78,7 @@ export class TaskMeter {
     const observed = await this.#page.evaluate(() => (window as unknown as { longTasks: { count: number; max: number } }).longTasks);
     const sorted = this.#durations.sort((a, b) => a - b);
     const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
+    const work = sorted.filter((one) => one >= 1);
     const over = (ms: number) => sorted.length - sorted.findLastIndex((one) => one <= ms) - 1;
     return {
       tasks: sorted.length,
@@ -83,6 +86,7 @@ export class TaskMeter {
       p99: at(0.99),
       p999: at(0.999),
       max: at(1),
+      p99OfWork: work[Math.min(work.length - 1, Math.floor(work.length * 0.99))] ?? 0,
       over50: over(50),
       over100: over(100),
       maxProcessor: this.#maxProcessor,
@@ -100,7 +104,8 @@ export class TaskMeter {
   async #stop(): Promise<void> {
     if (this.#begun === null) return;
     this.#begun = null;
-    const { traceEvents } = JSON.parse((await this.#browser.stopTracing()).toString("utf8")) as { traceEvents: TraceEvent[] };
+    const trace = await this.#browser.stopTracing();
+    const { traceEvents } = JSON.parse(trace.toString("utf8")) as { traceEvents: TraceEvent[] };
     const tasks = traceEvents.filter(({ name, ph, dur }) => ph === "X" && dur !== undefined && name === "RunTask");
     const threads = new Set(
       traceEvents
@@ -129,7 +134,7 @@ export class TaskMeter {
 export function tasksInWords(figures: TaskFigures): string {
   const ms = (value: number) => `${value.toFixed(1)} ms`;
   return (
-    `${figures.tasks} tasks: p50 ${ms(figures.p50)}, p99 ${ms(figures.p99)}, p99.9 ${ms(figures.p999)}, longest ${ms(figures.max)}; ` +
+    `${figures.tasks} tasks: p50 ${ms(figures.p50)}, p99 ${ms(figures.p99)}, p99.9 ${ms(figures.p999)}, longest ${ms(figures.max)}; p99 of those of 1 ms and more ${ms(figures.p99OfWork)}; ` +
     `${figures.over50} over 50 ms, ${figures.over100} over 100 ms; by processor time the longest ${ms(figures.maxProcessor)}, ` +
     `${figures.over100Processor} over 100 ms; the page itself saw ${figures.observedLong} long ones, up to ${ms(figures.observedMax)}`
   );
