@@ -93,10 +93,16 @@ async function openHistory(person: Person): Promise<void> {
 function hold(what: string, tasks: TaskFigures): void {
   console.log(`${what}: ${tasksInWords(tasks)}`);
   expect(tasks.tasks, "the trace has the page's tasks").toBeGreaterThan(1_000);
-  // Most tasks do next to nothing, and would hide long ones among them: those that do something are judged.
-  expect(tasks.p99OfWork, `${what}: 99 of 100 tasks are short`).toBeLessThan(TASK_P99_MS);
+  expect(tasks.p99, `${what}: 99 of 100 tasks are short`).toBeLessThan(TASK_P99_MS);
+  // Most tasks do next to nothing, and would hide long ones among them. Those that do something are judged by the time
+  // that they took of a processor: a machine that does much else must not fail this.
+  expect(tasks.maxProcessor, "the trace has processor times").toBeGreaterThan(0);
+  expect(tasks.p99OfWorkProcessor, `${what}: 99 of 100 tasks that do something are short`).toBeLessThan(TASK_P99_MS);
   expect(tasks.observedMax === 0 || tasks.over50 > 0, "trace and page saw the same thread").toBe(true);
 }
+
+/** What the browser says that the page keeps on the disk. */
+const kept = (page: Page): Promise<number> => page.evaluate(async () => (await navigator.storage.estimate()).usage ?? 0);
 
 const percentile = (values: readonly number[], share: number) => {
   const sorted = [...values].sort((a, b) => a - b);
@@ -145,6 +151,7 @@ test("the whole history is scrolled through, to its first message and back", asy
     expect(met.missing(), `${way}: every message is met`).toBe(0);
     hold(way, figures);
   }
+  console.log(`kept on this machine: ${((await kept(page)) / 1e6).toFixed(1)} MB`);
 });
 
 test("a date is found again and again", async () => {
@@ -261,7 +268,8 @@ test("memory stays what it is while messages keep coming", async () => {
   const perHour = slope(half) * 3_600;
   console.log(
     `${STEADY_PER_SECOND} a second for ${STEADY_S} s: ${((samples.at(-1)?.bytes ?? 0) / 1e6 - (samples[0]?.bytes ?? 0) / 1e6).toFixed(2)} MB more; ` +
-      `at the pace of the later half, ${(perHour / 1e6).toFixed(2)} MB in an hour`,
+      `at the pace of the later half, ${(perHour / 1e6).toFixed(2)} MB in an hour; ` +
+      `kept on this machine: ${((await kept(page)) / 1e6).toFixed(1)} MB`,
   );
   expect(perHour, "bytes by which the heaps grow in an hour").toBeLessThan(GROWTH_BYTES_MAX);
 });

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Server } from "../../journeys/support/server";
 
 const USERS_AT_ONCE = 1_000;
-/** Whoever is told to wait longer than this is not waited for. */
+/** A server that refuses for longer than this is not waited for. */
 const WAIT_MS_MAX = 65_000;
 
 interface User {
@@ -66,6 +66,7 @@ export class People {
   }
 
   async #ask(path: string, token: string, body: unknown): Promise<unknown> {
+    const end = Date.now() + WAIT_MS_MAX;
     for (;;) {
       const answer = await fetch(`${this.#url}${path}`, {
         method: "POST",
@@ -74,10 +75,11 @@ export class People {
       });
       const told = (await answer.json()) as { title?: string; retry_after_ms?: number };
       if (answer.ok) return told;
-      const wait = told.retry_after_ms ?? 0;
-      // Too much at once: nothing happened.
-      if (answer.status !== 429 || wait > WAIT_MS_MAX) throw new Error(`${path}: ${answer.status} ${told.title ?? ""}`);
-      await new Promise((resolve) => setTimeout(resolve, Math.max(50, wait)));
+      // Too much at once: nothing happened, and it is repeated (`HTTP.md`).
+      const wait = Math.max(50, told.retry_after_ms ?? 0);
+      const isForNow = answer.status === 429 || answer.status === 503;
+      if (!isForNow || Date.now() + wait > end) throw new Error(`${path}: ${answer.status} ${told.title ?? ""}`);
+      await new Promise((resolve) => setTimeout(resolve, wait));
     }
   }
 }
