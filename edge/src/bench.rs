@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use panda_access::{AccessKeys, FleetSecret, Signer, SigningKey};
+use panda_access::{AccessKeys, FleetSecret, Revocations, Signer, SigningKey};
 use panda_link::{LinkLimits, Links};
 use panda_protocol::event::Role;
 use panda_protocol::frame::{Admission, Auth, Frame, Hello, Start};
@@ -54,6 +54,7 @@ impl Listeners {
             links: Links::new(EmbeddedLog::new(1, 1, clock), LinkId(1), 0, LinkLimits::default()),
             limits: SessionLimits::default(),
             keys: AccessKeys::new([key.verifying_key().clone()]),
+            revocations: Revocations::new(),
             fleet,
             metrics: EdgeMetrics::new(gate.clone()),
             clock,

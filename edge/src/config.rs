@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use panda_access::{AccessKeys, FleetSecret};
+use panda_access::{AccessKeys, FleetSecret, Revocations};
 use panda_link::LinkLimits;
 use panda_protocol::Time;
 use panda_protocol::limits::{EVENT_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX, SUBSCRIPTIONS_MAX};
@@ -108,6 +108,8 @@ pub struct EdgeParts<L: CommandLog> {
     pub links: Vec<WorkerLink>,
     /// Whose tokens are accepted.
     pub keys: AccessKeys,
+    /// Which logins were ended: their tokens and tickets open nothing, and their sessions end.
+    pub revocations: Revocations,
     /// What tickets, proofs and QUIC's own tokens are sealed with.
     pub fleet: FleetSecret,
     /// Where connections that are not sessions go. One that finds it full is closed and counted.

@@ -93,6 +93,7 @@ pub fn start<L: CommandLog>(config: EdgeConfig, parts: EdgeParts<L>) -> Result<E
             link_limits: config.link,
             limits: config.session,
             keys: parts.keys.clone(),
+            revocations: parts.revocations.clone(),
             fleet: parts.fleet.clone(),
             clock: parts.clock,
             metrics: metrics.clone(),

@@ -142,7 +142,7 @@ pub enum Scenario {
     ///
     /// The report says what that did to the rest and to the servers' memory, and how long those that stalled took until they had
     /// what waited for them. They must lose nothing by it but time: every session is checked to miss nothing and to get nothing
-    /// twice. --watch names the servers' processes, --health those of edges, whose cuts of full outboxes are counted.
+    /// twice. --watch names the servers' processes, --health those of edges, whose outboxes are looked at.
     Slow(Slow),
     /// Posts at one target and gets at another one: what was acked must be there.
     ///
@@ -286,7 +286,7 @@ pub struct Slow {
     /// Sessions of a hundred whose events are checked by their texts. That none is missing and none comes twice is checked of all.
     #[arg(long, value_name = "PERCENT", default_value = "5", value_parser = parse_percent)]
     pub check: f64,
-    /// The health of a process that has edges, whose cuts of full outboxes are counted; repeated.
+    /// The health of a process that has edges: what waits in their outboxes, and how often full ones were cut; repeated.
     #[arg(long, value_name = "HOST:PORT")]
     pub health: Vec<String>,
 }

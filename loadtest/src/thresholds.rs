@@ -26,7 +26,7 @@ const HISTORY: [&str; 4] = ["history.p50_s", "history.p99_s", "history.all_s", "
 
 /// Those of sessions that stalled.
 const SLOW: [&str; 6] =
-    ["slow.p50_s", "slow.p99_s", "slow.all_s", "slow.lost", "slow.delivery_ratio", "slow.bytes_per_stalled"];
+    ["slow.p50_s", "slow.p99_s", "slow.all_s", "slow.lost", "slow.delivery_ratio", "slow.outbox_bytes_per_stalled"];
 
 /// A figure with its bound.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +110,7 @@ fn measured(figure: &str, summary: &Summary, lost: u64) -> Option<f64> {
             "all_s" => slow.all_s,
             "lost" => Some(slow.lost as f64),
             "delivery_ratio" => slow.delivery_ratio(),
-            _ => slow.bytes_per_stalled(),
+            _ => slow.outbox_bytes_per_stalled(),
         };
     }
     if let Some((of, quantile)) = figure.split_once('.') {

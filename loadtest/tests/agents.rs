@@ -67,7 +67,8 @@ async fn an_agent_that_is_killed_is_told_as_gone() {
     let mut agent = agent(None);
     let mut crew = Crew::at(std::slice::from_ref(&agent.address), None).unwrap();
     let servers = vec!["127.0.0.1:1".parse().unwrap()];
-    let job = Job { agent: 0, servers, path: "/ws".into(), sessions: 0, tls: false, comes_back: false };
+    let job =
+        Job { agent: 0, servers, path: "/ws".into(), sessions: 0, tls: false, comes_back: false, receive_bytes: None };
     crew.agents[0].tell(&Order::Job(job)).unwrap();
     crew.agents[0].tell(&Order::Open).unwrap();
     // It has nothing to open, and is ready at once.

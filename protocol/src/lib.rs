@@ -16,6 +16,7 @@ pub mod framing;
 pub mod ids;
 pub mod limits;
 pub mod link;
+pub mod login_id;
 pub mod session;
 pub mod text;
 pub mod trace;
@@ -26,5 +27,6 @@ pub use ids::{
     ChatId, Counter, Cursor, DeviceId, EntityId, Generation, Incarnation, Position, Seq, SessionId, ShardId, Time,
     UserId,
 };
+pub use login_id::LoginId;
 pub use text::Text;
 pub use trace::TraceContext;

@@ -1,16 +1,21 @@
 //! The user store: who there is, and by what they prove it.
 //!
 //! Everything a call returns `Ok` for survives the loss of power. Passwords come here hashed, API keys
-//! as digests, signing keys sealed: what is stored lets nobody in by itself.
+//! and refresh tokens as digests, signing keys sealed: what is stored lets nobody in by itself.
 
 mod fields;
+pub(crate) mod logins;
 
 use std::fmt;
 use std::future::Future;
 
 pub use fields::{
-    EMAIL_BYTES_MAX, Email, FieldError, PICTURE_URL_BYTES_MAX, PictureUrl, USERNAME_CHARS_MAX, USERNAME_CHARS_MIN,
-    Username,
+    EMAIL_BYTES_MAX, Email, FieldError, LOGIN_LABEL_CHARS_MAX, LoginLabel, PICTURE_URL_BYTES_MAX, PictureUrl,
+    USERNAME_CHARS_MAX, USERNAME_CHARS_MIN, Username,
+};
+pub use logins::{
+    ENDED_LOGINS_MAX, EndedLogin, LOGINS_MAX, Login, LoginLimits, NewLogin, Refresh, RefreshDigest, Refreshed,
+    WhichLogins,
 };
 use panda_protocol::{Time, UserId};
 
@@ -168,7 +173,7 @@ pub enum UserStoreError {
     Store(#[from] StoreError),
 }
 
-/// Users, their credentials, and the deployment's keys.
+/// Users, their credentials and logins, and the deployment's keys.
 pub trait UserStore: Clone + Send + Sync + 'static {
     /// Creates a user.
     ///
@@ -277,4 +282,59 @@ pub trait UserStore: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`UserStoreError::Store`].
     fn signing_keys(&self) -> impl Future<Output = Result<Vec<SealedSigningKey>, UserStoreError>> + Send;
+
+    /// Begins a login of a user. Returns those that were ended to make room for it.
+    ///
+    /// # Errors
+    /// [`UserStoreError::NotFound`]: there is no such user.
+    fn add_login(
+        &self,
+        login: NewLogin,
+        limits: LoginLimits,
+    ) -> impl Future<Output = Result<Vec<EndedLogin>, UserStoreError>> + Send;
+
+    /// Uses a refresh token: [`Refreshed`] says what became of it. Of several uses at once each is decided behind the one
+    /// before.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`]: whether it was used is not known; it may be brought again.
+    fn refresh_login(
+        &self,
+        refresh: Refresh,
+        limits: LoginLimits,
+    ) -> impl Future<Output = Result<Refreshed, UserStoreError>> + Send;
+
+    /// A user's logins whose time is not over, the last used first; at most [`LOGINS_MAX`].
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn logins(
+        &self,
+        user: UserId,
+        limits: LoginLimits,
+        now: Time,
+    ) -> impl Future<Output = Result<Vec<Login>, UserStoreError>> + Send;
+
+    /// Ends logins of a user. Returns those that were there.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn end_logins(
+        &self,
+        user: UserId,
+        which: WhichLogins,
+        now: Time,
+    ) -> impl Future<Output = Result<Vec<EndedLogin>, UserStoreError>> + Send;
+
+    /// At most `limit` logins that were ended, behind a place, in the order of their places; none: there are no more.
+    /// Whoever goes on behind the last place that it saw misses none. They are forgotten some time after their last access
+    /// token ended.
+    ///
+    /// # Errors
+    /// [`UserStoreError::TooMany`] for a limit above [`ENDED_LOGINS_MAX`].
+    fn ended_logins(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<EndedLogin>, UserStoreError>> + Send;
 }

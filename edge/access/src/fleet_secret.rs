@@ -25,6 +25,8 @@ pub enum Purpose {
     Proof,
     /// Signing keys at rest.
     SigningKeys,
+    /// Refresh tokens.
+    RefreshToken,
     /// TLS session tickets.
     TlsTicket,
     /// QUIC address validation tokens.
@@ -44,6 +46,7 @@ impl Purpose {
             Self::Ticket => b"panda resume ticket 1",
             Self::Proof => b"panda membership proof 1",
             Self::SigningKeys => b"panda signing keys 1",
+            Self::RefreshToken => b"panda refresh token 1",
             Self::TlsTicket => b"panda tls ticket 1",
             Self::QuicToken => b"panda quic token 1",
             Self::QuicReset => b"panda quic reset 1",
@@ -276,6 +279,7 @@ mod tests {
             secret.derive(Purpose::Ticket).current,
             secret.derive(Purpose::Proof).current,
             secret.derive(Purpose::SigningKeys).current,
+            secret.derive(Purpose::RefreshToken).current,
             other.derive(Purpose::Ticket).current,
         ];
         for (index, key) in keys.iter().enumerate() {

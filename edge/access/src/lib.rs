@@ -1,5 +1,5 @@
-//! What lets a client in: access tokens, resume tickets, membership proofs, and the secrets behind them; and whose
-//! attempts are counted together.
+//! What lets a client in: access tokens, refresh tokens, resume tickets, membership proofs, and the secrets behind them;
+//! which logins were ended; and whose attempts are counted together.
 //!
 //! Edges only verify tokens; the HTTP API signs them. Tickets and proofs are sealed and opened by
 //! edges with keys derived from one [`FleetSecret`], so an edge admits a client that another edge
@@ -10,6 +10,8 @@
 mod fleet_secret;
 mod neighbourhood;
 mod proof;
+mod refresh_token;
+mod revocations;
 mod seal;
 mod ticket;
 mod token;
@@ -17,6 +19,8 @@ mod token;
 pub use fleet_secret::{DerivedKeys, FleetSecret, FleetSecretError, Purpose};
 pub use neighbourhood::Neighbourhood;
 pub use proof::{PROOF_LEN, ProofOf, ProofSealer};
+pub use refresh_token::{REFRESH_TOKEN_LEN, RefreshToken, RefreshTokens};
+pub use revocations::{Heard, LoginOf, RevocationWatch, Revocations};
 pub use seal::SealError;
 pub use ticket::{TICKET_LEN, Ticket, TicketError, TicketSealer};
 pub use token::{Access, AccessError, AccessKeys, KEYS_MAX, LEEWAY_S, Signer, SigningKey, VerifyingKey};

@@ -4,13 +4,15 @@ use std::fmt;
 
 use bytes::Bytes;
 use panda_protocol::limits::TICKET_BYTES_MAX;
-use panda_protocol::{DeviceId, UserId};
+use panda_protocol::{DeviceId, LoginId, UserId};
 
 use crate::fleet_secret::{FleetSecret, Purpose};
 use crate::seal::{OVERHEAD, SealError, Sealer};
 
-const PLAIN_LEN: usize = 16 + 16 + 8;
-const CONTEXT: &[u8] = b"panda ticket";
+/// User, device, login (zeros: none), end.
+const PLAIN_LEN: usize = 16 + 16 + 8 + 8;
+/// Tickets of the first version named no login, so they could not end with it.
+const CONTEXT: &[u8] = b"panda ticket 2";
 
 /// Bytes of a sealed ticket.
 pub const TICKET_LEN: usize = PLAIN_LEN + OVERHEAD;
@@ -24,6 +26,8 @@ pub struct Ticket {
     pub user: UserId,
     /// The device; a ticket is of no use to another one.
     pub device: DeviceId,
+    /// The login of the token that the session came in with; it opens nothing once that was ended.
+    pub login: Option<LoginId>,
     /// Seconds since 1970; from then on it opens nothing.
     pub expires_unix_s: u64,
 }
@@ -59,7 +63,8 @@ impl TicketSealer {
         let mut plain = [0; PLAIN_LEN];
         plain[..16].copy_from_slice(ticket.user.as_bytes());
         plain[16..32].copy_from_slice(ticket.device.as_bytes());
-        plain[32..].copy_from_slice(&ticket.expires_unix_s.to_be_bytes());
+        plain[32..40].copy_from_slice(&ticket.login.map_or([0; 8], LoginId::to_bytes));
+        plain[40..].copy_from_slice(&ticket.expires_unix_s.to_be_bytes());
         Ok(self.sealer.seal(&plain, CONTEXT)?.into())
     }
 
@@ -89,10 +94,12 @@ impl fmt::Debug for TicketSealer {
 fn read(plain: &[u8]) -> Option<Ticket> {
     let (user, rest) = plain.split_first_chunk::<16>()?;
     let (device, rest) = rest.split_first_chunk::<16>()?;
+    let (login, rest) = rest.split_first_chunk::<8>()?;
     let expires = rest.first_chunk::<8>()?;
     Some(Ticket {
         user: UserId::from_bytes(*user).ok()?,
         device: DeviceId::from_bytes(*device).ok()?,
+        login: LoginId::from_bytes(*login),
         expires_unix_s: u64::from_be_bytes(*expires),
     })
 }
@@ -107,6 +114,7 @@ mod tests {
         Ticket {
             user: UserId::from_random([1; 16]),
             device: DeviceId::from_random([2; 16]),
+            login: Some(LoginId::from_random(3)),
             expires_unix_s: TICKET_EXPIRES,
         }
     }
@@ -122,6 +130,8 @@ mod tests {
         let other_edge = TicketSealer::new(&secret("11"));
         assert_eq!(other_edge.open(&sealed, TICKET_EXPIRES - 1), Ok(ticket()));
         assert_eq!(other_edge.open(&sealed, TICKET_EXPIRES), Err(TicketError::Expired));
+        let of_no_login = Ticket { login: None, ..ticket() };
+        assert_eq!(other_edge.open(&other_edge.seal(&of_no_login).unwrap(), 0), Ok(of_no_login));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use panda_protocol::limits::TOKEN_BYTES_MAX;
-use panda_protocol::{ErrorCode, UserId};
+use panda_protocol::{ErrorCode, LoginId, UserId};
 use parking_lot::RwLock;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -41,6 +41,8 @@ const PKCS8_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 
 pub struct Access {
     /// The user.
     pub user: UserId,
+    /// The login that it came of; none for one that a program with an API key was given.
+    pub login: Option<LoginId>,
     /// Seconds since 1970 at which the token's time is over.
     pub expires_unix_s: u64,
 }
@@ -74,6 +76,9 @@ struct Claims {
     iat: u64,
     nbf: u64,
     exp: u64,
+    /// The login: a session in the words of OpenID Connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
 }
 
 /// The public half of a signing key.
@@ -159,11 +164,19 @@ impl Signer {
         Self { kid: key.public.kid.clone(), key: EncodingKey::from_ed_der(&der) }
     }
 
-    /// A token for `user`, valid from `now_unix_s` on for `ttl_s` seconds.
+    /// A token for `user` of no login, valid from `now_unix_s` on for `ttl_s` seconds.
     ///
     /// # Panics
     /// Never for a key that [`SigningKey`] made.
     pub fn sign(&self, user: UserId, now_unix_s: u64, ttl_s: u64) -> String {
+        self.sign_for(user, None, now_unix_s, ttl_s)
+    }
+
+    /// The same of a login, with which it ends.
+    ///
+    /// # Panics
+    /// As [`Self::sign`].
+    pub fn sign_for(&self, user: UserId, login: Option<LoginId>, now_unix_s: u64, ttl_s: u64) -> String {
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(self.kid.clone());
         let claims = Claims {
@@ -173,6 +186,7 @@ impl Signer {
             iat: now_unix_s,
             nbf: now_unix_s,
             exp: now_unix_s.saturating_add(ttl_s),
+            sid: login.map(|login| login.to_string()),
         };
         jsonwebtoken::encode(&header, &claims, &self.key)
             .expect("the key is a whole Ed25519 key and the claims are plain JSON")
@@ -234,7 +248,8 @@ impl AccessKeys {
             return Err(AccessError::Expired);
         }
         let user = claims.sub.parse().map_err(|_| AccessError::Invalid)?;
-        Ok(Access { user, expires_unix_s: claims.exp })
+        let login = claims.sid.map(|login| login.parse().map_err(|_| AccessError::Invalid)).transpose()?;
+        Ok(Access { user, login, expires_unix_s: claims.exp })
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use panda_storage::cache::RateLimit;
+use panda_storage::user_store::LoginLimits;
 
 /// The fewest characters of a password.
 pub const PASSWORD_CHARS_MIN: usize = 8;
@@ -46,12 +47,22 @@ pub struct ApiConfig {
     pub write_timeout: Duration,
     /// How long an access token is valid. Default 24 h.
     pub token_ttl: Duration,
+    /// A login that is not refreshed for so long is over. Default 30 days.
+    pub login_idle: Duration,
+    /// A login is over after so long, however much it is used. Default 365 days.
+    pub login_lifetime: Duration,
+    /// How long a refresh token is taken once more after it was used. Default 60 s.
+    pub refresh_grace: Duration,
+    /// How often is looked for logins that other processes ended. Default 400 ms.
+    pub ended_logins_every: Duration,
     /// Logins and registrations of one IPv4 address or IPv6 /64. Default 600 a minute.
     pub logins_per_address: RateLimit,
     /// Logins under one name from one address or /64, so that who guesses keeps nobody else out. Default 60 a minute.
     pub logins_per_name_and_address: RateLimit,
     /// Logins under one name from everywhere. Default 1,200 a minute.
     pub logins_per_name: RateLimit,
+    /// Uses of refresh tokens of one login. Default 60 a minute.
+    pub refreshes_per_login: RateLimit,
     /// Changes and reads of chats by one user. Default 1,200 a minute.
     pub requests_per_user: RateLimit,
     /// What `/.well-known/panda` tells.
@@ -70,11 +81,27 @@ impl Default for ApiConfig {
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(15),
             token_ttl: Duration::from_secs(24 * 3_600),
+            login_idle: Duration::from_secs(30 * 24 * 3_600),
+            login_lifetime: Duration::from_secs(365 * 24 * 3_600),
+            refresh_grace: Duration::from_secs(60),
+            ended_logins_every: Duration::from_millis(400),
             logins_per_address: per_minute(600),
             logins_per_name_and_address: per_minute(60),
             logins_per_name: per_minute(1_200),
+            refreshes_per_login: per_minute(60),
             requests_per_user: per_minute(1_200),
             discovery: Discovery::default(),
+        }
+    }
+}
+
+impl ApiConfig {
+    pub(crate) const fn login_limits(&self) -> LoginLimits {
+        LoginLimits {
+            access: self.token_ttl,
+            idle: self.login_idle,
+            lifetime: self.login_lifetime,
+            grace: self.refresh_grace,
         }
     }
 }

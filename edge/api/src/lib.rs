@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 pub use backend::{Backend, Chats};
 pub use config::{ApiConfig, Discovery, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
-pub use identity::{Bootstrap, BootstrapError, bootstrap};
+pub use identity::{Bootstrap, BootstrapError, EndedLogins, bootstrap};
 pub use metrics::Metrics;
-use panda_access::{AccessKeys, Signer};
+use panda_access::{AccessKeys, RefreshTokens, Signer};
 use panda_protocol::Time;
 pub use server::{ApiThreads, Connection, serve, start};
 
@@ -36,6 +36,10 @@ pub struct Parts<B: Backend> {
     pub keys: AccessKeys,
     /// Signs new tokens.
     pub signer: Signer,
+    /// Knows refresh tokens.
+    pub refresh_tokens: RefreshTokens,
+    /// Which logins were ended.
+    pub ended: EndedLogins,
     /// Reads the clock; the only one that the API knows.
     pub clock: fn() -> Time,
 }

@@ -26,6 +26,7 @@ pub struct Metrics {
     pub(crate) hashing: Counter,
     pub(crate) hashing_refused: Counter,
     pub(crate) logins_refused: Counter<u64, AtomicU64>,
+    pub(crate) refreshes_reused: Counter,
 }
 
 impl Default for Metrics {
@@ -38,6 +39,7 @@ impl Default for Metrics {
             hashing: Counter::default(),
             hashing_refused: Counter::default(),
             logins_refused: Counter::default(),
+            refreshes_reused: Counter::default(),
         }
     }
 }
@@ -57,5 +59,10 @@ impl Metrics {
         api.register("hashing", "Passwords hashed or compared", self.hashing.clone());
         api.register("hashing_refused", "Passwords refused because too many waited", self.hashing_refused.clone());
         api.register("logins_refused", "Logins with a wrong name or password", self.logins_refused.clone());
+        api.register(
+            "refreshes_reused",
+            "Logins ended because a refresh token came again that was used before",
+            self.refreshes_reused.clone(),
+        );
     }
 }

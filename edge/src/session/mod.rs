@@ -19,7 +19,7 @@ use std::task::Waker;
 pub(crate) use commands::COMMANDS_HELD_MAX;
 use panda_protocol::frame::RequestId;
 use panda_protocol::session::server::{Close, ServerSession};
-use panda_protocol::{DeviceId, EntityId, SessionId, UserId};
+use panda_protocol::{DeviceId, EntityId, LoginId, SessionId, UserId};
 pub(crate) use reads::Lane;
 pub(crate) use task::{Connection, SessionTask};
 pub(crate) use under_way::UnderWay;
@@ -67,7 +67,7 @@ pub(crate) struct Session {
 
 /// What an idle session takes in the worker's table. A million of them take a megabyte for each byte here: what
 /// has to grow it is worth that, or belongs behind a pointer.
-const _: () = assert!(chunked_slab::bytes_of::<Session>() <= 216);
+const _: () = assert!(chunked_slab::bytes_of::<Session>() <= 224);
 
 /// Who is at the other end, and what it listens to.
 pub(crate) struct Member {
@@ -76,6 +76,8 @@ pub(crate) struct Member {
     pub(crate) user: UserId,
     pub(crate) device: DeviceId,
     pub(crate) id: SessionId,
+    /// The login that it came in by; it ends with it.
+    pub(crate) login: Option<LoginId>,
     /// The end of the access right, seconds since 1970.
     pub(crate) expires_unix_s: u64,
     pub(crate) inbox: SubscriptionKey,

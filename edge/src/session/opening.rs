@@ -1,11 +1,11 @@
 //! From Hello to Welcome.
 
-use panda_access::{AccessError, Ticket, TicketError};
+use panda_access::{Access, AccessError, Ticket, TicketError};
 use panda_protocol::frame::{Admission, Auth, Hello, InboxState, LimitKind, PROTOCOL_VERSION, Start, Welcome};
 use panda_protocol::limits::{COMMAND_MEMBERS_MAX, FRAME_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX, TEXT_BYTES_MAX};
 use panda_protocol::link::Rejection;
 use panda_protocol::session::server::Close;
-use panda_protocol::{DeviceId, ErrorCode, SessionId, UserId};
+use panda_protocol::{DeviceId, ErrorCode, LoginId, SessionId, UserId};
 use panda_storage::command_log::CommandLog;
 
 use super::{Member, SessionKey, Waiting};
@@ -15,6 +15,7 @@ use crate::worker::Core;
 /// Who may come in, and until when in seconds since 1970.
 struct Right {
     user: UserId,
+    login: Option<LoginId>,
     expires_unix_s: u64,
 }
 
@@ -44,6 +45,7 @@ impl<L: CommandLog> Core<L> {
             user: right.user,
             device,
             id,
+            login: right.login,
             expires_unix_s: right.expires_unix_s,
             inbox,
             chats: Default::default(),
@@ -65,19 +67,23 @@ impl<L: CommandLog> Core<L> {
 
     fn right(&self, auth: &Auth, device: DeviceId) -> Result<Right, ErrorCode> {
         let now_unix_s = self.unix_ms() / 1_000;
-        match auth {
+        let right = match auth {
             Auth::Token(token) => match self.keys.verify(token, now_unix_s) {
-                Ok(access) => Ok(Right { user: access.user, expires_unix_s: access.expires_unix_s }),
-                Err(AccessError::Expired) => Err(ErrorCode::TokenExpired),
-                Err(_) => Err(ErrorCode::TokenInvalid),
+                Ok(Access { user, login, expires_unix_s }) => Right { user, login, expires_unix_s },
+                Err(AccessError::Expired) => return Err(ErrorCode::TokenExpired),
+                Err(_) => return Err(ErrorCode::TokenInvalid),
             },
             Auth::Ticket(ticket) => match self.tickets.open(ticket, now_unix_s) {
-                Ok(ticket) if ticket.device == device => {
-                    Ok(Right { user: ticket.user, expires_unix_s: ticket.expires_unix_s })
+                Ok(Ticket { user, device: of, login, expires_unix_s }) if of == device => {
+                    Right { user, login, expires_unix_s }
                 }
-                Ok(_) | Err(TicketError::Invalid | TicketError::Expired) => Err(ErrorCode::TicketInvalid),
+                Ok(_) | Err(TicketError::Invalid | TicketError::Expired) => return Err(ErrorCode::TicketInvalid),
             },
+        };
+        if self.revocations.has_ended(right.user, right.login) {
+            return Err(ErrorCode::Revoked);
         }
+        Ok(right)
     }
 
     /// The inbox's owner has answered. Returns whether the session is open.
@@ -93,6 +99,11 @@ impl<L: CommandLog> Core<L> {
             return false;
         }
         let Some((user, id)) = self.member(key).map(|member| (member.user, member.id)) else { return false };
+        // Its login may have ended since its Hello was heard.
+        if self.has_lost_login(key) {
+            self.end(key, ErrorCode::Revoked.into());
+            return false;
+        }
         let admission = match outcome {
             Ok(admission) => admission,
             Err(rejection) => {
@@ -151,7 +162,8 @@ impl<L: CommandLog> Core<L> {
 
     /// What opens this device's next session; empty if none can be made, so that it uses its token.
     pub(crate) fn ticket(&self, member: &Member) -> bytes::Bytes {
-        let ticket = Ticket { user: member.user, device: member.device, expires_unix_s: member.expires_unix_s };
+        let &Member { user, device, login, expires_unix_s, .. } = member;
+        let ticket = Ticket { user, device, login, expires_unix_s };
         self.tickets.seal(&ticket).unwrap_or_default()
     }
 
@@ -163,15 +175,18 @@ impl<L: CommandLog> Core<L> {
             return self.refuse(key, refresh.request, rejection);
         }
         let verified = self.keys.verify(&refresh.token, now_unix_ms / 1_000);
-        let Some(member) = self.member_mut(key) else { return };
+        let Some(user) = self.member(key).map(|member| member.user) else { return };
         let access = match verified {
-            Ok(access) if access.user == member.user => access,
+            Ok(access) if access.user == user && !self.revocations.has_ended(user, access.login) => access,
             Err(AccessError::Expired) => {
                 return self.refuse(key, refresh.request, Rejection::new(ErrorCode::TokenExpired));
             }
             _ => return self.refuse(key, refresh.request, Rejection::new(ErrorCode::TokenInvalid)),
         };
-        member.expires_unix_s = access.expires_unix_s;
+        if let Some(member) = self.member_mut(key) {
+            // From now on it lives and ends with the login of the newer token.
+            (member.login, member.expires_unix_s) = (access.login, access.expires_unix_s);
+        }
         let expires_in_ms = (access.expires_unix_s * 1_000).saturating_sub(now_unix_ms);
         if let Some(session) = self.session_mut(key) {
             session.machine.refresh(now_ms.saturating_add(expires_in_ms));

@@ -14,6 +14,11 @@ use super::tls_stream::TlsStream;
 /// Connections that the kernel holds for a worker that is busy. Linux cuts it to `somaxconn`.
 const BACKLOG: i32 = 4_096;
 
+/// Bytes that the kernel takes of a connection before it has sent them, and one write more. Left to itself it takes up to
+/// `tcp_wmem`, often 4 MiB, of each: a slow reader's outbox, which has a limit and is cut at it, would be empty meanwhile. What
+/// is on its way is not bounded by this, so a long and fast path is still filled.
+const UNSENT_BYTES_MAX: u32 = 64 * 1024;
+
 /// A connection to a client or browser.
 #[derive(Debug)]
 pub enum Socket {
@@ -88,6 +93,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     // Small frames leave at once instead of being collected. An accepted socket has it from its listener.
     socket.set_tcp_nodelay(true)?;
+    // Likewise.
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -106,6 +113,7 @@ pub fn claim(address: SocketAddr) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::net::TcpStream;
 
     use super::*;
@@ -116,5 +124,28 @@ mod tests {
         listener.set_nonblocking(false).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert!(listener.accept().unwrap().0.nodelay().unwrap());
+    }
+
+    #[test]
+    fn the_kernel_takes_little_for_who_does_not_read() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let client = RawSocket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        let window = 8 * 1024;
+        client.set_recv_buffer_size(window).unwrap();
+        client.connect(&listener.local_addr().unwrap().into()).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        accepted.set_nonblocking(true).unwrap();
+        let (write, mut taken) = ([0; 4 * 1024], 0);
+        let ended = loop {
+            match accepted.write(&write) {
+                Ok(bytes) => taken += bytes,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(ended.kind(), io::ErrorKind::WouldBlock);
+        // Linux doubles what is asked for as a buffer.
+        let most = UNSENT_BYTES_MAX as usize + 2 * window + write.len();
+        assert!(taken <= most, "{taken} bytes of at most {most}");
     }
 }

@@ -6,13 +6,14 @@
 mod arrivals;
 mod by_id;
 mod draining;
+mod revocations;
 mod run;
 pub(crate) mod wheel;
 
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use panda_access::{AccessKeys, FleetSecret, ProofSealer, TicketSealer};
+use panda_access::{AccessKeys, FleetSecret, ProofSealer, Revocations, TicketSealer};
 use panda_link::Links;
 use panda_protocol::frame::{Bye, Frame, Ping};
 use panda_protocol::session::server::{Close, Due, ServerLimits, ServerSession};
@@ -48,6 +49,7 @@ pub(crate) struct CoreParts<L: CommandLog> {
     pub(crate) links: Links<L, Waiting>,
     pub(crate) limits: SessionLimits,
     pub(crate) keys: AccessKeys,
+    pub(crate) revocations: Revocations,
     pub(crate) fleet: FleetSecret,
     pub(crate) metrics: EdgeMetrics,
     pub(crate) clock: fn() -> Time,
@@ -64,6 +66,7 @@ pub(crate) struct Core<L: CommandLog> {
     pub(crate) limits: SessionLimits,
     pub(crate) server_limits: ServerLimits,
     pub(crate) keys: AccessKeys,
+    pub(crate) revocations: Revocations,
     pub(crate) tickets: TicketSealer,
     pub(crate) proofs: ProofSealer,
     pub(crate) metrics: EdgeMetrics,
@@ -92,6 +95,7 @@ impl<L: CommandLog> Core<L> {
             limits,
             server_limits: limits.server(),
             keys: parts.keys,
+            revocations: parts.revocations,
             tickets: TicketSealer::new(&parts.fleet),
             proofs: ProofSealer::new(&parts.fleet),
             by_id: ById::default(),

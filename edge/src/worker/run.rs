@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use panda_access::{AccessKeys, FleetSecret};
+use panda_access::{AccessKeys, FleetSecret, RevocationWatch, Revocations};
 use panda_link::{LinkLimits, Links};
 use panda_protocol::Time;
 use panda_protocol::link::{Down, Up};
@@ -53,6 +53,7 @@ pub(crate) struct WorkerParts<L: CommandLog> {
     pub(crate) link_limits: LinkLimits,
     pub(crate) limits: SessionLimits,
     pub(crate) keys: AccessKeys,
+    pub(crate) revocations: Revocations,
     pub(crate) fleet: FleetSecret,
     pub(crate) clock: fn() -> Time,
     pub(crate) metrics: EdgeMetrics,
@@ -100,11 +101,14 @@ impl<L: CommandLog> Bound<L> {
     pub(crate) async fn run(self, mut commands: mpsc::Receiver<Command>) {
         let Self { parts, tcp, quic } = self;
         let stirred = Rc::new(Notify::new());
+        // Before anybody comes: whoever is here when a login ends is looked for.
+        let watch = parts.revocations.watch();
         let WorkerLink { link, lane, up, mut down } = parts.link;
         let core = Rc::new(RefCell::new(Core::new(CoreParts {
             links: Links::new(parts.log, link, lane, parts.link_limits),
             limits: parts.limits,
             keys: parts.keys,
+            revocations: parts.revocations.clone(),
             fleet: parts.fleet,
             metrics: parts.metrics.clone(),
             clock: parts.clock,
@@ -118,6 +122,7 @@ impl<L: CommandLog> Bound<L> {
             handed_over: parts.handed_over,
             over: Cell::new(false),
         });
+        let revoking = spawn_local(revoke(Rc::clone(&core), watch, parts.alarm.clone()));
         let tcp = spawn_local(accept_tcp(Rc::clone(&accepting), tcp, parts.alarm.clone()));
         let (quic, quic_task) = quic.map_or((None, None), |(quic, driver)| {
             spawn_local(drive_quic(driver, parts.alarm.clone()));
@@ -132,6 +137,7 @@ impl<L: CommandLog> Bound<L> {
             quic.refuse_all();
         }
         stop(&core, &up, &mut down, &stirred, drain).await;
+        revoking.abort();
         accepting.over.set(true);
         if let Some(quic) = quic {
             // Whoever does not confirm a goodbye in time is not waited for.
@@ -266,6 +272,14 @@ async fn stop<L: CommandLog>(
         }
     }
     send_up(core, up);
+}
+
+/// Beside the worker's loop, which turns for every batch of events: all workers wait on one lock here.
+async fn revoke<L: CommandLog>(core: Rc<RefCell<Core<L>>>, mut watch: RevocationWatch, _alarm: Alarm) {
+    loop {
+        let heard = watch.next().await;
+        core.borrow_mut().login_ended(heard);
+    }
 }
 
 async fn accept_tcp<L: CommandLog>(accepting: Rc<Accepting<L>>, listener: TcpListener, _alarm: Alarm) {

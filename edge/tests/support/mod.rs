@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use panda_access::{AccessKeys, FleetSecret, Signer, SigningKey};
+use panda_access::{AccessKeys, FleetSecret, Revocations, Signer, SigningKey};
 use panda_client::{Client, ClientConfig, Connector, QuicTarget, Target, TransportKind, Update, Updates};
 use panda_edge::transport::handover::HandedOver;
 use panda_edge::transport::tls::Identity;
@@ -89,7 +89,8 @@ impl Server {
         };
         change(&mut config);
         let keys = AccessKeys::new([key.verifying_key().clone()]);
-        let parts = EdgeParts { log, links, keys, fleet, handed_over: handed, clock: now };
+        let parts =
+            EdgeParts { log, links, keys, revocations: Revocations::new(), fleet, handed_over: handed, clock: now };
         let edge = panda_edge::start(config, parts).unwrap();
         let mut pin = [0; 32];
         for (slot, pair) in pin.iter_mut().zip(fingerprint.as_bytes().chunks(2)) {

@@ -4,6 +4,7 @@ import { createClient, createHttpApi } from "@panda/client";
 import { createRoot } from "react-dom/client";
 import { Provider } from "react-redux";
 import { Accounts } from "./account/accounts";
+import { deviceLabel } from "./account/device_label";
 import "./look/index.css";
 import { App } from "./shell/App";
 import { Broken } from "./shell/Broken";
@@ -17,7 +18,7 @@ const store = makeStore();
 const accounts = new Accounts({
   store,
   open: createClient,
-  api: (token) => createHttpApi({ url: location.origin, token }),
+  api: (token) => createHttpApi({ url: location.origin, token, label: deviceLabel(navigator.userAgent) }),
   url: location.origin,
   worker: () => new SharedWorker(new URL("./panda.worker.ts", import.meta.url), { type: "module", name: "panda" }),
 });

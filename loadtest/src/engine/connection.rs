@@ -56,14 +56,19 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Begins to connect, from a port of `source` that the kernel chooses.
+    /// Begins to connect, from a port of `source` that the kernel chooses, which keeps so many bytes of what is not read.
     pub(super) fn start(
         source: SocketAddrV4,
         (server, place): (SocketAddrV4, u16),
         (number, role, channel): (u32, Role, u32),
+        receive_bytes: Option<u32>,
     ) -> Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP)).context("a socket")?;
         socket.set_tcp_nodelay(true)?;
+        if let Some(bytes) = receive_bytes {
+            // Before it connects: a window that was offered is not taken back.
+            socket.set_recv_buffer_size(bytes as usize)?;
+        }
         socket.bind(&SockAddr::from(source)).with_context(|| format!("a port of {source}"))?;
         match socket.connect(&SockAddr::from(server)) {
             Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => {

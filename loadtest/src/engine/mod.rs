@@ -87,6 +87,7 @@ pub struct Engine<D: Driver + ?Sized> {
     /// Handshakes of connections below this number may be full ones where later ones must resume.
     first: u32,
     opcode: Option<u8>,
+    receive_bytes: Option<u32>,
     read_buffer: Vec<u8>,
     stream_buffer: Vec<u8>,
     events: Events,
@@ -131,6 +132,7 @@ impl<D: Driver + ?Sized> Engine<D> {
             tls,
             first: 0,
             opcode,
+            receive_bytes: None,
             read_buffer: vec![0; READ_BYTES],
             stream_buffer: Vec::new(),
             events: Events::default(),
@@ -156,6 +158,11 @@ impl<D: Driver + ?Sized> Engine<D> {
     /// Of a TLS that resumes, the first so many connections may do a full handshake.
     pub const fn first_may_be_full(&mut self, first: u32) {
         self.first = first;
+    }
+
+    /// What the kernel keeps, in bytes, of connections from now on that are not read; otherwise as it likes.
+    pub const fn receive_at_most(&mut self, bytes: Option<u32>) {
+        self.receive_bytes = bytes;
     }
 
     /// What says what.
@@ -194,7 +201,7 @@ impl<D: Driver + ?Sized> Engine<D> {
             false => Ipv4Addr::UNSPECIFIED,
         };
         let who = (self.next_number, role, channel);
-        let connection = Connection::start(SocketAddrV4::new(source, 0), (server, place), who)?;
+        let connection = Connection::start(SocketAddrV4::new(source, 0), (server, place), who, self.receive_bytes)?;
         self.next_number += 1;
         let id = match self.free.pop() {
             Some(id) => id,

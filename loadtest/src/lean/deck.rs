@@ -78,8 +78,10 @@ impl Deck {
     /// The kernel has no epoll left.
     pub fn new(job: &Job) -> Result<Self> {
         let tls = job.tls.then(|| tls::Connector::of_sessions(job.sessions)).transpose()?;
+        let mut engine = Engine::over(&job.servers, Box::new(Lean::new(job)), tls)?;
+        engine.receive_at_most(job.receive_bytes);
         Ok(Self {
-            engine: Engine::over(&job.servers, Box::new(Lean::new(job)), tls)?,
+            engine,
             seat_of: Vec::new(),
             connection_of: Vec::new(),
             to_open: VecDeque::new(),

@@ -22,4 +22,6 @@ pub struct Job {
     /// resume ticket, cursors and proofs, and what it had sent. Otherwise it is another device of its user, with a token: that
     /// costs 300 bytes a session less.
     pub comes_back: bool,
+    /// Bytes that the kernel keeps of a connection for who does not read it, about; otherwise as it likes.
+    pub receive_bytes: Option<u32>,
 }

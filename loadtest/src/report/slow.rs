@@ -23,6 +23,8 @@ pub struct SlowReport {
     pub lost: u64,
     /// Times that an edge cut a full outbox, where the health of edges was named.
     pub cuts: Option<u64>,
+    /// Bytes that waited in outboxes at the end of the stall, likewise.
+    pub outbox_bytes: Option<u64>,
     /// Of those that stalled, sessions that have all that waited for them.
     pub caught_up: u64,
     /// Seconds from when they read again until then: half of them took no longer.
@@ -62,11 +64,10 @@ impl SlowReport {
         (self.rss_bytes_before, self.rss_bytes_meanwhile) = (rss_before, rss_meanwhile);
     }
 
-    /// By what memory rose for each session that stalled, in bytes.
+    /// Bytes that waited in the outbox of each session that stalled.
     #[expect(clippy::cast_precision_loss, reason = "a figure that is read by people")]
-    pub fn bytes_per_stalled(&self) -> Option<f64> {
-        let (before, meanwhile) = self.rss_bytes_before.zip(self.rss_bytes_meanwhile)?;
-        (self.stalled > 0).then(|| meanwhile.saturating_sub(before) as f64 / self.stalled as f64)
+    pub fn outbox_bytes_per_stalled(&self) -> Option<f64> {
+        self.outbox_bytes.filter(|_| self.stalled > 0).map(|bytes| bytes as f64 / self.stalled as f64)
     }
 
     /// How many times as long the rest waited for deliveries.
@@ -111,8 +112,12 @@ impl fmt::Display for SlowReport {
         if let Some(cuts) = self.cuts {
             writeln!(f, "             {cuts} cuts of full outboxes")?;
         }
-        if let Some(bytes) = self.bytes_per_stalled() {
-            writeln!(f, "             servers took {:.1} KiB more for each that stalled", bytes / 1_024.0)?;
+        if let Some(bytes) = self.outbox_bytes_per_stalled() {
+            writeln!(f, "             {:.1} KiB waited in the outbox of each", bytes / 1_024.0)?;
+        }
+        if let (Some(before), Some(meanwhile)) = (self.rss_bytes_before, self.rss_bytes_meanwhile) {
+            let mib = |bytes: u64| bytes >> 20;
+            writeln!(f, "             servers took {} MiB before, {} MiB meanwhile", mib(before), mib(meanwhile))?;
         }
         Ok(())
     }
@@ -121,7 +126,8 @@ impl fmt::Display for SlowReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::{Percentiles, Process};
+    use crate::report::Percentiles;
+    use crate::report::model::Process;
 
     fn second(at_s: f64, p99: u64, rss_bytes: u64) -> Second {
         let servers = vec![Process { name: "edge".into(), rss_bytes, cpu_share: 0.1 }];
@@ -132,14 +138,21 @@ mod tests {
     #[test]
     fn the_rest_is_compared_over_the_stall_and_memory_up_to_the_end() {
         let mut slow = SlowReport { stalled: 10, began_s: 2.5, ended_s: 4.5, ..SlowReport::default() };
-        let seconds =
-            [second(1.0, 10, 900), second(2.0, 30, 1_000), second(3.0, 999, 9_999), second(4.0, 60, 2_000), second(5.0, 999, 3_000)];
+        let seconds = [
+            second(1.0, 10, 900),
+            second(2.0, 30, 1_000),
+            second(3.0, 999, 9_999),
+            second(4.0, 60, 2_000),
+            second(5.0, 999, 3_000),
+        ];
         slow.compare(&seconds);
         assert_eq!((slow.delivery_p99_us_before, slow.delivery_p99_us_meanwhile), (Some(30), Some(60)));
         assert_eq!((slow.rss_bytes_before, slow.rss_bytes_meanwhile), (Some(1_000), Some(3_000)));
-        assert_eq!((slow.bytes_per_stalled(), slow.delivery_ratio()), (Some(200.0), Some(2.0)));
+        assert_eq!((slow.outbox_bytes_per_stalled(), slow.delivery_ratio()), (None, Some(2.0)));
+        slow.outbox_bytes = Some(2_000);
+        assert_eq!(slow.outbox_bytes_per_stalled(), Some(200.0));
         slow.compare(&[]);
-        assert_eq!((slow.bytes_per_stalled(), slow.delivery_ratio()), (None, None));
+        assert_eq!((slow.delivery_ratio(), slow.rss_bytes_before), (None, None));
     }
 
     #[test]

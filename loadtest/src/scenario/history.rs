@@ -27,7 +27,7 @@ pub(super) async fn run(
 ) -> Result<(), RunError> {
     summary.scenario = "history".into();
     let crew = crowd::crew(asked.sessions, &[], &AgentSecret::default())?;
-    let spread = Spread { all_at: None, comes_back: true };
+    let spread = Spread { all_at: None, comes_back: true, receive_bytes: None };
     let (mut crowd, plans) =
         Crowd::gather(common, crew, (asked.sessions, asked.check, spread), summary, underway).await?;
     let run = Arc::clone(&crowd.run);

@@ -21,7 +21,7 @@ pub(super) async fn run(
     summary.scenario = "idle".into();
     // Before anything is made: agents that are not there are told at once.
     let crew = crowd::crew(asked.sessions, &asked.agents, &asked.secret)?;
-    let spread = Spread { all_at: None, comes_back: false };
+    let spread = Spread { all_at: None, comes_back: false, receive_bytes: None };
     let (mut crowd, plans) =
         Crowd::gather(common, crew, (asked.sessions, asked.check, spread), summary, underway).await?;
     let run = Arc::clone(&crowd.run);

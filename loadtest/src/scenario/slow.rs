@@ -15,6 +15,10 @@ use crate::run::{RunError, Underway};
 const LOOK: Duration = Duration::from_millis(100);
 /// Until all have told that they stall, and behind the last that caught up.
 const CALM: Duration = Duration::from_secs(3);
+/// What the kernel keeps of a session that does not read: what it took would hide for long that nobody reads.
+const RECEIVE_BYTES: u32 = 8 * 1024;
+/// What an edge says of how much waits for its sessions.
+const OUTBOX_BYTES: &str = "panda_edge_outbox_bytes";
 /// What an edge counts of outboxes that were full.
 const CUTS: &str = "panda_edge_outbox_cuts_total";
 
@@ -27,7 +31,7 @@ pub(super) async fn run(
     summary.scenario = "slow".into();
     // Of this machine only: who has caught up is told by its clock.
     let crew = crowd::crew(asked.sessions, &[], &AgentSecret::default())?;
-    let spread = Spread { all_at: None, comes_back: true };
+    let spread = Spread { all_at: None, comes_back: true, receive_bytes: Some(RECEIVE_BYTES) };
     let (mut crowd, plans) =
         Crowd::gather(common, crew, (asked.sessions, asked.check, spread), summary, underway).await?;
     let run = Arc::clone(&crowd.run);
@@ -61,6 +65,7 @@ async fn stall(asked: &Slow, crowd: &mut Crowd, report: &mut SlowReport) -> Resu
     crowd.hear_while(tokio::time::sleep(asked.duration.saturating_sub(CALM))).await?;
     // Who is not among them any more was lost meanwhile.
     let reading = crowd.stalled();
+    report.outbox_bytes = crowd.hear_while(sum_of(OUTBOX_BYTES, &asked.health)).await??;
     report.lost = crowd.comings.lost();
     report.ended_s = run.now().as_secs_f64();
     let (again, read_up) = (run.now(), |crowd: &Crowd| crowd.comings.read_up_us.values().sum::<u64>());

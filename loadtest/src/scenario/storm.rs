@@ -30,7 +30,7 @@ pub(super) async fn run(
     summary.targets.clone_from(&common.targets);
     // Of this machine only: when who was back is told by its clock.
     let crew = crowd::crew(asked.sessions, &[], &AgentSecret::default())?;
-    let spread = Spread { all_at: Some(scene.survivors.len()), comes_back: true };
+    let spread = Spread { all_at: Some(scene.survivors.len()), comes_back: true, receive_bytes: None };
     let (mut crowd, plans) =
         Crowd::gather(&common, crew, (asked.sessions, asked.check, spread), summary, underway).await?;
     let run = Arc::clone(&crowd.run);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use panda_access::{AccessKeys, FleetSecret, Signer};
-use panda_api::{ApiConfig, ApiThreads, Connection, Discovery};
+use panda_access::FleetSecret;
+use panda_api::{ApiConfig, ApiThreads, Bootstrap, Connection, Discovery};
 use panda_edge::WorkerLink;
 use panda_edge::admission::AdmissionLimits;
 use panda_edge::transport::handover::HandedOver;
@@ -36,10 +36,8 @@ pub(crate) struct ApiParts<L, U, C> {
     pub(crate) users: U,
     /// What may be lost.
     pub(crate) cache: C,
-    /// Whose tokens are accepted.
-    pub(crate) keys: AccessKeys,
-    /// Signs new tokens.
-    pub(crate) signer: Signer,
+    /// Its keys, and which logins were ended.
+    pub(crate) identity: Bootstrap,
 }
 
 /// A running API.
@@ -80,9 +78,10 @@ pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
     registry: &mut Registry,
     handed_over: mpsc::Receiver<HandedOver>,
 ) -> anyhow::Result<Api> {
-    let ApiParts { log, link, users, cache, keys, signer } = parts;
+    let ApiParts { log, link, users, cache, identity } = parts;
+    let Bootstrap { keys, signer, refresh_tokens, ended, .. } = identity;
     let (chats, driver) = client(link, log);
-    let parts = panda_api::Parts { users, cache, chats, keys, signer, clock: now };
+    let parts = panda_api::Parts { users, cache, chats, keys, signer, refresh_tokens, ended, clock: now };
     let metrics = panda_api::Metrics::default();
     metrics.register(registry);
     let limits = &config.api;
@@ -92,6 +91,9 @@ pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
         hash_queue_max: limits.hash_queue_max,
         connections_max: limits.connections_max,
         token_ttl: Duration::from_secs(limits.token_lifetime_s),
+        login_idle: Duration::from_secs(limits.login_idle_s),
+        login_lifetime: Duration::from_secs(limits.login_lifetime_s),
+        refresh_grace: Duration::from_secs(limits.refresh_grace_s),
         discovery,
         ..ApiConfig::default()
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use panda_access::FleetSecret;
-use panda_api::{Bootstrap, Discovery};
+use panda_api::Discovery;
 use panda_edge::transport::tls::Identity;
 use panda_edge::transport::websocket::WebSocketRules;
 use panda_edge::{Edge, EdgeConfig, EdgeParts, SessionLimits, WorkerLink};
@@ -79,7 +79,7 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
 ) -> anyhow::Result<Front> {
     let Behind { log, mut links, users, cache, fleet } = behind;
     let admin_key = config.admin_key_in(data);
-    let Bootstrap { keys, signer, .. } = panda_api::bootstrap(&users, &fleet, &admin_key, now()).await?;
+    let identity = panda_api::bootstrap(&users, &fleet, &admin_key, now()).await?;
     let quic = quic_identity(config, data)?;
     let pin = quic.development.then(|| quic.identity.fingerprint());
     if let Some(pin) = &pin {
@@ -92,7 +92,8 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
     let (handed_over, to_api) = mpsc::channel(api::HANDOVER_QUEUE);
     let api_link = links.pop().context("the API has no link")?;
     let edge_config = edge_config(config, links.len(), rules, quic.identity);
-    let edge_parts = EdgeParts { log: log.clone(), links, keys: keys.clone(), fleet, handed_over, clock: now };
+    let (keys, revocations) = (identity.keys.clone(), identity.ended.revocations().clone());
+    let edge_parts = EdgeParts { log: log.clone(), links, keys, revocations, fleet, handed_over, clock: now };
     let edge = panda_edge::start(edge_config, edge_parts)?;
     edge.metrics().register(registry);
 
@@ -102,7 +103,7 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
         quic_host: (!config.quic.host.is_empty()).then(|| config.quic.host.clone()),
         quic_certificate_sha256: pin.as_deref().and_then(digest),
     };
-    let parts = ApiParts { log, link: api_link, users, cache, keys, signer };
+    let parts = ApiParts { log, link: api_link, users, cache, identity };
     let api = api::start(config, discovery, parts, registry, to_api)?;
     Ok(Front { edge, api, pin })
 }

@@ -11,6 +11,8 @@ export interface Account {
   readonly accessToken: string;
   /** For so long from now, by this machine's clock. */
   readonly expiresInMs: number;
+  /** Gives the next access token ({@link HttpApi.refresh}), once; `null` of a server that gives none. */
+  readonly refreshToken: string | null;
   readonly user: { readonly id: UserId; readonly username: string };
 }
 
@@ -25,6 +27,20 @@ export interface Profile {
   readonly email?: string | null;
 }
 
+/** A login of one's own: what began with a `register` or `login`, and goes on by `refresh`. */
+export interface Login {
+  readonly id: string;
+  /** What the client called its device, or `null`. */
+  readonly label: string | null;
+  /** By the server's clock, as all times of this. */
+  readonly createdMs: number;
+  readonly usedMs: number;
+  /** It ends then, unless it is used before. */
+  readonly endsMs: number;
+  /** Whether it is the one of this access token. */
+  readonly current: boolean;
+}
+
 /** What is absent stays, `null` empties. */
 export interface ProfileChanges {
   readonly username?: string;
@@ -37,6 +53,8 @@ export interface HttpApiOptions {
   readonly url: string;
   /** The access token of who is logged in, or `null`. */
   readonly token?: () => string | null;
+  /** What `register` and `login` call this device in the list of one's logins: 1 to 64 characters. */
+  readonly label?: string;
   /** Default: the global one. */
   readonly fetch?: typeof fetch;
   /** An answer that takes longer is `unreachable`. Default 35 s: the server itself answers within 30. */
@@ -56,6 +74,20 @@ export interface HttpApi {
   }): Promise<Account>;
   /** `bad_credentials` for a wrong password and an unknown name alike. */
   login(account: { readonly username: string; readonly password: string }): Promise<Account>;
+  /**
+   * The next tokens of a login. A refresh token that was used may be brought again for a minute, if nothing newer was
+   * used, and gives the same next one: so whoever got no answer brings it again. `token_expired`, `token_invalid` and
+   * `revoked` want a person to log in.
+   */
+  refresh(refreshToken: string): Promise<Account>;
+  /** Ends the login of a refresh token; its sessions end with it. */
+  logOut(refreshToken: string): Promise<void>;
+  /** One's own logins, the last used first. */
+  logins(): Promise<readonly Login[]>;
+  /** Ends one of them; `not_found` if it is not there any more. */
+  endLogin(id: string): Promise<void>;
+  /** Ends all but the one of this access token. Returns how many. */
+  endOtherLogins(): Promise<number>;
   /** By ID, by `@username`, or `me`. */
   user(who: UserId | `@${string}` | "me"): Promise<Profile>;
   /** Changes one's own. With `version`, only if it is still that one: otherwise `version_conflict`. */
@@ -97,9 +129,23 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
     if (status >= 200 && status < 300) return answer;
     throw new RefusedError(readProblem(answer, status));
   };
+  const label = options.label === undefined ? {} : { label: options.label };
   return {
-    register: async (account) => readAccount(await call("POST", "/register", account)),
-    login: async (account) => readAccount(await call("POST", "/login", account)),
+    register: async (account) => readAccount(await call("POST", "/register", { ...account, ...label })),
+    login: async (account) => readAccount(await call("POST", "/login", { ...account, ...label })),
+    refresh: async (token) => readAccount(await call("POST", "/token/refresh", { refresh_token: token })),
+    logOut: async (token) => {
+      await call("POST", "/logout", { refresh_token: token });
+    },
+    logins: async () => readLogins(await call("GET", "/user/me/logins")),
+    endLogin: async (id) => {
+      await call("DELETE", `/user/me/logins/${encodeURIComponent(id)}`);
+    },
+    endOtherLogins: async () => {
+      const { ended } = members(await call("DELETE", "/user/me/logins"));
+      if (typeof ended !== "number") throw new RefusedError(localRefusal("unreachable"));
+      return ended;
+    },
     user: async (who) => readProfile(await call("GET", `/user/${encodeURIComponent(who)}`)),
     updateProfile: async (changes, version) =>
       readProfile(
@@ -125,7 +171,7 @@ function readProblem(answer: unknown, status: number): Refusal {
 }
 
 function readAccount(answer: unknown): Account {
-  const { access_token: accessToken, expires_in: expiresIn, user } = members(answer);
+  const { access_token: accessToken, expires_in: expiresIn, refresh_token: refreshToken, user } = members(answer);
   const { id, username } = members(user);
   if (
     typeof accessToken !== "string" ||
@@ -135,7 +181,31 @@ function readAccount(answer: unknown): Account {
   ) {
     throw new RefusedError(localRefusal("unreachable"));
   }
-  return { accessToken, expiresInMs: expiresIn * 1000, user: { id: id as UserId, username } };
+  return {
+    accessToken,
+    expiresInMs: expiresIn * 1000,
+    refreshToken: typeof refreshToken === "string" ? refreshToken : null,
+    user: { id: id as UserId, username },
+  };
+}
+
+function readLogins(answer: unknown): readonly Login[] {
+  const { logins } = members(answer);
+  if (!Array.isArray(logins)) throw new RefusedError(localRefusal("unreachable"));
+  return logins.map((login: unknown) => {
+    const { id, label, created_us: created, used_us: used, ends_us: ends, current } = members(login);
+    if (typeof id !== "string" || typeof created !== "number" || typeof used !== "number" || typeof ends !== "number") {
+      throw new RefusedError(localRefusal("unreachable"));
+    }
+    return {
+      id,
+      label: typeof label === "string" ? label : null,
+      createdMs: created / 1000,
+      usedMs: used / 1000,
+      endsMs: ends / 1000,
+      current: current === true,
+    };
+  });
 }
 
 function readProfile(answer: unknown): Profile {

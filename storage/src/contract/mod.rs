@@ -8,6 +8,7 @@ pub(crate) mod command_log;
 pub(crate) mod entities;
 pub(crate) mod epochs;
 pub(crate) mod events;
+pub(crate) mod logins;
 pub(crate) mod own_cluster;
 pub(crate) mod ownership;
 pub(crate) mod proxy;

@@ -12,7 +12,8 @@ use crate::private;
 /// they know, is no other version.
 ///
 /// 1: every event is a row of the index. 2: events may stand in blocks. What 1 wrote is read as it is, and stays so.
-const VERSION: u32 = 2;
+/// 3: users have logins.
+const VERSION: u32 = 3;
 const LOCK_NAME: &str = "lock";
 const VERSION_NAME: &str = "version";
 /// Being written; it takes its name when it is whole.
@@ -176,7 +177,7 @@ mod tests {
         assert_eq!(folder.path(), path);
         drop(folder);
         DataFolder::open(&path).unwrap();
-        assert_eq!(fs::read_to_string(path.join("version")).unwrap(), "panda data 2\n");
+        assert_eq!(fs::read_to_string(path.join("version")).unwrap(), "panda data 3\n");
     }
 
     #[test]
@@ -185,7 +186,7 @@ mod tests {
         drop(DataFolder::open(place.path()).unwrap().events().unwrap());
         fs::write(place.path().join("version"), "panda data 1\n").unwrap();
         DataFolder::open(place.path()).unwrap();
-        assert_eq!(fs::read_to_string(place.path().join("version")).unwrap(), "panda data 2\n");
+        assert_eq!(fs::read_to_string(place.path().join("version")).unwrap(), "panda data 3\n");
     }
 
     #[test]
@@ -214,10 +215,10 @@ mod tests {
     #[test]
     fn a_newer_folder_is_refused_and_not_touched() {
         let place = tempfile::tempdir().unwrap();
-        fs::write(place.path().join("version"), "panda data 3\n").unwrap();
+        fs::write(place.path().join("version"), "panda data 4\n").unwrap();
         let error = DataFolder::open(place.path()).unwrap_err();
-        assert!(matches!(error, StoreError::Newer { found: 3, known: 2, .. }), "{error}");
-        assert_eq!(fs::read_to_string(place.path().join("version")).unwrap(), "panda data 3\n");
+        assert!(matches!(error, StoreError::Newer { found: 4, known: 3, .. }), "{error}");
+        assert_eq!(fs::read_to_string(place.path().join("version")).unwrap(), "panda data 4\n");
     }
 
     #[test]

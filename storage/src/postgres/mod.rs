@@ -7,6 +7,7 @@
 mod config;
 mod errors;
 mod import;
+mod logins;
 mod pool;
 mod queries;
 mod rows;
@@ -18,8 +19,8 @@ pub use self::config::{PostgresConfig, PostgresLimits};
 use self::pool::Connections;
 use crate::error::StoreError;
 use crate::user_store::{
-    ApiKey, ApiKeyDigest, Credential, NewUser, SealedSigningKey, USERS_MAX, User, UserChange, UserStore,
-    UserStoreError, Username,
+    ApiKey, ApiKeyDigest, Credential, ENDED_LOGINS_MAX, EndedLogin, Login, LoginLimits, NewLogin, NewUser, Refresh,
+    Refreshed, SealedSigningKey, USERS_MAX, User, UserChange, UserStore, UserStoreError, Username, WhichLogins,
 };
 
 /// The user store of a cluster. Clones share its connections.
@@ -46,7 +47,8 @@ impl PostgresUsers {
         }
     }
 
-    /// Calls that were made of the server so far, those of the start included; clones count together.
+    /// Calls that were made of the server so far, those of the start included; clones count together. Reads of ended
+    /// logins, of which every process makes some at all times, are none of them.
     pub fn calls(&self) -> u64 {
         self.connections.calls()
     }
@@ -125,6 +127,29 @@ impl UserStore for PostgresUsers {
 
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, UserStoreError> {
         self.connections.call(async |client| queries::signing_keys(client).await).await
+    }
+
+    async fn add_login(&self, login: NewLogin, limits: LoginLimits) -> Result<Vec<EndedLogin>, UserStoreError> {
+        self.connections.call(async |client| logins::add_login(client, &login, &limits).await).await
+    }
+
+    async fn refresh_login(&self, refresh: Refresh, limits: LoginLimits) -> Result<Refreshed, UserStoreError> {
+        self.connections.call(async |client| logins::refresh_login(client, &refresh, &limits).await).await
+    }
+
+    async fn logins(&self, user: UserId, limits: LoginLimits, now: Time) -> Result<Vec<Login>, UserStoreError> {
+        self.connections.call(async |client| logins::logins(client, user, &limits, now).await).await
+    }
+
+    async fn end_logins(&self, user: UserId, which: WhichLogins, now: Time) -> Result<Vec<EndedLogin>, UserStoreError> {
+        self.connections.call(async |client| logins::end_logins(client, user, which, now).await).await
+    }
+
+    async fn ended_logins(&self, after: u64, limit: usize) -> Result<Vec<EndedLogin>, UserStoreError> {
+        if limit > ENDED_LOGINS_MAX {
+            return Err(UserStoreError::TooMany(ENDED_LOGINS_MAX));
+        }
+        self.connections.watch(async |client| logins::ended_logins(client, after, limit).await).await
     }
 }
 

@@ -69,6 +69,22 @@ impl Connections {
         job: impl AsyncFnOnce(&mut Client) -> Result<T, UserStoreError>,
     ) -> Result<T, UserStoreError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
+        self.uncounted(timeout, job).await
+    }
+
+    /// As [`Self::call`], for what a process asks at all times, whatever its users do: it is not counted.
+    pub(super) async fn watch<T>(
+        &self,
+        job: impl AsyncFnOnce(&mut Client) -> Result<T, UserStoreError>,
+    ) -> Result<T, UserStoreError> {
+        self.uncounted(self.call_timeout, job).await
+    }
+
+    async fn uncounted<T>(
+        &self,
+        timeout: Duration,
+        job: impl AsyncFnOnce(&mut Client) -> Result<T, UserStoreError>,
+    ) -> Result<T, UserStoreError> {
         let lent = async {
             let mut lease = self.lend().await?;
             let result = job(lease.client()).await;

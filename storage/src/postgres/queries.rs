@@ -228,7 +228,10 @@ pub(super) async fn signing_keys(client: &Client) -> Result<Vec<SealedSigningKey
 }
 
 /// Commits what was done; what was refused is rolled back before the connection is lent again.
-async fn end<T>(transaction: Transaction<'_>, result: Result<T, UserStoreError>) -> Result<T, UserStoreError> {
+pub(super) async fn end<T>(
+    transaction: Transaction<'_>,
+    result: Result<T, UserStoreError>,
+) -> Result<T, UserStoreError> {
     match result {
         Ok(done) => {
             transaction.commit().await?;

@@ -15,7 +15,8 @@ use crate::user_store::UserStoreError;
 
 /// Each brings the tables to the version of its place, from 1. One that was released never changes.
 /// Names are compared byte by byte (`COLLATE "C"`): no upgrade of a system library reorders an index.
-pub(super) const MIGRATIONS: &[&str] = &[r#"
+pub(super) const MIGRATIONS: &[&str] = &[
+    r#"
     CREATE TABLE panda.users (
         id BYTEA NOT NULL CONSTRAINT users_id_unique PRIMARY KEY CHECK (octet_length(id) = 16),
         username TEXT NOT NULL,
@@ -41,7 +42,32 @@ pub(super) const MIGRATIONS: &[&str] = &[r#"
         sealed BYTEA NOT NULL,
         created_us BIGINT NOT NULL
     );
-"#];
+"#,
+    r#"
+    CREATE TABLE panda.logins (
+        user_id BYTEA NOT NULL REFERENCES panda.users (id),
+        id BYTEA NOT NULL CHECK (octet_length(id) = 8),
+        label TEXT,
+        created_us BIGINT NOT NULL,
+        used_us BIGINT NOT NULL,
+        -- When the last access token of it ends.
+        access_ends_us BIGINT NOT NULL,
+        refresh_digest BYTEA NOT NULL CHECK (octet_length(refresh_digest) = 32),
+        -- The refresh token before that one, the one in its place sealed under it, and since when: all or none.
+        replaced_digest BYTEA CHECK (octet_length(replaced_digest) = 32),
+        next_sealed BYTEA,
+        replaced_us BIGINT,
+        PRIMARY KEY (user_id, id)
+    );
+    CREATE TABLE panda.ended_logins (
+        -- Taken under a lock: places become visible in their order, so that whoever reads on behind one misses none.
+        place BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        user_id BYTEA NOT NULL CHECK (octet_length(user_id) = 16),
+        login_id BYTEA NOT NULL CHECK (octet_length(login_id) = 8),
+        access_ends_us BIGINT NOT NULL
+    );
+"#,
+];
 
 /// Taken while migrating: "pandausr". One process migrates, the others wait and find it done.
 const MIGRATION_LOCK: i64 = 0x7061_6e64_6175_7372;

@@ -10,6 +10,8 @@ pub const USERNAME_CHARS_MAX: usize = 32;
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Bytes of a picture's URL.
 pub const PICTURE_URL_BYTES_MAX: usize = 2_048;
+/// The most characters of a login's label.
+pub const LOGIN_LABEL_CHARS_MAX: usize = 64;
 
 /// Why a value is not allowed in its field. The text is for the person who filled it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +67,11 @@ field!(
     /// An absolute `https` or `http` URL of at most 2,048 bytes without spaces or control characters.
     /// The server never fetches it.
     PictureUrl
+);
+field!(
+    /// What a client calls the device of a login, such as "Firefox on the laptop": 1 to 64 characters, none of them a
+    /// control character, and not only spaces.
+    LoginLabel
 );
 
 impl Username {
@@ -130,6 +137,23 @@ impl PictureUrl {
     }
 }
 
+impl LoginLabel {
+    /// Takes the text if it keeps the rule.
+    ///
+    /// # Errors
+    /// [`FieldError`].
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        // The bytes are counted before anything walks them: a label may come with any size.
+        if text.len() > LOGIN_LABEL_CHARS_MAX * 4 || text.chars().count() > LOGIN_LABEL_CHARS_MAX {
+            return Err(FieldError::TooLong(LOGIN_LABEL_CHARS_MAX));
+        }
+        if text.trim().is_empty() || text.chars().any(char::is_control) {
+            return Err(FieldError::Form("a label has 1 to 64 characters, and none of them is a control character"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,5 +199,19 @@ mod tests {
         }
         let long = format!("https://{}", "x".repeat(PICTURE_URL_BYTES_MAX));
         assert_eq!(PictureUrl::parse(&long), Err(FieldError::TooLong(PICTURE_URL_BYTES_MAX)));
+    }
+    #[test]
+    fn labels_keep_their_rule() {
+        for label in ["Firefox", "Ada's \u{1f4bb}", &"ж".repeat(LOGIN_LABEL_CHARS_MAX)] {
+            assert_eq!(LoginLabel::parse(label).unwrap().as_str(), label);
+        }
+        for label in ["", "  ", "a\nb", "a\u{0}", "\u{9b}31m"] {
+            assert!(matches!(LoginLabel::parse(label), Err(FieldError::Form(_))), "{label:?}");
+        }
+        for label in
+            ["x".repeat(LOGIN_LABEL_CHARS_MAX + 1), "ж".repeat(LOGIN_LABEL_CHARS_MAX + 1), "x".repeat(64 * 1024)]
+        {
+            assert_eq!(LoginLabel::parse(&label), Err(FieldError::TooLong(LOGIN_LABEL_CHARS_MAX)));
+        }
     }
 }

@@ -1,11 +1,15 @@
 //! What is in a data folder that is kept as a sample: two chats and two inboxes, each kind of row, and users.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use panda_protocol::{ChatId, Counter, DeviceId, EntityId, Position, Seq, Time, UserId};
+use panda_protocol::{ChatId, Counter, DeviceId, EntityId, LoginId, Position, Seq, Time, UserId};
+use panda_storage::UserStore;
 use panda_storage::embedded::EmbeddedEvents;
 use panda_storage::event_store::{Checkpoint, EventBatch, EventRow, OwedEffect, RowKey, SettledEffect, StateRow};
 use panda_storage::user_store::{
-    ApiKey, Credential, Email, PasswordHash, PictureUrl, Scopes, SealedSigningKey, User, Username,
+    ApiKey, Credential, Email, LoginLabel, LoginLimits, NewLogin, PasswordHash, PictureUrl, Refresh, Refreshed, Scopes,
+    SealedSigningKey, User, Username, WhichLogins,
 };
 use panda_storage::{EventStore as _, RecordMark};
 
@@ -167,4 +171,43 @@ pub(crate) fn signing_keys() -> Vec<SealedSigningKey> {
         created: time(u64::from(number)),
     };
     vec![key(2), key(1)]
+}
+
+const LOGIN_LIMITS: LoginLimits = LoginLimits {
+    access: Duration::from_secs(3_600),
+    idle: Duration::from_secs(86_400),
+    lifetime: Duration::from_secs(86_400),
+    grace: Duration::from_secs(60),
+};
+
+fn refresh() -> Refresh {
+    let of = (user(1), LoginId::from_random(1));
+    Refresh { of, brought: [1; 32], next: [2; 32], next_sealed: vec![3; 81], now: NOW }
+}
+
+/// Three logins of a user, of which the first was refreshed once and the last was ended.
+pub(crate) async fn store_logins(users: &impl UserStore) {
+    for number in 1..=3 {
+        let label = (number == 1).then(|| LoginLabel::parse("a laptop").unwrap());
+        let refresh = [u8::try_from(number).unwrap(); 32];
+        let new = NewLogin { user: user(1), id: LoginId::from_random(number), label, refresh, created: NOW };
+        users.add_login(new, LOGIN_LIMITS).await.unwrap();
+    }
+    assert!(matches!(users.refresh_login(refresh(), LOGIN_LIMITS).await.unwrap(), Refreshed::Rotated { .. }));
+    users.end_logins(user(1), WhichLogins::One(LoginId::from_random(3)), NOW).await.unwrap();
+}
+
+/// Looks for those logins; a folder from before there were any has none.
+pub(crate) async fn has_logins(users: &impl UserStore, there_are: bool) {
+    let logins = users.logins(user(1), LOGIN_LIMITS, NOW).await.unwrap();
+    let ended = users.ended_logins(0, 10).await.unwrap();
+    if !there_are {
+        assert_eq!((logins, ended), (Vec::new(), Vec::new()));
+        return;
+    }
+    let told: Vec<_> = logins.iter().map(|login| (login.id, login.label.as_ref().map(LoginLabel::as_str))).collect();
+    assert_eq!(told, [(LoginId::from_random(1), Some("a laptop")), (LoginId::from_random(2), None)]);
+    assert_eq!(ended.iter().map(|ended| ended.id).collect::<Vec<_>>(), [LoginId::from_random(3)]);
+    let again = users.refresh_login(refresh(), LOGIN_LIMITS).await.unwrap();
+    assert!(matches!(&again, Refreshed::Repeated { next_sealed, .. } if *next_sealed == [3; 81]), "{again:?}");
 }

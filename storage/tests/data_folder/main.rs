@@ -20,6 +20,8 @@ use panda_storage::event_store::ReadOrder;
 use panda_storage::{Copies, EntityStore as _, EventStore as _, UserStore as _};
 
 const ALL: usize = 1_000;
+/// The newest version.
+const NEWEST: u32 = 3;
 
 fn sample(version: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data_folder/samples/version-{version}"))
@@ -79,6 +81,7 @@ async fn write(folder: &Path) {
     for key in content::signing_keys() {
         users.add_signing_key(key).await.unwrap();
     }
+    content::store_logins(&users).await;
     drop(users);
     // Which of its connections closes last is left to chance: one that only reads leaves the log beside the file.
     let file = rusqlite::Connection::open(folder.join("users.db")).unwrap();
@@ -87,7 +90,9 @@ async fn write(folder: &Path) {
 }
 
 /// Opens the folder, in its next life, and looks for everything.
-async fn has_everything(folder: &Path, last_is_known: bool) {
+async fn has_everything(folder: &Path, version: u32) {
+    // The first knew no last record before a checkpoint, and the first two no logins.
+    let (last_is_known, logins) = (version >= 2, version >= 3);
     let data = DataFolder::open_existing(folder).unwrap();
     let store = EmbeddedEvents::open(&data).unwrap();
     assert_eq!(store.epoch(), 3, "the third life");
@@ -115,6 +120,7 @@ async fn has_everything(folder: &Path, last_is_known: bool) {
     assert_eq!(found, content::users());
     assert_eq!(users.api_keys().await.unwrap(), content::api_keys());
     assert_eq!(users.signing_keys().await.unwrap(), content::signing_keys());
+    content::has_logins(&users, logins).await;
 }
 
 fn copy(folder: &Path, to: &Path) {
@@ -127,8 +133,7 @@ fn copy(folder: &Path, to: &Path) {
 
 #[tokio::test]
 async fn a_data_folder_of_every_version_has_everything() {
-    // The first knew no last record before a checkpoint.
-    for (version, last_is_known) in [(1, false), (2, true)] {
+    for version in 1..=NEWEST {
         let before = files(&sample(version));
         let has = |name: &str| before.keys().any(|path| path.to_string_lossy().contains(name));
         for name in ["version", "events/index", "events/journal-", "users.db"] {
@@ -136,7 +141,7 @@ async fn a_data_folder_of_every_version_has_everything() {
         }
         let place = tempfile::tempdir().unwrap();
         copy(&sample(version), place.path());
-        has_everything(place.path(), last_is_known).await;
+        has_everything(place.path(), version).await;
         assert!(files(&sample(version)) == before, "the sample is as it was");
     }
 }
@@ -149,5 +154,5 @@ async fn a_data_folder_of_today_has_everything() {
     write(&folder).await;
     let today = place.path().join("copy");
     copy(&folder, &today);
-    has_everything(&today, true).await;
+    has_everything(&today, NEWEST).await;
 }

@@ -55,8 +55,7 @@ const LONG: Shape = Shape { commands: 7, later_steps: 150, options: OPTIONS };
 /// Is nearly always cut while the store is made or opened.
 const SHORT: Shape = Shape { commands: 1, later_steps: 14, options: OPTIONS };
 /// Moves rows into the index in whatever pause there is between two writes.
-const RESTLESS: Shape =
-    Shape { commands: 2, later_steps: 60, options: Options { rest: Duration::ZERO, ..OPTIONS } };
+const RESTLESS: Shape = Shape { commands: 2, later_steps: 60, options: Options { rest: Duration::ZERO, ..OPTIONS } };
 
 /// Every so many seeds one is long.
 const LONG_EVERY: u64 = 20;

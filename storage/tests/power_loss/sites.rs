@@ -8,7 +8,7 @@ use panda_storage::embedded::disk::SyncSite;
 use parking_lot::Mutex;
 
 use crate::disk::CutDisk;
-use crate::run;
+use crate::{run, shape};
 
 /// Histories that may pass without noticing. Most syncs are missed in one of the first.
 const SEEDS: u64 = 2_000;
@@ -19,7 +19,7 @@ const THREADS: usize = 4;
 fn first_loss(site: SyncSite) -> Option<(u64, usize, String)> {
     for seed in 0..SEEDS {
         for steps in 0.. {
-            match run(seed, steps, &mut CutDisk::new(Some(site))) {
+            match run(seed, shape(seed), steps, &mut CutDisk::new(Some(site))) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(loss) => return Some((seed, steps, loss)),
@@ -46,7 +46,7 @@ fn without_any_one_sync_something_is_lost() {
     for (site, loss) in losses.into_inner() {
         let (seed, steps, loss) = loss.unwrap_or_else(|| panic!("nobody missed the sync of {site:?}"));
         println!("without {site:?}: {loss}");
-        run(seed, steps, &mut CutDisk::new(None)).expect("nothing is lost with it");
+        run(seed, shape(seed), steps, &mut CutDisk::new(None)).expect("nothing is lost with it");
     }
 }
 

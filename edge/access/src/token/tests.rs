@@ -57,7 +57,7 @@ fn header(key: &SigningKey) -> String {
 fn a_signed_token_lets_its_user_in_until_it_expires() {
     let token = Signer::new(&key(1)).sign(user(), NOW, TTL);
     let keys = keys(&[&key(1)]);
-    let access = Access { user: user(), expires_unix_s: NOW + TTL };
+    let access = Access { user: user(), login: None, expires_unix_s: NOW + TTL };
     assert_eq!(keys.verify(&token, NOW), Ok(access));
     assert_eq!(keys.verify(&token, NOW + TTL + LEEWAY_S - 1), Ok(access));
     assert_eq!(keys.verify(&token, NOW + TTL + LEEWAY_S), Err(AccessError::Expired));
@@ -99,8 +99,15 @@ fn other_algorithms_are_invalid_whatever_they_are_signed_with() {
     // The public key taken for a shared secret: the classic confusion of algorithms.
     let mut hs256 = Header::new(Algorithm::HS256);
     hs256.kid = Some(kid);
-    let claims =
-        Claims { iss: PANDA.into(), aud: PANDA.into(), sub: user().to_string(), iat: NOW, nbf: NOW, exp: NOW + TTL };
+    let claims = Claims {
+        iss: PANDA.into(),
+        aud: PANDA.into(),
+        sub: user().to_string(),
+        iat: NOW,
+        nbf: NOW,
+        exp: NOW + TTL,
+        sid: None,
+    };
     let forged = jsonwebtoken::encode(&hs256, &claims, &EncodingKey::from_secret(&key(1).public.public)).unwrap();
     assert_eq!(keys.verify(&forged, NOW), Err(AccessError::Invalid));
 }
@@ -134,6 +141,9 @@ fn every_claim_has_to_be_there_and_right() {
         ("exp", Some("\"never\"")),
         ("exp", Some("-1")),
         ("nbf", None),
+        ("sid", Some("\"0000000000000000\"")),
+        ("sid", Some("\"1\"")),
+        ("sid", Some("7")),
     ];
     for change in wrong {
         assert_eq!(
@@ -142,6 +152,14 @@ fn every_claim_has_to_be_there_and_right() {
             "{change:?}"
         );
     }
+}
+
+#[test]
+fn a_token_of_a_login_names_it() {
+    let login = LoginId::from_random(0xab);
+    let token = Signer::new(&key(1)).sign_for(user(), Some(login), NOW, TTL);
+    let access = Access { user: user(), login: Some(login), expires_unix_s: NOW + TTL };
+    assert_eq!(keys(&[&key(1)]).verify(&token, NOW), Ok(access));
 }
 
 #[test]

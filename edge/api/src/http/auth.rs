@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use panda_protocol::limits::TOKEN_BYTES_MAX;
-use panda_protocol::{ErrorCode, UserId};
+use panda_protocol::{ErrorCode, LoginId, UserId};
 use panda_storage::cache::RateLimit;
 use panda_storage::user_store::Scopes;
 use panda_storage::{Cache as _, UserStore as _};
@@ -21,11 +21,27 @@ use crate::identity::{API_KEY_PREFIX, api_key_digest};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller(pub(crate) UserId);
 
+/// The same, and the login that the token came of; none for a token that a program gave out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallersLogin {
+    pub(crate) user: UserId,
+    pub(crate) login: Option<LoginId>,
+}
+
 /// A program whose API key may provision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Provisioner;
 
 impl<B: Backend> FromRequestParts<Arc<Api<B>>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<B>>) -> Answer<Self> {
+        let CallersLogin { user, .. } = CallersLogin::from_request_parts(parts, api).await?;
+        Ok(Self(user))
+    }
+}
+
+impl<B: Backend> FromRequestParts<Arc<Api<B>>> for CallersLogin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<B>>) -> Answer<Self> {
@@ -38,8 +54,11 @@ impl<B: Backend> FromRequestParts<Arc<Api<B>>> for Caller {
             let title = "This path is for users, not for API keys.";
             problem.title(title).detail("log in and send the access token; an API key is for /bulk/…")
         })?;
+        if api.parts.ended.revocations().has_ended(access.user, access.login) {
+            return Err(Problem::new(ErrorCode::Revoked));
+        }
         take(api, &[&b"user "[..], access.user.as_bytes()].concat(), api.config.requests_per_user).await?;
-        Ok(Self(access.user))
+        Ok(Self { user: access.user, login: access.login })
     }
 }
 

@@ -8,12 +8,13 @@ use axum::http::StatusCode;
 use panda_access::Neighbourhood;
 use panda_protocol::{ErrorCode, UserId};
 use panda_storage::UserStore as _;
-use panda_storage::user_store::{Email, NewUser, User, Username};
-use serde::{Deserialize, Serialize};
+use panda_storage::user_store::{Email, NewUser, Username};
+use serde::Deserialize;
 
 use super::Peer;
 use super::auth::take;
 use super::body::{Body, Json};
+use super::logins::{self, Granted, parse_label};
 use super::problem::{Answer, Problem};
 use crate::Api;
 use crate::backend::Backend;
@@ -25,28 +26,14 @@ pub(crate) struct Registration {
     username: String,
     email: Option<String>,
     password: String,
+    label: Option<String>,
 }
 
 #[derive(Deserialize)]
 pub(crate) struct Login {
     username: String,
     password: String,
-}
-
-/// What opens the API and the binary session.
-#[derive(Serialize)]
-pub(crate) struct Granted {
-    access_token: String,
-    token_type: &'static str,
-    /// Seconds.
-    expires_in: u64,
-    user: GrantedUser,
-}
-
-#[derive(Serialize)]
-struct GrantedUser {
-    id: String,
-    username: String,
+    label: Option<String>,
 }
 
 pub(crate) async fn register<B: Backend>(
@@ -57,6 +44,7 @@ pub(crate) async fn register<B: Backend>(
     let username = Username::parse(&asked.username).map_err(|error| Problem::of_field("username", error))?;
     let email = parse_email(asked.email.as_deref())?;
     check_new_password(&asked.password)?;
+    let label = parse_label(asked.label.as_deref())?;
     take_address(&api, peer).await?;
     // A name that is taken costs no hash. The store decides again: two may ask for one name at once.
     if let [Some(_)] = api.parts.users.users_by_name(vec![username.clone()]).await?.as_slice() {
@@ -72,7 +60,11 @@ pub(crate) async fn register<B: Backend>(
     };
     let user = api.parts.users.create_user(new).await?;
     tracing::info!(user = %user.id, "registered");
-    Ok((StatusCode::CREATED, Json(grant(&api, &user))))
+    let granted = logins::begin(&api, &user, label).await.map_err(|_| {
+        // The user is there, so that nobody takes this for "nothing happened".
+        Problem::new(ErrorCode::OutcomeUnknown).title("You are registered, and not logged in yet; log in.")
+    })?;
+    Ok((StatusCode::CREATED, Json(granted)))
 }
 
 pub(crate) async fn login<B: Backend>(
@@ -80,6 +72,7 @@ pub(crate) async fn login<B: Backend>(
     Extension(peer): Extension<Peer>,
     Body(asked): Body<Login>,
 ) -> Answer<Json<Granted>> {
+    let label = parse_label(asked.label.as_deref())?;
     take_address(&api, peer).await?;
     let refused = || {
         api.metrics.logins_refused.inc();
@@ -97,7 +90,7 @@ pub(crate) async fn login<B: Backend>(
     let (user, password) = credential.map_or((None, None), |found| (Some(found.user), found.password));
     let same = hashed(&api, api.hasher.verify(&asked.password, password).await)?;
     let user = user.filter(|_| same).ok_or_else(refused)?;
-    Ok(Json(grant(&api, &user)))
+    Ok(Json(logins::begin(&api, &user, label).await?))
 }
 
 fn hashed<B: Backend, T>(api: &Api<B>, outcome: Result<T, crate::identity::HashError>) -> Answer<T> {
@@ -132,16 +125,7 @@ pub(crate) fn check_new_password(password: &str) -> Answer<()> {
     Ok(())
 }
 
-/// A new token of a user.
+/// A token of a user that a program gives out: it is of no login, and only its time ends it.
 pub(crate) fn token_of<B: Backend>(api: &Api<B>, user: UserId) -> String {
     api.parts.signer.sign(user, api.now_unix_s(), api.config.token_ttl.as_secs())
-}
-
-fn grant<B: Backend>(api: &Api<B>, user: &User) -> Granted {
-    Granted {
-        access_token: token_of(api, user.id),
-        token_type: "Bearer",
-        expires_in: api.config.token_ttl.as_secs(),
-        user: GrantedUser { id: user.id.to_string(), username: user.username.to_string() },
-    }
 }

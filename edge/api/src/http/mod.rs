@@ -7,6 +7,7 @@ mod chats;
 mod discovery;
 mod identity;
 mod layers;
+mod logins;
 mod members;
 mod messages;
 mod page;
@@ -49,7 +50,11 @@ pub(crate) fn router<B: Backend>(api: Arc<Api<B>>) -> Router {
         .route("/.well-known/panda", get(discovery::discovery::<B>))
         .route("/register", post(identity::register::<B>))
         .route("/login", post(identity::login::<B>))
+        .route("/token/refresh", post(logins::refresh::<B>))
+        .route("/logout", post(logins::log_out::<B>))
         .route("/user/{id}", get(users::read::<B>).put(users::change::<B>))
+        .route("/user/{id}/logins", get(logins::list::<B>).delete(logins::end_others::<B>))
+        .route("/user/{id}/logins/{login}", delete(logins::end_one::<B>))
         .route("/chats", get(chats::list::<B>).post(chats::create::<B>))
         .route("/chats/{id}", get(chats::read::<B>))
         .route("/chats/{id}/messages", post(messages::send::<B>))

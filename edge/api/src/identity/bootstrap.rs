@@ -5,12 +5,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use panda_access::{AccessKeys, FleetSecret, SealError, Signer, SigningKey};
+use panda_access::{AccessKeys, FleetSecret, RefreshTokens, SealError, Signer, SigningKey};
 use panda_protocol::Time;
 use panda_storage::user_store::{ApiKey, ApiKeyDigest, Scopes, SealedSigningKey};
 use panda_storage::{StoreError, UserStore, UserStoreError};
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
+
+use super::ended::EndedLogins;
 
 /// What every API key begins with, so that one which leaks is found by a search for it.
 pub(crate) const API_KEY_PREFIX: &str = "panda_";
@@ -41,13 +43,17 @@ pub enum BootstrapError {
     },
 }
 
-/// The keys that a process starts with.
+/// The keys that a process starts with, and which logins have none any more.
 #[derive(Debug)]
 pub struct Bootstrap {
     /// Whose tokens are accepted.
     pub keys: AccessKeys,
     /// Signs new tokens.
     pub signer: Signer,
+    /// Knows refresh tokens.
+    pub refresh_tokens: RefreshTokens,
+    /// The logins that were ended so far.
+    pub ended: EndedLogins,
     /// Whether the admin key was made now.
     pub admin_key_made: bool,
 }
@@ -83,7 +89,11 @@ pub async fn bootstrap<U: UserStore>(
     let opened: Vec<_> = stored.iter().filter_map(open).collect();
     let newest = opened.first().ok_or(BootstrapError::FleetSecret)?;
     let keys = AccessKeys::new(opened.iter().map(|key| key.verifying_key().clone()));
-    Ok(Bootstrap { keys, signer: Signer::new(newest), admin_key_made })
+    // Before anybody is let in: whoever was logged out stays out.
+    let mut ended = EndedLogins::default();
+    ended.read_on(users).await?;
+    let (signer, refresh_tokens) = (Signer::new(newest), RefreshTokens::new(secret));
+    Ok(Bootstrap { keys, signer, refresh_tokens, ended, admin_key_made })
 }
 
 async fn ensure_admin_key<U: UserStore>(users: &U, path: &Path, now: Time) -> Result<bool, BootstrapError> {

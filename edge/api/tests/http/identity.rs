@@ -287,12 +287,25 @@ async fn no_log_holds_a_password_a_token_or_a_key() {
     let server = Server::start().await;
     let registered = register(&server, "secretive", "a password of mine").await;
     let token = registered.json()["access_token"].as_str().unwrap().to_owned();
+    let refresh = registered.json()["refresh_token"].as_str().unwrap().to_owned();
+    let brought = json!({ "refresh_token": refresh }).to_string();
+    for path in ["/token/refresh", "/token/refresh", "/logout", "/token/refresh"] {
+        server.post(path).body(&brought).send().await;
+    }
     login(&server, "secretive", "a wrong password").await;
     server.get("/user/me").bearer(&token).send().await;
     server.user("another").await;
     let logs = Logs::text();
     assert!(logs.contains("answered") && logs.contains("registered"), "the log was captured: {logs}");
-    for secret in ["a password of mine", "a wrong password", token.as_str(), server.admin_key.as_str(), "argon2id$"] {
+    for secret in [
+        "a password of mine",
+        "a wrong password",
+        &token,
+        &refresh,
+        "panda_rt_",
+        server.admin_key.as_str(),
+        "argon2id$",
+    ] {
         assert!(!logs.contains(secret), "{secret} stands in the log");
     }
 }

@@ -4,4 +4,5 @@
 mod chats;
 mod connections;
 mod identity;
+mod logins;
 mod support;

@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use tokio::time::Instant;
 
 /// Panics are told of this far apart at least: whoever can cause one can cause many.
 const TOLD_EVERY: Duration = Duration::from_secs(1);

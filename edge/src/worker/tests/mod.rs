@@ -7,6 +7,7 @@ mod logs;
 mod model;
 mod readmissions;
 mod requests;
+mod revocations;
 mod router;
 mod sessions;
 mod withheld;
@@ -16,7 +17,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use panda_access::{AccessKeys, FleetSecret, Signer, SigningKey};
+use panda_access::{AccessKeys, FleetSecret, Revocations, Signer, SigningKey};
 use panda_link::{LinkLimits, Links};
 use panda_protocol::frame::{Auth, Frame, Hello};
 use panda_protocol::framing::{RawFrame, next_frame};
@@ -123,6 +124,7 @@ impl Fixture {
             links: Links::new(log, LinkId(1), 0, LinkLimits::default()),
             limits,
             keys: AccessKeys::new([key.verifying_key().clone()]),
+            revocations: Revocations::new(),
             fleet: FleetSecret::generate().unwrap(),
             metrics: EdgeMetrics::new(gate.clone()),
             clock,
@@ -137,17 +139,15 @@ impl Fixture {
     }
 
     fn connect_as(&mut self, user: UserId, device: DeviceId) -> SessionKey {
+        let token = self.signer.sign(user, UNIX_S, 3_600);
+        self.connect_with(Auth::Token(token.into()), device)
+    }
+
+    fn connect_with(&mut self, auth: Auth, device: DeviceId) -> SessionKey {
         let handshake = self.gate.admit([127, 0, 0, 1].into(), Instant::now()).unwrap();
         let key = self.core.insert(handshake);
-        let hello = Hello {
-            version_min: 1,
-            version_max: 1,
-            capabilities: 0,
-            auth: Auth::Token(self.signer.sign(user, UNIX_S, 3_600).into()),
-            device,
-            inbox: None,
-            client: "test".into(),
-        };
+        let hello =
+            Hello { version_min: 1, version_max: 1, capabilities: 0, auth, device, inbox: None, client: "test".into() };
         self.core.hear(key, raw(hello));
         key
     }

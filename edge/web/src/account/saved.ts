@@ -6,6 +6,8 @@ export interface SavedAccount {
   readonly token: string;
   /** By this machine's clock; only a guess of when it is no use to try the token. */
   readonly expiresAtMs: number;
+  /** Gives the next one; `null` of a server that gives none. */
+  readonly refreshToken: string | null;
   readonly user: { readonly id: UserId; readonly username: string };
 }
 
@@ -34,10 +36,11 @@ export function kept(key: string): string | null {
 export function readAccount(text: string | null): SavedAccount | null {
   if (text === null) return null;
   try {
-    const { token, expiresAtMs, user } = JSON.parse(text) as Partial<SavedAccount>;
+    const { token, expiresAtMs, refreshToken, user } = JSON.parse(text) as Partial<SavedAccount>;
     if (typeof token !== "string" || typeof expiresAtMs !== "number") return null;
     if (typeof user?.id !== "string" || typeof user.username !== "string") return null;
-    return { token, expiresAtMs, user: { id: user.id, username: user.username } };
+    const kept = typeof refreshToken === "string" ? refreshToken : null;
+    return { token, expiresAtMs, refreshToken: kept, user: { id: user.id, username: user.username } };
   } catch {
     return null;
   }

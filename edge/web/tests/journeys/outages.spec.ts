@@ -72,17 +72,49 @@ test("a server that is killed while both type loses nothing that they typed or t
   }
 });
 
-test("a login that ends asks for the password, and nothing that was typed is lost", async ({ browser }) => {
-  test.setTimeout(150_000);
+/** As somebody does at another device. */
+async function endsOtherLogins({ name, url }: Person): Promise<void> {
+  const login = await fetch(`${url}/login`, { method: "POST", body: JSON.stringify({ username: name, password }) });
+  const { access_token: token } = (await login.json()) as { access_token: string };
+  const ended = await fetch(`${url}/user/me/logins`, { method: "DELETE", headers: { authorization: `Bearer ${token}` } });
+  expect(await ended.json()).toEqual({ ended: 1 });
+}
+
+test("a login outlives its access token, over a reload too, and asks nobody", async ({ browser }) => {
+  test.setTimeout(200_000);
   // The shortest that a token may last is a minute.
   const server = await Server.start({ PANDA_API_TOKEN_LIFETIME_S: "60" });
   try {
     const ada = await (await Person.at(browser, server.url, "ada")).registers();
     await ada.makesGroup("tea");
     await ada.says("in time");
+    const saved = () => ada.page.evaluate(() => JSON.parse(localStorage.getItem("panda.account") ?? "{}") as { token: string; expiresAtMs: number });
+    const first = await saved();
+    await expect.poll(async () => (await saved()).token, { timeout: 90_000 }).not.toBe(first.token);
+    // Until the first token would let nobody in any more: a few seconds more for clocks that differ.
+    await expect.poll(() => Date.now() > first.expiresAtMs + 6_000, { timeout: 90_000 }).toBe(true);
+    await ada.says("behind the end of the first token");
+    await expect(ada.messages.locator(".message-state-stored")).toHaveCount(2);
+    await ada.page.reload();
+    await ada.sees("behind the end of the first token");
+    await ada.isOnline();
+    await expect(ada.page.getByRole("dialog", { name: "Log in again" })).toHaveCount(0);
+    expect(ada.mistakes).toEqual([]);
+  } finally {
+    await server.remove();
+  }
+});
+
+test("a login that is ended elsewhere asks for the password, and nothing that was typed is lost", async ({ browser }) => {
+  const server = await Server.start();
+  try {
+    const ada = await (await Person.at(browser, server.url, "ada")).registers();
+    await ada.makesGroup("tea");
+    await ada.says("in time");
     await ada.types("typed before it ended");
     const dialog = ada.page.getByRole("dialog", { name: "Log in again" });
-    await expect(dialog).toBeVisible({ timeout: 90_000 });
+    await endsOtherLogins(ada);
+    await expect(dialog).toBeVisible();
     await dialog.getByRole("button", { name: "Cancel" }).click();
     await expect(ada.field).toHaveValue("typed before it ended");
     await ada.says("typed after it ended");

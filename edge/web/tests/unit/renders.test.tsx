@@ -45,7 +45,7 @@ beforeEach(async () => {
   const store = makeStore();
   const http = { user: (id: string) => Promise.resolve({ id, username: id === ben ? "ben" : "ada", picture: null, version: 1 }) };
   const accounts = new Accounts({ store, open: () => client, api: () => http as unknown as HttpApi, url: "http://localhost" });
-  accounts.signedIn({ accessToken: "t", expiresInMs: 1e6, user: { id: ada, username: "ada" } });
+  accounts.signedIn({ accessToken: "t", expiresInMs: 1e6, refreshToken: null, user: { id: ada, username: "ada" } });
   go({ screen: "chat", chat: tea, panel: null });
   root = createRoot(document.getElementById("root") ?? document.body);
   await act(async () => {

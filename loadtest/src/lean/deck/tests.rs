@@ -3,7 +3,15 @@ use panda_protocol::{ChatId, UserId};
 use super::*;
 
 fn deck() -> Deck {
-    let job = Job { agent: 0, servers: Vec::new(), path: "/ws".into(), sessions: 1, tls: false, comes_back: false };
+    let job = Job {
+        agent: 0,
+        servers: Vec::new(),
+        path: "/ws".into(),
+        sessions: 1,
+        tls: false,
+        comes_back: false,
+        receive_bytes: None,
+    };
     Deck::new(&job).unwrap()
 }
 

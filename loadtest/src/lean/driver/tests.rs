@@ -16,7 +16,15 @@ fn seated(is_checked: bool) -> (Lean, Peer) {
 }
 
 fn seated_as(is_checked: bool, comes_back: bool) -> (Lean, Peer) {
-    let job = Job { agent: 0, servers: Vec::new(), path: "/ws".into(), sessions: 1, tls: false, comes_back };
+    let job = Job {
+        agent: 0,
+        servers: Vec::new(),
+        path: "/ws".into(),
+        sessions: 1,
+        tls: false,
+        comes_back,
+        receive_bytes: None,
+    };
     let mut lean = Lean::new(&job);
     let chats = [chat(1), chat(2)].map(|chat| chat.to_string());
     let (token, numbers, watched) = ("token".into(), [1, 2], [true; 2]);

@@ -151,6 +151,7 @@ fn slow(report: &Report) -> Table {
             row("for", moment(slow.ended_s - slow.began_s)),
             row("connections lost meanwhile", grouped(slow.lost)),
             row("cuts of full outboxes", counted(slow.cuts)),
+            row("bytes in their outboxes", counted(slow.outbox_bytes)),
             row("sessions that caught up", grouped(slow.caught_up)),
             row("half of them within", seconds(slow.p50_s)),
             row("99 % within", seconds(slow.p99_s)),

@@ -68,6 +68,7 @@ impl Crowd {
             self.watch.agent(self.crew.agents[agent].name(), &second);
         }
         self.last[agent] = second;
+        self.tellings[agent] += 1;
         let sum = |of: fn(&Second) -> u64| self.last.iter().map(of).sum::<u64>();
         recorder.connected.store(i64::try_from(sum(|last| last.connected)).unwrap_or(i64::MAX), Relaxed);
         recorder.waiting.store(i64::try_from(sum(|last| last.waiting)).unwrap_or(i64::MAX), Relaxed);

@@ -39,6 +39,8 @@ pub(super) struct Crowd {
     sessions: u32,
     /// What each agent counted last.
     last: Vec<Second>,
+    /// How often each told what it counted.
+    tellings: Vec<u64>,
     ready: usize,
     rested: usize,
     watch: LimitWatch,
@@ -59,6 +61,8 @@ pub(super) struct Spread {
     pub(super) all_at: Option<usize>,
     /// As in [`Job::comes_back`].
     pub(super) comes_back: bool,
+    /// As in [`Job::receive_bytes`].
+    pub(super) receive_bytes: Option<u32>,
 }
 
 /// The chats of a layout, of a run with this seed.
@@ -160,6 +164,7 @@ impl Crowd {
             crew,
             layout,
             sessions,
+            tellings: vec![0; last.len()],
             last,
             ready: 0,
             rested: 0,
@@ -194,9 +199,10 @@ impl Crowd {
             let part =
                 |place: usize| u32::try_from(u64::from(sessions) * place as u64 / count as u64).unwrap_or(sessions);
             let mine: Vec<u32> = (part(agent)..part(agent + 1)).collect();
-            let (servers, path, comes_back) = (servers.clone(), path.clone(), spread.comes_back);
+            let (servers, path) = (servers.clone(), path.clone());
+            let Spread { comes_back, receive_bytes, .. } = spread;
             let most = u32::try_from(mine.len()).unwrap_or(sessions);
-            let job = Job { agent: number, servers, path, sessions: most, tls, comes_back };
+            let job = Job { agent: number, servers, path, sessions: most, tls, comes_back, receive_bytes };
             let targets = job.servers.len();
             self.tell(agent, &Order::Job(job))?;
             for some in mine.chunks(SEATS_A_LINE) {
@@ -360,6 +366,10 @@ impl Crowd {
                 self.hear(agent, heard)?;
             }
         }
+        // What came since an agent told last counts, too. The first telling that is heard now may have been on its way.
+        let told = self.tellings.clone();
+        let is_over = move |crowd: &Self| crowd.tellings.iter().zip(&told).all(|(now, then)| *now > then + 1);
+        self.until("no agent told its last second", is_over).await?;
         line("all delivered");
         Ok(())
     }

@@ -1,6 +1,6 @@
-//! Who chats: registering, logging in, and the few other calls of the HTTP API.
+//! Who chats: registering, logging in and out, and the few other calls of the HTTP API.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -11,6 +11,10 @@ use serde_json::{Value, json};
 
 /// The longest that one call takes.
 const CALL_TIME_MAX: Duration = Duration::from_secs(30);
+/// The longest that a goodbye takes: nobody waits for a server that does not answer.
+const LOG_OUT_TIME_MAX: Duration = Duration::from_secs(2);
+/// What this client's logins are called in the list of one's own.
+const LABEL: &str = "panda chat";
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -28,10 +32,19 @@ pub(super) struct Credentials {
     pub(super) password: String,
 }
 
+/// A login, and by what it goes on once its access token ends. Clones share it.
+#[derive(Clone)]
+pub(super) struct Login {
+    server: Server,
+    credentials: Credentials,
+    /// Absent of a server that gives none.
+    refresh_token: Arc<Mutex<Option<String>>>,
+}
+
 /// A user who is logged in.
 pub(super) struct Account {
     pub(super) server: Server,
-    pub(super) credentials: Credentials,
+    pub(super) login: Login,
     pub(super) user: UserId,
     /// The username as the server writes it.
     pub(super) name: String,
@@ -41,6 +54,7 @@ pub(super) struct Account {
 #[derive(Deserialize)]
 struct LoggedIn {
     access_token: String,
+    refresh_token: Option<String>,
     user: Named,
 }
 
@@ -49,6 +63,14 @@ struct LoggedIn {
 pub(super) struct Named {
     pub(super) id: String,
     pub(super) username: String,
+}
+
+/// A refusal of the server.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+struct Refused {
+    label: Option<String>,
+    words: String,
 }
 
 impl Server {
@@ -107,14 +129,52 @@ impl Server {
         let answer = self.get(&format!("/user/{who}"), Some(token)).with_context(|| format!("find {who}"))?;
         serde_json::from_slice(&answer).context("read a user")
     }
+}
 
-    /// A new access token.
+impl Login {
+    /// A newer access token: by the refresh token, and by the password once that is of no use any more.
     ///
     /// # Errors
-    /// The name or the password is wrong, or the server does not answer.
-    pub(super) fn log_in(&self, credentials: &Credentials) -> anyhow::Result<String> {
-        let body = json!({ "username": credentials.username, "password": credentials.password });
-        Ok(logged_in(&self.post("/login", &body)?)?.access_token)
+    /// The login was ended by its user or an operator, who do not want it to begin again by itself; the name or the password
+    /// is wrong; or the server does not answer, and may be asked again.
+    pub(super) fn renew(&self) -> anyhow::Result<String> {
+        let mut kept = self.refresh_token.lock().unwrap_or_else(PoisonError::into_inner);
+        let refreshed = match kept.as_deref() {
+            Some(token) => self.server.post("/token/refresh", &json!({ "refresh_token": token })),
+            None => self.log_in(),
+        };
+        let label = |error: &anyhow::Error| error.downcast_ref::<Refused>()?.label.clone();
+        let answer = match refreshed {
+            Err(error)
+                if ["token_expired", "token_invalid", "not_found"].map(Some).contains(&label(&error).as_deref()) =>
+            {
+                self.log_in()?
+            }
+            refreshed => refreshed?,
+        };
+        let LoggedIn { access_token, refresh_token, .. } = logged_in(&answer)?;
+        *kept = refresh_token;
+        Ok(access_token)
+    }
+
+    /// Ends it. A server that does not answer ends it once nobody has used it for long enough.
+    pub(super) fn log_out(&self) {
+        let token = self.refresh_token.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(token) = token else { return };
+        let request = self.server.agent.post(format!("{}/logout", self.server.base));
+        let request = request.config().timeout_global(Some(LOG_OUT_TIME_MAX)).build();
+        // Whoever leaves can do nothing about it.
+        request.send_json(json!({ "refresh_token": token })).ok();
+    }
+
+    fn log_in(&self) -> anyhow::Result<Vec<u8>> {
+        self.server.post("/login", &self.credentials.body())
+    }
+}
+
+impl Credentials {
+    fn body(&self) -> Value {
+        json!({ "username": self.username, "password": self.password, "label": LABEL })
     }
 }
 
@@ -124,15 +184,17 @@ impl Account {
     /// # Errors
     /// The server's refusal, or that it does not answer.
     pub(super) fn open(server: Server, credentials: Credentials, register: bool) -> anyhow::Result<Self> {
-        let body = json!({ "username": credentials.username, "password": credentials.password });
+        let body = credentials.body();
         let answer = if register {
             server.post("/register", &body).context("register")?
         } else {
             server.post("/login", &body).context("log in (a new user needs --register)")?
         };
-        let LoggedIn { access_token: token, user } = logged_in(&answer)?;
+        let LoggedIn { access_token: token, refresh_token, user } = logged_in(&answer)?;
         let id = user.id.parse().context("read the user's identifier")?;
-        Ok(Self { server, credentials, user: id, name: user.username, token })
+        let refresh_token = Arc::new(Mutex::new(refresh_token));
+        let login = Login { server: server.clone(), credentials, refresh_token };
+        Ok(Self { server, login, user: id, name: user.username, token })
     }
 }
 
@@ -148,11 +210,12 @@ fn read_answer(mut answer: ureq::http::Response<ureq::Body>) -> anyhow::Result<V
     }
     let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
     let words = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
-    match (words("title"), words("detail")) {
-        (Some(title), Some(detail)) => bail!("{title} ({detail})"),
-        (Some(title), None) => bail!("{title}"),
-        (None, _) => bail!("the server answered with status {status}"),
-    }
+    let said = match (words("title"), words("detail")) {
+        (Some(title), Some(detail)) => format!("{title} ({detail})"),
+        (Some(title), None) => title,
+        (None, _) => format!("the server answered with status {status}"),
+    };
+    Err(Refused { label: words("label"), words: said }.into())
 }
 
 #[cfg(test)]

@@ -82,6 +82,7 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<ExitCode> {
     };
     let credentials = Credentials { username: args.user.clone(), password };
     let account = Account::open(server, credentials, args.register)?;
+    let login = account.login.clone();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the client's runtime")?;
     let is_script = !std::io::stdin().is_terminal();
@@ -94,5 +95,6 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<ExitCode> {
     });
     // Nobody waits for a look-up that a server does not answer.
     runtime.shutdown_background();
+    login.log_out();
     outcome
 }

@@ -55,7 +55,7 @@ pub(super) enum Request {
     },
     /// A user's name.
     Name(UserId),
-    /// A newer token, by logging in again.
+    /// A newer token, by the refresh token or by logging in again.
     LogIn,
     /// Gives the newer token to the server.
     Refresh,

@@ -81,7 +81,7 @@ impl Talk {
         way: Way,
         (chat, naming): (Option<String>, Naming),
     ) -> anyhow::Result<Self> {
-        let Account { server, credentials, user, name, token } = account;
+        let Account { server, login, user, name, token } = account;
         let transport = way.first(&target);
         let device = DeviceId::from_random(rand::random());
         let mut config = ClientConfig::new(transport, device, Text::from(token.as_str()));
@@ -93,7 +93,7 @@ impl Talk {
         let incarnation = Incarnation::default();
         Ok(Self {
             state: State::new(Me { user, device, name }, transport, chat, naming),
-            desk: Desk { client, server, credentials, me: user, token: token.into(), incarnation },
+            desk: Desk { client, server, login, me: user, token: token.into(), incarnation },
             updates,
             is_over: false,
             work: JoinSet::new(),

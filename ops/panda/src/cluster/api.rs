@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use panda_api::{Bootstrap, Discovery};
+use panda_api::Discovery;
 use panda_edge::api_door::{self, ApiDoor};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
@@ -43,12 +43,12 @@ impl Role for ApiRole {
         let log = services::commands(config).await?;
         let (ways, mut links) = Ways::open(config, &fleet, 1, &log, registry).await?;
         let link = links.pop().context("the API has no link")?;
-        let Bootstrap { keys, signer, .. } = panda_api::bootstrap(&users, &fleet, &admin_key, now()).await?;
+        let identity = panda_api::bootstrap(&users, &fleet, &admin_key, now()).await?;
         let (handed_over, to_api) = mpsc::channel(api::HANDOVER_QUEUE);
         let door = api_door::open(config.http.address, tls, api::admission(config), handed_over)?;
         door.register(registry);
         let discovery = Discovery { api_only: true, ..Discovery::default() };
-        let parts = ApiParts { log, link, users, cache, keys, signer };
+        let parts = ApiParts { log, link, users, cache, identity };
         let api = api::start(config, discovery, parts, registry, to_api)?;
         Ok(Self { door, api, ways })
     }

@@ -33,10 +33,13 @@ const SUBSCRIPTIONS_MAX: i64 = 10_000;
 const _: () = assert!(panda_protocol::limits::SUBSCRIPTIONS_MAX == 10_000);
 
 /// The least and most of every whole number.
-const RANGES: [(&str, i64, i64); 22] = [
+const RANGES: [(&str, i64, i64); 25] = [
     ("api.connections_max", 1, 1_000_000),
     ("api.hash_queue_max", 1, 65_536),
     ("api.hash_threads", 1, 64),
+    ("api.login_idle_s", 3_600, 31_536_000),
+    ("api.login_lifetime_s", 3_600, 315_360_000),
+    ("api.refresh_grace_s", 0, 3_600),
     ("api.threads", 1, 64),
     ("api.token_lifetime_s", 60, 604_800),
     ("commands.replicas", 1, 9),

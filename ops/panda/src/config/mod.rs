@@ -257,6 +257,12 @@ pub(crate) struct ApiLimits {
     pub(crate) connections_max: usize,
     /// How long an access token lasts, in seconds.
     pub(crate) token_lifetime_s: u64,
+    /// A login that is not refreshed for so long is over, in seconds.
+    pub(crate) login_idle_s: u64,
+    /// A login is over after so long, however much it is used, in seconds.
+    pub(crate) login_lifetime_s: u64,
+    /// How long a refresh token is taken once more after it was used, in seconds.
+    pub(crate) refresh_grace_s: u64,
     /// Where the first API key is written, readable by its owner only; empty: `admin.key` in the data folder.
     pub(crate) admin_key: PathBuf,
 }
@@ -269,6 +275,9 @@ impl Default for ApiLimits {
             hash_queue_max: 64,
             connections_max: 1_024,
             token_lifetime_s: 3_600,
+            login_idle_s: 2_592_000,
+            login_lifetime_s: 31_536_000,
+            refresh_grace_s: 60,
             admin_key: PathBuf::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 import "fake-indexeddb/auto";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { ChatId, UserId } from "../../src/index.js";
+import { createHttpApi, type ChatId, type UserId } from "../../src/index.js";
 import { Core, openCore } from "../../src/core/core.js";
 import { surroundings } from "../../src/core/surroundings.js";
 import type { OutboxId } from "../../src/ids.js";
@@ -133,7 +133,6 @@ describe("a token", () => {
     const expiresAtMs = (): number => (ada.view.connection?.state === "online" ? ada.view.connection.expiresAtMs : 0);
     const before = expiresAtMs();
     await pause(2_000);
-    const { createHttpApi } = await import("../../src/index.js");
     const again = await createHttpApi({ url: server.url }).login({
       username: ada.account.user.username,
       password: "a long password",
@@ -143,6 +142,49 @@ describe("a token", () => {
     expect(
       ada.view.log.filter((event) => event.type === "connection" && event.connection.state === "connecting").length,
     ).toBe(1);
+    leave(ada);
+  });
+});
+
+describe("a login", () => {
+  it("goes on by refresh tokens, of which the one before is taken once more", async () => {
+    const ada = await register(server.url, "ada");
+    let token = ada.accessToken;
+    const api = createHttpApi({ url: server.url, token: () => token, label: "a test" });
+    const next = await api.refresh(ada.refreshToken ?? "");
+    expect(next.user).toEqual(ada.user);
+    expect((await api.refresh(ada.refreshToken ?? "")).refreshToken).toBe(next.refreshToken);
+    const other = await api.login({ username: ada.user.username, password: "a long password" });
+    token = other.accessToken;
+    const logins = await api.logins();
+    expect(logins.map(({ label, current }) => ({ label, current }))).toEqual(
+      expect.arrayContaining([
+        { label: "a test", current: true },
+        { label: null, current: false },
+      ]),
+    );
+    await api.endLogin(logins.find(({ current }) => !current)?.id ?? "");
+    await expect(api.endLogin("0000000000000001")).rejects.toMatchObject({ refusal: { label: "not_found" } });
+    await expect(api.refresh(next.refreshToken ?? "")).rejects.toMatchObject({ refusal: { label: "revoked" } });
+    await api.logOut(other.refreshToken ?? "");
+    await expect(api.logins()).rejects.toMatchObject({ refusal: { label: "revoked" } });
+    await expect(api.refresh("nonsense")).rejects.toMatchObject({ refusal: { label: "token_invalid" } });
+  });
+
+  it("that is ended elsewhere ends its session, which goes on by a new login", async () => {
+    const ada = await person(server.url, "ada");
+    const { username } = ada.account.user;
+    const elsewhere = await createHttpApi({ url: server.url }).login({ username, password: "a long password" });
+    const api = createHttpApi({ url: server.url, token: () => elsewhere.accessToken });
+    expect(await api.endOtherLogins()).toBe(1);
+    const { reason } = await ada.view.until(
+      "that it is over",
+      ({ connection }) => connection?.state === "stopped" && connection,
+    );
+    expect(reason.label).toBe("revoked");
+    const again = await api.login({ username, password: "a long password" });
+    ada.client.authorize(again.accessToken);
+    await ada.view.until("online again", ({ connection }) => connection?.state === "online");
     leave(ada);
   });
 });

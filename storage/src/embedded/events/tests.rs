@@ -56,9 +56,11 @@ async fn owed_effects_outlive_a_restart() {
 async fn while_nobody_writes_what_is_in_memory_moves_into_the_index() {
     let place = tempfile::tempdir().unwrap();
     let folder = DataFolder::open(place.path()).unwrap();
-    let store =
-        EmbeddedEvents::open_with(&folder, Options { rest: Duration::from_millis(1), resting_bytes: 1, ..Options::default() })
-            .unwrap();
+    let store = EmbeddedEvents::open_with(
+        &folder,
+        Options { rest: Duration::from_millis(1), resting_bytes: 1, ..Options::default() },
+    )
+    .unwrap();
     let entity = EntityId::from(panda_protocol::UserId::from_random([1; 16]));
     let key = RowKey { kind: 1, key: Bytes::from_static(b"key") };
     let row = StateRow { key: key.clone(), value: Some(Bytes::from_static(b"value")), time: panda_protocol::Time(1) };

@@ -1,6 +1,7 @@
 //! Users in one SQLite file: one thread writes, a few read, each behind a bounded queue.
 
 mod import;
+mod logins;
 mod queries;
 mod schema;
 mod threads;
@@ -13,8 +14,8 @@ use rusqlite::Connection;
 
 use crate::error::StoreError;
 use crate::user_store::{
-    ApiKey, ApiKeyDigest, Credential, NewUser, SealedSigningKey, USERS_MAX, User, UserChange, UserStore,
-    UserStoreError, Username,
+    ApiKey, ApiKeyDigest, Credential, ENDED_LOGINS_MAX, EndedLogin, Login, LoginLimits, NewLogin, NewUser, Refresh,
+    Refreshed, SealedSigningKey, USERS_MAX, User, UserChange, UserStore, UserStoreError, Username, WhichLogins,
 };
 use threads::Threads;
 
@@ -58,6 +59,10 @@ impl SqliteUsers {
 
 const fn check_count(count: usize) -> Result<(), UserStoreError> {
     if count > USERS_MAX { Err(UserStoreError::TooMany(USERS_MAX)) } else { Ok(()) }
+}
+
+const fn check_ended(count: usize) -> Result<(), UserStoreError> {
+    if count > ENDED_LOGINS_MAX { Err(UserStoreError::TooMany(ENDED_LOGINS_MAX)) } else { Ok(()) }
 }
 
 impl UserStore for SqliteUsers {
@@ -129,6 +134,27 @@ impl UserStore for SqliteUsers {
 
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, UserStoreError> {
         self.read(queries::signing_keys).await
+    }
+
+    async fn add_login(&self, login: NewLogin, limits: LoginLimits) -> Result<Vec<EndedLogin>, UserStoreError> {
+        self.write(move |connection| logins::add_login(connection, &login, &limits)).await
+    }
+
+    async fn refresh_login(&self, refresh: Refresh, limits: LoginLimits) -> Result<Refreshed, UserStoreError> {
+        self.write(move |connection| logins::refresh_login(connection, &refresh, &limits)).await
+    }
+
+    async fn logins(&self, user: UserId, limits: LoginLimits, now: Time) -> Result<Vec<Login>, UserStoreError> {
+        self.read(move |connection| logins::logins(connection, user, &limits, now)).await
+    }
+
+    async fn end_logins(&self, user: UserId, which: WhichLogins, now: Time) -> Result<Vec<EndedLogin>, UserStoreError> {
+        self.write(move |connection| logins::end_logins(connection, user, which, now)).await
+    }
+
+    async fn ended_logins(&self, after: u64, limit: usize) -> Result<Vec<EndedLogin>, UserStoreError> {
+        check_ended(limit)?;
+        self.read(move |connection| logins::ended_logins(connection, after, limit)).await
     }
 }
 

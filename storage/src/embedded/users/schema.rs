@@ -10,7 +10,8 @@ use crate::error::StoreError;
 use crate::private;
 
 /// Each brings the file to the version of its place, from 1. One that was released never changes.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE users (
         id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
         username TEXT NOT NULL,
@@ -36,7 +37,32 @@ const MIGRATIONS: &[&str] = &["
         sealed BLOB NOT NULL,
         created_us INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE logins (
+        user_id BLOB NOT NULL REFERENCES users (id),
+        id BLOB NOT NULL CHECK (length(id) = 8),
+        label TEXT,
+        created_us INTEGER NOT NULL,
+        used_us INTEGER NOT NULL,
+        -- When the last access token of it ends.
+        access_ends_us INTEGER NOT NULL,
+        refresh_digest BLOB NOT NULL CHECK (length(refresh_digest) = 32),
+        -- The refresh token before that one, the one in its place sealed under it, and since when: all or none.
+        replaced_digest BLOB CHECK (length(replaced_digest) = 32),
+        next_sealed BLOB,
+        replaced_us INTEGER,
+        PRIMARY KEY (user_id, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE ended_logins (
+        -- None comes twice, so that whoever reads on behind one misses none.
+        place INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+        user_id BLOB NOT NULL CHECK (length(user_id) = 16),
+        login_id BLOB NOT NULL CHECK (length(login_id) = 8),
+        access_ends_us INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// Memory of each connection for pages.
 const CACHE_KIB: i64 = 256;

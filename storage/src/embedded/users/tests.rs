@@ -26,13 +26,14 @@ fn ada(byte: u8) -> NewUser {
 #[tokio::test]
 async fn the_embedded_store_keeps_the_contract() {
     let folders = RefCell::new(Vec::new());
-    contract::users::all(async || {
+    let make = async || {
         let folder = folder();
         let store = SqliteUsers::open(&folder.path().join("users.sqlite"), NOW).unwrap();
         folders.borrow_mut().push(folder);
         store
-    })
-    .await;
+    };
+    contract::users::all(make).await;
+    contract::logins::all(make).await;
 }
 
 #[tokio::test]

@@ -2,9 +2,12 @@
 
 use super::super::schema::{MIGRATIONS, prepare};
 use super::*;
+use panda_protocol::LoginId;
 
 /// Tables of version 1 with two users, as a release wrote them.
 const VERSION_1: &str = include_str!("version_1.sql");
+/// The same of version 2, with logins.
+const VERSION_2: &str = include_str!("version_2.sql");
 
 fn connections(url: &str) -> Connections {
     Connections::new(&PostgresConfig::new(url)).unwrap()
@@ -23,9 +26,10 @@ async fn eight_processes_migrate_an_empty_database_at_once() {
             start.await.unwrap().unwrap();
         }
         let client = server.connect(url).await;
-        let rows = client.query("SELECT version, applied_us FROM panda.migrations", &[]).await.unwrap();
+        let rows =
+            client.query("SELECT version, applied_us FROM panda.migrations ORDER BY version", &[]).await.unwrap();
         let done: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        assert_eq!(done, [(1, 1_800_000_000_000_000)]);
+        assert_eq!(done, [1, 2].map(|version| (version, 1_800_000_000_000_000)));
     })
     .await;
 }
@@ -68,6 +72,36 @@ async fn the_sample_of_version_1_is_read() {
 }
 
 #[tokio::test]
+async fn the_sample_of_version_2_is_read() {
+    with_database(async |server, url| {
+        server.connect(url).await.batch_execute(VERSION_2).await.unwrap();
+        let (store, ada) = (open(url).await, UserId::from_random([1; 16]));
+        let limits = LoginLimits {
+            access: Duration::from_secs(3_600),
+            idle: Duration::from_secs(7_200),
+            lifetime: Duration::from_secs(7_200),
+            grace: Duration::from_secs(60),
+        };
+        let now = Time(1_700_000_000_000_007);
+        let logins = store.logins(ada, limits, now).await.unwrap();
+        let told = |login: &Login| (login.id, login.label.as_ref().map(ToString::to_string), login.used.0 % 10);
+        let expected = [(LoginId::from_random(1), Some("laptop".to_owned()), 6), (LoginId::from_random(2), None, 5)];
+        assert_eq!(logins.iter().map(told).collect::<Vec<_>>(), expected);
+        let refresh = Refresh { of: (ada, expected[0].0), brought: [1; 32], next: [4; 32], next_sealed: vec![4], now };
+        let repeated = store.refresh_login(refresh, limits).await.unwrap();
+        assert!(
+            matches!(&repeated, Refreshed::Repeated { next_sealed, .. } if *next_sealed == [10, 11]),
+            "{repeated:?}"
+        );
+        let ended = store.ended_logins(0, 10).await.unwrap();
+        assert_eq!(ended.iter().map(|ended| ended.id).collect::<Vec<_>>(), [LoginId::from_random(9)]);
+        let more = store.end_logins(ada, WhichLogins::All, now).await.unwrap();
+        assert!(more.len() == 2 && more.iter().all(|more| more.place > ended[0].place));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_migration_that_fails_leaves_nothing() {
     with_database(async |_, url| {
         let broken = [MIGRATIONS[0], "CREATE TABLE panda.half (id BIGINT); SELECT 1 / 0"];
@@ -87,10 +121,10 @@ async fn newer_tables_are_refused_and_not_touched() {
         let client = server.connect(url).await;
         client.batch_execute("INSERT INTO panda.migrations VALUES (99, 0); DROP TABLE panda.api_keys").await.unwrap();
         let refused = PostgresUsers::open(&PostgresConfig::new(url), NOW).await.map(drop);
-        assert!(matches!(refused, Err(StoreError::Newer { found: 99, known: 1, .. })), "{refused:?}");
+        assert!(matches!(refused, Err(StoreError::Newer { found: 99, known: 2, .. })), "{refused:?}");
         let row = client.query_one("SELECT count(*), to_regclass('panda.api_keys')::text FROM panda.migrations", &[]);
         let row = row.await.unwrap();
-        assert_eq!((row.get::<_, i64>(0), row.get::<_, Option<&str>>(1)), (2, None));
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, Option<&str>>(1)), (3, None));
     })
     .await;
 }

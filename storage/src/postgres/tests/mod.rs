@@ -45,13 +45,14 @@ fn is_unavailable<T>(result: &Result<T, UserStoreError>) -> bool {
 async fn the_store_in_postgres_keeps_the_contract() {
     let Some(server) = TestServer::named().await else { return };
     let databases = std::cell::RefCell::new(Vec::new());
-    contract::users::all(async || {
+    let make = async || {
         let database = server.create_database().await;
         let store = open(&server.url_of(&database)).await;
         databases.borrow_mut().push(database);
         store
-    })
-    .await;
+    };
+    contract::users::all(make).await;
+    contract::logins::all(make).await;
     for database in databases.take() {
         server.drop_database(&database).await;
     }

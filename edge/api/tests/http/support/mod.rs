@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use panda_access::FleetSecret;
 use panda_api::{ApiConfig, Bootstrap, Connection, Metrics, Parts, bootstrap, serve};
-use panda_protocol::Time;
-use panda_storage::Cache;
+use panda_protocol::{Time, UserId};
 use panda_storage::embedded::{MemoryCache, SqliteUsers};
 use panda_storage::redis::{RedisCache, RedisConfig};
+use panda_storage::user_store::WhichLogins;
+use panda_storage::{Cache, UserStore as _};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -40,7 +41,7 @@ pub(crate) struct Server {
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) serving: JoinHandle<std::io::Result<()>>,
     open: Arc<()>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What the tests hand over: a socket and the bytes that an edge worker would have read.
@@ -63,6 +64,8 @@ pub(crate) async fn parts(chats: &MemoryChats) -> (Parts<TestBackend>, Bootstrap
         chats: chats.clone(),
         keys: identity.keys.clone(),
         signer: identity.signer.clone(),
+        refresh_tokens: identity.refresh_tokens.clone(),
+        ended: identity.ended.clone(),
         clock: || NOW,
     };
     (parts, identity, admin_key, folder)
@@ -86,6 +89,21 @@ impl Server {
         Self::of(config, peer, parts, (chats, identity, admin_key, folder)).await
     }
 
+    /// Starts with another clock and configuration.
+    pub(crate) async fn at(clock: fn() -> Time, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        let mut config = ApiConfig::default();
+        change(&mut config);
+        let chats = MemoryChats::default();
+        let (parts, identity, admin_key, folder) = parts(&chats).await;
+        Self::of(config, None, Parts { clock, ..parts }, (chats, identity, admin_key, folder)).await
+    }
+
+    /// Ends all logins of a user as another process would, over the store that both have.
+    pub(crate) async fn end_elsewhere(&self, user: UserId) {
+        let users = SqliteUsers::open(&self.folder.path().join("users.sqlite"), NOW).unwrap();
+        assert!(!users.end_logins(user, WhichLogins::All, NOW).await.unwrap().is_empty());
+    }
+
     /// Starts with a cache that is away: in Redis, where no Redis is.
     pub(crate) async fn without_cache() -> Self {
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -96,9 +114,18 @@ impl Server {
 
     pub(crate) async fn with_cache<C: Cache>(cache: C) -> Self {
         let chats = MemoryChats::default();
-        let (Parts { users, cache: _, chats: link, keys, signer, clock }, identity, admin_key, folder) =
-            parts(&chats).await;
-        let parts = Parts::<(SqliteUsers, C, MemoryChats)> { users, cache, chats: link, keys, signer, clock };
+        let (parts, identity, admin_key, folder) = parts(&chats).await;
+        let Parts { users, cache: _, chats: link, keys, signer, refresh_tokens, ended, clock } = parts;
+        let parts = Parts::<(SqliteUsers, C, MemoryChats)> {
+            users,
+            cache,
+            chats: link,
+            keys,
+            signer,
+            refresh_tokens,
+            ended,
+            clock,
+        };
         Self::of(ApiConfig::default(), None, parts, (chats, identity, admin_key, folder)).await
     }
 
@@ -132,7 +159,7 @@ impl Server {
             })
         };
         let serving = tokio::spawn(serve(config, parts, Metrics::default(), handed_over, accept, stopping));
-        Self { address, peer, chats, admin_key, identity, stop, serving, open, _folder: folder }
+        Self { address, peer, chats, admin_key, identity, stop, serving, open, folder }
     }
 
     /// How many connections it serves.

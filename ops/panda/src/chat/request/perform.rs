@@ -9,14 +9,14 @@ use panda_protocol::limits::PAGE_ROWS_MAX;
 use panda_protocol::{ChatId, Cursor, ErrorCode, Incarnation, Seq, UserId};
 
 use super::{Done, Entered, PageDone, Request, words};
-use crate::chat::account::{Credentials, Server};
+use crate::chat::account::{Login, Server};
 
 /// What requests are performed with.
 #[derive(Clone)]
 pub(in crate::chat) struct Desk {
     pub(in crate::chat) client: Client,
     pub(in crate::chat) server: Server,
-    pub(in crate::chat) credentials: Credentials,
+    pub(in crate::chat) login: Login,
     pub(in crate::chat) me: UserId,
     /// For the HTTP API.
     pub(in crate::chat) token: Arc<str>,
@@ -153,7 +153,7 @@ impl Desk {
     }
 
     async fn log_in(self) -> Done {
-        match tokio::task::spawn_blocking(move || self.server.log_in(&self.credentials)).await {
+        match tokio::task::spawn_blocking(move || self.login.renew()).await {
             Ok(Ok(token)) => Done::Token(token),
             Ok(Err(error)) => Done::Failed(format!("logging in again failed: {error:#}")),
             Err(error) => Done::Failed(error.to_string()),

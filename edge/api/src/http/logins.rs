@@ -1,0 +1,231 @@
+//! Logins: refreshing one, and seeing and ending those that a user has.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use panda_access::RefreshToken;
+use panda_protocol::{ErrorCode, LoginId, Time, UserId};
+use panda_storage::UserStore as _;
+use panda_storage::user_store::{EndedLogin, LoginLabel, NewLogin, Refresh, Refreshed, User, WhichLogins};
+use serde::{Deserialize, Serialize};
+
+use super::auth::{Caller, CallersLogin, take};
+use super::body::{Body, InPath, Json};
+use super::problem::{Answer, Problem};
+use super::users::one;
+use crate::Api;
+use crate::backend::Backend;
+
+const SECOND_US: u64 = 1_000_000;
+
+/// What opens the API and the binary session, and what goes on with it.
+#[derive(Serialize)]
+pub(crate) struct Granted {
+    access_token: String,
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: u64,
+    refresh_token: String,
+    /// Seconds.
+    refresh_expires_in: u64,
+    login: String,
+    user: GrantedUser,
+}
+
+#[derive(Serialize)]
+struct GrantedUser {
+    id: String,
+    username: String,
+}
+
+// No `Debug`: it holds a token.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Given {
+    refresh_token: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Logins {
+    logins: Vec<LoginJson>,
+}
+
+#[derive(Serialize)]
+struct LoginJson {
+    id: String,
+    label: Option<String>,
+    created_us: u64,
+    used_us: u64,
+    ends_us: u64,
+    current: bool,
+}
+
+/// How many were ended.
+#[derive(Serialize)]
+pub(crate) struct Ended {
+    ended: usize,
+}
+
+/// The label that a body gives to a login.
+pub(crate) fn parse_label(label: Option<&str>) -> Answer<Option<LoginLabel>> {
+    label.map(LoginLabel::parse).transpose().map_err(|error| Problem::of_field("label", error))
+}
+
+/// Begins a login of a user who proved to be one.
+pub(crate) async fn begin<B: Backend>(api: &Api<B>, user: &User, label: Option<LoginLabel>) -> Answer<Granted> {
+    let (id, now, limits) = (LoginId::from_random(rand::random()), api.now(), api.config.login_limits());
+    let token = new_token(user.id, id)?;
+    let new = NewLogin { user: user.id, id, label, refresh: token.digest(), created: now };
+    let ended = api.parts.users.add_login(new, limits).await?;
+    note(api, &ended);
+    let until = Until { access_ends: limits.access_ends(now, now), ends: limits.ends(now, now) };
+    Ok(grant(api, user, &token, until))
+}
+
+pub(crate) async fn refresh<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    Body(given): Body<Given>,
+) -> Answer<Json<Granted>> {
+    let token = read(&api, &given)?;
+    let (user, login) = token.of();
+    let key = [&b"refresh "[..], user.as_bytes(), &login.to_bytes()].concat();
+    take(&api, &key, api.config.refreshes_per_login).await?;
+    // Before anything is used up: a store that is away then has changed nothing.
+    let known = api.parts.users.users(vec![user]).await?.pop().flatten().ok_or_else(|| revoked(NOBODY))?;
+    let next = new_token(user, login)?;
+    let next_sealed = token.seal_next(&next).map_err(|_| Problem::new(ErrorCode::Internal))?;
+    let refresh =
+        Refresh { of: (user, login), brought: token.digest(), next: next.digest(), next_sealed, now: api.now() };
+    match api.parts.users.refresh_login(refresh, api.config.login_limits()).await? {
+        Refreshed::Rotated { access_ends, ends } => Ok(Json(grant(&api, &known, &next, Until { access_ends, ends }))),
+        Refreshed::Repeated { next_sealed, access_ends, ends } => {
+            let next = token.open_next(&next_sealed).map_err(|_| {
+                tracing::error!(%user, %login, "a stored refresh token cannot be opened");
+                Problem::new(ErrorCode::Internal)
+            })?;
+            Ok(Json(grant(&api, &known, &next, Until { access_ends, ends })))
+        }
+        Refreshed::Expired => {
+            Err(Problem::new(ErrorCode::TokenExpired).title("This login's time is over; log in again."))
+        }
+        Refreshed::Ended => Err(revoked(NOBODY)),
+        Refreshed::Reused(ended) => {
+            tracing::warn!(%user, %login, "a refresh token came again that was used before: its login was ended");
+            api.metrics.refreshes_reused.inc();
+            note(&api, &[ended]);
+            Err(revoked("the refresh token was used before, so two have it, and the login was ended"))
+        }
+    }
+}
+
+pub(crate) async fn log_out<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    Body(given): Body<Given>,
+) -> Answer<Json<Ended>> {
+    let (user, login) = read(&api, &given)?.of();
+    end(&api, user, WhichLogins::One(login)).await
+}
+
+pub(crate) async fn list<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    caller: CallersLogin,
+    InPath(named): InPath<String>,
+) -> Answer<Json<Logins>> {
+    let user = own(&api, caller, &named).await?;
+    let logins = api.parts.users.logins(user, api.config.login_limits(), api.now()).await?;
+    let shown = |login: panda_storage::user_store::Login| LoginJson {
+        id: login.id.to_string(),
+        label: login.label.map(|label| label.to_string()),
+        created_us: login.created.0,
+        used_us: login.used.0,
+        ends_us: login.ends.0,
+        current: caller.login == Some(login.id),
+    };
+    Ok(Json(Logins { logins: logins.into_iter().map(shown).collect() }))
+}
+
+pub(crate) async fn end_others<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    caller: CallersLogin,
+    InPath(named): InPath<String>,
+) -> Answer<Json<Ended>> {
+    let user = own(&api, caller, &named).await?;
+    end(&api, user, caller.login.map_or(WhichLogins::All, WhichLogins::Others)).await
+}
+
+pub(crate) async fn end_one<B: Backend>(
+    State(api): State<Arc<Api<B>>>,
+    caller: CallersLogin,
+    InPath((named, login)): InPath<(String, String)>,
+) -> Answer<Json<Ended>> {
+    let user = own(&api, caller, &named).await?;
+    let login = login.parse().map_err(|_| Problem::new(ErrorCode::NotFound))?;
+    match end(&api, user, WhichLogins::One(login)).await? {
+        Json(Ended { ended: 0 }) => Err(Problem::new(ErrorCode::NotFound)),
+        ended => Ok(ended),
+    }
+}
+
+const NOBODY: &str = "there is no such login any more";
+
+fn revoked(why: &str) -> Problem {
+    Problem::new(ErrorCode::Revoked).detail(why)
+}
+
+/// The caller, if a path names it.
+async fn own<B: Backend>(api: &Api<B>, caller: CallersLogin, named: &str) -> Answer<UserId> {
+    if one(api, Caller(caller.user), named).await? == caller.user {
+        return Ok(caller.user);
+    }
+    Err(Problem::new(ErrorCode::Forbidden).title("Logins are seen and ended by their user only."))
+}
+
+/// Whoever hangs up before this knows of the ends, too, once the rows are read ([`crate::identity::follow`]).
+async fn end<B: Backend>(api: &Api<B>, user: UserId, which: WhichLogins) -> Answer<Json<Ended>> {
+    let ended = api.parts.users.end_logins(user, which, api.now()).await?;
+    note(api, &ended);
+    Ok(Json(Ended { ended: ended.len() }))
+}
+
+/// This process need not wait until it reads of them.
+fn note<B: Backend>(api: &Api<B>, ended: &[EndedLogin]) {
+    for ended in ended {
+        api.parts.ended.note(ended);
+    }
+}
+
+fn read<B: Backend>(api: &Api<B>, given: &Given) -> Answer<RefreshToken> {
+    let token = api.parts.refresh_tokens.read(&given.refresh_token);
+    token.ok_or_else(|| {
+        Problem::new(ErrorCode::TokenInvalid).title("This is no refresh token of this deployment; log in.")
+    })
+}
+
+fn new_token(user: UserId, login: LoginId) -> Answer<RefreshToken> {
+    RefreshToken::generate(user, login).map_err(|error| {
+        tracing::error!(%error, "a refresh token cannot be made");
+        Problem::new(ErrorCode::Internal)
+    })
+}
+
+/// The ends of what is given out.
+#[derive(Clone, Copy)]
+struct Until {
+    access_ends: Time,
+    ends: Time,
+}
+
+fn grant<B: Backend>(api: &Api<B>, user: &User, token: &RefreshToken, until: Until) -> Granted {
+    let (_, login) = token.of();
+    let left_s = |until: Time| until.0.saturating_sub(api.now().0) / SECOND_US;
+    let expires_in = left_s(until.access_ends);
+    Granted {
+        access_token: api.parts.signer.sign_for(user.id, Some(login), api.now_unix_s(), expires_in),
+        token_type: "Bearer",
+        expires_in,
+        refresh_token: api.parts.refresh_tokens.text(token),
+        refresh_expires_in: left_s(until.ends),
+        login: login.to_string(),
+        user: GrantedUser { id: user.id.to_string(), username: user.username.to_string() },
+    }
+}
