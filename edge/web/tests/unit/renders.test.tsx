@@ -1,6 +1,7 @@
 import { RefusedError } from "@panda/client";
 import { memo, type ComponentType } from "react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { TEXT_BYTES_MAX } from "../../src/conversation/Composer";
 import { ada, ben, cake, said, tea } from "./support/fake_client";
 import { openPage, press, types, type OpenPage } from "./support/page";
 
@@ -76,4 +77,22 @@ test("what is typed is kept, sent once, and put back if the outbox takes nothing
   expect(Object.keys(localStorage).filter((key) => key.startsWith("panda.draft."))).toEqual([]);
   await page.does(() => sent[0]?.refuse(new RefusedError({ code: 6, label: "too_many_waiting", text: "", retryAfterMs: 0 })));
   expect(field.value).toBe("hello");
+});
+
+test("a text that is far too long stays in the field without lines to break, and is refused at once", async () => {
+  const field = document.querySelector<HTMLTextAreaElement>(".composer textarea");
+  if (!field) throw new Error("there is a field to write in");
+  const type = (value: string) => page.does(() => types(field, value), 500);
+  const word = "w".repeat(1 << 20);
+  await type(word);
+  expect(field.className).toBe("is-huge");
+  expect(document.querySelector("[role=alert]")?.textContent).toContain("shorten it or send it in parts");
+  await page.does(() => press("Enter", field));
+  expect(page.client.asked.filter((asked) => asked.what === "send")).toHaveLength(0);
+  expect(field.value).toBe(word);
+  await type("w".repeat(TEXT_BYTES_MAX + 1));
+  expect(field.className).toBe("");
+  expect(document.querySelector("[role=alert]")).not.toBeNull();
+  await type("w".repeat(TEXT_BYTES_MAX));
+  expect(document.querySelector("[role=alert]")).toBeNull();
 });

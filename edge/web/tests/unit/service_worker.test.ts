@@ -17,6 +17,10 @@ function browser() {
       for (const name of names) files.set(name, await fetched(name));
     },
     match: (request: Request | string) => Promise.resolve(files.get(path(request))?.clone()),
+    put: (request: Request | string, response: Response) => {
+      files.set(path(request), response);
+      return Promise.resolve();
+    },
   });
   const caches = {
     keys: () => Promise.resolve([...kept.keys()]),
@@ -26,17 +30,19 @@ function browser() {
       kept.set(name, files);
       return Promise.resolve(cacheOf(files));
     },
-    match: (request: Request) => Promise.resolve([...kept.values()].flatMap((files) => files.get(path(request)) ?? [])[0]?.clone()),
+    match: (request: Request | string) => Promise.resolve([...kept.values()].flatMap((files) => files.get(path(request)) ?? [])[0]?.clone()),
   };
   /** Installs and activates the service worker of one version, as a browser does. */
   const deploy = async (version: string) => {
     const script = `/assets/page-${version}.js`;
+    const worker = `/assets/panda.worker-${version}.js`;
     state.server = new Map([
       ["/app", `page ${version}`],
       [script, `script ${version}`],
+      [worker, `worker ${version}`],
     ]);
     const handlers = new Map<string, Handler>();
-    const source = readFileSync("build/service_worker.js", "utf8").replace('"SHELL"', JSON.stringify([script])).replace('"VERSION"', JSON.stringify(version));
+    const source = readFileSync("build/service_worker.js", "utf8").replace('"SHELL"', JSON.stringify([script, worker])).replace('"VERSION"', JSON.stringify(version));
     const clients = {
       matchAll: () => Promise.resolve(Array.from({ length: state.pages }, () => ({}))),
       claim: () => Promise.resolve(),
@@ -66,6 +72,7 @@ function browser() {
     await run("activate");
     return {
       asset: async (of: string) => (await run("fetch", new Request(`http://panda.example/assets/page-${of}.js`)))?.text(),
+      worker: async (of: string) => (await run("fetch", new Request(`http://panda.example/assets/panda.worker-${of}.js`)))?.text(),
       navigate: async () => (await run("fetch", { method: "GET", mode: "navigate", url: "http://panda.example/app" } as Request))?.text(),
     };
   };
@@ -82,6 +89,9 @@ test("a page that is open keeps its files over an update, and the ones before it
   // It is not on the server any more.
   expect(await third.asset("2")).toBe("script 2");
   expect(await third.asset("3")).toBe("script 3");
+  // A worker, which is asked for at the server for its headers, is found all the same.
+  expect(await third.worker("2")).toBe("worker 2");
+  expect(await third.worker("3")).toBe("worker 3");
   state.pages = 0;
   expect(await third.navigate()).toBe("page 3");
   expect([...kept.keys()]).toEqual(["panda-shell-3"]);

@@ -13,7 +13,7 @@ import type { Surroundings } from "./surroundings.js";
 const gatherMs = 250;
 /** A store that does not answer for so long (they hang for minutes at times) counts as one that is not there. */
 const answerMs = 10_000;
-/** To make room it visits all that it has, which takes long on a slow disk. */
+/** To make room it visits all that it has, in small pieces beside reads and writes, which takes long on a slow disk. */
 const evictMs = 30_000;
 /** So many changes are written without waiting. */
 const gatherMax = 512;
@@ -36,6 +36,8 @@ export class Journal {
   /** The one that did not begin yet: it takes all that comes until then. */
   #next: Promise<void> | null = null;
   #bytesSinceEviction: number;
+  /** Evictions follow each other, beside writes: nobody who reads or writes waits until all events are counted. */
+  #evicting: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(
@@ -133,17 +135,19 @@ export class Journal {
     }
     if (this.#bytesSinceEviction > this.bytesMax / 8) {
       this.#bytesSinceEviction = 0;
-      try {
-        await this.#evict(this.bytesMax);
-      } catch (error) {
+      void this.#evict(this.bytesMax).catch((error: unknown) => {
         // One that fails in another way fails with the next write, too, and that one says so.
-        if (error instanceof Hangs) await this.#fallBack(error);
-      }
+        if (error instanceof Hangs && !this.#closed) void this.#fallBack(error);
+      });
     }
   }
 
   #evict(bytes: number): Promise<void> {
-    return inTime(this.world, this.store.evict(this.owner.evictionOrder(), bytes), evictMs);
+    const evicted = this.#evicting.then(() =>
+      inTime(this.world, this.store.evict(this.owner.evictionOrder(), bytes), evictMs),
+    );
+    this.#evicting = evicted.catch(() => undefined);
+    return evicted;
   }
 
   /** What was not written is in `everything`, except history, which pages bring again. */

@@ -32,17 +32,6 @@ class Events {
   }
 }
 
-/** Where the first of rising numbers is that is not below this one. */
-function firstAtLeast(rising: readonly number[], least: number): number {
-  let [low, high] = [0, rising.length];
-  while (low < high) {
-    const middle = Math.floor((low + high) / 2);
-    if ((rising[middle] ?? Infinity) < least) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
 export class MemoryStore implements Store {
   readonly kind = "memory";
   #state = new Map<string, unknown>();
@@ -85,9 +74,13 @@ export class MemoryStore implements Store {
     const events = this.#events.get(chat);
     if (events === undefined) return Promise.resolve([]);
     const seqs = events.seqs();
-    const at = firstAtLeast(seqs, direction === "forward" ? from : from + 1);
     const found =
-      direction === "forward" ? seqs.slice(at, at + limit) : seqs.slice(Math.max(0, at - limit), at).reverse();
+      direction === "forward"
+        ? seqs.filter((seq) => seq >= from).slice(0, limit)
+        : seqs
+            .filter((seq) => seq <= from)
+            .slice(-limit)
+            .reverse();
     return Promise.resolve(found.map((seq) => ({ seq, bytes: events.bytes.get(seq) ?? new Uint8Array() })));
   }
 

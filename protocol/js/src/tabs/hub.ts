@@ -1,7 +1,6 @@
 /** The core's side: one core and the tabs that share it. */
 
-import { RefusedError, type ClientEvent, type HistoryQuery, type TokenReason } from "../api.js";
-import type { ChatId, OutboxId, UserId } from "../ids.js";
+import { RefusedError, type ClientEvent, type TokenReason } from "../api.js";
 import { localRefusal } from "../refusals.js";
 import { openCore, type Core } from "../core/core.js";
 import type { Surroundings } from "../core/surroundings.js";
@@ -71,7 +70,7 @@ export class Hub {
         });
         break;
       case "ask":
-        void this.#ask(core, message.method, message.args)
+        void Promise.resolve(call(core, message.method, message.args))
           .then(
             (value) => {
               tab.post({ is: "answer", call: message.call, value });
@@ -86,44 +85,36 @@ export class Hub {
           });
         break;
       case "tell":
-        tell(core, message.method, message.args);
-    }
-  }
-
-  async #ask(core: Core, method: Asked, args: readonly unknown[]): Promise<unknown> {
-    switch (method) {
-      case "history":
-        return core.history(args[0] as ChatId, args[1] as HistoryQuery);
-      case "seqAt":
-        return core.seqAt(args[0] as ChatId, args[1] as number);
-      case "members":
-        return core.members(args[0] as ChatId, args[1] as UserId | undefined);
-      case "signOut":
-        return core.signOut();
+        call(core, message.method, message.args);
     }
   }
 
   /** Somebody signed out, for all tabs. */
   #gone(): void {
-    for (const tab of this.#tabs) tab.post({ is: "gone" });
-    this.#tabs.clear();
-    this.#listening.clear();
     // The next tab to lead would begin anew what was just erased, if it got the lock before the word.
-    this.empty(new Promise((resolve) => this.world.after(goneMs, resolve)));
+    this.#dismiss("gone", new Promise((resolve) => this.world.after(goneMs, resolve)));
   }
 
   /** Another version of the page takes over: what is open here is closed. */
   outdated(): void {
-    for (const tab of this.#tabs) tab.post({ is: "outdated" });
+    this.#dismiss("outdated", this.#close());
+  }
+
+  #dismiss(is: "gone" | "outdated", closed: Promise<void>): void {
+    for (const tab of this.#tabs) tab.post({ is });
     this.#tabs.clear();
     this.#listening.clear();
-    this.empty(this.#core.then((core) => core.close()));
+    this.empty(closed);
+  }
+
+  #close(): Promise<void> {
+    return this.#core.then((core) => core.close());
   }
 
   #leave(tab: Tab): void {
     this.#tabs.delete(tab);
     this.#listening.delete(tab);
-    if (this.#tabs.size === 0) this.empty(this.#core.then((core) => core.close()));
+    if (this.#tabs.size === 0) this.empty(this.#close());
   }
 
   /** Asks the tabs, the one that spoke last first, until one knows. */
@@ -150,31 +141,7 @@ export class Hub {
   }
 }
 
-function tell(core: Core, method: Told, args: readonly unknown[]): void {
-  const [first, second] = args;
-  switch (method) {
-    case "retry":
-      core.retry(first as OutboxId);
-      break;
-    case "discard":
-      core.discard(first as OutboxId);
-      break;
-    case "typing":
-      core.typing(first as ChatId, second === true);
-      break;
-    case "presence":
-      core.presence(first as ChatId, second === true);
-      break;
-    case "preview":
-      core.preview(first as readonly ChatId[]);
-      break;
-    case "authorize":
-      core.authorize(first as string);
-      break;
-    case "connectNow":
-      core.connectNow();
-      break;
-    case "wake":
-      core.wake();
-  }
+/** What a tab calls by name. What comes from tabs of this origin has the types that their {@link Client} gave it. */
+function call(core: Core, method: Asked | Told, args: readonly unknown[]): unknown {
+  return (core as unknown as Record<string, (...args: readonly unknown[]) => unknown>)[method]?.(...args);
 }

@@ -18,6 +18,7 @@ import {
   message,
   other,
   page,
+  passAlive,
   send,
   settled,
   tea,
@@ -432,7 +433,7 @@ describe("a chat for which there is no subscription left", () => {
     ]);
     await socket.say({ type: "ended", entity: walks, code: 2206, retryAfterMs: 0n });
     expect(chatOf(one, walks)).toMatchObject({ following: "paused", refusal: { label: "too_many_subscriptions" } });
-    await one.world.pass(60_000);
+    await passAlive(one, socket, 60_000);
     expect(socket.take("sync")).toEqual([]);
     await socket.say(event(me, 11, { is: "chatLeft", chat: tea, source: 6n }));
     const { request, chats } = socket.one("sync");

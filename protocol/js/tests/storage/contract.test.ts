@@ -180,6 +180,28 @@ describe.each(kinds)("a store in %s", (_, make) => {
     store.close();
   });
 
+  it("evicts out of thousands, while others write and read", async () => {
+    const { store } = await make();
+    await store.write([events(tea, 1, 2_500, 10), events(walks, 1, 2_500, 10)]);
+    const evicted = store.evict([tea], 30_000);
+    for (let seq = 2_501; seq <= 2_520; seq++) {
+      await store.write([events(walks, seq, seq, 10)]);
+      expect(await seqs(store, walks, seq, "backward", 2)).toEqual([seq, seq - 1]);
+    }
+    await evicted;
+    // What came meanwhile may be counted or not.
+    const left = await seqs(store, tea, 1, "forward", 9_999);
+    expect(left.length).toBeLessThanOrEqual(500);
+    expect(left.length).toBeGreaterThanOrEqual(480);
+    expect(left.at(-1)).toBe(2_500);
+    expect((await seqs(store, walks, 1, "forward", 9_999)).length).toBe(2_520);
+    // Written over, they are no more than they were.
+    await store.write([events(walks, 1, 2_520, 10)]);
+    await store.evict([tea], 30_200);
+    expect((await seqs(store, tea, 1, "forward", 9_999)).length).toBe(left.length);
+    store.close();
+  });
+
   it("keeps its own copy of what is put", async () => {
     const { store } = await make();
     const row = newRow(tea, 2, 0);

@@ -326,6 +326,15 @@ export const message = (entity: EntityId, seq: number, text: string, over: Parti
   event(entity, seq, { is: "messageSent", format: 0, text }, over);
 
 /** Texts of a chat's messages, as they came. */
+/** Goes on in time beside a server that answers who asks whether it is there, and nothing else. */
+export async function passAlive({ world }: Page, socket: FakeSocket, ms: number): Promise<void> {
+  const end = world.time + ms;
+  while (world.time < end) {
+    await world.pass(Math.min(1_000, end - world.time));
+    for (const { nonce } of socket.take("ping")) await socket.say({ type: "pong", nonce });
+  }
+}
+
 export const textsOf = (page: Page, chat: ChatId): string[] =>
   page.log
     .flatMap((one) => (one.type === "events" && one.chat === chat ? one.events : []))

@@ -22,7 +22,7 @@ export class Person {
     return Person.in(await browser.newContext(options), url, name);
   }
 
-  /** Somebody at a new page of a browser that has its own ways. */
+  /** At a new page of a browser that is theirs already, with its own ways. */
   static async in(context: BrowserContext, url: string, name: string): Promise<Person> {
     const person = new Person(name, url, context, await context.newPage());
     person.watch(person.page);
