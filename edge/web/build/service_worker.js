@@ -21,10 +21,18 @@ self.addEventListener("activate", (event) => {
   event.waitUntil(
     caches
       .keys()
-      .then((names) => Promise.all(names.filter((name) => name.startsWith("panda-shell-") && name !== CACHE).map((name) => caches.delete(name))))
+      .then(forget)
       .then(() => self.clients.claim()),
   );
 });
+
+// Removes the shells of older pages: all of them if no page is open, else all but the last one, whose files such a page may
+// still ask for.
+async function forget(names) {
+  const older = names.filter((name) => name.startsWith("panda-shell-") && name !== CACHE);
+  const pages = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
+  await Promise.all((pages.length > 0 ? older.slice(0, -1) : older).map((name) => caches.delete(name)));
+}
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
@@ -32,11 +40,16 @@ self.addEventListener("fetch", (event) => {
   if (request.method !== "GET" || url.origin !== self.location.origin) return;
   if (request.mode === "navigate") {
     if (url.pathname === "/" || url.pathname === "/app" || url.pathname.startsWith("/app/")) {
+      // Before this one is open: whether older ones still are.
+      event.waitUntil(caches.keys().then(forget));
       event.respondWith(newest(request, PAGE));
     }
     return;
   }
-  if (SHELL.includes(url.pathname)) event.respondWith(isWorker(url.pathname) ? newest(request, request) : kept(request));
+  // Files under `/assets/` have names of their own in every version: those of an older page are in an older shell.
+  if (SHELL.includes(url.pathname) || url.pathname.startsWith("/assets/")) {
+    event.respondWith(isWorker(url.pathname) ? newest(request, request) : kept(request));
+  }
 });
 
 // What a browser runs under a policy of its own, that of the file.
@@ -46,18 +59,20 @@ const isWorker = (path) => path.startsWith("/assets/panda.worker-");
 // that is kept.
 async function newest(request, key) {
   const cache = await caches.open(CACHE);
-  const known = await cache.match(key, { ignoreVary: true });
+  const options = { ignoreVary: true };
+  const own = await cache.match(key, options);
   try {
     const response = await fetch(request, { signal: AbortSignal.timeout(PAGE_WAIT_MS) });
     // An error of a proxy is no page.
     if (response.ok) {
-      if (known) await renew(cache, key, known.clone(), response.clone());
+      if (own) await renew(cache, key, own.clone(), response.clone());
       return response;
     }
   } catch {
     // Away, or too slow: what is kept answers.
   }
-  return known ?? Response.error();
+  // A worker of an older page is in an older shell.
+  return own ?? (await caches.match(key, options)) ?? Response.error();
 }
 
 // The same file takes over its new headers. Another one is of another page, whose other files are not kept here.
@@ -69,5 +84,6 @@ async function renew(cache, key, known, response) {
 
 async function kept(request) {
   const cache = await caches.open(CACHE);
-  return (await cache.match(request, { ignoreVary: true })) ?? fetch(request);
+  const options = { ignoreVary: true };
+  return (await cache.match(request, options)) ?? (await caches.match(request, options)) ?? fetch(request);
 }

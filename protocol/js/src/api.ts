@@ -19,7 +19,7 @@ export type ChatKind = "group" | "direct";
  * are this client's own: 1 `offline` (no session, and this call does not wait for one), 2 `unreachable` (no answer over
  * HTTP, or one that is not Panda's), 3 `closed` (this client was closed), 4 `discarded` (taken out of the outbox before
  * it was answered), 5 `storage` (what was asked for cannot be kept or read here), 6 `too_many_waiting` (more calls or
- * queued entries than the client holds; nothing of it was kept).
+ * queued entries than the client holds; nothing of it was kept), 7 `outdated` (the page has to be loaded again).
  */
 export interface Refusal {
   readonly code: number;
@@ -119,7 +119,8 @@ export type Connection =
   | { readonly state: "signedOut"; readonly reason: Refusal | null }
   /**
    * It does not come back by itself: `replaced`, `version_unsupported`, `revoked`, `origin_refused`, or a defect.
-   * {@link Client.connectNow} tries once more.
+   * {@link Client.connectNow} tries once more. With `outdated` only loading the page again does: another version of it goes
+   * on with what is kept here, or the server has a newer one and a part of this one did not come.
    */
   | { readonly state: "stopped"; readonly reason: Refusal }
   /** {@link Client.close} or {@link Client.signOut} was called. */
@@ -166,8 +167,8 @@ export interface ChatSummary {
   /** The newest message that this client has seen, else its newest event; {@link Client.preview} loads it. */
   readonly last: ChatEvent | null;
   /**
-   * `live`: every event of it comes. `opening`: asked for. `paused`: no session, or more subscriptions than allowed.
-   * `refused`: see `refusal`.
+   * `live`: every event of it comes. `opening`: asked for. `paused`: no session, or the server does not follow it for now,
+   * as `refusal` says (`too_many_subscriptions`: until another chat is left). `refused`: for good, see `refusal`.
    */
   readonly following: "live" | "opening" | "paused" | "refused";
   readonly refusal: Refusal | null;
@@ -331,9 +332,18 @@ export interface MembersPage {
 // ---------------------------------------------------------------------------------------------------------------------
 // The client
 
-/** A call that changes something: `id` at once, to find the entry in the outbox; `done` when it ended. */
+/**
+ * A call that changes something: `id` at once, to find the entry in the outbox; `kept` when the outbox has it, `done` when
+ * it ended.
+ */
 export interface Submitted {
   readonly id: OutboxId;
+  /**
+   * From then on the outbox has it, as surely as this machine keeps anything ({@link StorageState}); until then only who
+   * called. Rejected with {@link RefusedError} when the outbox takes nothing of it; with `closed` nobody knows, and
+   * {@link Client.send} with the same ID finds out. It may stay unhandled.
+   */
+  readonly kept: Promise<void>;
   /** Rejected with {@link RefusedError} when the entry becomes `failed` or is discarded. It may stay unhandled. */
   readonly done: Promise<Stored>;
 }
@@ -353,8 +363,11 @@ export interface Client {
   /** A person wants it now: ends a wait, but not before the server's `retryAfterMs`, nor within a second of the last try. */
   connectNow(): void;
 
-  /** 1 byte to 16 KiB of UTF-8. */
-  send(chat: ChatId, text: string): Submitted;
+  /**
+   * 1 byte to 16 KiB of UTF-8. `again`: the ID of an earlier call of which nobody knows whether the outbox has it. If it
+   * has, or had, this is that one and no second message.
+   */
+  send(chat: ChatId, text: string, again?: OutboxId): Submitted;
   /** At most 256 bytes of name and 100 members besides the user. The chat's ID is the entry's `entity`, known before it is sent. */
   createGroup(name: string, members: readonly UserId[]): Submitted;
   createDirect(peer: UserId): Submitted;

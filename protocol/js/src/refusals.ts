@@ -9,6 +9,7 @@ const own = {
   closed: [3, "This client was closed."],
   discarded: [4, "This was taken out before it was sent."],
   storage: [5, "This cannot be kept or read on this machine."],
+  outdated: [7, "This page is of another version, or not all of it came; load it again."],
   too_many_waiting: [6, "Too much waits to be sent already; wait until the connection is back."],
 } as const satisfies Record<string, readonly [number, string]>;
 

@@ -3,9 +3,11 @@
  * it and does nothing else.
  */
 
-import { openStore } from "./storage/open.js";
+import { storeName } from "./storage/name.js";
+import { storesOf } from "./storage/open.js";
 import { surroundings } from "./core/surroundings.js";
 import { Hub } from "./tabs/hub.js";
+import { takeLock } from "./tabs/lock.js";
 import type { FromCore, Tab, ToCore } from "./tabs/messages.js";
 
 const hubs = new Map<string, Hub>();
@@ -17,19 +19,25 @@ function hubOf(message: Extract<ToCore, { readonly is: "hello" }>): Hub {
   const key = `${config.user} ${config.url}`;
   let hub = hubs.get(key);
   if (hub === undefined) {
-    const before = closing.get(key) ?? Promise.resolve();
-    const made = new Hub(
-      config,
-      surroundings(),
-      () => before.then(() => openStore(config)),
-      (closed) => {
-        if (hubs.get(key) === made) hubs.delete(key);
-        closing.set(
-          key,
-          closed.catch(() => undefined),
-        );
-      },
-    );
+    const earlier = closing.get(key) ?? Promise.resolve();
+    let release = (): void => undefined;
+    const before = async (): Promise<void> => {
+      await earlier;
+      release = await takeLock(storeName(config), () => {
+        made.outdated();
+      });
+    };
+    const made = new Hub(config, surroundings(), { ...storesOf(config), before }, (closed) => {
+      if (hubs.get(key) === made) hubs.delete(key);
+      closing.set(
+        key,
+        closed
+          .catch(() => undefined)
+          .then(() => {
+            release();
+          }),
+      );
+    });
     hub = made;
     hubs.set(key, hub);
   }

@@ -92,6 +92,11 @@ export function SignIn({ isNew }: { isNew: boolean }) {
           <p className="door-name">{t.name}</p>
           <p className="door-tagline">{t.tagline}</p>
         </header>
+        {accounts.isLeftBehind() ? (
+          <p className="form-error" role="alert">
+            {t.signIn.leftBehind}
+          </p>
+        ) : null}
         <h1 id="door-title">{texts.title}</h1>
         <Field
           label={t.signIn.username}

@@ -44,6 +44,7 @@ export class Accounts {
   readonly http: HttpApi;
   readonly #options: AccountsOptions;
   readonly #listeners = new Set<() => void>();
+  #isLeftBehind = false;
   #session: Session | null = null;
   #account: SavedAccount | null = null;
   /** Storage may be denied or full: then this tab alone knows its account, and what is stored is old. */
@@ -74,8 +75,21 @@ export class Accounts {
 
   /** After `register` and `login`. The same user goes on where the token ended: nothing that was typed is touched. */
   signedIn(account: Account): void {
+    this.#isLeftBehind = false;
     this.#take(this.#keep(account));
   }
+
+  /** Who is logged in goes by another name, with which they log in again. */
+  renamed(username: string): void {
+    const account = this.#account;
+    if (!account || account.user.username === username) return;
+    const renamed = { ...this.#newest(account), user: { ...account.user, username } };
+    keep(ACCOUNT_KEY, JSON.stringify(renamed));
+    this.#take(renamed);
+  }
+
+  /** Whether the browser may still keep something of who logged out last: it did not let it be removed. */
+  readonly isLeftBehind = (): boolean => this.#isLeftBehind;
 
   /** Removes everything that is kept of this user here, in all tabs; unsent texts too. */
   async signOut(): Promise<void> {
@@ -93,11 +107,18 @@ export class Accounts {
       if (refreshToken !== null) void this.http.logOut(refreshToken).catch(() => undefined);
     };
     addEventListener("pagehide", logOut);
-    const gone = session.client.signOut().catch(() => undefined);
-    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, SIGN_OUT_WAIT_MS))]);
+    const gone = session.client.signOut().then(
+      () => true,
+      () => false,
+    );
+    const late = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), SIGN_OUT_WAIT_MS));
+    const isErased = await Promise.race([gone, late]);
     removeEventListener("pagehide", logOut);
     // Somebody may have logged in meanwhile, in another tab.
-    if (this.#isLeaving()) this.#close();
+    if (this.#isLeaving()) {
+      this.#isLeftBehind = !isErased;
+      this.#close();
+    }
     logOut();
   }
 
@@ -127,9 +148,10 @@ export class Accounts {
       this.#close();
       this.#open(account);
     } else {
+      const isNewer = this.#session.account.token !== account.token;
       this.#account = account;
       this.#session = { ...this.#session, account };
-      this.#session.client.authorize(account.token);
+      if (isNewer) this.#session.client.authorize(account.token);
       this.#tell();
     }
   }
@@ -137,7 +159,12 @@ export class Accounts {
   #followOtherTab(account: SavedAccount | null): void {
     this.#isStored = true;
     if (account) this.#take(account);
-    else this.#close();
+    else {
+      // Somebody logged out there: what this tab has not written yet must not be kept after that.
+      this.#session?.directory.forget();
+      this.#session?.drafts.forget();
+      this.#close();
+    }
   }
 
   #open(account: SavedAccount): void {
@@ -151,7 +178,7 @@ export class Accounts {
       ...(worker ? { worker } : {}),
     });
     const directory = new Directory(this.http, store, account.user.id);
-    const drafts = new DraftKeeper(store, account.user.id);
+    const drafts = new DraftKeeper(store, account.user.id, client);
     const stop = followInto(client, store.dispatch);
     this.#end = () => {
       stop();

@@ -32,6 +32,15 @@ export function kept(key: string): string | null {
   }
 }
 
+/** All keys that begin so. */
+export function keysWith(prefix: string): string[] {
+  try {
+    return Object.keys(localStorage).filter((key) => key.startsWith(prefix));
+  } catch {
+    return [];
+  }
+}
+
 /** Of JSON that anybody may have written: only what has the form that is wanted. */
 export function readAccount(text: string | null): SavedAccount | null {
   if (text === null) return null;

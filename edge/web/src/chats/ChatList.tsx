@@ -1,7 +1,7 @@
 /** All chats, the newest first. Only the rows on the screen are drawn: there may be ten thousand. */
 
-import type { ChatId } from "@panda/client";
-import { useDeferredValue, useEffect, useRef, useState, type KeyboardEvent, type RefObject } from "react";
+import type { ChatId, UserId } from "@panda/client";
+import { useDeferredValue, useEffect, useLayoutEffect, useRef, useState, type KeyboardEvent, type RefObject } from "react";
 import { useStore } from "react-redux";
 import { Avatar } from "../parts/Avatar";
 import { IconButton } from "../parts/Button";
@@ -11,7 +11,7 @@ import { Mark } from "../parts/Mark";
 import { nameOf, usePerson } from "../people/people";
 import { Link } from "../shell/Link";
 import { go } from "../shell/router";
-import { useClient } from "../shell/services";
+import { useSession } from "../shell/services";
 import { useAppSelector, type State } from "../state/store";
 import { useLocale } from "../texts/locale";
 import type { Texts } from "../texts/en";
@@ -36,7 +36,17 @@ function matching(state: State, filter: string, t: Texts): readonly ChatId[] {
   return state.world.order.filter((chat) => titleOf(state, chat, t).toLocaleLowerCase().includes(wanted));
 }
 
-const isSame = (a: readonly ChatId[], b: readonly ChatId[]) => a === b || (a.length === b.length && a.every((chat, at) => chat === b[at]));
+const isSame = <T,>(a: readonly T[], b: readonly T[]) => a === b || (a.length === b.length && a.every((one, at) => one === b[at]));
+
+const nobody: readonly UserId[] = [];
+
+/** The others of direct chats whose names are not known. */
+function strangersOf({ world, people }: State): readonly UserId[] {
+  return world.order.flatMap((chat) => {
+    const peer = world.chats[chat]?.peer ?? null;
+    return peer !== null && people[peer] === undefined ? [peer] : [];
+  });
+}
 
 export interface ChatListProps {
   readonly open: ChatId | null;
@@ -44,7 +54,7 @@ export interface ChatListProps {
 }
 
 export function ChatList({ open, filterField }: ChatListProps) {
-  const client = useClient();
+  const { client, directory } = useSession();
   const { t } = useLocale();
   const store = useStore<State>();
   const me = usePerson(client.user);
@@ -64,15 +74,39 @@ export function ChatList({ open, filterField }: ChatListProps) {
   useEffect(() => {
     if (lacking.length > 0) client.preview(lacking);
   }, [client, lacking]);
+  // Rows below the screen learn their names only for who looks for one.
+  const isFiltered = wanted.trim() !== "";
+  const strangers = useAppSelector((state) => (isFiltered ? strangersOf(state) : nobody), isSame);
+  useEffect(() => {
+    for (const peer of strangers) directory.want(peer);
+  }, [directory, strangers]);
+  /** What is to have the focus and is not drawn yet. */
+  const toFocus = useRef<ChatId | null>(null);
+  const focus = (chat: ChatId) => {
+    const link = scroller.current?.querySelector<HTMLAnchorElement>(`a[data-chat="${chat}"]`);
+    toFocus.current = link ? null : chat;
+    link?.focus();
+  };
+  useLayoutEffect(() => {
+    if (toFocus.current !== null) focus(toFocus.current);
+  });
   const move = (event: KeyboardEvent) => {
     if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
-    const links = [...(scroller.current?.querySelectorAll<HTMLAnchorElement>("a.chat-row") ?? [])];
-    const at = links.findIndex((link) => link === document.activeElement);
-    const next = links[event.key === "ArrowDown" ? at + 1 : at - 1];
-    if (!next && !(event.key === "ArrowUp" && at === 0)) return;
+    // What is typed counts, and not the list, which may still be behind it.
+    const list = matching(store.getState(), filterField.current?.value ?? "", t);
+    const from = toFocus.current ?? (document.activeElement instanceof HTMLElement ? document.activeElement.dataset["chat"] : undefined);
+    const at = list.findIndex((chat) => chat === from);
+    const next = list[event.key === "ArrowDown" ? at + 1 : at - 1];
+    if (next === undefined && !(event.key === "ArrowUp" && at === 0)) return;
     event.preventDefault();
-    if (next) next.focus();
-    else filterField.current?.focus();
+    if (next === undefined) {
+      toFocus.current = null;
+      filterField.current?.focus();
+      return;
+    }
+    focus(next);
+    // A row is drawn when it is near the screen.
+    if (toFocus.current !== null) scroller.current?.scrollTo({ top: Math.max(0, (at - 1) * ROW_PX) });
   };
   return (
     <nav className="chats" aria-label={t.chats.title} onKeyDown={move}>
@@ -91,12 +125,15 @@ export function ChatList({ open, filterField }: ChatListProps) {
           aria-label={t.chats.filter}
           placeholder={t.chats.filter}
           value={filter}
-          onChange={(event) => setFilter(event.target.value)}
+          onChange={(event) => {
+            toFocus.current = null;
+            setFilter(event.target.value);
+          }}
           onKeyDown={(event) => {
             if (event.key === "Enter") {
               // What is typed counts, and not the list, which may still be behind it.
-              const [first] = matching(store.getState(), event.currentTarget.value, t);
-              if (first !== undefined) go({ screen: "chat", chat: first, panel: null });
+              const chosen = toFocus.current ?? matching(store.getState(), event.currentTarget.value, t)[0];
+              if (chosen !== undefined) go({ screen: "chat", chat: chosen, panel: null });
             }
             if (event.key === "Escape" && filter !== "") {
               event.stopPropagation();

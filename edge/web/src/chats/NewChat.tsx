@@ -8,6 +8,7 @@ import { Choice } from "../parts/Choice";
 import { Field } from "../parts/Field";
 import { PersonPicker, plainName, useLookUp } from "../people/PersonPicker";
 import { go } from "../shell/router";
+import { useIsShown } from "../parts/useIsShown";
 import { refusalOf, useClient } from "../shell/services";
 import { useAppSelector } from "../state/store";
 import { useLocale } from "../texts/locale";
@@ -19,20 +20,31 @@ const MEMBERS_MAX = 100;
 
 export const isNameTooLong = (name: string): boolean => new TextEncoder().encode(name).length > NAME_BYTES_MAX;
 
-/** Runs until what was submitted is stored, and shows the chat then; or says what is wrong. */
+/**
+ * Runs until what was submitted is stored, and shows the chat then; or says what is wrong. Who went elsewhere meanwhile
+ * stays there, where they may be in the middle of a sentence.
+ */
 function useMaking() {
+  const client = useClient();
   const { refusal: say } = useLocale();
   const [isBusy, setIsBusy] = useState(false);
   const [error, setError] = useState<string | null>(null);
-  const make = ({ done }: Submitted) => {
+  const isShown = useIsShown();
+  const make = ({ id, done }: Submitted) => {
     setIsBusy(true);
     setError(null);
     done
-      .then((stored) => go({ screen: "chat", chat: stored.entity as ChatId, panel: null }))
-      .catch((caught: unknown) => setError(say(refusalOf(caught))))
+      .then((stored) => {
+        if (isShown()) go({ screen: "chat", chat: stored.entity as ChatId, panel: null });
+      })
+      .catch((caught: unknown) => {
+        if (isShown()) setError(say(refusalOf(caught)));
+        // Nothing else shows it, and an outbox holds only so much.
+        client.discard(id);
+      })
       .finally(() => setIsBusy(false));
   };
-  return { isBusy, error, setError, make };
+  return { isBusy, error, setError, isShown, make };
 }
 
 type Making = ReturnType<typeof useMaking>;
@@ -83,6 +95,7 @@ function Direct({ making }: { making: Making }) {
   const start = async () => {
     setIsLooking(true);
     const found = await lookUp(plainName(name));
+    if (!making.isShown()) return;
     setIsLooking(false);
     if (typeof found === "string") making.setError(found);
     else if (found.id === client.user) making.setError(t.make.isYou);

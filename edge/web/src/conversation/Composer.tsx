@@ -1,7 +1,7 @@
 /** Where a message is written. What is typed stays until it is in the outbox, whatever is refused. */
 
-import { RefusedError, type ChatId } from "@panda/client";
-import { useEffect, useId, useLayoutEffect, useRef, useState, useSyncExternalStore, type KeyboardEvent } from "react";
+import type { ChatId } from "@panda/client";
+import { useEffect, useId, useLayoutEffect, useMemo, useRef, useSyncExternalStore, type KeyboardEvent } from "react";
 import { IconButton } from "../parts/Button";
 import { useSession } from "../shell/services";
 import { useAppSelector, type State } from "../state/store";
@@ -10,10 +10,17 @@ import { useLocale } from "../texts/locale";
 /** `SPEC.md`, section 12: bytes of a message's text. */
 export const TEXT_BYTES_MAX = 16_384;
 
+/**
+ * Characters up to which the field breaks lines. The time that a browser takes to break a text into lines grows with the
+ * square of its length: with a megabyte each letter that is typed would take seconds. What is this long is no message.
+ */
+export const WRAPPED_CHARS_MAX = 4 * TEXT_BYTES_MAX;
+
 const utf8 = new TextEncoder();
 
 /** Bytes by which a text is too long; 0 if it may be sent. A text far beyond the limit is not encoded for that. */
 export function bytesOver(text: string): number {
+  if (text.length <= TEXT_BYTES_MAX / 3) return 0;
   if (text.length > TEXT_BYTES_MAX * 64) return text.length - TEXT_BYTES_MAX;
   return Math.max(0, utf8.encode(text).length - TEXT_BYTES_MAX);
 }
@@ -31,7 +38,8 @@ export function Composer({ chat, name }: ComposerProps) {
   const { t, dir } = useLocale();
   const text = useAppSelector((state: State) => state.drafts[chat] ?? "");
   const isKept = useSyncExternalStore(drafts.subscribe, drafts.isKept);
-  const [over, setOver] = useState(0);
+  // Told at once, not first when it is to be sent.
+  const over = useMemo(() => bytesOver(text), [text]);
   const field = useRef<HTMLTextAreaElement>(null);
   const id = useId();
   // With the chat itself: a moment later would take the focus from wherever somebody went by a key meanwhile.
@@ -42,22 +50,12 @@ export function Composer({ chat, name }: ComposerProps) {
 
   const change = (next: string) => {
     drafts.set(chat, next);
-    if (over > 0) setOver(bytesOver(next));
     client.typing(chat, next !== "");
   };
   const send = () => {
-    if (text.trim() === "") return;
-    const tooLong = bytesOver(text);
-    setOver(tooLong);
-    if (tooLong > 0) return;
-    const { done } = client.send(chat, text);
-    drafts.set(chat, "");
+    if (text.trim() === "" || over > 0) return;
+    drafts.send(chat, text);
     client.typing(chat, false);
-    done.catch((error: unknown) => {
-      // The outbox took nothing of it: it goes back before what was typed meanwhile.
-      const isLost = error instanceof RefusedError && ["too_many_waiting", "storage", "closed"].includes(error.refusal.label);
-      if (isLost) drafts.putBack(chat, text);
-    });
   };
   const press = (event: KeyboardEvent<HTMLTextAreaElement>) => {
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing || hasTouch()) return;
@@ -85,6 +83,7 @@ export function Composer({ chat, name }: ComposerProps) {
         <textarea
           ref={field}
           id={id}
+          className={text.length > WRAPPED_CHARS_MAX ? "is-huge" : undefined}
           rows={1}
           dir={text === "" ? dir : "auto"}
           aria-label={t.compose.placeholder(name)}

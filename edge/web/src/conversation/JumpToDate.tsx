@@ -5,6 +5,7 @@ import { useState, type SubmitEvent } from "react";
 import { Button } from "../parts/Button";
 import { Dialog } from "../parts/Dialog";
 import { Field } from "../parts/Field";
+import { useIsShown } from "../parts/useIsShown";
 import { refusalOf, useClient } from "../shell/services";
 import { useLocale } from "../texts/locale";
 
@@ -27,6 +28,7 @@ export function JumpToDate({ chat, head, onFound, onClose }: JumpToDateProps) {
   const [date, setDate] = useState(today);
   const [isBusy, setIsBusy] = useState(false);
   const [error, setError] = useState<string | null>(null);
+  const isShown = useIsShown();
   const find = async () => {
     // Midnight of that day here.
     const start = new Date(`${date}T00:00:00`).getTime();
@@ -35,6 +37,8 @@ export function JumpToDate({ chat, head, onFound, onClose }: JumpToDateProps) {
     setError(null);
     try {
       const seq = await client.seqAt(chat, start * 1000);
+      // Who closed it meanwhile wants to be nowhere else.
+      if (!isShown()) return;
       if (seq > head) setError(t.chat.jumpNothing);
       else {
         onClose();
@@ -53,7 +57,7 @@ export function JumpToDate({ chat, head, onFound, onClose }: JumpToDateProps) {
   return (
     <Dialog title={t.chat.jump} onClose={onClose}>
       <form className="dialog-form" onSubmit={submit}>
-        <Field label={t.chat.jump} type="date" required max={today()} value={date} onChange={(event) => setDate(event.target.value)} help={t.chat.jumpHelp} error={error} />
+        <Field label={t.chat.jump} type="date" required value={date} onChange={(event) => setDate(event.target.value)} help={t.chat.jumpHelp} error={error} />
         <div className="dialog-actions">
           <Button onClick={onClose}>{t.cancel}</Button>
           <Button type="submit" look="main" aria-disabled={isBusy}>

@@ -2,9 +2,10 @@
 
 import { memo } from "react";
 
-const address = /https?:\/\/[^\s<>"'`{}|\\^]+/gu;
+/** Without the marks that turn the direction of what follows: they would show another address than the one that is followed. */
+const address = /https?:\/\/[^\s<>"'`{}|\\^\u202a-\u202e\u2066-\u2069]+/gu;
 /** Behind an address this is a sentence's, not the address'. */
-const trailing = /[.,;:!?)\]»”’]+$/u;
+const trailing = ".,;:!?)]»”’";
 /** Addresses of one message that become links. */
 const LINKS_MAX = 100;
 
@@ -13,11 +14,18 @@ interface Part {
   readonly href: string | null;
 }
 
+/** From the end, character by character: a pattern would begin anew at each of thousands of brackets in the middle. */
+function withoutTrailing(found: string): string {
+  let end = found.length;
+  while (end > 0 && trailing.includes(found.charAt(end - 1))) end -= 1;
+  return found.slice(0, end);
+}
+
 export function partsOf(text: string): Part[] {
   const parts: Part[] = [];
   let at = 0;
   for (const match of text.matchAll(address)) {
-    const found = match[0].replace(trailing, "");
+    const found = withoutTrailing(match[0]);
     if (parts.length >= 2 * LINKS_MAX || !URL.canParse(found)) continue;
     if (match.index > at) parts.push({ text: text.slice(at, match.index), href: null });
     parts.push({ text: found, href: found });
@@ -35,7 +43,7 @@ export const MessageText = memo(function MessageText({ text }: { text: string })
           part
         ) : (
           <a key={at} href={href} target="_blank" rel="noopener noreferrer nofollow">
-            {part}
+            <bdi>{part}</bdi>
           </a>
         ),
       )}

@@ -10,6 +10,7 @@ import { Empty } from "../parts/Empty";
 import { Icon } from "../parts/Icon";
 import { useVirtualRows } from "../parts/useVirtualRows";
 import { useClient } from "../shell/services";
+import { sessionOf } from "../state/link";
 import { useAppDispatch, useAppSelector } from "../state/store";
 import { eventAt, missingPages, type Timeline as Events } from "../state/timeline";
 import { applied } from "../state/world";
@@ -69,10 +70,10 @@ export function Timeline({ chat, name, summary, events, pending, onEdit, handle 
   const [refusal, setRefusal] = useState<Refusal | null>(null);
   const [loader] = useState(() => new PageLoader(client, chat, dispatch, setRefusal));
   useEffect(() => loader.opened(), [loader]);
-  const isOnline = useAppSelector((state) => state.link.connection.state === "online");
+  const session = useAppSelector(sessionOf);
   useEffect(() => {
-    if (isOnline) loader.again();
-  }, [loader, isOnline]);
+    if (session !== null) loader.again();
+  }, [loader, session]);
   const first = from + drawn.from;
   const last = Math.min(to, from + drawn.to);
   useEffect(() => {
@@ -82,7 +83,9 @@ export function Timeline({ chat, name, summary, events, pending, onEdit, handle 
     dispatch(applied([{ type: "viewed", chat, from: first, to: last }]));
   }, [dispatch, chat, first, last]);
 
-  const seen = useMarkRead(chat, summary, events.head, drawn.isAtEnd && to === events.head);
+  // A row that is not loaded yet was read by nobody.
+  const isEndShown = drawn.isAtEnd && to === events.head && eventAt(events, events.head) !== null;
+  const seen = useMarkRead(chat, summary, events.head, isEndShown);
   const jumpTo = useCallback(
     (seq: number) => {
       const target = Math.min(events.head, Math.max(events.beginsAt, seq));

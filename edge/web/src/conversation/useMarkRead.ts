@@ -8,12 +8,12 @@ import { useClient } from "../shell/services";
 const MARK_EVERY_MS = 400;
 
 class Marker {
-  readonly #client: Pick<Client, "markRead">;
+  readonly #client: Pick<Client, "markRead" | "discard">;
   readonly #chat: ChatId;
   #seq = 0;
   #isWaiting = false;
 
-  constructor(client: Pick<Client, "markRead">, chat: ChatId) {
+  constructor(client: Pick<Client, "markRead" | "discard">, chat: ChatId) {
     this.#client = client;
     this.#chat = chat;
   }
@@ -26,8 +26,9 @@ class Marker {
     this.#isWaiting = true;
     setTimeout(() => {
       this.#isWaiting = false;
+      const { id, done } = this.#client.markRead(this.#chat, this.#seq);
       // What is refused is asked again with the next message; nobody waits for it.
-      void this.#client.markRead(this.#chat, this.#seq).done.catch(() => undefined);
+      done.catch(() => this.#client.discard(id));
     }, MARK_EVERY_MS);
   }
 }

@@ -3,6 +3,7 @@
 import type { ChatId, UserId } from "@panda/client";
 import { useEffect } from "react";
 import { useClient } from "../shell/services";
+import { sessionOf } from "../state/link";
 import { useAppSelector } from "../state/store";
 import { useIsWatched } from "./useMarkRead";
 
@@ -11,12 +12,12 @@ const nobody: readonly UserId[] = [];
 export function usePresence(chat: ChatId): readonly UserId[] {
   const client = useClient();
   const isWatched = useIsWatched();
-  const isOnline = useAppSelector((state) => state.link.connection.state === "online");
+  const session = useAppSelector(sessionOf);
   const here = useAppSelector((state) => state.signals.here[chat] ?? nobody);
   const others = here.length;
   useEffect(() => {
-    if (isOnline && isWatched) client.presence(chat, true);
-  }, [client, chat, isOnline, isWatched, others]);
+    if (session !== null && isWatched) client.presence(chat, true);
+  }, [client, chat, session, isWatched, others]);
   useEffect(() => {
     if (!isWatched) return;
     return () => client.presence(chat, false);

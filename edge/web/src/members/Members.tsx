@@ -19,13 +19,18 @@ const roles: readonly Role[] = ["reader", "member", "admin", "owner"];
 
 /** Says of what was submitted how it ended. */
 function useOutcome() {
+  const client = useClient();
   const { t, refusal: say } = useLocale();
   const [outcome, setOutcome] = useState<{ text: string; isError: boolean } | null>(null);
-  const submit = ({ done }: Submitted) => {
+  const submit = ({ id, done }: Submitted) => {
     setOutcome(null);
     done
       .then(() => setOutcome({ text: t.members.done, isError: false }))
-      .catch((error: unknown) => setOutcome({ text: say(refusalOf(error)), isError: true }));
+      .catch((error: unknown) => {
+        setOutcome({ text: say(refusalOf(error)), isError: true });
+        // Nothing else shows it, and an outbox holds only so much.
+        client.discard(id);
+      });
   };
   return { outcome, submit };
 }

@@ -3,6 +3,7 @@
 import type { ChatId, Member, Refusal } from "@panda/client";
 import { useCallback, useEffect, useState } from "react";
 import { refusalOf, useClient } from "../shell/services";
+import { sessionOf } from "../state/link";
 import { useAppSelector } from "../state/store";
 import { eventAt } from "../state/timeline";
 
@@ -37,7 +38,7 @@ export function useMembers(chat: ChatId): MembersList {
   const [more, setMore] = useState(false);
   const [refusal, setRefusal] = useState<Refusal | null>(null);
   const lastChange = useLastChange(chat);
-  const isOnline = useAppSelector((state) => state.link.connection.state === "online");
+  const session = useAppSelector(sessionOf);
   const read = useCallback(
     async (before: readonly Member[]) => {
       const after = before.at(-1)?.user;
@@ -59,7 +60,7 @@ export function useMembers(chat: ChatId): MembersList {
     return () => {
       isWanted = false;
     };
-  }, [read, lastChange, isOnline]);
+  }, [read, lastChange, session]);
   const next = () => {
     read(members ?? [])
       .then((page) => {

@@ -36,8 +36,7 @@ export class HeightIndex {
       const own = new Float32Array(capacity);
       own.set(this.#own);
       this.#own = own;
-      this.#tree = new Float64Array(capacity + 1);
-      for (let row = 0; row < this.#count; row += 1) this.#add(row, own[row] ?? 0);
+      this.#tree = treeOf(own);
     }
     this.#count = count;
   }
@@ -87,4 +86,16 @@ export class HeightIndex {
   #add(row: number, difference: number): void {
     for (let at = row + 1; at < this.#tree.length; at += at & -at) this.#tree[at] = (this.#tree[at] ?? 0) + difference;
   }
+}
+
+/** All at once: one by one they would hold up a page that just got its 262,145th row. */
+function treeOf(own: Float32Array): Float64Array<ArrayBuffer> {
+  const tree = new Float64Array(own.length + 1);
+  for (let at = 1; at < tree.length; at += 1) {
+    const sum = (tree[at] ?? 0) + (own[at - 1] ?? 0);
+    tree[at] = sum;
+    const above = at + (at & -at);
+    if (above < tree.length) tree[above] = (tree[above] ?? 0) + sum;
+  }
+  return tree;
 }

@@ -31,6 +31,8 @@ export class VirtualRows {
   #elements: { scroller: HTMLElement; spacer: HTMLElement; block: HTMLElement } | null = null;
   #width = 0;
   #height = 0;
+  /** Where the scroller was put last. */
+  #placed = -1;
 
   constructor(estimate: number, count: number, start: { row: number; top: number } | "end") {
     this.#heights = new HeightIndex(estimate, count);
@@ -119,6 +121,12 @@ export class VirtualRows {
     // The window has another size, and the observer, which puts back what is anchored, comes behind this.
     if (scroller.clientWidth !== this.#width || scroller.clientHeight !== this.#height) return;
     const top = scroller.scrollTop;
+    // Nobody scrolled: it was put there, and what was anchored for that stays anchored while rows above it grow.
+    if (Math.abs(top - this.#placed) < 1) {
+      this.#draw();
+      return;
+    }
+    this.#placed = -1;
     if (this.#isEndInSight()) {
       this.#anchor = { kind: "end" };
     } else {
@@ -145,7 +153,10 @@ export class VirtualRows {
     const wanted =
       this.#anchor.kind === "end" ? end : Math.min(end, this.#heights.offset(this.#anchor.row) - this.#anchor.top);
     // Setting it ends a scroll that is under way, so only where something moved.
-    if (Math.abs(scroller.scrollTop - wanted) >= 1) scroller.scrollTop = wanted;
+    if (Math.abs(scroller.scrollTop - wanted) >= 1) {
+      scroller.scrollTop = wanted;
+      this.#placed = scroller.scrollTop;
+    }
     this.#draw();
     this.#move();
   }

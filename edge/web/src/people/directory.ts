@@ -12,6 +12,8 @@ import type { Store } from "../state/store";
 const ASKED_MAX = 4;
 /** People who are kept for reading offline. */
 export const KEPT_MAX = 1_000;
+/** People who wait to be asked for. Who scrolls through a long history passes thousands, and looks at the last ones. */
+export const WAITING_MAX = 1_000;
 const WRITE_AFTER_MS = 1_000;
 const RETRY_AFTER_MS = 5_000;
 
@@ -22,6 +24,8 @@ export class Directory {
   readonly #wanted = new Set<UserId>();
   readonly #waiting: UserId[] = [];
   #asked = 0;
+  /** The server is away or wants fewer questions: for a while nobody is asked for. */
+  #isPausing = false;
   #writing: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
 
@@ -38,6 +42,7 @@ export class Directory {
     this.#wanted.add(id);
     // Who was wanted last is on the screen.
     this.#waiting.push(id);
+    this.#bound();
     this.#next();
   }
 
@@ -49,6 +54,7 @@ export class Directory {
   }
 
   forget(): void {
+    clearTimeout(this.#writing);
     keep(this.#key, null);
     this.#isClosed = true;
   }
@@ -60,7 +66,7 @@ export class Directory {
   }
 
   #next(): void {
-    while (this.#asked < ASKED_MAX && !this.#isClosed) {
+    while (this.#asked < ASKED_MAX && !this.#isPausing && !this.#isClosed) {
       const id = this.#waiting.pop();
       if (id === undefined) return;
       this.#asked += 1;
@@ -80,12 +86,26 @@ export class Directory {
         this.#met({ [id]: null });
         return;
       }
-      // Away or too many questions: it is asked again while it is shown, and the place is free for others meanwhile.
-      setTimeout(() => {
-        this.#wanted.delete(id);
-        if (!this.#isClosed) this.want(id);
-      }, Math.max(RETRY_AFTER_MS, refusal?.retryAfterMs ?? 0));
+      // Behind all others, whom the same refusal may not meet.
+      this.#waiting.unshift(id);
+      this.#bound();
+      this.#pause(Math.max(RETRY_AFTER_MS, refusal?.retryAfterMs ?? 0));
     }
+  }
+
+  /** Who was passed by longest ago is wanted anew when shown anew. */
+  #bound(): void {
+    for (const id of this.#waiting.splice(0, this.#waiting.length - WAITING_MAX)) this.#wanted.delete(id);
+  }
+
+  /** The next questions would be refused as this one was. */
+  #pause(ms: number): void {
+    if (this.#isPausing) return;
+    this.#isPausing = true;
+    setTimeout(() => {
+      this.#isPausing = false;
+      this.#next();
+    }, ms);
   }
 
   #met(people: People): void {

@@ -11,6 +11,7 @@ import { Keys } from "../shell/Keys";
 import { go } from "../shell/router";
 import { refusalOf, useAccounts, useSession } from "../shell/services";
 import { useSetting } from "../shell/settings";
+import { sessionOf } from "../state/link";
 import { useAppSelector } from "../state/store";
 import { useLocale } from "../texts/locale";
 import type { Refusal } from "@panda/client";
@@ -23,7 +24,8 @@ export function isPicture(address: string): boolean {
 }
 
 function AccountForm({ account, onSaved }: { account: Account; onSaved: (account: Account) => void }) {
-  const { http } = useAccounts();
+  const accounts = useAccounts();
+  const { http } = accounts;
   const { directory } = useSession();
   const { t, refusal: say } = useLocale();
   const [username, setUsername] = useState(account.username);
@@ -33,6 +35,10 @@ function AccountForm({ account, onSaved }: { account: Account; onSaved: (account
   const [isSaved, setIsSaved] = useState(false);
   const [refusal, setRefusal] = useState<Refusal | null>(null);
   const isPictureWrong = picture !== "" && !isPicture(picture.trim());
+  const take = (read: Account) => {
+    accounts.renamed(read.username);
+    onSaved(read);
+  };
   const save = async () => {
     const changes: ProfileChanges = {
       ...(username.trim() === account.username ? {} : { username: username.trim() }),
@@ -46,12 +52,12 @@ function AccountForm({ account, onSaved }: { account: Account; onSaved: (account
       const saved = Object.keys(changes).length === 0 ? account : await http.updateProfile(changes, account.version);
       directory.learn(saved);
       setIsSaved(true);
-      onSaved({ ...saved, email: saved.email ?? (email.trim() === "" ? null : email.trim()) });
+      take({ ...saved, email: saved.email ?? (email.trim() === "" ? null : email.trim()) });
     } catch (error) {
       const why = refusalOf(error);
       setRefusal(why);
       // What is there now is what the next attempt changes.
-      if (why.label === "version_conflict") await http.user("me").then(onSaved, (failed: unknown) => setRefusal(refusalOf(failed)));
+      if (why.label === "version_conflict") await http.user("me").then(take, (failed: unknown) => setRefusal(refusalOf(failed)));
     } finally {
       setIsBusy(false);
     }
@@ -149,22 +155,28 @@ function SignOut() {
 }
 
 export function Profile() {
-  const { http } = useAccounts();
+  const accounts = useAccounts();
+  const { http } = accounts;
   const { t, refusal: say } = useLocale();
   const [account, setAccount] = useState<Account | null>(null);
   const [refusal, setRefusal] = useState<Refusal | null>(null);
   const [isHelp, setIsHelp] = useState(false);
-  const isOnline = useAppSelector((state) => state.link.connection.state === "online");
+  const session = useAppSelector(sessionOf);
   useEffect(() => {
     let isWanted = true;
     http
       .user("me")
-      .then((read) => isWanted && setAccount((before) => before ?? read))
+      .then((read) => {
+        if (!isWanted) return;
+        // It may have been changed on another device.
+        accounts.renamed(read.username);
+        setAccount((before) => before ?? read);
+      })
       .catch((error: unknown) => isWanted && setRefusal(refusalOf(error)));
     return () => {
       isWanted = false;
     };
-  }, [http, isOnline]);
+  }, [accounts, http, session]);
   return (
     <main className="pane">
       <header className="pane-head">

@@ -57,11 +57,15 @@ function Waiting({ connection }: { connection: Extract<Connection, { state: "wai
     <>
       <Icon name="offline" size={18} />
       <p>
-        {connection.reason?.label === "origin_refused"
-          ? t.link.originRefused
-          : seconds > 0
-            ? t.link.waiting(seconds)
-            : t.link.waitingNow}{" "}
+        {connection.reason?.label === "origin_refused" ? (
+          t.link.originRefused
+        ) : (
+          <>
+            {/* Who hears the page hears that it is tried, and not each second of it. */}
+            <span aria-hidden="true">{seconds > 0 ? t.link.waiting(seconds) : t.link.waitingNow}</span>
+            <span className="hidden">{t.link.waitingNow}</span>
+          </>
+        )}{" "}
         {t.link.kept}
       </p>
       <Button onClick={() => client.connectNow()}>{t.link.tryNow}</Button>
@@ -81,6 +85,7 @@ function Stopped({ connection }: { connection: Extract<Connection, { state: "sto
           <Button onClick={() => client.connectNow()}>{t.link.useHere}</Button>
         </>
       );
+    case "outdated":
     case "version_unsupported":
       return (
         <>

@@ -1,6 +1,6 @@
 /** How it stands with the connection and with what is kept on this machine. */
 
-import type { Connection, Sharing, StorageState } from "@panda/client";
+import type { Connection, SessionId, Sharing, StorageState } from "@panda/client";
 import type { UnknownAction } from "@reduxjs/toolkit";
 import { applied, forgotten, type Update } from "./world";
 
@@ -15,6 +15,13 @@ export interface Link {
 }
 
 export const noLink: Link = { connection: { state: "connecting", attempt: 0 }, sharing: null, storage: null, lagging: false, place: null };
+
+/**
+ * The session that is open. Whoever asks the server asks again in another one: what was under way ended with the old one,
+ * also where the connection moved to another server and never went away.
+ */
+export const sessionOf = ({ link: { connection } }: { readonly link: Link }): SessionId | null =>
+  connection.state === "online" ? connection.session : null;
 
 export function linkReducer(link: Link = noLink, action: UnknownAction): Link {
   if (forgotten.match(action)) return noLink;

@@ -1,7 +1,7 @@
 /** Names and pictures of people, by their ID. */
 
 import type { UserId } from "@panda/client";
-import { createSlice, type PayloadAction } from "@reduxjs/toolkit";
+import { createAction, type UnknownAction } from "@reduxjs/toolkit";
 import { forgotten } from "./world";
 
 export interface Person {
@@ -15,23 +15,18 @@ export type People = Record<UserId, Person | null>;
 
 const nobody: People = {};
 
-const slice = createSlice({
-  name: "people",
-  initialState: nobody,
-  reducers: {
-    met(people, { payload }: PayloadAction<People>) {
-      for (const [id, person] of Object.entries(payload) as [UserId, Person | null][]) {
-        const known = people[id];
-        // An answer that was under way may be older than what is known.
-        if (known && person && known.version > person.version) continue;
-        people[id] = person;
-      }
-    },
-  },
-  extraReducers: (builder) => {
-    builder.addCase(forgotten, () => ({}));
-  },
-});
+export const met = createAction<People>("people/met");
 
-export const { met } = slice.actions;
-export const peopleReducer = slice.reducer;
+/** Plain, as `world.ts` is: a page that was open for long knows thousands of people, and learns of them one by one. */
+export function peopleReducer(people: People = nobody, action: UnknownAction): People {
+  if (forgotten.match(action)) return nobody;
+  if (!met.match(action)) return people;
+  const changed: People = { ...people };
+  for (const [id, person] of Object.entries(action.payload) as [UserId, Person | null][]) {
+    const known = people[id];
+    // An answer that was under way may be older than what is known.
+    if (known && person && known.version > person.version) continue;
+    changed[id] = person;
+  }
+  return changed;
+}

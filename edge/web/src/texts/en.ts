@@ -5,6 +5,9 @@ import type { Role } from "@panda/client";
 const plural = new Intl.PluralRules("en");
 const one = (count: number, singular: string, others: string) => (plural.select(count) === "one" ? singular : others);
 
+/** Somebody's name within a sentence: of whatever direction it is, it turns nothing around it. */
+const own = (name: string) => `\u2068${name}\u2069`;
+
 export const en = {
   name: "Panda",
   tagline: "Talk with people and groups.",
@@ -31,6 +34,8 @@ export const en = {
     again: "Log in again",
     againWhy: (name: string) =>
       `Your login has ended. Enter the password of ${name} to go on. Nothing that you typed is lost.`,
+    leftBehind:
+      "You are logged out, but this browser did not let everything be removed: your chats may still be kept in it. Close its other windows of this page, and remove the data of this site in its settings.",
   },
   signUp: {
     title: "Create an account",
@@ -101,7 +106,6 @@ export const en = {
   },
 
   compose: {
-    label: "Message",
     placeholder: (name: string) => `Message ${name}`,
     send: "Send",
     readerOnly: "You may read here, not write.",
@@ -121,14 +125,14 @@ export const en = {
   },
 
   notices: {
-    created: (actor: string, name: string) => (name === "" ? `${actor} started this chat` : `${actor} made the group “${name}”`),
-    direct: (actor: string) => `${actor} started this chat`,
-    added: (actor: string, member: string) => `${actor} added ${member}`,
-    joined: (member: string) => `${member} joined`,
-    removed: (actor: string, member: string) => `${actor} removed ${member}`,
-    left: (member: string) => `${member} left`,
-    role: (actor: string, member: string, role: string) => `${actor} made ${member} ${role}`,
-    renamed: (actor: string, name: string) => `${actor} renamed the group to “${name}”`,
+    created: (actor: string, name: string) => (name === "" ? `${own(actor)} started this chat` : `${own(actor)} made the group “${own(name)}”`),
+    direct: (actor: string) => `${own(actor)} started this chat`,
+    added: (actor: string, member: string) => `${own(actor)} added ${own(member)}`,
+    joined: (member: string) => `${own(member)} joined`,
+    removed: (actor: string, member: string) => `${own(actor)} removed ${own(member)}`,
+    left: (member: string) => `${own(member)} left`,
+    role: (actor: string, member: string, role: string) => `${own(actor)} made ${own(member)} ${role}`,
+    renamed: (actor: string, name: string) => `${own(actor)} renamed the group to “${own(name)}”`,
     erased: "This was removed",
     unknown: "Something that this version of the page does not know. Reload it to see more.",
   },
@@ -148,7 +152,6 @@ export const en = {
     direct: "One person",
     directHelp: "A direct chat of you two",
     group: "Group",
-    groupHelp: "Up to 100 people at first",
     person: "Username",
     people: "People",
     add: "Add",
@@ -227,7 +230,7 @@ export const en = {
     lagging: "Many messages are coming in; this page is catching up.",
     replaced: "This browser was logged in once more elsewhere, and that one goes on. Use it here instead?",
     useHere: "Use it here",
-    outdated: "This page and the server are of different versions. Reload the page.",
+    outdated: "This page is out of date, or a part of it did not load. Reload the page.",
     reload: "Reload",
     revoked: "Your login was ended by you on another device, or by the operator. Log in again to go on.",
     originRefused: "The server does not take connections from this address. Its operator can allow it.",
@@ -240,7 +243,6 @@ export const en = {
       return `The clock of this device is about ${off} ${aheadMs > 0 ? "ahead" : "behind"}. Messages have the server’s time; set the clock so that both agree.`;
     },
     memoryOnly: "This browser keeps nothing for this page (private window, or storage is full or denied). Messages that wait are lost if you close it.",
-    online: "Connected",
   },
 
   keys: {

@@ -36,7 +36,7 @@ test("a direct chat is one, whoever starts it, and called by the other person", 
   const ben = await (await person("ben")).registers();
   await ada.startsChatWith(ben.name);
   await ada.says("only for you");
-  await ben.startsChatWith(`@${ada.name}`.slice(1));
+  await ben.startsChatWith(ada.name, `@${ada.name}`);
   await ben.sees("only for you");
   await ben.says("thank you");
   await ada.sees("thank you");

@@ -85,6 +85,44 @@ describe("who is logged in", () => {
     expect(accounts.session()).toBeNull();
   });
 
+  test("leaves nothing of what this tab has not written yet when another tab logs out", async () => {
+    vi.useFakeTimers();
+    const { accounts } = start();
+    accounts.signedIn(login());
+    accounts.session()?.drafts.set(tea, "unfinished");
+    accounts.session()?.directory.learn({ id: ben, username: "ben", picture: null, version: 1 });
+    localStorage.clear();
+    dispatchEvent(new StorageEvent("storage", { key: ACCOUNT_KEY, newValue: null }));
+    await vi.advanceTimersByTimeAsync(5_000);
+    dispatchEvent(new Event("pagehide"));
+    vi.useRealTimers();
+    expect(Object.keys(localStorage)).toEqual([]);
+  });
+
+  test("is told when something may be left after logging out, until the next login", async () => {
+    const { accounts, opened } = start();
+    accounts.signedIn(login());
+    if (opened[0]) opened[0].client.signOut = () => Promise.reject(new Error("in use"));
+    await accounts.signOut();
+    expect(accounts.isLeftBehind()).toBe(true);
+    accounts.signedIn(login());
+    expect(accounts.isLeftBehind()).toBe(false);
+    await accounts.signOut();
+    expect(accounts.isLeftBehind()).toBe(false);
+  });
+
+  test("goes by a new name in every tab, and over a reload, with the same session", () => {
+    const { accounts, opened } = start();
+    accounts.signedIn(login());
+    accounts.renamed("ada-new");
+    expect(accounts.session()?.account.user.username).toBe("ada-new");
+    expect(start().accounts.session()?.account.user.username).toBe("ada-new");
+    const newValue = JSON.stringify({ token: "t1", expiresAtMs: 9, user: { id: ada, username: "ada-newest" } });
+    dispatchEvent(new StorageEvent("storage", { key: ACCOUNT_KEY, newValue }));
+    expect(accounts.session()?.account.user.username).toBe("ada-newest");
+    expect(opened[0]?.client.asked).toEqual([]);
+  });
+
   test("leaves nothing after logging out, also where the client does not end", async () => {
     vi.useFakeTimers();
     const { accounts, opened, store, http } = start();

@@ -1,15 +1,9 @@
-import { act, memo, type ComponentType } from "react";
-import { createRoot, type Root } from "react-dom/client";
-import { Provider } from "react-redux";
+import { RefusedError } from "@panda/client";
+import { memo, type ComponentType } from "react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { HttpApi } from "@panda/client";
-import { Accounts } from "../../src/account/accounts";
-import { App } from "../../src/shell/App";
-import { go } from "../../src/shell/router";
-import { AccountsContext } from "../../src/shell/services";
-import { makeStore } from "../../src/state/store";
-import { LocaleProvider } from "../../src/texts/locale";
-import { ada, ben, cake, FakeClient, said, summary, tea } from "./support/fake_client";
+import { TEXT_BYTES_MAX } from "../../src/conversation/Composer";
+import { ada, ben, cake, said, tea } from "./support/fake_client";
+import { openPage, press, types, type OpenPage } from "./support/page";
 
 /** How often each component was drawn, by its name. */
 const drawn = new Map<string, number>();
@@ -30,53 +24,15 @@ function counted<Props extends object>(name: string, Inner: ComponentType<Props>
   });
 }
 
-let root: Root;
-let client: FakeClient;
+let page: OpenPage;
 
 beforeEach(async () => {
-  vi.stubGlobal("IS_REACT_ACT_ENVIRONMENT", true);
-  vi.useFakeTimers();
-  localStorage.clear();
-  document.body.innerHTML = "<div id='root'></div>";
-  Object.defineProperty(document, "fonts", { value: { ready: Promise.resolve() }, configurable: true });
-  client = new FakeClient();
-  client.events.set(tea, [said(1, "one"), said(2, "two")]);
-  const store = makeStore();
-  const http = { user: (id: string) => Promise.resolve({ id, username: id === ben ? "ben" : "ada", picture: null, version: 1 }) };
-  const accounts = new Accounts({ store, open: () => client, api: () => http as unknown as HttpApi, url: "http://localhost" });
-  accounts.signedIn({ accessToken: "t", expiresInMs: 1e6, refreshToken: null, user: { id: ada, username: "ada" } });
-  go({ screen: "chat", chat: tea, panel: null });
-  root = createRoot(document.getElementById("root") ?? document.body);
-  await act(async () => {
-    root.render(
-      <Provider store={store}>
-        <LocaleProvider>
-          <AccountsContext value={accounts}>
-            <App />
-          </AccountsContext>
-        </LocaleProvider>
-      </Provider>,
-    );
-    await vi.advanceTimersByTimeAsync(10);
-  });
-  await happens(
-    { type: "connection", connection: { state: "online", session: "2h" as never, current: true, expiresAtMs: 0, url: "http://localhost", clockAheadMs: 0 } },
-    { type: "chats", chats: [summary(tea, { head: 2, last: said(2, "two") }), summary(cake, { last: said(1, "c") })], complete: true },
-  );
+  page = await openPage();
 });
 
-afterEach(() => {
-  act(() => root.unmount());
-  vi.useRealTimers();
-  vi.unstubAllGlobals();
-});
+afterEach(() => page.close());
 
-async function happens(...events: Parameters<FakeClient["emit"]>): Promise<void> {
-  await act(async () => {
-    client.emit(...events);
-    await vi.advanceTimersByTimeAsync(200);
-  });
-}
+const happens: OpenPage["happens"] = (...events) => page.happens(...events);
 
 const text = () => document.body.textContent;
 
@@ -112,25 +68,31 @@ test("a message draws itself and not those before it", async () => {
 test("what is typed is kept, sent once, and put back if the outbox takes nothing", async () => {
   const field = document.querySelector<HTMLTextAreaElement>(".composer textarea");
   if (!field) throw new Error("there is a field to write in");
-  await act(async () => {
-    // React notices what is set past it only through the element's own setter.
-    Reflect.set(HTMLTextAreaElement.prototype, "value", "hello", field);
-    field.dispatchEvent(new Event("input", { bubbles: true }));
-    await vi.advanceTimersByTimeAsync(500);
-  });
-  expect(localStorage.getItem(`panda.drafts.${ada}`)).toContain("hello");
-  await act(async () => {
-    field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
-    await vi.advanceTimersByTimeAsync(10);
-  });
-  const sent = client.asked.filter((asked) => asked.what === "send");
+  await page.does(() => types(field, "hello"), 500);
+  expect(localStorage.getItem(`panda.draft.${ada}.${tea}`)).toBe("hello");
+  await page.does(() => press("Enter", field));
+  const sent = page.client.asked.filter((asked) => asked.what === "send");
   expect(sent.map((asked) => asked.args)).toEqual([[tea, "hello"]]);
   expect(field.value).toBe("");
-  expect(localStorage.getItem(`panda.drafts.${ada}`)).toBeNull();
-  const { RefusedError } = await import("@panda/client");
-  await act(async () => {
-    sent[0]?.refuse(new RefusedError({ code: 6, label: "too_many_waiting", text: "", retryAfterMs: 0 }));
-    await vi.advanceTimersByTimeAsync(10);
-  });
+  expect(Object.keys(localStorage).filter((key) => key.startsWith("panda.draft."))).toEqual([]);
+  await page.does(() => sent[0]?.refuse(new RefusedError({ code: 6, label: "too_many_waiting", text: "", retryAfterMs: 0 })));
   expect(field.value).toBe("hello");
+});
+
+test("a text that is far too long stays in the field without lines to break, and is refused at once", async () => {
+  const field = document.querySelector<HTMLTextAreaElement>(".composer textarea");
+  if (!field) throw new Error("there is a field to write in");
+  const type = (value: string) => page.does(() => types(field, value), 500);
+  const word = "w".repeat(1 << 20);
+  await type(word);
+  expect(field.className).toBe("is-huge");
+  expect(document.querySelector("[role=alert]")?.textContent).toContain("shorten it or send it in parts");
+  await page.does(() => press("Enter", field));
+  expect(page.client.asked.filter((asked) => asked.what === "send")).toHaveLength(0);
+  expect(field.value).toBe(word);
+  await type("w".repeat(TEXT_BYTES_MAX + 1));
+  expect(field.className).toBe("");
+  expect(document.querySelector("[role=alert]")).not.toBeNull();
+  await type("w".repeat(TEXT_BYTES_MAX));
+  expect(document.querySelector("[role=alert]")).toBeNull();
 });

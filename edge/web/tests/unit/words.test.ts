@@ -48,6 +48,21 @@ describe("texts of messages", () => {
     }
   });
 
+  test("end in as many brackets as somebody likes", () => {
+    // With time that grows with the square of it, this would not end while anybody waits.
+    const brackets = ")".repeat(4_000_000);
+    expect(partsOf(`https://a.example/${brackets}a`)).toEqual([{ text: `https://a.example/${brackets}a`, href: `https://a.example/${brackets}a` }]);
+    expect(partsOf(`https://a.example/${brackets}`).map((part) => part.href)).toEqual(["https://a.example/", null]);
+  });
+
+  test("show the address that a link leads to: nothing in it turns the direction", () => {
+    for (const mark of ["\u202a", "\u202d", "\u202e", "\u2066", "\u2067", "\u2069"]) {
+      const parts = partsOf(`https://a.example/${mark}moc.elpmaxe.b//:sptth`);
+      expect(parts.find((part) => part.href !== null)?.href).toBe("https://a.example/");
+      expect(parts.every((part) => part.href === null || !part.text.includes(mark))).toBe(true);
+    }
+  });
+
   test("that are too long are told by how much, in bytes", () => {
     expect(bytesOver("a".repeat(TEXT_BYTES_MAX))).toBe(0);
     expect(bytesOver("a".repeat(TEXT_BYTES_MAX + 1))).toBe(1);

@@ -144,16 +144,16 @@ export class Connector {
       return;
     }
     this.#given = token;
-    if (["signedOut", "waiting", "stopped"].includes(this.#connection.state)) this.#again();
+    if (isIdle(this.#connection)) this.#again();
   }
 
   connectNow(): void {
-    const { state } = this.#connection;
-    if (state !== "waiting" && state !== "stopped" && state !== "signedOut") return;
+    const connection = this.#connection;
+    if (!isIdle(connection)) return;
     const now = this.world.now();
     const earliest = Math.max(this.#notBefore, this.#lastTryAt + personMs);
     if (now >= earliest) this.#again();
-    else this.#wait(earliest - now, this.#connection.reason);
+    else this.#wait(earliest - now, connection.reason);
   }
 
   /** Ends it for good. */
@@ -298,7 +298,7 @@ export class Connector {
     else {
       const end = { code: null, retryAfterMs: 0, text: "", livedMs: 0, ours: false };
       // Not for good, whatever the code says of a session: an overloaded server looks like it, and an operator may add it.
-      this.#ended(end, refused ? refusalOf(originRefused, "The server takes no page of this address.") : null);
+      this.#ended(end, refused ? refusalOf(originRefused) : null);
     }
   }
 
@@ -343,8 +343,11 @@ export class Connector {
         void this.#refresh("refresh");
         break;
       case "refreshRefused":
-        if (this.#token) this.#token = { ...this.#token, refused: true };
-        void this.#refresh("refused");
+        if (rangeOf(output.code) === 12) {
+          if (this.#token) this.#token = { ...this.#token, refused: true };
+          void this.#refresh("refused");
+          // Nothing is said against the token: the machine asks for one again, and this one may be it.
+        } else this.#token = null;
         break;
       case "ticket":
         if (output.expiresInMs === null) this.#setAccess(this.#access && { ...this.#access, ticket: output.ticket });
@@ -469,6 +472,10 @@ export class Connector {
     this.owner.connection(connection);
   }
 }
+
+/** There is no connection, and none is being made. */
+const isIdle = (connection: Connection): connection is Extract<Connection, { readonly reason: Refusal | null }> =>
+  "reason" in connection;
 
 /** A server that died, leaves or has too much to do is no place to come back to while there is another one. */
 const isElsewhereBetter = ({ code, ours }: End): boolean =>

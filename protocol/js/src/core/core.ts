@@ -20,13 +20,13 @@ import { newDeviceId } from "../codec/identifiers.js";
 import type { ChatId, DeviceId, OutboxId, UserId } from "../ids.js";
 import type { Output } from "../session/machine.js";
 import { MemoryStore } from "../storage/memory.js";
-import type { Change, Saved, Store, StoredCursor } from "../storage/store.js";
+import type { Change, Saved, Store, StoredCursor, StoreSource } from "../storage/store.js";
 import { Connector, type Access } from "./connector.js";
 import { Requests, type Context } from "./context.js";
 import { Following } from "./following.js";
-import { Journal } from "./journal.js";
+import { inTime, Journal, no, reasonOf } from "./journal.js";
 import { Reading } from "./reading.js";
-import { Sending, type Ending, type Target } from "./sending.js";
+import { Sending, type Submitter, type Target } from "./sending.js";
 import type { Surroundings } from "./surroundings.js";
 import { Typing } from "./typing.js";
 
@@ -43,6 +43,8 @@ export interface CoreOwner {
   happened(events: readonly ClientEvent[]): void;
 }
 
+/** Of so many chats it is remembered that somebody looked at them. */
+const lookedMax = 100;
 /** Kinds of signals. */
 const [typingKind, stoppedKind, presenceKind] = [1, 2, 3] as const;
 
@@ -51,21 +53,26 @@ export async function openCore(
   config: CoreConfig,
   world: Surroundings,
   owner: CoreOwner,
-  open: () => Promise<Store>,
+  stores: StoreSource,
 ): Promise<Core> {
   let store: Store | null = null;
-  let saved: Saved;
-  let reason: string | null = null;
   try {
-    store = await open();
-    saved = await store.load();
+    await stores.before?.();
+    const opening = stores.open();
+    store = await inTime(world, opening).catch((error: unknown) => {
+      // One that comes too late is closed: nobody waits for it any more.
+      opening.then((late) => {
+        late.close();
+      }, no);
+      throw error;
+    });
+    // What it holds may be damaged in ways that show only when it is taken in.
+    return new Core(config, world, owner, stores, store, await inTime(world, store.load()), null);
   } catch (error) {
     store?.close();
-    reason = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-    store = new MemoryStore();
-    saved = await store.load();
+    const memory = new MemoryStore();
+    return new Core(config, world, owner, stores, memory, await memory.load(), reasonOf(error));
   }
-  return new Core(config, world, owner, store, saved, reason);
 }
 
 export class Core {
@@ -78,7 +85,8 @@ export class Core {
   #storage: StorageState = { kind: "memory", reason: null };
   #access: Access | null;
   #batch: ClientEvent[] = [];
-  #flushing = false;
+  /** Nobody hears anything before it is whole. */
+  #flushing = true;
   #cancelTyping: () => void = () => undefined;
   /** Chats in the order in which somebody last looked at them: their history stays longest. */
   #looked = new Set<ChatId>();
@@ -87,6 +95,7 @@ export class Core {
     readonly config: CoreConfig,
     readonly world: Surroundings,
     readonly owner: CoreOwner,
+    readonly stores: StoreSource,
     store: Store,
     saved: Saved,
     reason: string | null,
@@ -182,8 +191,11 @@ export class Core {
     for (const [key, value] of state)
       if (key.startsWith("setting:")) this.#following.settings.set(key.slice(8), value as Uint8Array);
     this.#sending.load(saved.outbox, state);
+    this.#looked = new Set((state.get("looked") as readonly ChatId[] | undefined) ?? []);
     journal.put({ put: "state", key: "device", value: device });
+    this.#flushing = false;
     connector.start();
+    soon();
   }
 
   /** The whole state, as events. */
@@ -200,8 +212,8 @@ export class Core {
     ];
   }
 
-  submit(id: OutboxId, target: Target, command: Command, ending: (ending: Ending) => void): void {
-    this.#sending.submit(id, target, command, ending);
+  submit(id: OutboxId, target: Target, command: Command, submitter: Submitter): void {
+    this.#sending.submit(id, target, command, submitter);
     if (command.kind !== "markRead") return;
     // The badge does not wait for the server.
     const chat = this.#following.chats.get(command.chat);
@@ -225,9 +237,16 @@ export class Core {
   }
 
   history(chat: ChatId, query?: HistoryQuery): Promise<HistoryPage> {
+    this.#look(chat);
+    return this.#reading.history(chat, query);
+  }
+
+  #look(chat: ChatId): void {
+    if ([...this.#looked].at(-1) === chat || !this.#following.chats.has(chat)) return;
     this.#looked.delete(chat);
     this.#looked.add(chat);
-    return this.#reading.history(chat, query);
+    this.#looked = new Set([...this.#looked].slice(-lookedMax));
+    this.#context.journal.put({ put: "state", key: "looked", value: [...this.#looked] });
   }
 
   seqAt(chat: ChatId, timeUs: number): Promise<number> {
@@ -256,7 +275,8 @@ export class Core {
 
   async signOut(): Promise<void> {
     this.#context.connector.close();
-    await this.#context.journal.erase();
+    await this.#context.journal.abandon();
+    await inTime(this.world, this.stores.erase());
   }
 
   async close(): Promise<void> {
@@ -363,6 +383,7 @@ export class Core {
       ["edges", this.#context.connector.edges],
       ["inbox", inbox],
       ["complete", complete],
+      ["looked", [...this.#looked]],
       ...[...settings].map(([key, value]) => [`setting:${key}`, value] as const),
     ];
     return [

@@ -4,7 +4,7 @@
  */
 
 import type { ChatSummary } from "../api.js";
-import { rangeOf } from "../codec/codes.js";
+import { rangeOf, tooManySubscriptions } from "../codec/codes.js";
 import type { Event } from "../codec/events.js";
 import type { Cursor, FrameBody } from "../codec/frames.js";
 import { DecodeError } from "../codec/reader.js";
@@ -29,7 +29,7 @@ export interface FollowingOwner {
   delivered(chat: ChatId, seq: number, device: DeviceId, counter: number): void;
   /** What was awaited of this chat does not come as events any more. */
   released(chat: ChatId): void;
-  /** A chat needs its name and kind. */
+  /** A chat needs its name and kind, or what was said last in it. */
   unknown(chat: Chat): void;
 }
 
@@ -57,7 +57,12 @@ export class Following {
   load(rows: readonly ChatRow[], inbox: StoredCursor | null, complete: boolean): void {
     for (const row of rows) {
       const chat = new Chat(row);
-      if (row.last !== null) chat.last = chatEvent(readEvent(row.last), () => undefined);
+      try {
+        if (row.last !== null) chat.last = chatEvent(readEvent(row.last), () => undefined);
+      } catch {
+        // Damaged bytes, or those of another version: it is read anew.
+        row.last = null;
+      }
       this.chats.set(row.id, chat);
     }
     this.complete = complete && inbox !== null;
@@ -232,7 +237,11 @@ export class Following {
       this.context.journal.dropChat(id);
       this.owner.released(id);
     }
-    if (known.length > 0) this.context.emit({ type: "chatsLeft", chats: known });
+    if (known.length === 0) return;
+    this.context.emit({ type: "chatsLeft", chats: known });
+    // There is room for as many as went.
+    const waiting = [...this.chats.values()].filter(({ refusal }) => refusal?.code === tooManySubscriptions);
+    for (const chat of waiting.slice(0, known.length)) this.#resync(chat);
   }
 
   head({ entity, head }: FrameBody<"head">): void {
@@ -316,7 +325,7 @@ export class Following {
     if (admitted !== "goesOn") this.owner.released(id);
     if ((chat.row.cursor?.seq ?? 0) >= chat.target) this.#behind.delete(id);
     else this.#behind.add(id);
-    if (chat.row.info === null || admitted !== "goesOn") this.owner.unknown(chat);
+    if (chat.row.info === null || chat.last === null || admitted !== "goesOn") this.owner.unknown(chat);
     this.changed(chat);
   }
 
@@ -326,8 +335,9 @@ export class Following {
   }
 
   #refused(chat: Chat, code: number, retryAfterMs: number): void {
+    const isTooMany = code === tooManySubscriptions;
     const again = rangeOf(code) < 22;
-    chat.following = again ? "paused" : "refused";
+    chat.following = again || isTooMany ? "paused" : "refused";
     chat.refusal = refusalOf(code, "", retryAfterMs);
     chat.awaiting = true;
     this.#behind.delete(chat.row.id);

@@ -6,11 +6,15 @@
 import type { ChatId } from "../ids.js";
 import type { StorageState } from "../api.js";
 import { MemoryStore } from "../storage/memory.js";
-import type { Change, ChatRow, Store, StoredEvent } from "../storage/store.js";
+import { Hangs, type Change, type ChatRow, type Store, type StoredEvent } from "../storage/store.js";
 import type { Surroundings } from "./surroundings.js";
 
 /** Events and cursors wait for so long to be written together; what a person did does not wait. */
 const gatherMs = 250;
+/** A store that does not answer for so long (they hang for minutes at times) counts as one that is not there. */
+const answerMs = 10_000;
+/** To make room it visits all that it has, in small pieces beside reads and writes, which takes long on a slow disk. */
+const evictMs = 30_000;
 /** So many changes are written without waiting. */
 const gatherMax = 512;
 
@@ -32,6 +36,8 @@ export class Journal {
   /** The one that did not begin yet: it takes all that comes until then. */
   #next: Promise<void> | null = null;
   #bytesSinceEviction: number;
+  /** Evictions follow each other, beside writes: nobody who reads or writes waits until all events are counted. */
+  #evicting: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(
@@ -82,18 +88,19 @@ export class Journal {
   async events(chat: ChatId, from: number, direction: "forward" | "backward", limit: number): Promise<StoredEvent[]> {
     await this.flush();
     try {
-      return await this.store.events(chat, from, direction, limit);
+      return await inTime(this.world, this.store.events(chat, from, direction, limit));
     } catch (error) {
       await this.#fallBack(error);
       return [];
     }
   }
 
-  async erase(): Promise<void> {
+  /** Nothing more is written, not even what waits. */
+  async abandon(): Promise<void> {
     this.#closed = true;
     this.#cancel?.();
     await this.#writing;
-    await this.store.erase();
+    this.store.close();
   }
 
   async close(): Promise<void> {
@@ -113,24 +120,34 @@ export class Journal {
     for (const row of this.#rows.values()) changes.push({ put: "chat", row });
     this.#changes = [];
     this.#rows = new Map();
+    const write = (): Promise<void> => inTime(this.world, this.store.write(changes));
     try {
-      await this.store.write(changes);
+      await write();
     } catch (error) {
       // Full: history gives way to what a person typed.
-      if (!(await this.#evict(this.bytesMax / 4).then(() => this.store.write(changes).then(yes, no), no))) {
-        await this.#fallBack(error);
-      }
+      const isWritten =
+        !(error instanceof Hangs) &&
+        (await this.#evict(this.bytesMax / 4)
+          .then(write)
+          .then(yes, no));
+      if (!isWritten) await this.#fallBack(error);
       return;
     }
     if (this.#bytesSinceEviction > this.bytesMax / 8) {
       this.#bytesSinceEviction = 0;
-      // A store that fails here fails with the next write, too, and that one says so.
-      await this.#evict(this.bytesMax).catch(no);
+      void this.#evict(this.bytesMax).catch((error: unknown) => {
+        // One that fails in another way fails with the next write, too, and that one says so.
+        if (error instanceof Hangs && !this.#closed) void this.#fallBack(error);
+      });
     }
   }
 
   #evict(bytes: number): Promise<void> {
-    return this.store.evict(this.owner.evictionOrder(), bytes);
+    const evicted = this.#evicting.then(() =>
+      inTime(this.world, this.store.evict(this.owner.evictionOrder(), bytes), evictMs),
+    );
+    this.#evicting = evicted.catch(() => undefined);
+    return evicted;
   }
 
   /** What was not written is in `everything`, except history, which pages bring again. */
@@ -142,10 +159,24 @@ export class Journal {
     await this.store.write(this.owner.everything());
     this.owner.storage({
       kind: "memory",
-      reason: error instanceof Error ? `${error.name}: ${error.message}` : String(error),
+      reason: reasonOf(error),
     });
   }
 }
 
+/** What a store promised, or {@link Hangs} where it does not come in time: nobody waits for a disk for ever. */
+export function inTime<T>(world: Surroundings, promise: Promise<T>, ms = answerMs): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const cancel = world.after(ms, () => {
+      reject(new Hangs());
+    });
+    promise.then(resolve, reject).finally(cancel);
+  });
+}
+
+/** Why a store is not used, for {@link StorageState}. */
+export const reasonOf = (error: unknown): string =>
+  error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+
 const yes = (): boolean => true;
-const no = (): boolean => false;
+export const no = (): boolean => false;

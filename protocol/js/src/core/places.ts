@@ -54,9 +54,7 @@ export class Places {
   leave(): boolean {
     const named = this.#named;
     this.#named = false;
-    const others = [this.#base, ...this.#edges].filter(
-      (one, at, all) => one !== this.#current && all.indexOf(one) === at,
-    );
+    const others = [...new Set([this.#base, ...this.#edges])].filter((one) => one !== this.#current);
     this.#current = others[Math.floor(this.random() * others.length)] ?? this.#current;
     return named;
   }

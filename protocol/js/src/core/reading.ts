@@ -13,6 +13,8 @@ import type { Following } from "./following.js";
 
 /** Chats whose row is loaded at the same time. */
 const loadingMax = 8;
+/** Of these, so many at most that nobody looks at. */
+const unseenMax = 2;
 /** Events that are read for a row of the list. */
 const previewEvents = 16;
 const historyEvents = 50;
@@ -20,8 +22,12 @@ const historyEvents = 50;
 type Read = readonly [ChatEvent, Uint8Array];
 
 export class Reading {
-  /** What of a chat's row is still to be loaded. */
-  #wanted = new Map<ChatId, "info" | "all">();
+  /** Chats whose row is on the screen, those that came there last at the beginning: they are served first. */
+  readonly #seen = new Set<ChatId>();
+  /** Chats of which only the name is needed yet. */
+  readonly #nameless = new Set<ChatId>();
+  /** What the list needs to be in its order: the newest event of chats that nobody looks at. */
+  readonly #unseen = new Set<ChatId>();
   #loading = 0;
 
   constructor(
@@ -65,8 +71,10 @@ export class Reading {
       }
     }
     if (!forward) dense.reverse();
-    chat.takePage(dense, this.context.me);
-    this.following.changed(chat);
+    if (this.#isThere(chat)) {
+      chat.takePage(dense, this.context.me);
+      this.following.changed(chat);
+    }
     return {
       events: dense.map(([event]) => event),
       beginsAt: row.visibleFrom,
@@ -102,19 +110,34 @@ export class Reading {
     return { members, more: page.more };
   }
 
-  /** Loads what the list shows of these chats, a few at a time. */
+  /** Loads what the list shows of these chats, a few at a time. `all`: they are on the screen. */
   want(what: "info" | "all", ...ids: ChatId[]): void {
-    for (const id of ids) if (this.#wanted.get(id) !== "all") this.#wanted.set(id, what);
+    if (what === "all") {
+      const before = [...this.#seen];
+      this.#seen.clear();
+      for (const id of [...ids, ...before]) this.#seen.add(id);
+    } else for (const id of ids) this.#nameless.add(id);
+    this.#next();
+  }
+
+  #next(): void {
     while (this.#loading < loadingMax && this.context.connector.isOnline) {
-      const [next] = this.#wanted;
-      if (next === undefined) return;
-      this.#wanted.delete(next[0]);
-      const chat = this.following.chats.get(next[0]);
-      if (chat !== undefined) void this.#load(chat, next[1]);
+      const queues = [this.#seen, this.#nameless, ...(this.#loading < unseenMax ? [this.#unseen] : [])];
+      const queue = queues.find(({ size }) => size > 0);
+      const [id] = queue ?? [];
+      if (queue === undefined || id === undefined) return;
+      queue.delete(id);
+      const chat = this.following.chats.get(id);
+      if (chat !== undefined) void this.#load(chat, queue === this.#nameless ? "info" : "all", queue);
     }
   }
 
-  async #load(chat: Chat, what: "info" | "all"): Promise<void> {
+  /** It was neither left nor given up since it was asked for. */
+  #isThere(chat: Chat): boolean {
+    return this.following.chats.get(chat.row.id) === chat;
+  }
+
+  async #load(chat: Chat, what: "info" | "all", queue: Set<ChatId>): Promise<void> {
     this.#loading++;
     const { requests, world } = this.context;
     const { row } = chat;
@@ -127,24 +150,28 @@ export class Reading {
         const { members } = await this.members(id);
         row.peer = members.find(({ user }) => user !== this.context.me)?.user ?? null;
       }
-      const shown = chat.last;
-      if (what === "all" && (shown === null || shown.seq < Math.min(row.seenFrom, row.head))) {
-        await this.history(id, { limit: previewEvents });
+      const { last } = chat;
+      if (last === null || last.seq < Math.min(row.seenFrom, row.head)) {
+        if (what === "all") await this.history(id, { limit: previewEvents });
+        else this.#unseen.add(id);
       }
-      if (this.following.chats.get(id) === chat) this.following.changed(chat);
+      if (this.#isThere(chat)) this.following.changed(chat);
     } catch (error) {
       // What is refused for good stays unknown; for all else there is another time, at the latest the next session.
       const { session } = requests;
       const refusal = error instanceof RefusedError ? error.refusal : null;
-      if (refusal !== null && refusal.code >= 2000 && refusal.code < 2200) {
+      const isAway = refusal?.label === "offline";
+      if (isAway && !this.context.connector.isOnline) queue.add(id);
+      else if (refusal !== null && (isAway || (refusal.code >= 2000 && refusal.code < 2200))) {
         world.after(Math.max(refusal.retryAfterMs, 2_000 * (1 + world.random())), () => {
-          if (session === requests.session) this.want(what, id);
+          if (session !== requests.session) return;
+          queue.add(id);
+          this.#next();
         });
-      } else if (refusal?.label === "offline" && this.#wanted.size < this.following.chats.size)
-        this.#wanted.set(id, what);
+      }
     } finally {
       this.#loading--;
-      this.want("info");
+      this.#next();
     }
   }
 
@@ -174,7 +201,7 @@ export class Reading {
     }
     const [first] = chunks;
     // Of another store than the cursor: a reset of this chat is on its way.
-    if (first !== undefined && this.following.isOfStore(chat, first.incarnation))
+    if (first !== undefined && this.#isThere(chat) && this.following.isOfStore(chat, first.incarnation))
       journal.put({ put: "events", chat: id, events });
   }
 

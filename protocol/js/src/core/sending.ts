@@ -15,6 +15,14 @@ import { Outbox, outboxEntriesMax, shown, type Entry, type Outcome } from "./out
 /** How a command ended. */
 export type Ending = { readonly stored: Stored } | { readonly refusal: Refusal };
 
+/** Who waits for a command. */
+export interface Submitter {
+  /** It is in the outbox, and written: nothing of it is lost any more. Perhaps more than once. */
+  kept(): void;
+  /** Once. What the outbox did not take was never kept. */
+  ended(ending: Ending): void;
+}
+
 /** A group that is being made: its identifier follows from the counter. */
 export type Target = EntityId | null;
 
@@ -22,7 +30,8 @@ export class Sending {
   readonly outbox = new Outbox();
   /** Stored, and not yet seen as an event: by counter. */
   #stored = new Map<number, OutboxEntry>();
-  #endings = new Map<OutboxId, (ending: Ending) => void>();
+  /** Those who wait, of each entry: another tab may ask for what one began. */
+  #submitters = new Map<OutboxId, Submitter[]>();
   /** How the newest that ended did, for a tab to which the word of it got lost with the tab that led. */
   #ended = new Map<OutboxId, Ending>();
   #counter = 0;
@@ -63,15 +72,18 @@ export class Sending {
     return this.#counter;
   }
 
-  /** `ending` is called once. A second submit of one ID only listens. */
-  submit(id: OutboxId, target: Target, command: Command, ending: (ending: Ending) => void): void {
-    if (this.outbox.entries.has(id)) {
-      this.#endings.set(id, ending);
+  /** A second submit of one ID only listens. */
+  submit(id: OutboxId, target: Target, command: Command, submitter: Submitter): void {
+    const there = this.outbox.entries.get(id);
+    if (there !== undefined) {
+      this.#submitters.set(id, [...(this.#submitters.get(id) ?? []), submitter]);
+      if (there.kept) submitter.kept();
       return;
     }
     const past = this.#ended.get(id);
     if (past !== undefined) {
-      ending(past);
+      submitter.kept();
+      submitter.ended(past);
       return;
     }
     const counter = this.#counter + 1;
@@ -84,15 +96,16 @@ export class Sending {
         target ??
         (command.kind === "createDirect" ? directChatId(me, command.peer) : groupChatId(me, device, BigInt(counter)));
     } catch (error) {
-      ending({ refusal: refusalOf(error instanceof LimitError ? tooLarge : invalidRequest) });
+      submitter.ended({ refusal: refusalOf(error instanceof LimitError ? tooLarge : invalidRequest) });
       return;
     }
     if (command.kind === "send" && command.text === "")
-      ending({ refusal: refusalOf(invalidRequest, "There is no text to send.") });
-    else if (this.outbox.entries.size >= outboxEntriesMax) ending({ refusal: localRefusal("too_many_waiting") });
+      submitter.ended({ refusal: refusalOf(invalidRequest, "There is no text to send.") });
+    else if (this.outbox.entries.size >= outboxEntriesMax)
+      submitter.ended({ refusal: localRefusal("too_many_waiting") });
     else {
       this.#counter = counter;
-      this.#endings.set(id, ending);
+      this.#submitters.set(id, [submitter]);
       const row = { id, entity, command, payload, counter, createdAtMs: this.context.world.wallMs(), refusal: null };
       const entry = this.outbox.add(row, 0);
       this.#replace(entry);
@@ -183,8 +196,7 @@ export class Sending {
         this.outbox.fail(entry, outcome.refusal);
         this.context.journal.put({ put: "outbox", row: entry.row });
         void this.context.journal.flush();
-        this.#endings.get(entry.row.id)?.({ refusal: outcome.refusal });
-        this.#endings.delete(entry.row.id);
+        this.#tell(entry.row.id, { refusal: outcome.refusal });
         this.#show(entry);
         break;
       case "renumber":
@@ -214,8 +226,7 @@ export class Sending {
     this.outbox.remove(entry);
     const { entity } = entry.row;
     for (const id of [entry.row.id, ...entry.also]) {
-      this.#endings.get(id)?.(ending);
-      this.#endings.delete(id);
+      this.#tell(id, ending);
       this.#ended.set(id, ending);
       journal.put({ put: "state", key: ended + id, value: ending });
     }
@@ -227,6 +238,11 @@ export class Sending {
       { drop: "outbox", id: entry.row.id },
       { put: "state", key: applied + entity, value: this.outbox.applied(entity) },
     );
+  }
+
+  #tell(id: OutboxId, ending: Ending): void {
+    for (const submitter of this.#submitters.get(id) ?? []) submitter.ended(ending);
+    this.#submitters.delete(id);
   }
 
   #left(entries: readonly (readonly [number, OutboxEntry])[]): void {
@@ -268,6 +284,7 @@ export class Sending {
     const { counter } = entry.row;
     journal.put({ put: "outbox", row: entry.row }, { put: "state", key: "counter", value: this.#counter });
     await journal.flush();
+    for (const submitter of this.#submitters.get(entry.row.id) ?? []) submitter.kept();
     if (entry.row.counter !== counter) return;
     entry.kept = true;
     this.pump();

@@ -299,20 +299,10 @@ export class SessionMachine {
       case "goAway":
         this.#outputs.push({ is: "ticket", ticket: frame.ticket, expiresInMs: null }, { is: "goAway", goAway: frame });
         return;
-      case "synced":
-      case "subscribed":
-      case "unsubscribed":
-      case "ack":
-      case "pageChunk":
-      case "membersPage":
-      case "chatsPage":
-      case "chatInfoReply":
-      case "refreshed":
-      case "error":
-        this.#reply(frame, now);
-        return;
       default:
-        throw new Unexpected(`${frame.type} is a client's`);
+        // One that is no reply, or none to this request, is found there.
+        if ("request" in frame) this.#reply(frame as ReplyFrame, now);
+        else throw new Unexpected(`${frame.type} is a client's`);
     }
   }
 

@@ -1,14 +1,18 @@
-/** Keeps everything in IndexedDB: one database for each user and server. */
+/**
+ * Keeps everything in IndexedDB: one database for each user and server. They hang for minutes at times: whoever calls
+ * bounds how long that is waited for.
+ */
 
 import type { ChatId } from "../ids.js";
 import type { Change, ChatRow, OutboxRow, Saved, Store, StoredEvent } from "./store.js";
 
 /** Raised with each change of what rows mean; a database of a newer version is not touched. */
 const version = 1;
-/** An IndexedDB that does not answer (they hang for minutes at times) counts as one that is not there. */
-const answerMs = 10_000;
 /** Above every seq. */
 const seqMax = Number.MAX_SAFE_INTEGER;
+
+/** Events that one transaction counts or removes: whoever reads or writes meanwhile waits for no more than that. */
+const eventsAtOnce = 1_000;
 
 const tables = ["state", "chats", "outbox", "events"] as const;
 
@@ -28,21 +32,18 @@ export async function openIndexedDbStore(name: string): Promise<Store> {
     database.createObjectStore("outbox", { keyPath: "id" });
     database.createObjectStore("events", { keyPath: ["chat", "seq"] });
   };
-  // One that comes too late is closed: nobody waits for it any more.
-  let late = false;
-  opening.addEventListener("success", () => {
-    if (late) opening.result.close();
-  });
-  try {
-    return new IndexedDbStore(await inTime(result(opening)));
-  } catch (error) {
-    late = true;
-    throw error;
-  }
+  return new IndexedDbStore(await result(opening));
+}
+
+/** Removes the database of this name, whoever has it open. */
+export async function eraseIndexedDbStore(name: string): Promise<void> {
+  await result(indexedDB.deleteDatabase(name));
 }
 
 class IndexedDbStore implements Store {
   readonly kind = "durable";
+  /** Bytes of all events, or more: what was written over counts twice. Unknown until they were counted once. */
+  #heldAtMost = Infinity;
 
   constructor(readonly database: IDBDatabase) {
     // Another tab erases it or brings a newer version: it must not wait for this one.
@@ -54,14 +55,12 @@ class IndexedDbStore implements Store {
   async load(): Promise<Saved> {
     const transaction = this.database.transaction(["state", "chats", "outbox"]);
     const state = transaction.objectStore("state");
-    const [keys, values, chats, outbox] = await inTime(
-      Promise.all([
-        result(state.getAllKeys()),
-        result(state.getAll()),
-        result(transaction.objectStore("chats").getAll()),
-        result(transaction.objectStore("outbox").getAll()),
-      ]),
-    );
+    const [keys, values, chats, outbox] = await Promise.all([
+      result(state.getAllKeys()),
+      result(state.getAll()),
+      result(transaction.objectStore("chats").getAll()),
+      result(transaction.objectStore("outbox").getAll()),
+    ]);
     return {
       state: new Map((keys as string[]).map((key, at) => [key, values[at] as unknown])),
       chats: chats as ChatRow[],
@@ -80,51 +79,87 @@ class IndexedDbStore implements Store {
       await ended.catch(() => undefined);
       throw error;
     }
-    await inTime(ended);
+    for (const change of changes)
+      if ("put" in change && change.put === "events") this.#heldAtMost += sizeOf(change.events);
+    await ended;
   }
 
   async events(chat: ChatId, from: number, direction: "forward" | "backward", limit: number): Promise<StoredEvent[]> {
     const events = this.database.transaction("events").objectStore("events");
     const forward = direction === "forward";
-    const found: StoredEvent[] = [];
-    const range = IDBKeyRange.bound([chat, forward ? from : 0], [chat, forward ? seqMax : from]);
-    await inTime(
-      walk(events.openCursor(range, forward ? "next" : "prev"), ({ value }) => {
-        const { seq, bytes } = value as EventRow;
-        if (found.length < limit) found.push({ seq, bytes });
-        return found.length < limit;
-      }),
+    const near = IDBKeyRange.bound(
+      [chat, forward ? from : Math.max(0, from - limit + 1)],
+      [chat, forward ? seqMax : from],
     );
-    return found;
+    const rows = await result(events.getAll(near, limit) as IDBRequest<EventRow[]>);
+    if (forward) return rows.map(stored);
+    const found = rows.reverse().map(stored);
+    if (found.length === limit || from < limit) return found;
+    // Fewer lie that near: the others are further back, from the next one on.
+    const before = IDBKeyRange.bound([chat, 0], [chat, from - limit]);
+    const next = await result(this.database.transaction("events").objectStore("events").openCursor(before, "prev"));
+    if (next === null) return found;
+    return [...found, ...(await this.events(chat, (next.value as EventRow).seq, direction, limit - found.length))];
   }
 
   async evict(order: readonly ChatId[], bytes: number): Promise<void> {
+    if (this.#heldAtMost <= bytes) return;
+    this.#heldAtMost = 0;
+    let left = Infinity;
+    try {
+      left = await this.#remove(order, bytes);
+    } finally {
+      // What came meanwhile was added, and may have been counted, too.
+      this.#heldAtMost += left;
+    }
+  }
+
+  /** Counts, removes, and tells what is left. */
+  async #remove(order: readonly ChatId[], bytes: number): Promise<number> {
+    const held = await this.#held();
+    let total = [...held.values()].reduce((sum, one) => sum + one, 0);
+    for (const chat of new Set([...order, ...held.keys()])) {
+      while (total > bytes) {
+        const gone = await this.#removeOldest(chat, total - bytes);
+        if (gone === 0) break;
+        total -= gone;
+      }
+    }
+    return total;
+  }
+
+  /** Bytes of events, by chat. */
+  async #held(): Promise<Map<ChatId, number>> {
+    const held = new Map<ChatId, number>();
+    let last: EventRow | undefined;
+    do {
+      const behind = last && IDBKeyRange.lowerBound([last.chat, last.seq], true);
+      const events = this.database.transaction("events").objectStore("events");
+      const rows = await result(events.getAll(behind, eventsAtOnce) as IDBRequest<EventRow[]>);
+      for (const { chat, bytes } of rows) held.set(chat, (held.get(chat) ?? 0) + bytes.length);
+      last = rows.at(-1);
+    } while (last !== undefined);
+    return held;
+  }
+
+  /** Removes some of the oldest events of a chat, of at least so many bytes if they are as many, and tells how many bytes. */
+  async #removeOldest(chat: ChatId, bytes: number): Promise<number> {
     const transaction = this.database.transaction("events", "readwrite");
     const ended = done(transaction);
     const events = transaction.objectStore("events");
-    const held = new Map<ChatId, number>();
-    let total = 0;
-    const size = ({ value }: IDBCursorWithValue): number => (value as EventRow).bytes.length;
-    await walk(events.openCursor(), (cursor) => {
-      const { chat } = cursor.value as EventRow;
-      held.set(chat, (held.get(chat) ?? 0) + size(cursor));
-      total += size(cursor);
-      return true;
-    });
-    for (const chat of new Set([...order, ...held.keys()])) {
-      if (total <= bytes) break;
-      await walk(events.openCursor(IDBKeyRange.bound([chat, 0], [chat, seqMax])), (cursor) => {
-        total -= size(cursor);
-        cursor.delete();
-        return total > bytes;
-      });
-    }
+    const oldest = events.getAll(IDBKeyRange.bound([chat, 0], [chat, seqMax]), eventsAtOnce) as IDBRequest<EventRow[]>;
+    let gone = 0;
+    oldest.onsuccess = () => {
+      let last = -1;
+      for (const row of oldest.result) {
+        if (gone >= bytes) break;
+        gone += row.bytes.length;
+        last = row.seq;
+      }
+      if (last >= 0) events.delete(IDBKeyRange.bound([chat, 0], [chat, last]));
+    };
     await ended;
-  }
-
-  async erase(): Promise<void> {
-    this.database.close();
-    await inTime(result(indexedDB.deleteDatabase(this.database.name)));
+    return gone;
   }
 
   close(): void {
@@ -153,6 +188,10 @@ function apply(change: Change, transaction: IDBTransaction): void {
   }
 }
 
+const stored = ({ seq, bytes }: EventRow): StoredEvent => ({ seq, bytes });
+
+const sizeOf = (events: readonly StoredEvent[]): number => events.reduce((sum, { bytes }) => sum + bytes.length, 0);
+
 const reason = (error: DOMException | null): Error => error ?? new Error("the storage gave up");
 
 function result<T>(request: IDBRequest<T>): Promise<T> {
@@ -174,34 +213,5 @@ function done(transaction: IDBTransaction): Promise<void> {
     transaction.onabort = transaction.onerror = () => {
       reject(reason(transaction.error));
     };
-  });
-}
-
-/** Visits rows as long as `visit` says so. */
-function walk(
-  request: IDBRequest<IDBCursorWithValue | null>,
-  visit: (cursor: IDBCursorWithValue) => boolean,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
-    request.onsuccess = () => {
-      const cursor = request.result;
-      if (cursor !== null && visit(cursor)) cursor.continue();
-      else resolve();
-    };
-    request.onerror = () => {
-      reject(reason(request.error));
-    };
-  });
-}
-
-/** What is not there in time is rejected. */
-function inTime<T>(promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      reject(new Error("the storage does not answer"));
-    }, answerMs);
-    promise.then(resolve, reject).finally(() => {
-      clearTimeout(timer);
-    });
   });
 }

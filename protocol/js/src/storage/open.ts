@@ -1,10 +1,10 @@
 /** Which store a configuration asks for. */
 
 import type { UserId } from "../ids.js";
-import { openIndexedDbStore } from "./indexeddb.js";
+import { eraseIndexedDbStore, openIndexedDbStore } from "./indexeddb.js";
 import { MemoryStore } from "./memory.js";
 import { storeName } from "./name.js";
-import type { Store } from "./store.js";
+import type { StoreSource } from "./store.js";
 
 interface Wanted {
   readonly user: UserId;
@@ -12,6 +12,14 @@ interface Wanted {
   readonly storage: "indexedDb" | "memory";
 }
 
-export function openStore(wanted: Wanted): Promise<Store> {
-  return wanted.storage === "memory" ? Promise.resolve(new MemoryStore()) : openIndexedDbStore(storeName(wanted));
+export function storesOf(wanted: Wanted): StoreSource {
+  if (wanted.storage === "memory") {
+    return { open: () => Promise.resolve(new MemoryStore()), erase: () => Promise.resolve() };
+  }
+  const name = storeName(wanted);
+  return {
+    open: () => openIndexedDbStore(name),
+    // Where there is no such thing at all, nothing was ever kept in it.
+    erase: () => (typeof indexedDB === "undefined" ? Promise.resolve() : eraseIndexedDbStore(name)),
+  };
 }

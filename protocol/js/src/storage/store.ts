@@ -70,7 +70,14 @@ export type Change =
   | { readonly drop: "outbox"; readonly id: OutboxId }
   | { readonly drop: "events"; readonly chat: ChatId };
 
-/** Every promise may be rejected, with anything: the caller goes on without the store. */
+/** A store that does not answer. */
+export class Hangs extends Error {
+  constructor() {
+    super("the storage does not answer");
+  }
+}
+
+/** Every promise may be rejected, with anything, or stay open for ever: the caller goes on without the store. */
 export interface Store {
   readonly kind: "durable" | "memory";
   load(): Promise<Saved>;
@@ -80,7 +87,14 @@ export interface Store {
   events(chat: ChatId, from: number, direction: "forward" | "backward", limit: number): Promise<StoredEvent[]>;
   /** Removes events, those of the chats in `order` first and within a chat the oldest, until at most `bytes` are kept. */
   evict(order: readonly ChatId[], bytes: number): Promise<void>;
-  /** Removes everything. The store is closed then. */
-  erase(): Promise<void>;
   close(): void;
+}
+
+/** Where the stores of one user on one server come from. */
+export interface StoreSource {
+  /** Waits, however long it takes, until nobody else uses it. */
+  before?(): Promise<void>;
+  open(): Promise<Store>;
+  /** Removes what any of them kept, also one that gave up since. Rejected where something may be left. */
+  erase(): Promise<void>;
 }

@@ -1,11 +1,10 @@
 /** The core's side: one core and the tabs that share it. */
 
-import { RefusedError, type ClientEvent, type HistoryQuery, type TokenReason } from "../api.js";
-import type { ChatId, OutboxId, UserId } from "../ids.js";
+import { RefusedError, type ClientEvent, type TokenReason } from "../api.js";
 import { localRefusal } from "../refusals.js";
 import { openCore, type Core } from "../core/core.js";
 import type { Surroundings } from "../core/surroundings.js";
-import type { Store } from "../storage/store.js";
+import type { StoreSource } from "../storage/store.js";
 import type { Asked, HubConfig, Tab, ToCore, Told } from "./messages.js";
 
 /** A tab that does not answer for its token in this time is passed over: it may be frozen, or gone without a word. */
@@ -26,7 +25,7 @@ export class Hub {
   constructor(
     config: HubConfig,
     readonly world: Surroundings,
-    open: () => Promise<Store>,
+    stores: StoreSource,
     /** Nobody needs it any more. The promise: when everything is closed. */
     readonly empty: (closed: Promise<void>) => void,
   ) {
@@ -36,7 +35,7 @@ export class Hub {
         for (const tab of this.#listening) tab.post({ is: "events", events });
       },
     };
-    this.#core = openCore(config, world, owner, open);
+    this.#core = openCore(config, world, owner, stores);
   }
 
   /** What a tab says. Messages of one tab are taken in their order. */
@@ -61,12 +60,17 @@ export class Hub {
         this.#listening.add(tab);
         break;
       case "do":
-        core.submit(message.id, message.target, message.command, (ending) => {
-          tab.post({ is: "ended", id: message.id, ending });
+        core.submit(message.id, message.target, message.command, {
+          kept: () => {
+            tab.post({ is: "kept", id: message.id });
+          },
+          ended: (ending) => {
+            tab.post({ is: "ended", id: message.id, ending });
+          },
         });
         break;
       case "ask":
-        void this.#ask(core, message.method, message.args)
+        void Promise.resolve(call(core, message.method, message.args))
           .then(
             (value) => {
               tab.post({ is: "answer", call: message.call, value });
@@ -81,36 +85,36 @@ export class Hub {
           });
         break;
       case "tell":
-        tell(core, message.method, message.args);
-    }
-  }
-
-  async #ask(core: Core, method: Asked, args: readonly unknown[]): Promise<unknown> {
-    switch (method) {
-      case "history":
-        return core.history(args[0] as ChatId, args[1] as HistoryQuery);
-      case "seqAt":
-        return core.seqAt(args[0] as ChatId, args[1] as number);
-      case "members":
-        return core.members(args[0] as ChatId, args[1] as UserId | undefined);
-      case "signOut":
-        return core.signOut();
+        call(core, message.method, message.args);
     }
   }
 
   /** Somebody signed out, for all tabs. */
   #gone(): void {
-    for (const tab of this.#tabs) tab.post({ is: "gone" });
+    // The next tab to lead would begin anew what was just erased, if it got the lock before the word.
+    this.#dismiss("gone", new Promise((resolve) => this.world.after(goneMs, resolve)));
+  }
+
+  /** Another version of the page takes over: what is open here is closed. */
+  outdated(): void {
+    this.#dismiss("outdated", this.#close());
+  }
+
+  #dismiss(is: "gone" | "outdated", closed: Promise<void>): void {
+    for (const tab of this.#tabs) tab.post({ is });
     this.#tabs.clear();
     this.#listening.clear();
-    // The next tab to lead would begin anew what was just erased, if it got the lock before the word.
-    this.empty(new Promise((resolve) => this.world.after(goneMs, resolve)));
+    this.empty(closed);
+  }
+
+  #close(): Promise<void> {
+    return this.#core.then((core) => core.close());
   }
 
   #leave(tab: Tab): void {
     this.#tabs.delete(tab);
     this.#listening.delete(tab);
-    if (this.#tabs.size === 0) this.empty(this.#core.then((core) => core.close()));
+    if (this.#tabs.size === 0) this.empty(this.#close());
   }
 
   /** Asks the tabs, the one that spoke last first, until one knows. */
@@ -137,31 +141,7 @@ export class Hub {
   }
 }
 
-function tell(core: Core, method: Told, args: readonly unknown[]): void {
-  const [first, second] = args;
-  switch (method) {
-    case "retry":
-      core.retry(first as OutboxId);
-      break;
-    case "discard":
-      core.discard(first as OutboxId);
-      break;
-    case "typing":
-      core.typing(first as ChatId, second === true);
-      break;
-    case "presence":
-      core.presence(first as ChatId, second === true);
-      break;
-    case "preview":
-      core.preview(first as readonly ChatId[]);
-      break;
-    case "authorize":
-      core.authorize(first as string);
-      break;
-    case "connectNow":
-      core.connectNow();
-      break;
-    case "wake":
-      core.wake();
-  }
+/** What a tab calls by name. What comes from tabs of this origin has the types that their {@link Client} gave it. */
+function call(core: Core, method: Asked | Told, args: readonly unknown[]): unknown {
+  return (core as unknown as Record<string, (...args: readonly unknown[]) => unknown>)[method]?.(...args);
 }

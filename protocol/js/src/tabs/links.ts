@@ -14,10 +14,12 @@ async function loaded(
   makeHub: MakeHub,
   empty: (closed: Promise<void>) => void,
   isOver: () => boolean,
+  remote: LinkOwner,
 ): Promise<Hub | null> {
   while (!isOver()) {
     const hub = await makeHub(empty).catch(() => null);
     if (hub !== null && !isOver()) return hub;
+    if (hub === null) remote.stopped();
     // It was closed while it loaded: the core goes as it does when its last tab leaves.
     hub?.take({ post: () => undefined }, { is: "bye" });
     await new Promise((resolve) => setTimeout(resolve, loadAgainMs));
@@ -38,6 +40,7 @@ export class OwnLink implements Link {
       this.makeHub,
       () => undefined,
       () => this.#tab === null,
+      remote,
     ).then((hub) => {
       this.#hub = hub;
       if (hub !== null) remote.up("alone");
@@ -115,11 +118,16 @@ export class WorkerLink implements Link {
   }
 }
 
-/** What tabs say to each other. */
-type Said =
+/** A tab that neither leads nor hears of who does in this time is alone with a worker that holds the lock. */
+const leaderMs = 10_000;
+
+/** What tabs say to each other, and a worker to them. */
+export type Said =
   /** Who leads? */
   | { readonly is: "who"; readonly from: string }
   | { readonly is: "lead"; readonly from: string }
+  /** Somebody wants the store for another version of the page. */
+  | { readonly is: "giveWay" }
   | { readonly is: "toCore"; readonly from: string; readonly to: string; readonly message: ToCore }
   | { readonly is: "fromCore"; readonly from: string; readonly to: string; readonly message: FromCore };
 
@@ -133,6 +141,7 @@ export class LockLink implements Link {
   /** The tabs that this one leads, itself included. */
   #tabs = new Map<string, Tab>();
   #closed = false;
+  #isLeading = false;
   /** Takes over where the browser gives no locks. */
   #other: Link | null = null;
 
@@ -149,10 +158,18 @@ export class LockLink implements Link {
       if (!this.#closed) this.#hear(remote, data);
     };
     this.#say({ is: "who", from: this.#id });
+    setTimeout(() => {
+      if (!this.#closed && this.#leader === null && !this.#isLeading) remote.stopped();
+    }, leaderMs);
     const { signal } = this.#waiting;
     navigator.locks
       .request(this.name, { signal }, () => (this.#closed ? undefined : this.#lead(remote)))
       .catch(() => {
+        if (this.#isLeading) {
+          // Somebody took the lock.
+          this.#hub?.outdated();
+          return;
+        }
         // It was closed while it waited; or the browser, which keeps nothing for this page, gives it no locks either.
         if (this.#closed) return;
         this.#end();
@@ -179,6 +196,7 @@ export class LockLink implements Link {
 
   /** Leads until the core is closed. */
   #lead(remote: LinkOwner): Promise<void> {
+    this.#isLeading = true;
     return new Promise((release) => {
       const empty = (closed: Promise<void>): void => {
         this.#hub = null;
@@ -187,7 +205,7 @@ export class LockLink implements Link {
           release();
         });
       };
-      void loaded(this.makeHub, empty, () => this.#closed).then((hub) => {
+      void loaded(this.makeHub, empty, () => this.#closed, remote).then((hub) => {
         if (hub === null) {
           release();
           return;
@@ -212,8 +230,13 @@ export class LockLink implements Link {
           remote.up("follower");
         }
         break;
+      case "giveWay":
+        this.#hub?.outdated();
+        break;
       case "toCore":
-        if (said.to === this.#id && this.#hub !== null) this.#hub.take(this.#tab(said.from), said.message);
+        if (said.to !== this.#id || this.#hub === null) break;
+        this.#hub.take(this.#tab(said.from), said.message);
+        if (said.message.is === "bye") this.#tabs.delete(said.from);
         break;
       case "fromCore":
         if (said.to === this.#id && said.from === this.#leader) remote.take(said.message);

@@ -2,7 +2,7 @@
 
 import type { ClientOptions } from "../api.js";
 import { surroundings } from "../core/surroundings.js";
-import { openStore } from "../storage/open.js";
+import { storesOf } from "../storage/open.js";
 import { Hub } from "./hub.js";
 import type { HubConfig } from "./messages.js";
 
@@ -13,9 +13,10 @@ export function localHub(
   shared: boolean,
   empty: (closed: Promise<void>) => void,
 ): Hub {
-  const open = (): ReturnType<typeof openStore> =>
+  const stores = storesOf(config);
+  const open = (): ReturnType<typeof stores.open> =>
     shared || config.storage === "memory"
-      ? openStore(config)
+      ? stores.open()
       : Promise.reject(new Error("tabs cannot share a connection and a store here"));
-  return new Hub(config, surroundings(options.webSocket, options.fetch), open, empty);
+  return new Hub(config, surroundings(options.webSocket, options.fetch), { ...stores, open }, empty);
 }

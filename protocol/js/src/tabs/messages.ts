@@ -28,12 +28,16 @@ export type ToCore =
 export type FromCore =
   | { readonly is: "state"; readonly listener: number; readonly events: readonly ClientEvent[] }
   | { readonly is: "events"; readonly events: readonly ClientEvent[] }
+  /** The outbox has it, and so has the store. */
+  | { readonly is: "kept"; readonly id: OutboxId }
   | { readonly is: "ended"; readonly id: OutboxId; readonly ending: Ending }
   | { readonly is: "answer"; readonly call: number; readonly value: unknown }
   | { readonly is: "refused"; readonly call: number; readonly refusal: Refusal }
   | { readonly is: "tokenWanted"; readonly question: number; readonly reason: TokenReason }
   /** A worker's first word: the lock that it holds as long as it lives. */
   | { readonly is: "here"; readonly lock: string }
+  /** Another version of the page goes on: this one has no core any more. */
+  | { readonly is: "outdated" }
   /** Somebody signed out: there is nothing any more. */
   | { readonly is: "gone" };
 

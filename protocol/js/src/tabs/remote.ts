@@ -37,6 +37,8 @@ export interface Link {
 export interface LinkOwner {
   /** A core is there, perhaps another one than before. */
   up(sharing: Sharing): void;
+  /** There is none, and loading the page again would help. It may come all the same. */
+  stopped(): void;
   take(message: FromCore): void;
 }
 
@@ -45,6 +47,8 @@ const callsMax = 1_000;
 
 interface Call<T> {
   readonly message: ToCore;
+  /** Of a command. */
+  readonly kept?: () => void;
   readonly resolve: (value: T) => void;
   readonly reject: (refused: RefusedError) => void;
 }
@@ -57,6 +61,7 @@ export class Remote implements Client, LinkOwner {
   #lastNumber = 0;
   #sharing: Sharing | null = null;
   #isUp = false;
+  #isStopped = false;
   #closed = false;
   /** What listeners know, for the day on which another core tells it anew. */
   #seen = new Map<ChatId, number>();
@@ -73,11 +78,12 @@ export class Remote implements Client, LinkOwner {
     this.#stopWaking = onWake(
       (back) => {
         // A page that comes back from the browser's cache was forgotten meanwhile.
-        if (back && this.#sharing !== null) this.up(this.#sharing);
+        if (back && this.#sharing !== null && !this.#isStopped) this.up(this.#sharing);
         this.#tell("wake");
       },
       () => {
-        if (this.#sharing === "worker") this.#post({ is: "bye" });
+        // Who leads gives the lock back by going; all others have to say that they go.
+        if (this.#sharing === "worker" || this.#sharing === "follower") this.#post({ is: "bye" });
       },
     );
     link.open(this);
@@ -88,10 +94,18 @@ export class Remote implements Client, LinkOwner {
   up(sharing: Sharing): void {
     if (this.#closed) return;
     this.#isUp = true;
+    this.#isStopped = false;
     this.#sharing = sharing;
     this.#post({ is: "hello", config: this.config });
     for (const listener of this.#listeners.keys()) this.#post({ is: "listen", listener });
     for (const { message } of [...this.#commands.values(), ...this.#calls.values()]) this.#post(message);
+  }
+
+  stopped(): void {
+    if (this.#closed) return;
+    this.#isUp = false;
+    this.#isStopped = true;
+    for (const { listener } of this.#listeners.values()) listener([outdated()]);
   }
 
   take(message: FromCore): void {
@@ -102,6 +116,9 @@ export class Remote implements Client, LinkOwner {
         break;
       case "events":
         this.#happened(message.events);
+        break;
+      case "kept":
+        this.#commands.get(message.id)?.kept?.();
         break;
       case "ended": {
         const call = this.#commands.get(message.id);
@@ -130,6 +147,11 @@ export class Remote implements Client, LinkOwner {
         );
         break;
       }
+      case "outdated":
+        // What was submitted and not answered is with who goes on, or in the application's hands.
+        this.link.close();
+        this.stopped();
+        break;
       case "gone":
         this.#end();
         break;
@@ -230,6 +252,7 @@ export class Remote implements Client, LinkOwner {
     if (this.#closed) listener([{ type: "connection", connection: { state: "closed" } }]);
     else {
       this.#listeners.set(id, { listener, live: false });
+      if (this.#isStopped) listener([outdated()]);
       this.#post({ is: "listen", listener: id });
     }
     return () => {
@@ -245,8 +268,8 @@ export class Remote implements Client, LinkOwner {
     this.#tell("connectNow");
   }
 
-  send(chat: ChatId, text: string): Submitted {
-    return this.#do(chat, { kind: "send", text });
+  send(chat: ChatId, text: string, again?: OutboxId): Submitted {
+    return this.#do(chat, { kind: "send", text }, again);
   }
 
   createGroup(name: string, members: readonly UserId[]): Submitted {
@@ -329,20 +352,25 @@ export class Remote implements Client, LinkOwner {
 
   // What is behind them
 
-  #do(target: Target, command: Command): Submitted {
-    const id = newOutboxId();
+  #do(target: Target, command: Command, id = newOutboxId()): Submitted {
     const message = { is: "do", id, target, command } as const;
+    let kept = (): void => undefined;
+    const isKept = new Promise<void>((resolve) => {
+      kept = resolve;
+    });
     const done = new Promise<Stored>((resolve, reject) => {
       const refusal = this.#refusal(this.#commands);
       if (refusal !== null) reject(new RefusedError(refusal));
       else {
-        this.#commands.set(id, { message, resolve, reject });
+        this.#commands.set(id, { message, kept, resolve, reject });
         this.#post(message);
       }
     });
+    // What ended well was kept; of what did not, the word that it was kept came before.
+    const keptOrDone = Promise.race([isKept, done.then(() => undefined)]);
     // Who only looks at the outbox need not look here.
-    done.catch(() => undefined);
-    return { id, done };
+    for (const promise of [done, keptOrDone]) promise.catch(() => undefined);
+    return { id, kept: keptOrDone, done };
   }
 
   #ask(method: Asked, ...args: readonly unknown[]): Promise<unknown> {
@@ -386,6 +414,11 @@ export class Remote implements Client, LinkOwner {
     this.#listeners.clear();
   }
 }
+
+const outdated = (): ClientEvent => ({
+  type: "connection",
+  connection: { state: "stopped", reason: localRefusal("outdated") },
+});
 
 /** Random, also on pages without a secure origin, which have no `randomUUID`. */
 function newOutboxId(): OutboxId {

@@ -272,6 +272,23 @@ describe("the right to be here", () => {
   });
 });
 
+describe("a refresh that is refused for another reason than its token", () => {
+  it("asks nobody to log in, and gives the same token again later", async () => {
+    const one = await page();
+    one.world.chance = 0;
+    const socket = await begin(one, [], { expiresInMs: 600_000n, heartbeatMs: 600_000n });
+    one.tokens = ["token-2"];
+    await one.world.pass(360_000);
+    const { request } = socket.one("refresh");
+    one.asked.length = 0;
+    await socket.say({ type: "error", request, code: 2001, retryAfterMs: 1_000n, details: null, text: "slowly" });
+    expect(one.asked).toEqual([]);
+    await one.world.pass(30_000);
+    expect(one.asked).toEqual(["refresh"]);
+    expect(socket.one("refresh").token).toBe("token-2");
+  });
+});
+
 describe("GoAway", () => {
   const goAway = (address = "", delayMs = 1_500n): Frame => ({
     type: "goAway",

@@ -3,8 +3,10 @@
 import { describe, expect, it } from "vitest";
 import type { ChatSummary, ClientEvent } from "../../src/api.js";
 import { catchUpEventsMax } from "../../src/core/chat.js";
-import type { Event } from "../../src/codec/index.js";
+import type { Event, Frame } from "../../src/codec/index.js";
 import { directChatId } from "../../src/codec/index.js";
+import { MemoryStore } from "../../src/storage/memory.js";
+import type { ChatId } from "../../src/ids.js";
 import {
   admission,
   answerInfo,
@@ -16,6 +18,8 @@ import {
   message,
   other,
   page,
+  passAlive,
+  send,
   settled,
   tea,
   textsOf,
@@ -334,12 +338,7 @@ describe("the inbox", () => {
     await begin(one, [{ chat: tea, head: 5 }]);
     one.world.socket.events.closed();
     await settled();
-    one.core.submit(
-      "x" as Parameters<typeof one.core.submit>[0],
-      tea,
-      { kind: "send", text: "typed" },
-      () => undefined,
-    );
+    send(one, "x", "typed");
     await one.world.pass(30_000);
     one.world.socket.events.opened();
     const before = one.log.length;
@@ -424,3 +423,132 @@ describe("what the list shows", () => {
     expect(told()).toEqual([2]);
   });
 });
+
+describe("a chat for which there is no subscription left", () => {
+  it("waits, and is followed once another one was left", async () => {
+    const one = await page();
+    const socket = await begin(one, [
+      { chat: tea, head: 5 },
+      { chat: walks, head: 5 },
+    ]);
+    await socket.say({ type: "ended", entity: walks, code: 2206, retryAfterMs: 0n });
+    expect(chatOf(one, walks)).toMatchObject({ following: "paused", refusal: { label: "too_many_subscriptions" } });
+    await passAlive(one, socket, 60_000);
+    expect(socket.take("sync")).toEqual([]);
+    await socket.say(event(me, 11, { is: "chatLeft", chat: tea, source: 6n }));
+    const { request, chats } = socket.one("sync");
+    expect(chats.map(({ chat }) => chat)).toEqual([walks]);
+    await socket.say({
+      type: "synced",
+      request,
+      last: true,
+      chats: [{ chat: walks, outcome: { admission: admission(5, 0, 6) } }],
+    });
+    expect(chatOf(one, walks)).toMatchObject({ following: "live", refusal: null });
+  });
+});
+
+describe("which history gives way first", () => {
+  it("is remembered over a reload: that of chats that nobody looked at, then what was looked at longest ago", async () => {
+    const store = new MemoryStore();
+    const chats = [tea, walks].map((chat) => ({ chat, head: 5 }));
+    const first = await page(store);
+    await begin(first, chats);
+    for (const chat of [walks, tea]) void first.core.history(chat).catch(() => undefined);
+    await first.world.pass(1_000);
+    await first.core.close();
+    const orders: (readonly ChatId[])[] = [];
+    store.evict = (order) => {
+      orders.push(order);
+      return Promise.resolve();
+    };
+    const second = await page(store);
+    await second.world.pass(1_000);
+    expect(orders).toEqual([[walks, tea]]);
+  });
+});
+
+describe("the rows of the list", () => {
+  /** Of these characters an identifier is made. */
+  const chats = Array.from("0123456789abcdefghjk", (letter) => ({
+    chat: (tea.slice(0, 20) + letter + tea.slice(21)) as ChatId,
+    head: 5,
+  }));
+
+  async function list(): Promise<{ one: Page; socket: FakeSocket }> {
+    const one = await page();
+    return { one, socket: await begin(one, chats) };
+  }
+
+  const answerPages = async (socket: FakeSocket): Promise<number> => {
+    const asked = socket.take("page");
+    for (const { request, entity } of asked) await socket.say(chunk(request, entity as ChatId, 5));
+    return asked.length;
+  };
+
+  it("that are on the screen are asked for first, those that came there last before the others", async () => {
+    const { one, socket } = await list();
+    // Eight are under way; the places become free one by one.
+    const waiting = socket.take("chatInfo");
+    const [seen, later] = [chats.at(-1)?.chat ?? tea, chats.at(-2)?.chat ?? tea];
+    one.core.preview([seen]);
+    one.core.preview([later]);
+    for (const wanted of [later, seen]) {
+      const asked = waiting.shift();
+      await socket.say(info(asked?.request ?? 0n));
+      expect(socket.one("chatInfo").chat).toBe(wanted);
+    }
+  });
+
+  it("have what was said last, all of them and also where nobody looks, two at a time", async () => {
+    const { one, socket } = await list();
+    for (let asked = socket.take("chatInfo"); asked.length > 0; asked = socket.take("chatInfo"))
+      for (const { request } of asked) await socket.say(info(request));
+    let most = 0;
+    for (let asked = await answerPages(socket); asked > 0; asked = await answerPages(socket))
+      most = Math.max(most, asked);
+    expect(most).toBe(2);
+    const last = one.core.snapshot().flatMap((each) => (each.type === "chats" ? each.chats : []));
+    expect(last.map((chat) => chat.last?.seq)).toEqual(chats.map(() => 5));
+  });
+
+  it("do not come back with an answer that comes after the chat was left", async () => {
+    const { one, socket } = await list();
+    const { chat } = chats[0] ?? { chat: tea };
+    const reading = one.core.history(chat, { limit: 1 });
+    await settled();
+    const { request } = socket.one("page");
+    await socket.say(event(me, 11, { is: "chatLeft", chat, source: 6n }));
+    await one.world.pass(1_000);
+    await socket.say(chunk(request, chat, 5));
+    expect((await reading).events.length).toBe(1);
+    await one.world.pass(1_000);
+    expect((await one.store.load()).chats.map(({ id }) => id)).not.toContain(chat);
+    expect(await one.store.events(chat, 1, "forward", 9)).toEqual([]);
+    expect(
+      one.core
+        .snapshot()
+        .flatMap((each) => (each.type === "chats" ? each.chats : []))
+        .map(({ id }) => id),
+    ).not.toContain(chat);
+  });
+});
+
+const info = (request: bigint): Frame => ({
+  type: "chatInfoReply",
+  request,
+  kind: 1,
+  name: "tea",
+  incarnation,
+  head: 5n,
+  members: 2n,
+  role: 2,
+  visibleFrom: 1n,
+});
+
+/** A page with the one message of this number. */
+const chunk = (request: bigint, chat: ChatId, seq: number): Frame => {
+  const frame = message(chat, seq, "last");
+  if (frame.type !== "event") throw new Error("a message is an event");
+  return { type: "pageChunk", request, last: true, incarnation, head: 5n, beginsAt: 1n, events: [frame.event] };
+};

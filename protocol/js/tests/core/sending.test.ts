@@ -1,23 +1,28 @@
 /** What becomes of commands: counters, order, and every answer that a server has for them. */
 
-import { describe, expect, it } from "vitest";
-import type { OutboxEntry } from "../../src/api.js";
+import { describe, expect, it, vi } from "vitest";
+import type { ClientEvent, OutboxEntry } from "../../src/api.js";
 import type { Frame } from "../../src/codec/index.js";
 import { commandOf, groupChatId } from "../../src/codec/index.js";
+import { newRow } from "../../src/core/chat.js";
+import { openCore } from "../../src/core/core.js";
 import { outboxEntriesMax } from "../../src/core/outbox.js";
 import { MemoryStore } from "../../src/storage/memory.js";
 import type { OutboxId } from "../../src/ids.js";
-import type { Change } from "../../src/storage/store.js";
+import type { Change, Saved } from "../../src/storage/store.js";
 import {
   answerSync,
   begin,
   me,
   message,
+  nobody,
   page,
+  passAlive,
   send,
   settled,
   tea,
   welcome,
+  World,
   type FakeSocket,
   type Page,
 } from "../support/world.js";
@@ -298,7 +303,7 @@ describe("counter_reused", () => {
 
   it("of a group that is made makes another group of it, whose name its counter is", async () => {
     const { one, socket } = await started();
-    one.core.submit("g" as OutboxId, null, { kind: "createGroup", name: "new", members: [] }, () => undefined);
+    one.core.submit("g" as OutboxId, null, { kind: "createGroup", name: "new", members: [] }, nobody);
     await settled();
     const first = socket.one("command");
     await socket.say(error(first.request, 2300));
@@ -345,7 +350,12 @@ describe("the outbox", () => {
       ["1", 3],
       ["2", 5],
     ] as const) {
-      one.core.submit(id as OutboxId, me, { kind: "markRead", chat: tea, read }, (ending) => ended.push([id, ending]));
+      one.core.submit(
+        id as OutboxId,
+        me,
+        { kind: "markRead", chat: tea, read },
+        { ...nobody, ended: (ending) => ended.push([id, ending]) },
+      );
     }
     await settled();
     expect(states(one)).toEqual([["2", "queued"]]);
@@ -359,6 +369,194 @@ describe("the outbox", () => {
       ["2", { stored: { entity: me, seq: 11, changed: true } }],
       ["1", { stored: { entity: me, seq: 11, changed: true } }],
     ]);
+  });
+});
+
+describe("what was submitted", () => {
+  it("is told to be kept once it is written, and not before", async () => {
+    const store = new MemoryStore();
+    const { one } = await started(store);
+    await one.world.pass(1_000);
+    const written: (() => void)[] = [];
+    store.write = () =>
+      new Promise((resolve) => {
+        written.push(resolve);
+      });
+    send(one, "a", "typed");
+    await settled();
+    expect(one.kept).toEqual([]);
+    for (const done of written) done();
+    await settled();
+    expect(one.kept).toEqual(["a"]);
+  });
+
+  it("is one thing for everybody who submits it again, while it waits and afterwards", async () => {
+    const { one, socket } = await started();
+    send(one, "a", "typed");
+    await settled();
+    const heard: unknown[] = [];
+    const again = (): void => {
+      one.core.submit(
+        "a" as OutboxId,
+        tea,
+        { kind: "send", text: "typed" },
+        { kept: () => heard.push("kept"), ended: (ending) => heard.push(ending) },
+      );
+    };
+    again();
+    expect(heard).toEqual(["kept"]);
+    const command = socket.one("command");
+    await socket.say(ack(command.request, 6));
+    const stored = { stored: { entity: tea, seq: 6, changed: true } };
+    expect(one.ended.get("a")).toEqual(stored);
+    expect(heard).toEqual(["kept", stored]);
+    again();
+    expect(heard).toEqual(["kept", stored, "kept", stored]);
+    await settled();
+    expect(socket.take("command")).toEqual([]);
+  });
+
+  it("is never told to be kept when the outbox does not take it", async () => {
+    const { one } = await started();
+    send(one, "a", "");
+    send(one, "b", "w".repeat(16_385));
+    await settled();
+    expect([...one.ended.keys()]).toEqual(["a", "b"]);
+    expect(one.kept).toEqual([]);
+  });
+});
+
+describe("a store that hangs", () => {
+  const forever = (): Promise<never> => new Promise(() => undefined);
+
+  it.each(["write", "evict", "events"] as const)(
+    "in %s is replaced by memory, and what is typed is sent",
+    async (method) => {
+      const store = new MemoryStore();
+      Object.assign(store, { kind: "durable", [method]: forever });
+      const one = await page(store);
+      const socket = await begin(one, [{ chat: tea, head: 5 }]);
+      if (method === "events") void one.core.history(tea, { limit: 1 }).catch(() => undefined);
+      send(one, "a", "typed");
+      await settled();
+      // What was there before is visited with the first write that changes it, and nobody waits for that.
+      const early = socket.take("command").map(textOf);
+      expect(early).toEqual(method === "write" ? [] : ["typed"]);
+      await passAlive(one, socket, 41_000);
+      const state = one.log.findLast((event) => event.type === "storage");
+      expect(state).toEqual({
+        type: "storage",
+        storage: { kind: "memory", reason: "Error: the storage does not answer" },
+      });
+      expect([...early, ...socket.take("command").map(textOf)]).toContain("typed");
+      send(one, "b", "at once");
+      await settled();
+      expect(socket.take("command").map(textOf)).toContain("at once");
+    },
+  );
+
+  it("while it is opened or read is not waited for, and closed if it comes after all", async () => {
+    for (const late of [false, true]) {
+      const store = new MemoryStore();
+      const closed = vi.spyOn(store, "close");
+      let open: (store: MemoryStore) => void = () => undefined;
+      if (!late) store.load = forever;
+      const world = new World();
+      const events: unknown[] = [];
+      const opening = openCore(
+        { url: "http://panda.example", user: me, client: "test/1", historyBytesMax: 0 },
+        world,
+        { token: () => Promise.resolve(null), happened: (batch) => events.push(...batch) },
+        {
+          open: () =>
+            late
+              ? new Promise((resolve) => {
+                  open = resolve;
+                })
+              : Promise.resolve(store),
+          erase: () => Promise.resolve(),
+        },
+      );
+      await settled();
+      await world.pass(10_000);
+      await opening;
+      await settled();
+      expect(events).toContainEqual({
+        type: "storage",
+        storage: { kind: "memory", reason: "Error: the storage does not answer" },
+      });
+      open(store);
+      await settled();
+      expect(closed).toHaveBeenCalledTimes(1);
+    }
+  });
+});
+
+describe("logging out", () => {
+  const done = (): Promise<void> => Promise.resolve();
+  const forever = (): Promise<never> => new Promise(() => undefined);
+
+  it("erases what was kept before the store gave up, and says when it cannot", async () => {
+    for (const answer of [done, () => Promise.reject(new Error("in use")), forever]) {
+      const store = new MemoryStore();
+      Object.assign(store, { kind: "durable" });
+      const world = new World();
+      let erased = 0;
+      const core = await openCore(
+        { url: "http://panda.example", user: me, client: "test/1", historyBytesMax: 1 << 20 },
+        world,
+        { token: () => Promise.resolve("token"), happened: () => undefined },
+        {
+          open: () => Promise.resolve(store),
+          erase: () => {
+            erased++;
+            return answer();
+          },
+        },
+      );
+      store.write = () => Promise.reject(new DOMException("no room", "QuotaExceededError"));
+      await world.pass(1_000);
+      const out = core.signOut().then(
+        () => "gone",
+        () => "left",
+      );
+      await settled();
+      await world.pass(10_000);
+      expect(await out).toBe(answer === done ? "gone" : "left");
+      expect(erased).toBe(1);
+    }
+  });
+});
+
+describe("a store with a damaged row", () => {
+  const saved = (change: Partial<Saved>): MemoryStore => {
+    const store = new MemoryStore();
+    store.load = () => Promise.resolve({ state: new Map(), chats: [], outbox: [], ...change });
+    return store;
+  };
+
+  it("is used where only the last message of a chat cannot be read", async () => {
+    const store = saved({ chats: [{ ...newRow(tea, 1, 0), last: Uint8Array.of(9, 9, 9) }] });
+    const { core } = await page(store);
+    expect(core.snapshot()).toContainEqual(
+      expect.objectContaining({ type: "chats", chats: [expect.objectContaining({ id: tea, last: null })] }),
+    );
+  });
+
+  it("is replaced by memory where it cannot be taken in, which is said", async () => {
+    const events: ClientEvent[] = [];
+    const core = await openCore(
+      { url: "http://panda.example", user: me, client: "test/1", historyBytesMax: 0 },
+      new World(),
+      { token: () => Promise.resolve(null), happened: (batch) => events.push(...batch) },
+      { open: () => Promise.resolve(saved({ outbox: [null as never] })), erase: () => Promise.resolve() },
+    );
+    await settled();
+    expect(core.snapshot()).toContainEqual({ type: "outbox", entries: [] });
+    expect(events).toContainEqual({
+      type: "storage",
+      storage: { kind: "memory", reason: expect.stringContaining("TypeError") as string },
+    });
   });
 });
 

@@ -6,8 +6,9 @@ import { createHttpApi, type ChatId, type UserId } from "../../src/index.js";
 import { Core, openCore } from "../../src/core/core.js";
 import { surroundings } from "../../src/core/surroundings.js";
 import type { OutboxId } from "../../src/ids.js";
-import { openIndexedDbStore } from "../../src/storage/indexeddb.js";
+import { eraseIndexedDbStore, openIndexedDbStore } from "../../src/storage/indexeddb.js";
 import type { ClientEvent } from "../../src/api.js";
+import { nobody } from "../support/world.js";
 import { Server } from "../support/server.js";
 import { clientOf, person, register, webSocket, type Person } from "../support/people.js";
 
@@ -205,7 +206,7 @@ describe("a page that is closed and opened again", () => {
       { url, user, client: "test", historyBytesMax: 1 << 20 },
       surroundings(webSocket),
       { token: () => Promise.resolve(token), happened },
-      () => openIndexedDbStore(name),
+      { open: () => openIndexedDbStore(name), erase: () => eraseIndexedDbStore(name) },
     );
     const until = async (what: string, holds: () => boolean): Promise<void> => {
       for (const end = performance.now() + 15_000; !holds();) {
@@ -235,8 +236,11 @@ describe("a page that is closed and opened again", () => {
           "g" as OutboxId,
           null,
           { kind: "createGroup", name: "tea", members: [ben.account.user.id] },
-          (ending) => {
-            if ("stored" in ending) resolve(ending.stored.entity as ChatId);
+          {
+            kept: () => undefined,
+            ended: (ending) => {
+              if ("stored" in ending) resolve(ending.stored.entity as ChatId);
+            },
           },
         );
       });
@@ -251,7 +255,7 @@ describe("a page that is closed and opened again", () => {
       await first.until("offline", () =>
         first.core.snapshot().some((event) => event.type === "connection" && event.connection.state === "waiting"),
       );
-      first.core.submit("typed" as OutboxId, chat, { kind: "send", text: "typed offline" }, () => undefined);
+      first.core.submit("typed" as OutboxId, chat, { kind: "send", text: "typed offline" }, nobody);
       await first.core.close();
 
       // Without a server: the list, the history and the outbox are there.
@@ -295,7 +299,12 @@ describe("a page that is closed and opened again", () => {
       await fourth.until("online", isOnline(fourth));
       // It ended while a tab might not have heard: a second submit of the same ID is no second message.
       const again = await new Promise((resolve) => {
-        fourth.core.submit("typed" as OutboxId, chat, { kind: "send", text: "typed offline" }, resolve);
+        fourth.core.submit(
+          "typed" as OutboxId,
+          chat,
+          { kind: "send", text: "typed offline" },
+          { ...nobody, ended: resolve },
+        );
       });
       expect(again).toMatchObject({ stored: { entity: chat, changed: true } });
       await pause(200);

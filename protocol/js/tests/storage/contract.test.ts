@@ -1,23 +1,29 @@
 /** What every store must do. Runs in Node (IndexedDB is simulated there) and in a browser. */
 
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { ChatId, OutboxId } from "../../src/ids.js";
 import { newRow } from "../../src/core/chat.js";
-import { openIndexedDbStore } from "../../src/storage/indexeddb.js";
+import { eraseIndexedDbStore, openIndexedDbStore } from "../../src/storage/indexeddb.js";
 import { MemoryStore } from "../../src/storage/memory.js";
 import type { Change, OutboxRow, Store, StoredEvent } from "../../src/storage/store.js";
 
 if (!("indexedDB" in globalThis)) await import("fake-indexeddb/auto");
 
 let made = 0;
-/** `again` gives the store that another page of the same user would open; memory has none. */
-const kinds: readonly (readonly [string, () => Promise<{ store: Store; again?: () => Promise<Store> }>])[] = [
+/** `again` gives the store that another page of the same user would open, `erase` removes it; memory has neither. */
+interface Made {
+  readonly store: Store;
+  readonly again?: () => Promise<Store>;
+  readonly erase?: () => Promise<void>;
+}
+const kinds: readonly (readonly [string, () => Promise<Made>])[] = [
   ["memory", () => Promise.resolve({ store: new MemoryStore() })],
   [
     "IndexedDB",
     async () => {
       const name = `contract ${String(++made)} ${String(Math.random())}`;
-      return { store: await openIndexedDbStore(name), again: () => openIndexedDbStore(name) };
+      const again = (): Promise<Store> => openIndexedDbStore(name);
+      return { store: await again(), again, erase: () => eraseIndexedDbStore(name) };
     },
   ],
 ];
@@ -40,6 +46,23 @@ const outboxRow = (id: string, counter: number): OutboxRow => ({
   counter,
   createdAtMs: 5,
   refusal: null,
+});
+
+describe("a store in memory", () => {
+  it("finds a page of what came in order without sorting, or looking through, all the rest", async () => {
+    const store = new MemoryStore();
+    await store.write([events(tea, 1, 5_000)]);
+    const looked = [vi.spyOn(Array.prototype, "sort"), vi.spyOn(Map.prototype, Symbol.iterator)];
+    for (let from = 1; from < 5_000; from += 500) {
+      expect((await store.events(tea, from, "forward", 3)).map(({ seq }) => seq)).toEqual([from, from + 1, from + 2]);
+    }
+    const calls = looked.map(
+      ({ mock }) =>
+        mock.contexts.filter((of) => (of as unknown[]).length > 999 || (of instanceof Map && of.size > 999)).length,
+    );
+    for (const spy of looked) spy.mockRestore();
+    expect(calls).toEqual([0, 0]);
+  });
 });
 
 describe.each(kinds)("a store in %s", (_, make) => {
@@ -157,6 +180,28 @@ describe.each(kinds)("a store in %s", (_, make) => {
     store.close();
   });
 
+  it("evicts out of thousands, while others write and read", async () => {
+    const { store } = await make();
+    await store.write([events(tea, 1, 2_500, 10), events(walks, 1, 2_500, 10)]);
+    const evicted = store.evict([tea], 30_000);
+    for (let seq = 2_501; seq <= 2_520; seq++) {
+      await store.write([events(walks, seq, seq, 10)]);
+      expect(await seqs(store, walks, seq, "backward", 2)).toEqual([seq, seq - 1]);
+    }
+    await evicted;
+    // What came meanwhile may be counted or not.
+    const left = await seqs(store, tea, 1, "forward", 9_999);
+    expect(left.length).toBeLessThanOrEqual(500);
+    expect(left.length).toBeGreaterThanOrEqual(480);
+    expect(left.at(-1)).toBe(2_500);
+    expect((await seqs(store, walks, 1, "forward", 9_999)).length).toBe(2_520);
+    // Written over, they are no more than they were.
+    await store.write([events(walks, 1, 2_520, 10)]);
+    await store.evict([tea], 30_200);
+    expect((await seqs(store, tea, 1, "forward", 9_999)).length).toBe(left.length);
+    store.close();
+  });
+
   it("keeps its own copy of what is put", async () => {
     const { store } = await make();
     const row = newRow(tea, 2, 0);
@@ -168,17 +213,17 @@ describe.each(kinds)("a store in %s", (_, make) => {
   });
 
   it("erases everything", async () => {
-    const { store, again } = await make();
+    const { store, again, erase } = await make();
+    if (!again || !erase) return;
     await store.write([
       { put: "state", key: "a", value: 1 },
       events(tea, 1, 3),
       { put: "outbox", row: outboxRow("x", 1) },
     ]);
-    // Another page has it open: it must not keep the first one waiting.
-    const other = await again?.();
-    await store.erase();
-    other?.close();
-    const after = again ? await again() : store;
+    // This page and another one have it open: they must not keep anybody waiting.
+    await again();
+    await erase();
+    const after = await again();
     expect(await after.load()).toEqual({ state: new Map(), chats: [], outbox: [] });
     expect(await after.events(tea, 1, "forward", 9)).toEqual([]);
     after.close();

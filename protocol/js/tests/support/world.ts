@@ -14,7 +14,7 @@ import type { Fetched, SocketEvents, Surroundings } from "../../src/core/surroun
 import type { ChatId, DeviceId, EntityId, OutboxId, SessionId, UserId } from "../../src/ids.js";
 import { MemoryStore } from "../../src/storage/memory.js";
 import type { Store } from "../../src/storage/store.js";
-import type { Ending } from "../../src/core/sending.js";
+import type { Ending, Submitter } from "../../src/core/sending.js";
 
 export const me = "0h040g2081040g2081040g2081" as UserId;
 export const other = "0h081040g2081040g2081040g2" as UserId;
@@ -26,7 +26,7 @@ export const session = "2h144gj289144gj289144gj289" as SessionId;
 
 /** Lets all promises that can go on go on. */
 export const settled = async (): Promise<void> => {
-  for (let turn = 0; turn < 30; turn++) await Promise.resolve();
+  for (let turn = 0; turn < 60; turn++) await Promise.resolve();
 };
 
 export class FakeSocket {
@@ -139,7 +139,12 @@ export interface Page {
   tokens: (string | null | Error)[];
   readonly asked: TokenReason[];
   ended: Map<string, Ending>;
+  /** What the outbox said that it has, as often as it said it. */
+  readonly kept: string[];
 }
+
+/** Waits for nothing. */
+export const nobody: Submitter = { kept: () => undefined, ended: () => undefined };
 
 /** A core in such a world, which dials at once. */
 export async function page(
@@ -156,6 +161,7 @@ export async function page(
     tokens: ["token-1"] as (string | null | Error)[],
     asked,
     ended: new Map<string, Ending>(),
+    kept: [] as string[],
   };
   const owner = {
     token: (reason: TokenReason): Promise<string | null> => {
@@ -171,6 +177,7 @@ export async function page(
     { url: "http://panda.example", user: me, client: "test/1", historyBytesMax: 1 << 20, ...config },
     world,
     owner,
+    { open: () => Promise.resolve(store), erase: () => Promise.resolve() },
     store,
     await store.load(),
     null,
@@ -319,11 +326,25 @@ export const message = (entity: EntityId, seq: number, text: string, over: Parti
   event(entity, seq, { is: "messageSent", format: 0, text }, over);
 
 /** Texts of a chat's messages, as they came. */
+/** Goes on in time beside a server that answers who asks whether it is there, and nothing else. */
+export async function passAlive({ world }: Page, socket: FakeSocket, ms: number): Promise<void> {
+  const end = world.time + ms;
+  while (world.time < end) {
+    await world.pass(Math.min(1_000, end - world.time));
+    for (const { nonce } of socket.take("ping")) await socket.say({ type: "pong", nonce });
+  }
+}
+
 export const textsOf = (page: Page, chat: ChatId): string[] =>
   page.log
     .flatMap((one) => (one.type === "events" && one.chat === chat ? one.events : []))
     .flatMap((one) => (one.kind === "messageSent" ? [one.text] : []));
 
 export function send(page: Page, id: string, text: string, chat: ChatId = tea): void {
-  page.core.submit(id as OutboxId, chat, { kind: "send", text }, (ending) => page.ended.set(id, ending));
+  page.core.submit(
+    id as OutboxId,
+    chat,
+    { kind: "send", text },
+    { kept: () => page.kept.push(id), ended: (ending) => page.ended.set(id, ending) },
+  );
 }

@@ -26,6 +26,8 @@ export class Front {
       logLevel: "error",
     });
     const files = new Map(built.outputFiles.map(({ path, text }) => [path, text]));
+    // The same code under another name is a newer version to a browser.
+    files.set("/test/newer.js", files.get("/test/worker.js") ?? "");
     const server = createServer((asked, answer) => {
       const path = asked.url ?? "/";
       if (path.startsWith("/test/")) {

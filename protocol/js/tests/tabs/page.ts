@@ -3,7 +3,7 @@
 import { createClient, type Account } from "../../src/index.js";
 import { View } from "../support/view.js";
 
-export type Way = "worker" | "lock" | "alone" | "broken worker" | "no storage";
+export type Way = "worker" | "lock" | "alone" | "newer worker" | "broken worker" | "no storage";
 
 declare global {
   interface Window {
@@ -18,14 +18,17 @@ window.start = (account, way) => {
       throw new DOMException("not for you", "SecurityError");
     };
   }
-  const script = way === "broken worker" ? "/test/absent.js" : "/test/worker.js";
+  const scripts: Partial<Record<Way, string>> = {
+    worker: "/test/worker.js",
+    "newer worker": "/test/newer.js",
+    "broken worker": "/test/absent.js",
+  };
+  const script = scripts[way];
   const client = createClient({
     url: location.origin,
     user: account.user.id,
     token: () => Promise.resolve(account.accessToken),
-    ...(way === "worker" || way === "broken worker"
-      ? { worker: () => new SharedWorker(script, { type: "module", name: "panda" }) }
-      : {}),
+    ...(script !== undefined ? { worker: () => new SharedWorker(script, { type: "module", name: "panda" }) } : {}),
   });
   window.view = new View(client);
 };

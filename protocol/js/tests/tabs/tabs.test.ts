@@ -164,6 +164,24 @@ describe.each([
   });
 });
 
+describe("two versions of the page", () => {
+  it.each(["worker", "lock"] as const)(
+    "never use one store: the one before, by %s, closes it and says that it has to be loaded again",
+    { timeout: 60_000 },
+    async (way) => {
+      const [first, second] = [await tab(way), await tab(way)];
+      await send(first, "before");
+      const newer = await tab("newer worker");
+      for (const page of [first, second])
+        await until(page, "the word", `(view) => view.connection.reason?.label === "outdated"`);
+      await send(newer, "after");
+      await ben.view.until("both", () => ben.view.texts(chat).length === 2);
+      expect(await ask(newer, "view.storage")).toEqual({ kind: "durable", reason: null });
+      expect(await ask(newer, "view.chats.size")).toBe(1);
+    },
+  );
+});
+
 describe("a tab that cannot share", () => {
   it("is a device of its own, in memory, and says so", { timeout: 60_000 }, async () => {
     const [first, second] = [await tab("alone"), await tab("alone")];

@@ -22,7 +22,7 @@ export class Person {
     return Person.in(await browser.newContext(options), url, name);
   }
 
-  /** Somebody at a new page of a browser that has its own ways. */
+  /** At a new page of a browser that is theirs already, with its own ways. */
   static async in(context: BrowserContext, url: string, name: string): Promise<Person> {
     const person = new Person(name, url, context, await context.newPage());
     person.watch(person.page);
@@ -84,9 +84,10 @@ export class Person {
     await expect(this.page.getByRole("heading", { level: 1, name })).toBeVisible();
   }
 
-  async startsChatWith(other: string): Promise<void> {
+  /** `typed`: as they write the other's name. */
+  async startsChatWith(other: string, typed = other): Promise<void> {
     await this.page.getByRole("button", { name: "New chat" }).click();
-    await this.page.getByLabel("Username").fill(other);
+    await this.page.getByLabel("Username").fill(typed);
     await this.page.getByRole("button", { name: "Start chat" }).click();
     await expect(this.page.getByRole("heading", { level: 1, name: other })).toBeVisible();
   }

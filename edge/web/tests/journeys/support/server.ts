@@ -1,7 +1,7 @@
 /** A `panda serve` of one's own: on free ports, with a data folder that goes with it. */
 
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtemp, readFile, rm, open } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, open } from "node:fs/promises";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -26,8 +26,9 @@ function freePort(): Promise<number> {
 
 export class Server {
   readonly url: string;
+  /** Has the data folder `data` and what the server wrote to its log. */
+  readonly folder: string;
   readonly #health: string;
-  readonly #folder: string;
   readonly #arguments: readonly string[];
   #environment: NodeJS.ProcessEnv;
   #process: ChildProcess | null = null;
@@ -36,15 +37,22 @@ export class Server {
     const [http, quic, health] = ports.map((port) => `127.0.0.1:${String(port)}`) as [string, string, string];
     this.url = `${environment["PANDA_HTTP_CERTIFICATE"] === undefined ? "http" : "https"}://${http}`;
     this.#health = health;
-    this.#folder = folder;
+    this.folder = folder;
     this.#environment = environment;
     this.#arguments = ["serve", "--data", join(folder, "data"), "--http", http, "--quic", quic, "--health", health];
   }
 
+  /** A folder for a new one; that of another one, to go on with its data, is made if it is not there. */
+  static async folder(kept?: string): Promise<string> {
+    if (kept === undefined) return mkdtemp(join(tmpdir(), "panda-web."));
+    await mkdir(kept, { recursive: true });
+    return kept;
+  }
+
   /** Makes one and starts it. The environment has keys of the configuration, such as `PANDA_API_TOKEN_LIFETIME_S`. */
-  static async start(environment: NodeJS.ProcessEnv = {}): Promise<Server> {
-    const folder = await mkdtemp(join(tmpdir(), "panda-web."));
-    const server = new Server(folder, [await freePort(), await freePort(), await freePort()], environment);
+  static async start(environment: NodeJS.ProcessEnv = {}, folder?: string): Promise<Server> {
+    const ports = [await freePort(), await freePort(), await freePort()] as const;
+    const server = new Server(folder ?? (await Server.folder()), ports, environment);
     await server.start();
     return server;
   }
@@ -52,7 +60,7 @@ export class Server {
   /** Again on the same ports, with the same data; with these keys changed. */
   async start(changed: NodeJS.ProcessEnv = {}): Promise<void> {
     this.#environment = { ...this.#environment, ...changed };
-    const log = await open(join(this.#folder, "log"), "a");
+    const log = await open(join(this.folder, "log"), "a");
     const child = spawn(binary, this.#arguments, {
       stdio: ["ignore", log.fd, log.fd],
       env: { ...process.env, ...this.#environment },
@@ -75,7 +83,7 @@ export class Server {
       }
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-    throw new Error(`the server does not answer; it said:\n${await readFile(join(this.#folder, "log"), "utf8")}`);
+    throw new Error(`the server does not answer; it said:\n${await readFile(join(this.folder, "log"), "utf8")}`);
   }
 
   /** As a loss of power does: nobody is told. */
@@ -88,9 +96,10 @@ export class Server {
     this.#process = null;
   }
 
-  async remove(): Promise<void> {
-    await this.kill();
-    await rm(this.#folder, { recursive: true, force: true });
+  /** With its data, unless they are kept. */
+  async remove(isKept = false): Promise<void> {
+    await this.kill(isKept ? "SIGTERM" : "SIGKILL");
+    if (!isKept) await rm(this.folder, { recursive: true, force: true });
   }
 }
 

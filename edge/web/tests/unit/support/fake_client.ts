@@ -60,6 +60,9 @@ export function queued(id: string, text: string, changes: Partial<OutboxEntry> =
 interface Asked {
   readonly what: string;
   readonly args: readonly unknown[];
+  readonly id: OutboxId | null;
+  /** The outbox has it. */
+  readonly keep: () => void;
   readonly end: (stored: Stored) => void;
   readonly refuse: (error: Error) => void;
 }
@@ -85,18 +88,26 @@ export class FakeClient implements Client {
 
   #submit(what: string, ...args: unknown[]): Submitted {
     this.#ids += 1;
-    const { promise, resolve, reject } = deferred<Stored>();
-    this.asked.push({ what, args, end: resolve, refuse: reject });
-    return { id: `o${String(this.#ids)}` as OutboxId, done: promise };
+    const done = deferred<Stored>();
+    const kept = deferred<undefined>();
+    for (const { promise } of [done, kept]) promise.catch(() => undefined);
+    const refuse = (error: Error) => {
+      kept.reject(error);
+      done.reject(error);
+    };
+    const id = `o${String(this.#ids)}` as OutboxId;
+    this.asked.push({ what, args, id, keep: () => kept.resolve(undefined), end: done.resolve, refuse });
+    return { id, kept: kept.promise, done: done.promise };
   }
 
   #note(what: string, ...args: unknown[]): void {
-    this.asked.push({ what, args, end: () => undefined, refuse: () => undefined });
+    const nothing = () => undefined;
+    this.asked.push({ what, args, id: null, keep: nothing, end: nothing, refuse: nothing });
   }
 
   authorize = (token: string) => this.#note("authorize", token);
   connectNow = () => this.#note("connectNow");
-  send = (...args: [ChatId, string]) => this.#submit("send", ...args);
+  send = (...args: Parameters<Client["send"]>) => this.#submit("send", ...args);
   createGroup = (...args: [string, readonly UserId[]]) => this.#submit("createGroup", ...args);
   createDirect = (peer: UserId) => this.#submit("createDirect", peer);
   addMembers = (...args: Parameters<Client["addMembers"]>) => this.#submit("addMembers", ...args);
