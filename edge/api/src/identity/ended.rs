@@ -135,24 +135,25 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_comes_back_as_it_was_before_is_read_from_its_start() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("users.db");
-        let users = SqliteUsers::open(&path, NOW).unwrap();
-        let username = Username::parse("ada").unwrap();
-        let new = NewUser { id: UserId::from_random([1; 16]), username, email: None, password: None, created: NOW };
-        users.create_user(new).await.unwrap();
+        let open = async |name: &str| {
+            let users = SqliteUsers::open(&folder.path().join(name), NOW).unwrap();
+            let username = Username::parse("ada").unwrap();
+            let new = NewUser { id: UserId::from_random([1; 16]), username, email: None, password: None, created: NOW };
+            users.create_user(new).await.unwrap();
+            users
+        };
+        let (users, copy) = (open("users.db").await, open("copy.db").await);
         let before = [end_one(&users, 1).await, end_one(&users, 2).await];
         let mut ended = EndedLogins::default();
         ended.read_on(&users).await.unwrap();
-        let file = rusqlite::Connection::open(&path).unwrap();
-        file.execute_batch("ALTER TABLE ended_logins RENAME TO away").unwrap();
-        ended.read_on(&users).await.unwrap_err();
-        file.execute_batch(
-            "ALTER TABLE away RENAME TO ended_logins; DELETE FROM ended_logins; DELETE FROM sqlite_sequence",
-        )
-        .unwrap();
+        let broken = open("broken.db").await;
+        for name in ["broken.db", "broken.db-wal"] {
+            std::fs::File::options().write(true).open(folder.path().join(name)).unwrap().set_len(0).unwrap();
+        }
+        ended.read_on(&broken).await.unwrap_err();
         // It has the place of the first.
-        let (user, login) = end_one(&users, 3).await;
-        ended.read_on(&users).await.unwrap();
+        let (user, login) = end_one(&copy, 3).await;
+        ended.read_on(&copy).await.unwrap();
         assert!(ended.revocations().has_ended(user, Some(login)));
         // What the copy does not know stays known.
         assert!(before.iter().all(|(user, login)| ended.revocations().has_ended(*user, Some(*login))));

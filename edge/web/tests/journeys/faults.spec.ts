@@ -83,7 +83,7 @@ test("a server of a newer version only: the page says so, keeps what is written,
     await server.kill();
     between.versions = [2];
     await server.start();
-    await expect(bars(ada.page)).toContainText("This page and the server are of different versions. Reload the page.");
+    await expect(bars(ada.page)).toContainText("This page is out of date, or a part of it did not load. Reload the page.");
     await expect(ada.field).toHaveValue("half of ");
     await ada.field.pressSequentially("a sentence");
     await ada.field.press("Enter");
@@ -91,7 +91,7 @@ test("a server of a newer version only: the page says so, keeps what is written,
     await expect(ada.waiting("queued")).toHaveCount(1);
     await ada.sees("before");
     await bars(ada.page).getByRole("button", { name: "Reload" }).click();
-    await expect(bars(ada.page)).toContainText("This page and the server are of different versions.");
+    await expect(bars(ada.page)).toContainText("This page is out of date");
     await expect(ada.waiting("queued")).toHaveCount(1);
     await expect(ada.field).toHaveValue("and not finished");
     between.versions = [1, 2];

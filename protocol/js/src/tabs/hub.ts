@@ -141,7 +141,7 @@ export class Hub {
   }
 }
 
-/** What a tab calls by name. What comes from tabs of this origin has the types that their {@link Client} gave it. */
+/** What a tab calls by name. Tabs of this origin say it, and their client (`remote.ts`) gave it its types. */
 function call(core: Core, method: Asked | Told, args: readonly unknown[]): unknown {
   return (core as unknown as Record<string, (...args: readonly unknown[]) => unknown>)[method]?.(...args);
 }
