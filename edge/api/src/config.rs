@@ -51,7 +51,8 @@ pub struct ApiConfig {
     pub login_idle: Duration,
     /// A login is over after so long, however much it is used. Default 365 days.
     pub login_lifetime: Duration,
-    /// How long a refresh token is taken once more after it was used. Default 60 s.
+    /// How long a refresh token is taken once more after it was used: longer than a client without an
+    /// answer goes on trying. Default 300 s.
     pub refresh_grace: Duration,
     /// How often is looked for logins that other processes ended. Default 400 ms.
     pub ended_logins_every: Duration,
@@ -61,7 +62,7 @@ pub struct ApiConfig {
     pub logins_per_name_and_address: RateLimit,
     /// Logins under one name from everywhere. Default 1,200 a minute.
     pub logins_per_name: RateLimit,
-    /// Uses of refresh tokens of one login. Default 60 a minute.
+    /// Uses of refresh tokens of one login, logging out too. Default 60 a minute.
     pub refreshes_per_login: RateLimit,
     /// Changes and reads of chats by one user. Default 1,200 a minute.
     pub requests_per_user: RateLimit,
@@ -85,7 +86,7 @@ impl Default for ApiConfig {
             token_ttl: Duration::from_secs(24 * 3_600),
             login_idle: Duration::from_secs(30 * 24 * 3_600),
             login_lifetime: Duration::from_secs(365 * 24 * 3_600),
-            refresh_grace: Duration::from_secs(60),
+            refresh_grace: Duration::from_secs(300),
             ended_logins_every: Duration::from_millis(400),
             logins_per_address: per_minute(600),
             logins_per_name_and_address: per_minute(60),

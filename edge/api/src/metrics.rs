@@ -27,6 +27,7 @@ pub struct Metrics {
     pub(crate) hashing_refused: Counter,
     pub(crate) logins_refused: Counter<u64, AtomicU64>,
     pub(crate) refreshes_reused: Counter,
+    pub(crate) refreshes_repeated: Counter,
 }
 
 impl Default for Metrics {
@@ -40,6 +41,7 @@ impl Default for Metrics {
             hashing_refused: Counter::default(),
             logins_refused: Counter::default(),
             refreshes_reused: Counter::default(),
+            refreshes_repeated: Counter::default(),
         }
     }
 }
@@ -63,6 +65,11 @@ impl Metrics {
             "refreshes_reused",
             "Logins ended because a refresh token came again that was used before",
             self.refreshes_reused.clone(),
+        );
+        api.register(
+            "refreshes_repeated",
+            "Refresh tokens that came again within their grace",
+            self.refreshes_repeated.clone(),
         );
     }
 }

@@ -37,8 +37,10 @@ impl<L: CommandLog> Core<L> {
     }
 
     fn end_if_login_ended(&mut self, key: SessionKey) {
-        let open = self.session(key).is_some_and(|session| session.machine.phase() == Phase::Open);
-        if open && self.has_lost_login(key) {
+        // One that was asked to leave is served until it does.
+        let is_served = |phase| matches!(phase, Phase::Open | Phase::Draining);
+        let served = self.session(key).is_some_and(|session| is_served(session.machine.phase()));
+        if served && self.has_lost_login(key) {
             self.end(key, ErrorCode::Revoked.into());
         }
     }

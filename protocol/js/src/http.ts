@@ -36,8 +36,9 @@ export interface Login {
   readonly label: string | null;
   /** By the server's clock, as all times of this. */
   readonly createdMs: number;
+  /** To the hour. */
   readonly usedMs: number;
-  /** It ends then, unless it is used before. */
+  /** It ends then, or up to an hour later, unless it is used before. */
   readonly endsMs: number;
   /** Whether it is the one of this access token. */
   readonly current: boolean;
@@ -59,7 +60,10 @@ export interface HttpApiOptions {
   readonly label?: string;
   /** Default: the global one. */
   readonly fetch?: typeof fetch;
-  /** An answer that takes longer is `unreachable`. Default 35 s: the server itself answers within 30. */
+  /**
+   * An answer that takes longer is `unreachable`. Default 35 s: the server itself answers within 30. One of `refresh` may
+   * take 10 s at most.
+   */
   readonly timeoutMs?: number;
 }
 
@@ -78,12 +82,12 @@ export interface HttpApi {
   /** `bad_credentials` for a wrong password and an unknown name alike. */
   login(account: { readonly username: string; readonly password: string }): Promise<Account>;
   /**
-   * The next tokens of a login. A refresh token that was used may be brought again for a minute, if nothing newer was
-   * used, and gives the same next one: so whoever got no answer brings it again. `token_expired`, `token_invalid` and
+   * The next tokens of a login. A refresh token that was used may be brought again for some minutes, if nothing newer was
+   * used, and gives the same next one: so whoever got no answer within 10 s, and is told `unreachable`, brings it again soon. `token_expired`, `token_invalid` and
    * `revoked` want a person to log in.
    */
   refresh(refreshToken: string): Promise<Account>;
-  /** Ends the login of a refresh token; its sessions end with it. */
+  /** Ends the login of a refresh token; its sessions end with it. It goes on when the page is closed. */
   logOut(refreshToken: string): Promise<void>;
   /** One's own logins, the last used first. */
   logins(): Promise<readonly Login[]>;
@@ -97,6 +101,8 @@ export interface HttpApi {
   updateProfile(changes: ProfileChanges, version?: number): Promise<Profile>;
 }
 
+/** The grace of a refresh token that got no answer runs meanwhile, and bringing it again costs nothing. */
+const refreshTimeoutMs = 10_000;
 /** An answer with more than this is none of the API's. */
 const answerBytesMax = 1 << 20;
 
@@ -106,6 +112,10 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
     path: string,
     body?: object,
     headers: Record<string, string> = {},
+    {
+      timeoutMs = options.timeoutMs ?? 35_000,
+      keepalive = false,
+    }: { readonly timeoutMs?: number; readonly keepalive?: boolean } = {},
   ): Promise<unknown> => {
     const token = options.token?.() ?? null;
     if (token !== null) headers["authorization"] = `Bearer ${token}`;
@@ -122,7 +132,8 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
         // Tokens travel in the header; nothing of this API is in cookies or may be answered from a cache.
         credentials: "omit",
         cache: "no-store",
-        signal: AbortSignal.timeout(options.timeoutMs ?? 35_000),
+        keepalive,
+        signal: AbortSignal.timeout(timeoutMs),
       });
       status = response.status;
       const text = await response.text();
@@ -139,9 +150,13 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
   return {
     register: async (account) => readAccount(await call("POST", "/register", { ...account, ...label })),
     login: async (account) => readAccount(await call("POST", "/login", { ...account, ...label })),
-    refresh: async (token) => readAccount(await call("POST", "/token/refresh", { refresh_token: token })),
+    refresh: async (token) => {
+      const timeoutMs = Math.min(options.timeoutMs ?? refreshTimeoutMs, refreshTimeoutMs);
+      return readAccount(await call("POST", "/token/refresh", { refresh_token: token }, {}, { timeoutMs }));
+    },
     logOut: async (token) => {
-      await call("POST", "/logout", { refresh_token: token });
+      // Whoever logs out closes the page next.
+      await call("POST", "/logout", { refresh_token: token }, {}, { keepalive: true });
     },
     logins: async () => readLogins(await call("GET", "/user/me/logins")),
     endLogin: async (id) => {

@@ -28,6 +28,7 @@ pub(crate) async fn all<S: UserStore>(make: impl AsyncFn() -> S) {
     a_login_whose_time_is_over_is_neither_listed_nor_refreshed(make().await).await;
     logins_are_ended_one_the_others_or_all(make().await).await;
     one_more_login_than_may_be_ends_the_longest_unused(make().await).await;
+    logins_that_nobody_went_on_with_make_room_first(make().await).await;
     racing_refreshes_of_one_token_get_one_successor(make().await).await;
     racing_logins_stay_within_their_limit(make().await).await;
     ended_logins_are_read_on_behind_a_place(make().await).await;
@@ -163,11 +164,15 @@ async fn a_login_whose_time_is_over_is_neither_listed_nor_refreshed(store: impl 
     log_in(&store, ada, 1, 0).await;
     assert_eq!(listed(&store, ada, 999).await, [id(1)]);
     assert_eq!(listed(&store, ada, 1_000).await, []);
+    log_in(&store, ada, 2, 2).await;
     assert_eq!(refresh(&store, use_of(ada, 1, 0, 1_000)).await, Refreshed::Expired);
-    // The next login takes it away.
-    let ended = store.add_login(new_login(ada, 2, 1_001), LIMITS).await.unwrap();
-    assert_eq!(ids(&ended), [(ada, id(1))].into());
-    assert_eq!(refresh(&store, use_of(ada, 1, 0, 1_002)).await, Refreshed::Ended);
+    // That took it away; nothing of it lives, so there is no end that somebody would have to hear of.
+    assert_eq!(refresh(&store, use_of(ada, 1, 0, 1_000)).await, Refreshed::Ended);
+    assert_eq!(store.ended_logins(0, ENDED_LOGINS_MAX).await.unwrap(), []);
+    // The next login takes away those whom nobody brings.
+    let ended = store.add_login(new_login(ada, 3, 1_003), LIMITS).await.unwrap();
+    assert_eq!(ids(&ended), [(ada, id(2))].into());
+    assert_eq!(refresh(&store, use_of(ada, 2, 0, 1_004)).await, Refreshed::Ended);
 }
 
 async fn logins_are_ended_one_the_others_or_all(store: impl UserStore) {
@@ -198,6 +203,26 @@ async fn one_more_login_than_may_be_ends_the_longest_unused(store: impl UserStor
     assert_eq!(ids(&ended), [(ada, id(2))].into());
     let listed = listed(&store, ada, full + 2).await;
     assert_eq!((listed.len(), listed[0], listed[1]), (LOGINS_MAX, id(full + 1), id(1)));
+}
+
+async fn logins_that_nobody_went_on_with_make_room_first(store: impl UserStore) {
+    let ada = register(&store, 1).await;
+    let full = u64::try_from(LOGINS_MAX).unwrap();
+    // Somebody who stays, and was away since.
+    log_in(&store, ada, 1, 0).await;
+    refresh(&store, use_of(ada, 1, 0, 1)).await;
+    // A script that logs in for each of its runs.
+    for number in 2..=full {
+        log_in(&store, ada, number, 10 * number).await;
+    }
+    // Of the first two of its logins the access token is over.
+    let ended = store.add_login(new_login(ada, full + 1, 130), LIMITS).await.unwrap();
+    assert_eq!(ids(&ended), [(ada, id(2))].into());
+    let ended = store.add_login(new_login(ada, full + 2, 130), LIMITS).await.unwrap();
+    assert_eq!(ids(&ended), [(ada, id(3))].into());
+    // Where the access tokens of all the others live, the longest unused leaves.
+    let ended = store.add_login(new_login(ada, full + 3, 130), LIMITS).await.unwrap();
+    assert_eq!(ids(&ended), [(ada, id(1))].into());
 }
 
 async fn racing_refreshes_of_one_token_get_one_successor(store: impl UserStore) {

@@ -77,7 +77,10 @@ async fn refresh_in(
             store(transaction, &login).await?;
             Ok(refreshed)
         }
-        Decision::Expired => Ok(Refreshed::Expired),
+        Decision::Expired => {
+            remove(transaction, &login).await?;
+            Ok(Refreshed::Expired)
+        }
         Decision::End => {
             let ended = end(transaction, &[login], refresh.now).await?.pop();
             Ok(Refreshed::Reused(ended.ok_or_else(|| StoreError::Corrupt("a login was not ended".into()))?))
@@ -185,6 +188,12 @@ async fn store(transaction: &Transaction<'_>, login: &StoredLogin) -> Result<(),
     Ok(())
 }
 
+async fn remove(transaction: &Transaction<'_>, login: &StoredLogin) -> Result<(), UserStoreError> {
+    let statement = transaction.prepare_cached("DELETE FROM logins WHERE user_id = $1 AND id = $2").await?;
+    transaction.execute(&statement, &[&&login.user.as_bytes()[..], &&login.id.to_bytes()[..]]).await?;
+    Ok(())
+}
+
 /// Ends them, and forgets those that were ended long ago.
 async fn end(
     transaction: &Transaction<'_>,
@@ -196,13 +205,12 @@ async fn end(
     }
     let lock = transaction.prepare_cached("SELECT pg_advisory_xact_lock($1)").await?;
     transaction.execute(&lock, &[&ENDING_LOCK]).await?;
-    let delete = transaction.prepare_cached("DELETE FROM logins WHERE user_id = $1 AND id = $2").await?;
     let insert = "INSERT INTO ended_logins (user_id, login_id, access_ends_us) VALUES ($1, $2, $3) RETURNING place";
     let insert = transaction.prepare_cached(insert).await?;
     let mut ended = Vec::with_capacity(leaving.len());
     for login in leaving {
         let (user, id, access_ends) = (&login.user.as_bytes()[..], login.id.to_bytes(), login.access_ends);
-        transaction.execute(&delete, &[&user, &&id[..]]).await?;
+        remove(transaction, login).await?;
         let row = transaction.query_one(&insert, &[&user, &&id[..], &to_integer(access_ends.0)]).await?;
         ended.push(EndedLogin { place: rows::unsigned(&row, 0)?, user: login.user, id: login.id, access_ends });
     }

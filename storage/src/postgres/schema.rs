@@ -66,6 +66,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
         login_id BYTEA NOT NULL CHECK (octet_length(login_id) = 8),
         access_ends_us BIGINT NOT NULL
     );
+    -- Each end forgets those that are over, while it holds that lock.
+    CREATE INDEX ended_logins_over ON panda.ended_logins (access_ends_us);
 "#,
 ];
 

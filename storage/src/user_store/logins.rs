@@ -10,7 +10,8 @@ use panda_protocol::{LoginId, Time, UserId};
 
 use super::LoginLabel;
 
-/// Logins that a user has at a time; one more ends that which was not used for the longest time.
+/// Logins that a user has at a time; one more ends that which was not used for the longest time. Those that never went on
+/// when their first access token ended leave before: scripts that log in anew each time would put out those who stay.
 pub const LOGINS_MAX: usize = 64;
 /// Ended logins that one call reads.
 pub const ENDED_LOGINS_MAX: usize = 1_000;
@@ -110,7 +111,7 @@ pub enum Refreshed {
         /// When the login ends by itself.
         ends: Time,
     },
-    /// The login's time is over.
+    /// The login's time was over, and it is gone: the next use finds none.
     Expired,
     /// There is no such login: it was ended.
     Ended,
@@ -207,7 +208,7 @@ impl StoredLogin {
 pub(crate) enum Decision {
     /// The login is stored like this, and this is answered.
     Store(Box<StoredLogin>, Refreshed),
-    /// Its time is over: nothing changes.
+    /// Its time is over: it goes. No token of it is good any more, so nobody has to hear of an end.
     Expired,
     /// The login ends.
     End,
@@ -241,9 +242,13 @@ pub(crate) fn decide(mut login: StoredLogin, refresh: &Refresh, limits: &LoginLi
     Decision::Store(Box::new(login), refreshed)
 }
 
-/// Which logins make room for a new one: those whose time is over, and as many more as it takes, the longest unused first.
+/// Which logins make room for a new one: those whose time is over, and as many more as it takes; first those that nobody
+/// went on with, then the longest unused.
 pub(crate) fn making_room(mut logins: Vec<StoredLogin>, limits: &LoginLimits, now: Time) -> Vec<StoredLogin> {
-    logins.sort_by_key(|login| (!login.has_ended(limits, now), login.used, login.created, login.id));
+    let is_abandoned = |login: &StoredLogin| login.replaced.is_none() && login.access_ends <= now;
+    logins.sort_by_key(|login| {
+        (!login.has_ended(limits, now), !is_abandoned(login), login.used, login.created, login.id)
+    });
     let over = logins.iter().filter(|login| login.has_ended(limits, now)).count();
     logins.truncate(over.max((logins.len() + 1).saturating_sub(LOGINS_MAX)));
     logins

@@ -6,7 +6,7 @@ use axum::extract::State;
 use panda_access::RefreshToken;
 use panda_protocol::{ErrorCode, LoginId, Time, UserId};
 use panda_storage::UserStore as _;
-use panda_storage::user_store::{EndedLogin, LoginLabel, NewLogin, Refresh, Refreshed, User, WhichLogins};
+use panda_storage::user_store::{EndedLogin, Login, LoginLabel, NewLogin, Refresh, Refreshed, User, WhichLogins};
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Caller, CallersLogin, take};
@@ -17,6 +17,9 @@ use crate::Api;
 use crate::backend::Backend;
 
 const SECOND_US: u64 = 1_000_000;
+/// To this is told when a login was used: whoever stole a token could wait in the list for its owner to refresh, and bring
+/// it within the grace.
+const TOLD_TO_US: u64 = 3_600 * SECOND_US;
 
 /// What opens the API and the binary session, and what goes on with it.
 #[derive(Serialize)]
@@ -88,8 +91,7 @@ pub(crate) async fn refresh<B: Backend>(
 ) -> Answer<Json<Granted>> {
     let token = read(&api, &given)?;
     let (user, login) = token.of();
-    let key = [&b"refresh "[..], user.as_bytes(), &login.to_bytes()].concat();
-    take(&api, &key, api.config.refreshes_per_login).await?;
+    take_use(&api, (user, login)).await?;
     // Before anything is used up: a store that is away then has changed nothing.
     let known = api.parts.users.users(vec![user]).await?.pop().flatten().ok_or_else(|| revoked(NOBODY))?;
     let next = new_token(user, login)?;
@@ -99,6 +101,7 @@ pub(crate) async fn refresh<B: Backend>(
     match api.parts.users.refresh_login(refresh, api.config.login_limits()).await? {
         Refreshed::Rotated { access_ends, ends } => Ok(Json(grant(&api, &known, &next, Until { access_ends, ends }))),
         Refreshed::Repeated { next_sealed, access_ends, ends } => {
+            api.metrics.refreshes_repeated.inc();
             let next = token.open_next(&next_sealed).map_err(|_| {
                 tracing::error!(%user, %login, "a stored refresh token cannot be opened");
                 Problem::new(ErrorCode::Internal)
@@ -123,6 +126,7 @@ pub(crate) async fn log_out<B: Backend>(
     Body(given): Body<Given>,
 ) -> Answer<Json<Ended>> {
     let (user, login) = read(&api, &given)?.of();
+    take_use(&api, (user, login)).await?;
     end(&api, user, WhichLogins::One(login)).await
 }
 
@@ -132,16 +136,28 @@ pub(crate) async fn list<B: Backend>(
     InPath(named): InPath<String>,
 ) -> Answer<Json<Logins>> {
     let user = own(&api, caller, &named).await?;
-    let logins = api.parts.users.logins(user, api.config.login_limits(), api.now()).await?;
-    let shown = |login: panda_storage::user_store::Login| LoginJson {
-        id: login.id.to_string(),
-        label: login.label.map(|label| label.to_string()),
-        created_us: login.created.0,
-        used_us: login.used.0,
-        ends_us: login.ends.0,
-        current: caller.login == Some(login.id),
+    let limits = api.config.login_limits();
+    let logins = api.parts.users.logins(user, limits, api.now()).await?;
+    let shown = |login: Login| {
+        let used = told(login.created, login.used);
+        LoginJson {
+            id: login.id.to_string(),
+            label: login.label.map(|label| label.to_string()),
+            created_us: login.created.0,
+            used_us: used.0,
+            ends_us: limits.ends(login.created, used).0,
+            current: caller.login == Some(login.id),
+        }
     };
-    Ok(Json(Logins { logins: logins.into_iter().map(shown).collect() }))
+    let mut logins: Vec<_> = logins.into_iter().map(shown).collect();
+    // As they came, their order would tell it.
+    logins.sort_by(|one, other| other.used_us.cmp(&one.used_us).then_with(|| one.id.cmp(&other.id)));
+    Ok(Json(Logins { logins }))
+}
+
+/// When a login was used, to the hour; in its first one, when it began.
+fn told(created: Time, used: Time) -> Time {
+    Time(used.0 - used.0 % TOLD_TO_US).max(created)
 }
 
 pub(crate) async fn end_others<B: Backend>(
@@ -192,6 +208,12 @@ fn note<B: Backend>(api: &Api<B>, ended: &[EndedLogin]) {
     for ended in ended {
         api.parts.ended.note(ended);
     }
+}
+
+/// Uses the limit of a login once, for whoever brings a refresh token of it.
+async fn take_use<B: Backend>(api: &Api<B>, (user, login): (UserId, LoginId)) -> Answer<()> {
+    let key = [&b"refresh "[..], user.as_bytes(), &login.to_bytes()].concat();
+    take(api, &key, api.config.refreshes_per_login).await
 }
 
 fn read<B: Backend>(api: &Api<B>, given: &Given) -> Answer<RefreshToken> {

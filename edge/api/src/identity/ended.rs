@@ -32,8 +32,17 @@ impl EndedLogins {
         self.revocations.end((ended.user, ended.id), ended.access_ends.0.div_ceil(1_000_000));
     }
 
-    /// Reads all that there is behind what was read.
+    /// Reads all that there is behind what was read; behind an error, from the start. A store that was away may have come
+    /// back as a copy of it from before, which gives places again that were read; and told again, an end changes nothing.
     pub(crate) async fn read_on<U: UserStore>(&mut self, users: &U) -> Result<(), UserStoreError> {
+        let read = self.read_behind(users).await;
+        if read.is_err() {
+            self.place = 0;
+        }
+        read
+    }
+
+    async fn read_behind<U: UserStore>(&mut self, users: &U) -> Result<(), UserStoreError> {
         loop {
             let more = users.ended_logins(self.place, ENDED_LOGINS_MAX).await?;
             for ended in &more {
@@ -121,5 +130,31 @@ mod tests {
         let heard = tokio::time::timeout(Duration::from_secs(60), watch.next()).await.expect("it is read");
         assert_eq!(heard, Heard::Ended(later));
         following.abort();
+    }
+
+    #[tokio::test]
+    async fn a_store_that_comes_back_as_it_was_before_is_read_from_its_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users.db");
+        let users = SqliteUsers::open(&path, NOW).unwrap();
+        let username = Username::parse("ada").unwrap();
+        let new = NewUser { id: UserId::from_random([1; 16]), username, email: None, password: None, created: NOW };
+        users.create_user(new).await.unwrap();
+        let before = [end_one(&users, 1).await, end_one(&users, 2).await];
+        let mut ended = EndedLogins::default();
+        ended.read_on(&users).await.unwrap();
+        let file = rusqlite::Connection::open(&path).unwrap();
+        file.execute_batch("ALTER TABLE ended_logins RENAME TO away").unwrap();
+        ended.read_on(&users).await.unwrap_err();
+        file.execute_batch(
+            "ALTER TABLE away RENAME TO ended_logins; DELETE FROM ended_logins; DELETE FROM sqlite_sequence",
+        )
+        .unwrap();
+        // It has the place of the first.
+        let (user, login) = end_one(&users, 3).await;
+        ended.read_on(&users).await.unwrap();
+        assert!(ended.revocations().has_ended(user, Some(login)));
+        // What the copy does not know stays known.
+        assert!(before.iter().all(|(user, login)| ended.revocations().has_ended(*user, Some(*login))));
     }
 }

@@ -115,6 +115,20 @@ async fn a_token_that_was_used_before_ends_its_login_at_once() {
     assert_eq!(refresh(&server, &other).await.status, 200);
 }
 
+/// A client may wait for 10 s for an answer, half a minute until its session asks again, and all that several times.
+#[tokio::test]
+async fn the_grace_of_a_deployment_that_says_nothing_outlasts_many_tries() {
+    static NOW_US: AtomicU64 = AtomicU64::new(NOW.0);
+    let server = Server::at(|| Time(NOW_US.load(Ordering::SeqCst)), |_| {}).await;
+    let first = register(&server).await;
+    let second = refresh(&server, &first).await.json();
+    NOW_US.fetch_add(299 * SECOND, Ordering::SeqCst);
+    let again = refresh(&server, &first).await;
+    assert_eq!((again.status, &again.json()["refresh_token"]), (200, &second["refresh_token"]));
+    NOW_US.fetch_add(SECOND, Ordering::SeqCst);
+    assert_eq!(refresh(&server, &first).await.refusal(), (401, "revoked".into()));
+}
+
 #[tokio::test]
 async fn without_grace_a_token_is_good_once() {
     let server = Server::with(|config| config.refresh_grace = Duration::ZERO, None).await;
@@ -208,6 +222,35 @@ async fn ones_logins_are_listed_and_ended_one_or_all_others() {
     assert_eq!(listed(&server, &phone).await.len(), 1);
 }
 
+/// Whoever stole a token could otherwise see its owner refresh, and bring it within the grace.
+#[tokio::test]
+async fn uses_are_told_to_the_hour_and_repeated_ones_are_counted() {
+    static NOW_US: AtomicU64 = AtomicU64::new(NOW.0);
+    let (minute, hour) = (60 * SECOND, 3_600 * SECOND);
+    let server = Server::at(|| Time(NOW_US.load(Ordering::SeqCst)), |_| {}).await;
+    NOW_US.fetch_add(minute, Ordering::SeqCst);
+    let mut granted = [register(&server).await, log_in(&server, "phone").await];
+    let (begun, month) = (NOW.0 + minute, 30 * 24 * hour);
+    for (minutes, used) in [(29, begun), (30, NOW.0 + hour)] {
+        for granted in &mut granted {
+            NOW_US.fetch_add(minutes * minute, Ordering::SeqCst);
+            *granted = refresh(&server, granted).await.json();
+        }
+        let seen = listed(&server, &granted[0]).await;
+        for login in &seen {
+            let times = ["created_us", "used_us", "ends_us"].map(|name| login[name].as_u64().unwrap());
+            assert_eq!(times, [begun, used, used + month]);
+        }
+        assert!(text(&seen[0], "id") < text(&seen[1], "id"), "their order tells nothing either");
+    }
+    assert_eq!(server.counted("panda_api_refreshes_repeated_total"), 0);
+    for _ in 0..3 {
+        assert_eq!(refresh(&server, &granted[0]).await.status, 200);
+    }
+    assert_eq!(server.counted("panda_api_refreshes_repeated_total"), 2);
+    assert_eq!(server.counted("panda_api_refreshes_reused_total"), 0);
+}
+
 #[tokio::test]
 async fn logins_of_others_are_neither_seen_nor_ended() {
     let server = Server::start().await;
@@ -283,7 +326,14 @@ async fn refreshes_of_one_login_are_limited_and_told_how_long() {
     }
     let refused = refresh(&server, &granted).await;
     assert_eq!((refused.refusal(), refused.header("retry-after")), ((429, "rate_limited".into()), Some("60")));
+    // Logging out is a use like any other, and each takes the store's locks.
+    let out = async |granted: &Value| bring(&server, "/logout", text(granted, "refresh_token")).await;
+    let refused = out(&granted).await;
+    assert_eq!((refused.refusal(), refused.header("retry-after")), ((429, "rate_limited".into()), Some("60")));
+    assert!(is_in(&server, &granted).await);
     assert_eq!(refresh(&server, &other).await.status, 200);
+    assert_eq!(out(&other).await.status, 200);
+    assert_eq!(out(&other).await.refusal(), (429, "rate_limited".into()));
 }
 
 /// What another process of the deployment ends is no business of this one's memory.

@@ -88,6 +88,18 @@ async fn a_worker_that_was_not_told_of_each_end_looks_at_everybody() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn sessions_that_were_asked_to_leave_are_said_goodbye_too() {
+    let mut world = World::new();
+    let [one, many, other] = [7, 8, 9].map(|login| world.open(1, Some(login)));
+    world.fixture.core.go_away(10_000);
+    world.end(1, 7);
+    assert_eq!([one, many, other].map(|key| world.is_revoked(key)), [true, false, false]);
+    world.revocations.end((user(1), LoginId::from_random(8)), ENDS);
+    world.fixture.core.login_ended(Heard::Many);
+    assert_eq!([many, other].map(|key| world.is_revoked(key)), [true, false]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_whose_login_ends_before_its_welcome_gets_none() {
     let mut world = World::new();
     let key = world.hello(1, Some(7));

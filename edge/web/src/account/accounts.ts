@@ -11,10 +11,18 @@ import type { Store } from "../state/store";
 import { forgotten } from "../state/world";
 import { ACCOUNT_KEY, keep, kept, readAccount, type SavedAccount } from "./saved";
 
-/** With these a refresh token is of no use any more: a person has to log in. `not_found` says a server that has none. */
-const LOGIN_OVER = ["token_expired", "token_invalid", "revoked", "not_found"];
+/**
+ * With these a refresh token is of no use any more: a person has to log in. `not_found` is not among them: it is what an
+ * older edge says while a deployment is being upgraded, and the next one may know.
+ */
+const LOGIN_OVER = ["token_expired", "token_invalid", "revoked"];
+/** A refresh token without an answer is brought again while its grace lasts, and not only when the session asks once more. */
+const REFRESH_TRIES = 3;
+const REFRESH_PAUSE_MS = 1_000;
 /** A client that does not end in time is left behind: who logs out must not wait for a server. */
 const SIGN_OUT_WAIT_MS = 5_000;
+
+const NOBODY = "nobody is logged in as this user any more";
 
 /** Everything that lives as long as somebody is logged in. */
 export interface Session {
@@ -39,6 +47,10 @@ export class Accounts {
   #isLeftBehind = false;
   #session: Session | null = null;
   #account: SavedAccount | null = null;
+  /** Storage may be denied or full: then this tab alone knows its account, and what is stored is old. */
+  #isStored = true;
+  /** Says goodbye: nothing that still comes for it is kept. */
+  #leaving: Client | null = null;
   #renewing: Promise<string | null> | null = null;
   #end: () => void = () => undefined;
 
@@ -70,9 +82,9 @@ export class Accounts {
   /** Who is logged in goes by another name, with which they log in again. */
   renamed(username: string): void {
     const account = this.#account;
-    if (!account || account.user.username === username) return;
+    if (!account || this.#isLeaving() || account.user.username === username) return;
     const renamed = { ...this.#newest(account), user: { ...account.user, username } };
-    keep(ACCOUNT_KEY, JSON.stringify(renamed));
+    this.#isStored = keep(ACCOUNT_KEY, JSON.stringify(renamed));
     this.#take(renamed);
   }
 
@@ -82,36 +94,57 @@ export class Accounts {
   /** Removes everything that is kept of this user here, in all tabs; unsent texts too. */
   async signOut(): Promise<void> {
     const session = this.#session;
-    if (!session) return;
+    if (!session || this.#isLeaving()) return;
     const refreshToken = this.#newest(session.account).refreshToken;
+    // Before anything is waited for: a refresh that is on its way must not log in again.
+    this.#leaving = session.client;
     keep(ACCOUNT_KEY, null);
     session.directory.forget();
     session.drafts.forget();
+    // Behind the goodbye, which it would cut short, unless the page is closed. Where nobody answers, the login ends by
+    // itself in time.
+    const logOut = () => {
+      if (refreshToken !== null) void this.http.logOut(refreshToken).catch(() => undefined);
+    };
+    addEventListener("pagehide", logOut);
     const gone = session.client.signOut().then(
       () => true,
       () => false,
     );
     const late = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), SIGN_OUT_WAIT_MS));
-    this.#isLeftBehind = !(await Promise.race([gone, late]));
-    this.#close();
-    // Behind the goodbye, which it would cut short. Where nobody answers, the login ends by itself in time.
-    if (refreshToken !== null) void this.http.logOut(refreshToken).catch(() => undefined);
+    const isGone = await Promise.race([gone, late]);
+    removeEventListener("pagehide", logOut);
+    // Somebody may have logged in meanwhile, in another tab.
+    if (this.#session === null || this.#isLeaving()) {
+      this.#isLeftBehind = !isGone;
+      this.#close();
+    }
+    logOut();
+  }
+
+  #isLeaving(): boolean {
+    return this.#session !== null && this.#session.client === this.#leaving;
   }
 
   #keep({ accessToken, expiresInMs, refreshToken, user }: Account): SavedAccount {
     const account = { token: accessToken, expiresAtMs: Date.now() + expiresInMs, refreshToken, user };
-    keep(ACCOUNT_KEY, JSON.stringify(account));
+    this.#isStored = keep(ACCOUNT_KEY, JSON.stringify(account));
     return account;
+  }
+
+  /** Who is logged in in this browser: another tab may know more than this one. */
+  #present(): SavedAccount | null {
+    return this.#isStored ? readAccount(kept(ACCOUNT_KEY)) : this.#account;
   }
 
   /** What another tab may have put in the place of this. */
   #newest(account: SavedAccount): SavedAccount {
-    const saved = readAccount(kept(ACCOUNT_KEY));
-    return saved?.user.id === account.user.id ? saved : account;
+    const present = this.#present();
+    return present?.user.id === account.user.id ? present : account;
   }
 
   #take(account: SavedAccount): void {
-    if (this.#session?.account.user.id !== account.user.id) {
+    if (this.#session?.account.user.id !== account.user.id || this.#isLeaving()) {
       this.#close();
       this.#open(account);
     } else {
@@ -124,6 +157,7 @@ export class Accounts {
   }
 
   #followOtherTab(account: SavedAccount | null): void {
+    this.#isStored = true;
     if (account) this.#take(account);
     else {
       // Somebody logged out there: what this tab has not written yet must not be kept after that.
@@ -162,6 +196,8 @@ export class Accounts {
     this.#end = () => undefined;
     this.#session = null;
     this.#account = null;
+    this.#leaving = null;
+    this.#renewing = null;
     this.#tell();
   }
 
@@ -171,13 +207,33 @@ export class Accounts {
     if (!account) return null;
     if (reason === "connect" && account.expiresAtMs > Date.now()) return account.token;
     // One at a time, whoever asks.
-    this.#renewing ??= this.#renew(account, reason).finally(() => {
-      this.#renewing = null;
+    if (this.#renewing) return this.#renewing;
+    const renewing = this.#renew(account, reason).finally(() => {
+      if (this.#renewing === renewing) this.#renewing = null;
     });
-    return this.#renewing;
+    this.#renewing = renewing;
+    return renewing;
   }
 
   async #renew(account: SavedAccount, reason: TokenReason): Promise<string | null> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await this.#renewOnce(account, reason);
+      } catch (error) {
+        if (tries === REFRESH_TRIES || !isUnanswered(error)) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, REFRESH_PAUSE_MS));
+      if (!this.#isOf(account)) throw new Error(NOBODY);
+    }
+  }
+
+  /** Whether its user is logged in, and stays. */
+  #isOf(account: SavedAccount): boolean {
+    return this.#account?.user.id === account.user.id && !this.#isLeaving();
+  }
+
+  async #renewOnce(account: SavedAccount, reason: TokenReason): Promise<string | null> {
+    if (!this.#isOf(account)) throw new Error(NOBODY);
     const newest = this.#newest(account);
     if (newest.token !== account.token && newest.expiresAtMs > Date.now()) {
       this.#replace(newest);
@@ -188,8 +244,9 @@ export class Accounts {
       if (reason === "refresh") throw new Error("there is no newer token");
       return null;
     }
+    const sent = newest.refreshToken;
     try {
-      const renewed = this.#keepOf(account, await this.http.refresh(newest.refreshToken));
+      const renewed = this.#keepOf(account, sent, await this.http.refresh(sent));
       this.#replace(renewed);
       return renewed.token;
     } catch (error) {
@@ -198,11 +255,17 @@ export class Accounts {
     }
   }
 
-  /** Who logged out or in as another meanwhile is not what these tokens are of. */
-  #keepOf(account: SavedAccount, renewed: Account): SavedAccount {
-    if (this.#account?.user.id === account.user.id) return this.#keep(renewed);
+  /**
+   * Who logged out or in as another meanwhile is not what these tokens are of. Where another tab went on further with the
+   * same refresh token, its tokens stay: these were replaced, and whoever brings a replaced one ends the login.
+   */
+  #keepOf(account: SavedAccount, sent: string, renewed: Account): SavedAccount {
+    const present = this.#present();
+    if (this.#isOf(account) && present?.user.id === account.user.id) {
+      return present.refreshToken === sent ? this.#keep(renewed) : present;
+    }
     if (renewed.refreshToken !== null) void this.http.logOut(renewed.refreshToken).catch(() => undefined);
-    throw new Error("nobody is logged in as this user any more");
+    throw new Error(NOBODY);
   }
 
   /** Newer tokens of the same user: whoever asked for them gives them to the client. */
@@ -216,4 +279,9 @@ export class Accounts {
   #tell(): void {
     for (const listener of this.#listeners) listener();
   }
+}
+
+/** The server may have done it, or not: its answer did not come, or said that it does not know. */
+function isUnanswered(error: unknown): boolean {
+  return error instanceof RefusedError && (error.refusal.label === "unreachable" || (error.refusal.status ?? 0) >= 500);
 }

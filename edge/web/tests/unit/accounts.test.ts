@@ -182,13 +182,40 @@ describe("a token", () => {
     const { accounts, opened, http } = start();
     accounts.signedIn(login());
     const supply = opened[0]?.options.token;
-    for (const label of ["revoked", "token_expired", "token_invalid", "not_found"]) {
+    for (const label of ["revoked", "token_expired", "token_invalid"]) {
       http.answer = () => Promise.reject(refused(label));
       expect(await supply?.("refresh")).toBeNull();
     }
-    http.answer = () => Promise.reject(refused("unreachable"));
+    // An older edge knows of no refreshing; a newer one may answer the next time.
+    http.answer = () => Promise.reject(refused("not_found"));
     await expect(supply?.("refresh")).rejects.toThrow();
+    vi.useFakeTimers();
+    http.answer = () => Promise.reject(refused("unreachable"));
+    const asked = expect(supply?.("refresh")).rejects.toThrow();
+    await vi.advanceTimersByTimeAsync(10_000);
+    await asked;
+    vi.useRealTimers();
     expect(accounts.session()?.account.refreshToken).toBe("r-t1");
+  });
+
+  test("whose answer is lost is asked for again at once, by the same refresh token", async () => {
+    vi.useFakeTimers();
+    const { accounts, opened, http } = start();
+    accounts.signedIn(login());
+    const lost = [refused("unreachable"), new RefusedError({ ...refused("outcome_unknown").refusal, status: 504 })];
+    http.answer = () => {
+      const error = lost.shift();
+      return error ? Promise.reject(error) : Promise.resolve(login(ada, "t2"));
+    };
+    const asked = opened[0]?.options.token("refresh");
+    await vi.advanceTimersByTimeAsync(5_000);
+    expect(await asked).toBe("t2");
+    // What the server refuses is not asked again.
+    http.asked.length = 0;
+    http.answer = () => Promise.reject(refused("rate_limited"));
+    await expect(opened[0]?.options.token("refresh")).rejects.toThrow();
+    vi.useRealTimers();
+    expect(http.asked).toEqual([["refresh", "r-t2"]]);
   });
 
   test("that comes after logging out is of no use to anybody", async () => {
@@ -202,6 +229,87 @@ describe("a token", () => {
     await expect(asked).rejects.toThrow();
     expect(localStorage.getItem(ACCOUNT_KEY)).toBeNull();
     expect(http.asked.at(-1)).toEqual(["logOut", "r-t2"]);
+  });
+
+  test("that comes while the goodbye is waited for undoes no logging out, nor is another one asked for", async () => {
+    vi.useFakeTimers();
+    const { accounts, opened, http } = start();
+    accounts.signedIn(login());
+    let answer: (account: Account) => void = () => undefined;
+    http.answer = () => new Promise((resolve) => (answer = resolve));
+    if (opened[0]) opened[0].client.signOut = () => new Promise(() => undefined);
+    const asked = expect(opened[0]?.options.token("refresh")).rejects.toThrow();
+    const out = accounts.signOut();
+    answer(login(ada, "t2"));
+    await asked;
+    expect(localStorage.getItem(ACCOUNT_KEY)).toBeNull();
+    await expect(opened[0]?.options.token("refresh")).rejects.toThrow();
+    // A page that is closed meanwhile has said so.
+    dispatchEvent(new Event("pagehide"));
+    expect(http.asked).toEqual([["refresh", "r-t1"], ["logOut", "r-t2"], ["logOut", "r-t1"]]);
+    await vi.advanceTimersByTimeAsync(6_000);
+    await out;
+    vi.useRealTimers();
+    expect([accounts.session(), localStorage.getItem(ACCOUNT_KEY)]).toEqual([null, null]);
+  });
+
+  test("of a login in another tab, while the goodbye is waited for, is for a client of its own", async () => {
+    vi.useFakeTimers();
+    const { accounts, opened } = start();
+    accounts.signedIn(login());
+    if (opened[0]) opened[0].client.signOut = () => new Promise(() => undefined);
+    const out = accounts.signOut();
+    accounts.signedIn(login(ada, "t2"));
+    await vi.advanceTimersByTimeAsync(6_000);
+    await out;
+    vi.useRealTimers();
+    expect(opened).toHaveLength(2);
+    expect(accounts.session()?.account.token).toBe("t2");
+    expect(readAccount(localStorage.getItem(ACCOUNT_KEY))?.token).toBe("t2");
+  });
+
+  test("that comes late replaces nothing that another tab got with it", async () => {
+    const { accounts, opened, http } = start();
+    accounts.signedIn(login());
+    const other = { token: "t3", expiresAtMs: Date.now() + 1e6, refreshToken: "r-t3", user: { id: ada, username: "x" } };
+    http.answer = () => {
+      localStorage.setItem(ACCOUNT_KEY, JSON.stringify(other));
+      return Promise.resolve(login(ada, "t2"));
+    };
+    expect(await opened[0]?.options.token("refresh")).toBe("t3");
+    expect(readAccount(localStorage.getItem(ACCOUNT_KEY))).toEqual(other);
+    expect(accounts.session()?.account).toEqual(other);
+    // They are of one login, which goes on.
+    expect(http.asked).toEqual([["refresh", "r-t1"]]);
+  });
+
+  test("that comes after another tab logged out, or in as another, is of no use to anybody", async () => {
+    for (const now of [null, JSON.stringify({ token: "b", expiresAtMs: 9, refreshToken: "r-b", user: { id: ben, username: "y" } })]) {
+      const { accounts, opened, http } = start();
+      accounts.signedIn(login());
+      http.answer = () => {
+        if (now === null) localStorage.removeItem(ACCOUNT_KEY);
+        else localStorage.setItem(ACCOUNT_KEY, now);
+        return Promise.resolve(login(ada, "t2"));
+      };
+      await expect(opened[0]?.options.token("refresh")).rejects.toThrow();
+      expect(localStorage.getItem(ACCOUNT_KEY)).toBe(now);
+      expect(http.asked).toEqual([["refresh", "r-t1"], ["logOut", "r-t2"]]);
+    }
+  });
+
+  test("is refreshed on and on where nothing can be stored", async () => {
+    const { accounts, opened, http } = start();
+    const full = vi.spyOn(Storage.prototype, "setItem").mockImplementation(() => {
+      throw new DOMException("full", "QuotaExceededError");
+    });
+    accounts.signedIn(login());
+    for (const token of ["t2", "t3"]) {
+      http.answer = () => Promise.resolve(login(ada, token));
+      expect(await opened[0]?.options.token("refresh")).toBe(token);
+    }
+    full.mockRestore();
+    expect(http.asked).toEqual([["refresh", "r-t1"], ["refresh", "r-t2"]]);
   });
 
   test("of a server that refreshes none is given while it lasts, and a person is asked for when it does not", async () => {

@@ -1,6 +1,6 @@
 //! Who chats: registering, logging in and out, and the few other calls of the HTTP API.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -157,9 +157,16 @@ impl Login {
         Ok(access_token)
     }
 
-    /// Ends it. A server that does not answer ends it once nobody has used it for long enough.
+    /// Ends it. A server that does not answer ends it once nobody has used it for long enough; nor is one waited for that
+    /// is to [renew](Self::renew) it just now, and does not.
     pub(super) fn log_out(&self) {
-        let token = self.refresh_token.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut kept = match self.refresh_token.try_lock() {
+            Ok(kept) => kept,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let token = kept.take();
+        drop(kept);
         let Some(token) = token else { return };
         let request = self.server.agent.post(format!("{}/logout", self.server.base));
         let request = request.config().timeout_global(Some(LOG_OUT_TIME_MAX)).build();
@@ -221,6 +228,23 @@ fn read_answer(mut answer: ureq::http::Response<ureq::Body>) -> anyhow::Result<V
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_leaves_waits_for_no_renewal_that_is_not_answered() {
+        // Takes connections and says nothing, as a server that hangs.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Server::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+        let credentials = Credentials { username: "ada".into(), password: "correct horse".into() };
+        let login = Login { server, credentials, refresh_token: Arc::new(Mutex::new(Some("panda_rt_".into()))) };
+        let (renewing, leaving) = (login.clone(), login);
+        std::thread::spawn(move || renewing.renew().err());
+        // The renewal has begun: it holds what it renews by.
+        let asked = silent.accept().unwrap();
+        let (left, has_left) = std::sync::mpsc::channel();
+        std::thread::spawn(move || left.send(leaving.log_out()));
+        has_left.recv_timeout(CALL_TIME_MAX / 2).expect("nobody waits for the renewal");
+        drop(asked);
+    }
 
     #[test]
     fn an_address_without_a_scheme_is_refused_with_an_example() {

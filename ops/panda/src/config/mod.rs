@@ -287,7 +287,7 @@ impl Default for ApiLimits {
             token_lifetime_s: 3_600,
             login_idle_s: 2_592_000,
             login_lifetime_s: 31_536_000,
-            refresh_grace_s: 60,
+            refresh_grace_s: 300,
             admin_key: PathBuf::new(),
         }
     }

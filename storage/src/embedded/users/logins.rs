@@ -43,7 +43,10 @@ pub(super) fn refresh_login(
             store(&transaction, &login)?;
             refreshed
         }
-        Decision::Expired => return Ok(Refreshed::Expired),
+        Decision::Expired => {
+            remove(&transaction, &login)?;
+            Refreshed::Expired
+        }
         Decision::End => {
             let ended = end(&transaction, &[login], refresh.now)?.pop();
             Refreshed::Reused(ended.ok_or_else(|| StoreError::Corrupt("a login was not ended".into()))?)
@@ -125,13 +128,18 @@ fn store(transaction: &Transaction<'_>, login: &StoredLogin) -> Result<(), UserS
     Ok(())
 }
 
+fn remove(transaction: &Transaction<'_>, login: &StoredLogin) -> Result<(), UserStoreError> {
+    transaction
+        .prepare_cached("DELETE FROM logins WHERE user_id = ?1 AND id = ?2")?
+        .execute((login.user.as_bytes(), login.id.to_bytes()))?;
+    Ok(())
+}
+
 /// Ends them, and forgets those that were ended long ago.
 fn end(transaction: &Transaction<'_>, leaving: &[StoredLogin], now: Time) -> Result<Vec<EndedLogin>, UserStoreError> {
     let mut ended = Vec::with_capacity(leaving.len());
     for login in leaving {
-        transaction
-            .prepare_cached("DELETE FROM logins WHERE user_id = ?1 AND id = ?2")?
-            .execute((login.user.as_bytes(), login.id.to_bytes()))?;
+        remove(transaction, login)?;
         transaction
             .prepare_cached("INSERT INTO ended_logins (user_id, login_id, access_ends_us) VALUES (?1, ?2, ?3)")?
             .execute((login.user.as_bytes(), login.id.to_bytes(), to_integer(login.access_ends.0)))?;

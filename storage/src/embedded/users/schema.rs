@@ -61,6 +61,8 @@ const MIGRATIONS: &[&str] = &[
         login_id BLOB NOT NULL CHECK (length(login_id) = 8),
         access_ends_us INTEGER NOT NULL
     ) STRICT;
+    -- Each end forgets those that are over.
+    CREATE INDEX ended_logins_over ON ended_logins (access_ends_us);
 ",
 ];
 

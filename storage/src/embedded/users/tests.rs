@@ -48,6 +48,15 @@ async fn users_are_there_after_a_restart() {
 }
 
 #[test]
+fn ended_logins_that_are_over_are_found_by_an_index() {
+    let folder = folder();
+    let connection = schema::open_writer(&folder.path().join("users.sqlite"), NOW).unwrap();
+    let plan = "EXPLAIN QUERY PLAN DELETE FROM ended_logins WHERE access_ends_us < 7";
+    let plan: String = connection.query_row(plan, [], |row| row.get(3)).unwrap();
+    assert!(plan.contains("ended_logins_over"), "{plan}");
+}
+
+#[test]
 fn the_users_file_waits_for_the_disk() {
     let folder = folder();
     let connection = schema::open_writer(&folder.path().join("users.sqlite"), NOW).unwrap();

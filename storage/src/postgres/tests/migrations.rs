@@ -35,6 +35,21 @@ async fn eight_processes_migrate_an_empty_database_at_once() {
 }
 
 #[tokio::test]
+async fn ended_logins_that_are_over_are_found_by_an_index() {
+    with_database(async |server, url| {
+        open(url).await;
+        let client = server.connect(url).await;
+        // A table without rows is read whole whatever there is, unless that is as good as forbidden.
+        client.batch_execute("SET enable_seqscan = off").await.unwrap();
+        let plan = "EXPLAIN DELETE FROM panda.ended_logins WHERE access_ends_us < 7";
+        let plan: Vec<String> =
+            client.query(plan, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)).collect();
+        assert!(plan.iter().any(|line| line.contains("ended_logins_over")), "{plan:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_older_database_is_migrated_and_keeps_its_users() {
     with_database(async |server, url| {
         server.connect(url).await.batch_execute(VERSION_1).await.unwrap();

@@ -43,6 +43,7 @@ CREATE TABLE panda.ended_logins (
     login_id BYTEA NOT NULL CHECK (octet_length(login_id) = 8),
     access_ends_us BIGINT NOT NULL
 );
+CREATE INDEX ended_logins_over ON panda.ended_logins (access_ends_us);
 INSERT INTO panda.migrations VALUES (1, 1700000000000000), (2, 1700000000000004);
 INSERT INTO panda.users VALUES
     ('\x11010101010101010101010101010101', 'Ada', 'ada', 'ada@example.org', NULL, 3, 1700000000000000),

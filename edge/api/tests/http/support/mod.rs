@@ -16,6 +16,7 @@ use panda_storage::embedded::{MemoryCache, SqliteUsers};
 use panda_storage::redis::{RedisCache, RedisConfig};
 use panda_storage::user_store::WhichLogins;
 use panda_storage::{Cache, UserStore as _};
+use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
@@ -42,6 +43,7 @@ pub(crate) struct Server {
     pub(crate) serving: JoinHandle<std::io::Result<()>>,
     open: Arc<()>,
     folder: TempDir,
+    registry: Registry,
 }
 
 /// What the tests hand over: a socket and the bytes that an edge worker would have read.
@@ -158,8 +160,18 @@ impl Server {
                 held: Box::new(Arc::clone(&held)),
             })
         };
-        let serving = tokio::spawn(serve(config, parts, Metrics::default(), handed_over, accept, stopping));
-        Self { address, peer, chats, admin_key, identity, stop, serving, open, folder }
+        let (metrics, mut registry) = (Metrics::default(), Registry::default());
+        metrics.register(&mut registry);
+        let serving = tokio::spawn(serve(config, parts, metrics, handed_over, accept, stopping));
+        Self { address, peer, chats, admin_key, identity, stop, serving, open, folder, registry }
+    }
+
+    /// What it has counted under this name.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name}: {text}")).parse().unwrap()
     }
 
     /// How many connections it serves.
