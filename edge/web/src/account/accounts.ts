@@ -82,9 +82,9 @@ export class Accounts {
   /** Who is logged in goes by another name, with which they log in again. */
   renamed(username: string): void {
     const account = this.#account;
-    if (!account || account.user.username === username) return;
+    if (!account || this.#isLeaving() || account.user.username === username) return;
     const renamed = { ...this.#newest(account), user: { ...account.user, username } };
-    keep(ACCOUNT_KEY, JSON.stringify(renamed));
+    this.#isStored = keep(ACCOUNT_KEY, JSON.stringify(renamed));
     this.#take(renamed);
   }
 
@@ -112,11 +112,11 @@ export class Accounts {
       () => false,
     );
     const late = new Promise<boolean>((resolve) => setTimeout(() => resolve(false), SIGN_OUT_WAIT_MS));
-    const isErased = await Promise.race([gone, late]);
+    const isGone = await Promise.race([gone, late]);
     removeEventListener("pagehide", logOut);
     // Somebody may have logged in meanwhile, in another tab.
-    if (this.#isLeaving()) {
-      this.#isLeftBehind = !isErased;
+    if (this.#session === null || this.#isLeaving()) {
+      this.#isLeftBehind = !isGone;
       this.#close();
     }
     logOut();
