@@ -124,8 +124,3 @@ pub(crate) fn check_new_password(password: &str) -> Answer<()> {
     }
     Ok(())
 }
-
-/// A token of a user that a program gives out: it is of no login, and only its time ends it.
-pub(crate) fn token_of<B: Backend>(api: &Api<B>, user: UserId) -> String {
-    api.parts.signer.sign(user, api.now_unix_s(), api.config.token_ttl.as_secs())
-}

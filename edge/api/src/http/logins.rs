@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use panda_access::RefreshToken;
 use panda_protocol::{ErrorCode, LoginId, Time, UserId};
-use panda_storage::UserStore as _;
 use panda_storage::user_store::{EndedLogin, Login, LoginLabel, NewLogin, Refresh, Refreshed, User, WhichLogins};
+use panda_storage::{StoreError, UserStore as _, UserStoreError};
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Caller, CallersLogin, take};
@@ -28,11 +28,18 @@ pub(crate) struct Granted {
     token_type: &'static str,
     /// Seconds.
     expires_in: u64,
+    #[serde(flatten)]
+    kept: Option<Kept>,
+    user: GrantedUser,
+}
+
+/// The login that goes on, where there was room to keep one.
+#[derive(Serialize)]
+struct Kept {
     refresh_token: String,
     /// Seconds.
     refresh_expires_in: u64,
     login: String,
-    user: GrantedUser,
 }
 
 #[derive(Serialize)]
@@ -79,7 +86,14 @@ pub(crate) async fn begin<B: Backend>(api: &Api<B>, user: &User, label: Option<L
     let (id, now, limits) = (LoginId::from_random(rand::random()), api.now(), api.config.login_limits());
     let token = new_token(user.id, id)?;
     let new = NewLogin { user: user.id, id, label, refresh: token.digest(), created: now };
-    let ended = api.parts.users.add_login(new, limits).await?;
+    let ended = match api.parts.users.add_login(new, limits).await {
+        // Who comes to read must not be kept out by a disk that is full.
+        Err(UserStoreError::Store(StoreError::Full(why))) => {
+            tracing::warn!(user = %user.id, why, "there is no room to keep a login: its access token is given out alone");
+            return Ok(grant_unkept(api, user));
+        }
+        added => added?,
+    };
     note(api, &ended);
     let until = Until { access_ends: limits.access_ends(now, now), ends: limits.ends(now, now) };
     Ok(grant(api, user, &token, until))
@@ -241,13 +255,25 @@ fn grant<B: Backend>(api: &Api<B>, user: &User, token: &RefreshToken, until: Unt
     let (_, login) = token.of();
     let left_s = |until: Time| until.0.saturating_sub(api.now().0) / SECOND_US;
     let expires_in = left_s(until.access_ends);
-    Granted {
-        access_token: api.parts.signer.sign_for(user.id, Some(login), api.now_unix_s(), expires_in),
-        token_type: "Bearer",
-        expires_in,
+    let kept = Kept {
         refresh_token: api.parts.refresh_tokens.text(token),
         refresh_expires_in: left_s(until.ends),
         login: login.to_string(),
-        user: GrantedUser { id: user.id.to_string(), username: user.username.to_string() },
-    }
+    };
+    granted(user, api.parts.signer.sign_for(user.id, Some(login), api.now_unix_s(), expires_in), expires_in, Some(kept))
+}
+
+/// A token of a user that a program gives out: it is of no login, and only its time ends it.
+pub(crate) fn token_of<B: Backend>(api: &Api<B>, user: UserId) -> String {
+    api.parts.signer.sign(user, api.now_unix_s(), api.config.token_ttl.as_secs())
+}
+
+/// An access token of no login, as programs get them: only its time ends it.
+fn grant_unkept<B: Backend>(api: &Api<B>, user: &User) -> Granted {
+    granted(user, token_of(api, user.id), api.config.token_ttl.as_secs(), None)
+}
+
+fn granted(user: &User, access_token: String, expires_in: u64, kept: Option<Kept>) -> Granted {
+    let user = GrantedUser { id: user.id.to_string(), username: user.username.to_string() };
+    Granted { access_token, token_type: "Bearer", expires_in, kept, user }
 }
