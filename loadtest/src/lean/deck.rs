@@ -1,6 +1,8 @@
 //! The sessions of one agent: opens them, keeps them alive, sends what is due, closes and opens some, and counts. One
 //! thread, one epoll.
 
+mod shares;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashSet, VecDeque};
 
@@ -140,55 +142,6 @@ impl Deck {
     pub fn go(&mut self, Pace { sends, churn }: Pace) {
         let due = |a_second| Due { began: now(), a_second, done: 0 };
         self.pace = Some((due(sends), due(churn)));
-    }
-
-    /// So many of a hundred sessions leave until [`Self::come_back`].
-    pub fn leave_for_long(&mut self, percent: f64) {
-        let seats = 0..u32::try_from(self.connection_of.len()).unwrap_or(u32::MAX);
-        for seat in seats {
-            let user = self.engine.driver().seats()[seat as usize].user;
-            let id = self.connection_of[seat as usize];
-            if id != NONE && leaves(user, percent) {
-                self.engine.close(id);
-                self.leave(id);
-                self.absent.insert(seat);
-            }
-        }
-    }
-
-    /// Those who left come back, as fast as they can be let in.
-    pub fn come_back(&mut self) {
-        self.catching_up.extend(&self.absent);
-        self.to_open.extend(self.absent.drain());
-    }
-
-    /// So many of a hundred sessions read nothing more, until [`Self::read_on`]. Their heartbeats still leave.
-    ///
-    /// # Errors
-    /// What the kernel says of the epoll.
-    pub fn stall(&mut self, percent: f64) -> Result<()> {
-        for seat in 0..u32::try_from(self.connection_of.len())? {
-            let id = self.connection_of[seat as usize];
-            let driver = self.engine.driver();
-            let place = &driver.seats()[seat as usize];
-            let (user, is_ready) = (place.user, place.is_ready);
-            if id != NONE && is_ready && leaves(user, percent) {
-                driver.stall(seat);
-                self.engine.stall(id, true)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// They read again.
-    ///
-    /// # Errors
-    /// What the kernel says of the epoll.
-    pub fn read_on(&mut self) -> Result<()> {
-        for seat in self.engine.driver().read_on(now()) {
-            self.engine.stall(self.connection_of[seat as usize], false)?;
-        }
-        Ok(())
     }
 
     /// Nothing new is sent, and nothing churned, any more. What is due already has `QUEUE_ENDS` to leave.
@@ -492,11 +445,6 @@ impl Deck {
         driver.gone(seat);
         Some((seat, was_ready))
     }
-}
-
-/// Whether a user is among so many of a hundred; the same ones always, in every chat and on every agent.
-fn leaves(user: u32, percent: f64) -> bool {
-    f64::from(user.wrapping_mul(2_654_435_769) >> 8) < percent / 100.0 * f64::from(1_u32 << 24)
 }
 
 fn micros(at: u64, due: u64) -> u64 {

@@ -33,7 +33,7 @@ fn the_wait_ends_when_the_next_send_is_due() {
 
 #[test]
 fn about_as_many_leave_as_are_asked_for_and_none_or_all_of_none_or_all() {
-    let leaving = |percent| (0..10_000).filter(|&user| leaves(user, percent)).count();
+    let leaving = |percent| (0..10_000).filter(|&user| shares::leaves(user, percent)).count();
     assert_eq!((leaving(0.0), leaving(100.0)), (0, 10_000));
     assert!((4_500..=5_500).contains(&leaving(50.0)), "{}", leaving(50.0));
 }
