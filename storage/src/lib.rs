@@ -25,6 +25,7 @@ pub mod event_store;
 pub mod kafka;
 pub mod known_log;
 pub mod ownership;
+pub mod pictures;
 pub mod postgres;
 pub mod private;
 pub mod record_headers;
@@ -42,6 +43,7 @@ pub use event_store::{
     Checkpoint, EventBatch, EventRow, EventStore, OwedEffect, ReadOrder, RowKey, SettledEffect, StateRow,
 };
 pub use ownership::{Ownership, OwnershipBoard, OwnershipWatch};
+pub use pictures::PictureStore;
 pub use record_headers::{Appender, RecordHeaders, TRACE_TARGET};
 pub use send_while::SendWhile;
 pub use user_store::{UserStore, UserStoreError};

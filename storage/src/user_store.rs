@@ -10,8 +10,8 @@ use std::fmt;
 use std::future::Future;
 
 pub use fields::{
-    EMAIL_BYTES_MAX, Email, FieldError, LOGIN_LABEL_CHARS_MAX, LoginLabel, PICTURE_URL_BYTES_MAX, PictureUrl,
-    USERNAME_CHARS_MAX, USERNAME_CHARS_MIN, Username,
+    EMAIL_BYTES_MAX, Email, FieldError, KEPT_PICTURES, LOGIN_LABEL_CHARS_MAX, LoginLabel, PICTURE_URL_BYTES_MAX,
+    PictureUrl, USERNAME_CHARS_MAX, USERNAME_CHARS_MIN, Username,
 };
 pub use logins::{
     ENDED_LOGINS_MAX, EndedLogin, LOGINS_MAX, Login, LoginLimits, NewLogin, Refresh, RefreshDigest, Refreshed,

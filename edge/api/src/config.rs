@@ -15,6 +15,8 @@ pub const PASSWORD_BYTES_MAX: usize = 1_024;
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of the body of a bulk request.
 pub(crate) const BULK_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a picture that is sent.
+pub(crate) const PICTURE_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of an Idempotency-Key.
 pub(crate) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Users in one bulk request.
@@ -66,6 +68,8 @@ pub struct ApiConfig {
     pub refreshes_per_login: RateLimit,
     /// Changes and reads of chats by one user. Default 1,200 a minute.
     pub requests_per_user: RateLimit,
+    /// Pictures that one user sends. Default 10 a minute.
+    pub pictures_per_user: RateLimit,
     /// Origins of pages that may use the API from a browser, besides the page of the address itself. Default: none.
     pub origins: Vec<String>,
     /// What `/.well-known/panda` tells.
@@ -93,6 +97,7 @@ impl Default for ApiConfig {
             logins_per_name: per_minute(1_200),
             refreshes_per_login: per_minute(60),
             requests_per_user: per_minute(1_200),
+            pictures_per_user: per_minute(10),
             origins: Vec::new(),
             discovery: Discovery::default(),
         }

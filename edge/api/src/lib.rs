@@ -10,6 +10,7 @@ mod config;
 mod http;
 mod identity;
 mod metrics;
+mod pictures;
 mod server;
 
 use std::sync::Arc;
@@ -20,9 +21,11 @@ pub use identity::{Bootstrap, BootstrapError, EndedLogins, bootstrap};
 pub use metrics::Metrics;
 use panda_access::{AccessKeys, RefreshTokens, Signer};
 use panda_protocol::Time;
+use panda_storage::PictureStore;
 pub use server::{ApiThreads, Connection, serve, start};
 
 use crate::identity::PasswordHasher;
+use crate::pictures::Pictures;
 
 /// What the API works with.
 pub struct Parts<B: Backend> {
@@ -40,6 +43,8 @@ pub struct Parts<B: Backend> {
     pub refresh_tokens: RefreshTokens,
     /// Which logins were ended.
     pub ended: EndedLogins,
+    /// Where pictures are kept; none: nobody can send one.
+    pub pictures: Option<PictureStore>,
     /// Reads the clock; the only one that the API knows.
     pub clock: fn() -> Time,
 }
@@ -49,13 +54,15 @@ pub(crate) struct Api<B: Backend> {
     config: ApiConfig,
     parts: Parts<B>,
     hasher: PasswordHasher,
+    pictures: Option<Pictures>,
     metrics: Metrics,
 }
 
 impl<B: Backend> Api<B> {
     pub(crate) fn new(config: ApiConfig, parts: Parts<B>, metrics: Metrics) -> std::io::Result<Arc<Self>> {
         let hasher = PasswordHasher::start(config.hash_threads, config.hash_queue_max)?;
-        Ok(Arc::new(Self { config, parts, hasher, metrics }))
+        let pictures = parts.pictures.clone().map(Pictures::start).transpose()?;
+        Ok(Arc::new(Self { config, parts, hasher, pictures, metrics }))
     }
 
     pub(crate) fn now(&self) -> Time {

@@ -13,7 +13,7 @@ use panda_edge::transport::handover::HandedOver;
 use panda_edge::transport::socket::{self, Socket};
 use panda_edge::transport::tls::Identity;
 use panda_link::{LinkClient, LinkLimits, Links};
-use panda_storage::{Cache, CommandLog, UserStore};
+use panda_storage::{Cache, CommandLog, PictureStore, UserStore};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -38,6 +38,8 @@ pub(crate) struct ApiParts<L, U, C> {
     pub(crate) cache: C,
     /// Its keys, and which logins were ended.
     pub(crate) identity: Bootstrap,
+    /// Where pictures are kept, if they are.
+    pub(crate) pictures: Option<PictureStore>,
 }
 
 /// A running API.
@@ -78,10 +80,10 @@ pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
     registry: &mut Registry,
     handed_over: mpsc::Receiver<HandedOver>,
 ) -> anyhow::Result<Api> {
-    let ApiParts { log, link, users, cache, identity } = parts;
+    let ApiParts { log, link, users, cache, identity, pictures } = parts;
     let Bootstrap { keys, signer, refresh_tokens, ended, .. } = identity;
     let (chats, driver) = client(link, log);
-    let parts = panda_api::Parts { users, cache, chats, keys, signer, refresh_tokens, ended, clock: now };
+    let parts = panda_api::Parts { users, cache, chats, keys, signer, refresh_tokens, ended, pictures, clock: now };
     let metrics = panda_api::Metrics::default();
     metrics.register(registry);
     let limits = &config.api;

@@ -12,7 +12,7 @@ use panda_edge::transport::tls::Identity;
 use panda_edge::transport::websocket::WebSocketRules;
 use panda_edge::{Edge, EdgeConfig, EdgeParts, SessionLimits, WorkerLink};
 use panda_link::LinkLimits;
-use panda_storage::{Cache, CommandLog, UserStore};
+use panda_storage::{Cache, CommandLog, PictureStore, UserStore};
 use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 
@@ -35,6 +35,8 @@ pub(crate) struct Behind<L, U, C> {
     pub(crate) cache: C,
     /// The secret of the deployment.
     pub(crate) fleet: FleetSecret,
+    /// Where pictures are kept, if they are.
+    pub(crate) pictures: Option<PictureStore>,
 }
 
 /// Running sockets and API.
@@ -77,7 +79,7 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
     behind: Behind<L, U, C>,
     registry: &mut Registry,
 ) -> anyhow::Result<Front> {
-    let Behind { log, mut links, users, cache, fleet } = behind;
+    let Behind { log, mut links, users, cache, fleet, pictures } = behind;
     let admin_key = config.admin_key_in(data);
     let identity = panda_api::bootstrap(&users, &fleet, &admin_key, now()).await?;
     let quic = quic_identity(config, data)?;
@@ -103,7 +105,7 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
         quic_certificate_sha256: pin.as_deref().and_then(digest),
         edges: config.http.edges.clone(),
     };
-    let parts = ApiParts { log, link: api_link, users, cache, identity };
+    let parts = ApiParts { log, link: api_link, users, cache, identity, pictures };
     let api = api::start(config, discovery, parts, registry, to_api)?;
     Ok(Front { edge, api, pin })
 }

@@ -26,6 +26,8 @@ pub(crate) const SHARDS: u16 = 16;
 /// In the data folder: the users, and the secret under which keys are sealed.
 pub(crate) const USERS_FILE: &str = "users.db";
 pub(crate) const SECRET_FILE: &str = "fleet.secret";
+/// In the data folder: pictures of people, where the configuration names no other place.
+const PICTURES_FOLDER: &str = "pictures";
 /// Frames that may wait on their way up a link.
 const UP_QUEUE: usize = 4_096;
 /// Messages of many frames each that may wait on their way down a link.
@@ -76,7 +78,8 @@ impl Role for Server {
         for _ in 0..=front::workers(config) {
             links.push(link(&router).await);
         }
-        let behind = Behind { log, links, users, cache, fleet };
+        let pictures = config.pictures.store(Some(&data.join(PICTURES_FOLDER)))?;
+        let behind = Behind { log, links, users, cache, fleet, pictures };
         let front = front::start(config, &data, behind, registry).await?;
         Ok(Self { front, router, events, folder, backlog_ms: Arc::default() })
     }

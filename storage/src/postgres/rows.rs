@@ -21,7 +21,7 @@ pub(super) fn user(row: &Row) -> Result<User, StoreError> {
     let id: &[u8] = column(row, 0)?;
     let id = <[u8; 16]>::try_from(id).map_err(|_| unexpected("id"))?;
     let email = column::<Option<&str>>(row, 2)?.map(Email::parse).transpose();
-    let picture = column::<Option<&str>>(row, 3)?.map(PictureUrl::parse).transpose();
+    let picture = column::<Option<&str>>(row, 3)?.map(PictureUrl::stored).transpose();
     Ok(User {
         id: UserId::from_bytes(id).map_err(|_| unexpected("id"))?,
         username: Username::parse(column(row, 1)?).map_err(|_| unexpected("username"))?,

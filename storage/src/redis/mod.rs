@@ -187,7 +187,7 @@ fn read_profile(user: UserId, fields: ProfileFields, now: Time) -> Option<Profil
     if now.0.checked_sub(filled)? >= micros(PROFILE_TTL) {
         return None;
     }
-    let picture = picture.filter(|url| !url.is_empty()).map(|url| PictureUrl::parse(&url)).transpose().ok()?;
+    let picture = picture.filter(|url| !url.is_empty()).map(|url| PictureUrl::stored(&url)).transpose().ok()?;
     Some(Profile { id: user, username: Username::parse(&name).ok()?, picture, version })
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::pictures::PictureName;
+
 /// The fewest characters of a username.
 pub const USERNAME_CHARS_MIN: usize = 3;
 /// The most characters of a username.
@@ -10,6 +12,8 @@ pub const USERNAME_CHARS_MAX: usize = 32;
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Bytes of a picture's URL.
 pub const PICTURE_URL_BYTES_MAX: usize = 2_048;
+/// What the paths of pictures begin with that the deployment keeps itself.
+pub const KEPT_PICTURES: &str = "/pictures/";
 /// The most characters of a login's label.
 pub const LOGIN_LABEL_CHARS_MAX: usize = 64;
 
@@ -64,8 +68,8 @@ field!(
     Email
 );
 field!(
-    /// An absolute `https` or `http` URL of at most 2,048 bytes without spaces or control characters.
-    /// The server never fetches it.
+    /// Where a picture is: an absolute `https` or `http` URL of at most 2,048 bytes without spaces or control characters,
+    /// which the server never fetches; or the path of one that it keeps itself ([`PictureUrl::kept`]).
     PictureUrl
 );
 field!(
@@ -135,6 +139,32 @@ impl PictureUrl {
         }
         Ok(Self(text.to_owned()))
     }
+
+    /// Where a picture is that the deployment keeps itself: a path of its HTTP API.
+    pub fn kept(name: &PictureName) -> Self {
+        Self(format!("{KEPT_PICTURES}{name}"))
+    }
+
+    /// Takes what a user has already: what [`Self::parse`] takes, and what [`Self::kept`] made.
+    ///
+    /// # Errors
+    /// [`FieldError`].
+    pub fn stored(text: &str) -> Result<Self, FieldError> {
+        match kept_name(text) {
+            Some(name) => Ok(Self::kept(&name)),
+            None => Self::parse(text),
+        }
+    }
+
+    /// The name of the picture, if the deployment keeps it itself.
+    pub fn kept_name(&self) -> Option<PictureName> {
+        kept_name(&self.0)
+    }
+}
+
+fn kept_name(text: &str) -> Option<PictureName> {
+    let (user, file) = text.strip_prefix(KEPT_PICTURES)?.split_once('/')?;
+    PictureName::parse(user, file)
 }
 
 impl LoginLabel {
@@ -157,6 +187,7 @@ impl LoginLabel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pictures::PictureFormat;
 
     #[test]
     fn usernames_keep_their_rule() {
@@ -197,6 +228,13 @@ mod tests {
         {
             assert!(matches!(PictureUrl::parse(url), Err(FieldError::Form(_))), "{url:?}");
         }
+        // What the deployment keeps nobody names, but it is read again.
+        let name = PictureName::of(panda_protocol::UserId::from_random([1; 16]), PictureFormat::Png, b"bytes");
+        let kept = PictureUrl::kept(&name);
+        assert_eq!(PictureUrl::stored(kept.as_str()), Ok(kept.clone()));
+        assert_eq!(kept.kept_name(), Some(name));
+        assert!(PictureUrl::parse(kept.as_str()).is_err() && PictureUrl::stored("/pictures/a/../b").is_err());
+        assert!(PictureUrl::stored("https://example.org/a.png").is_ok());
         let long = format!("https://{}", "x".repeat(PICTURE_URL_BYTES_MAX));
         assert_eq!(PictureUrl::parse(&long), Err(FieldError::TooLong(PICTURE_URL_BYTES_MAX)));
     }

@@ -4,6 +4,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use panda_protocol::ErrorCode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -70,15 +71,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 }
 
 async fn read<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, Problem> {
-    let too_large = || Problem::new(ErrorCode::TooLarge).detail(format!("a body may have at most {bytes_max} bytes"));
-    if claimed_len(request.headers()).is_some_and(|len| len > bytes_max as u64) {
-        return Err(too_large());
-    }
-    let bytes = axum::body::to_bytes(request.into_body(), bytes_max).await.map_err(|error| {
-        // Either the limit was met, or the peer went away and reads no answer.
-        tracing::debug!(%error, "a body could not be read");
-        too_large()
-    })?;
+    let bytes = bytes(request, bytes_max).await?;
     serde_json::from_slice(&bytes).map_err(|error| {
         // Where it broke and not what was there: the body may hold a password.
         let place = format!("line {}, column {}", error.line(), error.column());
@@ -89,6 +82,19 @@ async fn read<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result
             _ => format!("the body is not JSON, at {place}"),
         };
         Problem::new(ErrorCode::InvalidRequest).detail(detail)
+    })
+}
+
+/// A whole body of at most so many bytes.
+pub(crate) async fn bytes(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(ErrorCode::TooLarge).detail(format!("a body may have at most {bytes_max} bytes"));
+    if claimed_len(request.headers()).is_some_and(|len| len > bytes_max as u64) {
+        return Err(too_large());
+    }
+    axum::body::to_bytes(request.into_body(), bytes_max).await.map_err(|error| {
+        // Either the limit was met, or the peer went away and reads no answer.
+        tracing::debug!(%error, "a body could not be read");
+        too_large()
     })
 }
 

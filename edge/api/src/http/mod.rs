@@ -12,6 +12,7 @@ mod members;
 mod messages;
 mod origins;
 mod page;
+mod pictures;
 mod problem;
 mod sending;
 mod users;
@@ -24,7 +25,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use panda_protocol::ErrorCode;
 
 use crate::Api;
@@ -68,6 +69,8 @@ fn endpoints<B: Backend>(api: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
         .route("/token/refresh", post(logins::refresh::<B>))
         .route("/logout", post(logins::log_out::<B>))
         .route("/user/{id}", get(users::read::<B>).put(users::change::<B>))
+        .route("/user/{id}/picture", put(pictures::put::<B>).delete(pictures::remove::<B>))
+        .route("/pictures/{user}/{file}", get(pictures::read::<B>))
         .route("/user/{id}/logins", get(logins::list::<B>).delete(logins::end_others::<B>))
         .route("/user/{id}/logins/{login}", delete(logins::end_one::<B>))
         .route("/chats", get(chats::list::<B>).post(chats::create::<B>))

@@ -39,7 +39,7 @@ pub(crate) struct ChangeJson {
     picture: Option<Option<String>>,
 }
 
-type Tagged = ([(HeaderName, HeaderValue); 1], Json<ProfileJson>);
+pub(crate) type Tagged = ([(HeaderName, HeaderValue); 1], Json<ProfileJson>);
 
 pub(crate) async fn read<B: Backend>(
     State(api): State<Arc<Api<B>>>,
@@ -48,9 +48,7 @@ pub(crate) async fn read<B: Backend>(
 ) -> Answer<Tagged> {
     let id = one(&api, caller, &id).await?;
     if id == caller.0 {
-        let user =
-            api.parts.users.users(vec![id]).await?.pop().flatten().ok_or_else(|| Problem::new(ErrorCode::NotFound))?;
-        return Ok(own(&user));
+        return Ok(own(&of(&api, id).await?));
     }
     let profile = profile(&api, id).await?;
     let json = ProfileJson {
@@ -70,9 +68,7 @@ pub(crate) async fn change<B: Backend>(
     headers: HeaderMap,
     Body(asked): Body<ChangeJson>,
 ) -> Answer<Tagged> {
-    if one(&api, caller, &id).await? != caller.0 {
-        return Err(Problem::new(ErrorCode::Forbidden).title("A profile is changed by its user only."));
-    }
+    must_be_own(&api, caller, &id).await?;
     let username = asked
         .username
         .as_deref()
@@ -85,24 +81,43 @@ pub(crate) async fn change<B: Backend>(
     let change = UserChange { username, email, picture };
     let version = version_asked(&headers)?;
     // On a task of its own: a caller who hangs up ends this one, and between the two others would go on seeing what was.
-    let changing = tokio::spawn({
-        let api = Arc::clone(&api);
-        async move {
-            let changed = api.parts.users.update_user(caller.0, change, version).await;
-            if let Some(version) = newest_version(&changed) {
-                invalidate(&api, caller.0, version).await;
-            }
-            changed
-        }
-    });
+    let changing = tokio::spawn(async move { change_own(&api, caller.0, change, version).await });
     // Whether it was changed is not known of a task that broke.
     let user = changing.await.map_err(|_| Problem::new(ErrorCode::OutcomeUnknown))??;
-    fill(&api, &user).await;
     Ok(own(&user))
 }
 
+/// Refuses whoever names another user.
+pub(crate) async fn must_be_own<B: Backend>(api: &Api<B>, caller: Caller, named: &str) -> Answer<()> {
+    if one(api, caller, named).await? == caller.0 {
+        return Ok(());
+    }
+    Err(Problem::new(ErrorCode::Forbidden).title("A profile is changed by its user only."))
+}
+
+/// Changes a user and what everybody sees of it. Runs on a task that nobody ends.
+pub(crate) async fn change_own<B: Backend>(
+    api: &Api<B>,
+    id: UserId,
+    change: UserChange,
+    version: Option<u64>,
+) -> Answer<User> {
+    let changed = api.parts.users.update_user(id, change, version).await;
+    if let Some(version) = newest_version(&changed) {
+        invalidate(api, id, version).await;
+    }
+    let user = changed?;
+    fill(api, &user).await;
+    Ok(user)
+}
+
+/// A user as stored.
+pub(crate) async fn of<B: Backend>(api: &Api<B>, id: UserId) -> Answer<User> {
+    api.parts.users.users(vec![id]).await?.pop().flatten().ok_or_else(|| Problem::new(ErrorCode::NotFound))
+}
+
 /// The version that `If-Match` names; none for `*` or no such field.
-fn version_asked(headers: &HeaderMap) -> Answer<Option<u64>> {
+pub(crate) fn version_asked(headers: &HeaderMap) -> Answer<Option<u64>> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default().trim();
     if text == "*" {
@@ -118,7 +133,7 @@ fn tag(version: u64) -> [(HeaderName, HeaderValue); 1] {
     [(header::ETAG, tag)]
 }
 
-fn own(user: &User) -> Tagged {
+pub(crate) fn own(user: &User) -> Tagged {
     let json = ProfileJson {
         id: user.id.to_string(),
         username: user.username.to_string(),
@@ -134,8 +149,7 @@ async fn profile<B: Backend>(api: &Api<B>, id: UserId) -> Answer<Profile> {
     if let Ok(Some(profile)) = api.parts.cache.profile(id, api.now()).await {
         return Ok(profile);
     }
-    let user =
-        api.parts.users.users(vec![id]).await?.pop().flatten().ok_or_else(|| Problem::new(ErrorCode::NotFound))?;
+    let user = of(api, id).await?;
     fill(api, &user).await;
     Ok(profile_of(&user))
 }

@@ -6,4 +6,5 @@ mod connections;
 mod identity;
 mod logins;
 mod origins;
+mod pictures;
 mod support;

@@ -48,7 +48,8 @@ impl Role for ApiRole {
         let door = api_door::open(config.http.address, tls, api::admission(config), handed_over)?;
         door.register(registry);
         let discovery = Discovery { api_only: true, edges: config.http.edges.clone(), ..Discovery::default() };
-        let parts = ApiParts { log, link, users, cache, identity };
+        let pictures = config.pictures.store(None)?;
+        let parts = ApiParts { log, link, users, cache, identity, pictures };
         let api = api::start(config, discovery, parts, registry, to_api)?;
         Ok(Self { door, api, ways })
     }

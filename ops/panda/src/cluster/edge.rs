@@ -35,7 +35,8 @@ impl Role for EdgeRole {
         user_calls::register(&users, registry);
         let log = services::commands(config).await?;
         let (ways, links) = Ways::open(config, &fleet, front::workers(config) + 1, &log, registry).await?;
-        let behind = Behind { log, links, users, cache, fleet };
+        let pictures = config.pictures.store(None)?;
+        let behind = Behind { log, links, users, cache, fleet, pictures };
         let front = front::start(config, &config.data, behind, registry).await?;
         Ok(Self { front, ways })
     }

@@ -27,6 +27,7 @@ pub(super) fn value(key: &str, value: &Value, default: &Value) -> Result<(), Str
             "log.level" => is_level(text),
             "users.url" => text.is_empty() || PostgresConfig::new(text.as_str()).check_url().is_ok(),
             "cache.url" => text.is_empty() || RedisConfig::new(text.as_str()).check_url().is_ok(),
+            "pictures.endpoint" => text.is_empty() || is_edge(text),
             "router.advertise" => text.is_empty() || is_host_and_port(text),
             _ => default.parse::<SocketAddr>().is_err() || text.parse::<SocketAddr>().is_ok(),
         },
@@ -121,6 +122,20 @@ pub(super) fn together(config: &Config, place: impl Fn(&str) -> Place, faults: &
         &["events.user"],
         config.events.user.is_empty() || !config.events.password_file.as_os_str().is_empty(),
         "is needed where `events.user` is named",
+    );
+    let pictures = &config.pictures;
+    must(
+        "pictures.bucket",
+        &["pictures.folder"],
+        pictures.bucket.is_empty() || pictures.folder.as_os_str().is_empty(),
+        "and `pictures.folder` are two places: name one",
+    );
+    must(
+        "pictures.secret_key_file",
+        &["pictures.access_key_id"],
+        pictures.bucket.is_empty()
+            || !pictures.access_key_id.is_empty() && !pictures.secret_key_file.as_os_str().is_empty(),
+        "and `pictures.access_key_id` are needed where `pictures.bucket` is named",
     );
     // Each is named twice in the policy of every file of the page.
     must("http.edges", &[], http.edges.len() <= 16, "names at most 16 edges: put more of them behind one name");

@@ -38,24 +38,25 @@ const QUIC: &[&str] = &["quic.certificate", "quic.key"];
 const LINKS: &[&str] = &["links.authorities", "links.certificate", "links.key"];
 const USERS: &[&str] = &["users.authorities"];
 const EVENTS: &[&str] = &["events.password_file"];
+const PICTURES: &[&str] = &["pictures.secret_key_file"];
 /// All files that a key may name.
-const FILES: &[&[&str]] = &[FLEET, HTTP, QUIC, LINKS, USERS, EVENTS];
+const FILES: &[&[&str]] = &[FLEET, HTTP, QUIC, LINKS, USERS, EVENTS, PICTURES];
 
 impl Demands {
     /// Of `panda serve`.
     pub(crate) const SERVE: Self = Self {
         needs: &[],
-        files: &[HTTP, QUIC],
+        files: &[HTTP, QUIC, PICTURES],
         keeps: true,
         listens: &["http.address", "health.address"],
         alone: Alone::Yes("panda serve"),
     };
     /// Of `panda edge`.
-    pub(crate) const EDGE: Self = Self { files: &[FLEET, HTTP, QUIC, LINKS, USERS], ..Self::API };
+    pub(crate) const EDGE: Self = Self { files: &[FLEET, HTTP, QUIC, LINKS, USERS, PICTURES], ..Self::API };
     /// Of `panda api`.
     pub(crate) const API: Self = Self {
         needs: &["fleet_secret", "commands.brokers", "users.url", "cache.url"],
-        files: &[FLEET, HTTP, LINKS, USERS],
+        files: &[FLEET, HTTP, LINKS, USERS, PICTURES],
         keeps: true,
         listens: &["http.address", "health.address"],
         alone: Alone::No,
@@ -188,6 +189,13 @@ impl Config {
             faults
                 .push(self.fault("events.password_file", format!("`events.password_file` cannot be used: {error:#}")));
         }
+        if readable(PICTURES)
+            && !self.pictures.bucket.is_empty()
+            && let Err(error) = self.pictures.secret_key()
+        {
+            let text = format!("`pictures.secret_key_file` cannot be used: {error:#}");
+            faults.push(self.fault("pictures.secret_key_file", text));
+        }
         faults
     }
 
@@ -226,6 +234,7 @@ impl Config {
             "links.key" => Some(&self.links.key),
             "users.authorities" => Some(&self.users.authorities),
             "events.password_file" => Some(&self.events.password_file),
+            "pictures.secret_key_file" => Some(&self.pictures.secret_key_file),
             _ => None,
         };
         path.map_or_else(|| Path::new(""), PathBuf::as_path)

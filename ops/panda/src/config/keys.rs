@@ -10,7 +10,7 @@ use super::Config;
 pub(super) const VARIABLE_PREFIX: &str = "PANDA_";
 /// Variables that are no keys: the configuration's own path, the terminal client's password, where a heap profile goes,
 /// and the variables of the tests.
-pub(super) const OTHER_VARIABLES: [&str; 13] = [
+pub(super) const OTHER_VARIABLES: [&str; 14] = [
     "PANDA_CONFIG",
     "PANDA_PASSWORD",
     "PANDA_CLUSTERS",
@@ -24,6 +24,7 @@ pub(super) const OTHER_VARIABLES: [&str; 13] = [
     "PANDA_TEST_CASSANDRA",
     "PANDA_TEST_POSTGRES",
     "PANDA_TEST_REDIS",
+    "PANDA_TEST_S3",
 ];
 /// How like a known key an unknown one must be to be taken for it; 1 is the same.
 const LIKENESS_MIN: f64 = 0.85;
@@ -111,6 +112,7 @@ pub(super) fn wanted(key: &str, default: &Value) -> String {
         _ if key == "users.url" => "a URL such as postgres://user:password@host:5432/database".to_owned(),
         _ if key == "cache.url" => "a URL such as redis://:password@host:6379/0".to_owned(),
         _ if key == "router.advertise" => "a host and a port, such as router-1.example:9700".to_owned(),
+        _ if key == "pictures.endpoint" => "a URL such as https://storage.example:9000".to_owned(),
         _ if key == "log.format" => "auto, human or json".to_owned(),
         _ if key == "log.level" => {
             "error, warn, info, debug or trace, or a list such as info,panda_router=debug".to_owned()

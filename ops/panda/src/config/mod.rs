@@ -5,6 +5,7 @@ mod demands;
 mod fault;
 mod file;
 mod keys;
+mod pictures;
 mod services;
 mod source;
 
@@ -17,6 +18,7 @@ pub(crate) use demands::Demands;
 pub(crate) use fault::ConfigError;
 use fault::Place;
 use panda_access::FleetSecret;
+pub(crate) use pictures::PicturesConfig;
 use serde::{Deserialize, Serialize};
 pub(crate) use services::{CacheConfig, CommandsConfig, EventsConfig, LinksConfig, UsersConfig};
 pub(crate) use source::{Overrides, load};
@@ -52,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) users: UsersConfig,
     /// Of a cluster: Redis.
     pub(crate) cache: CacheConfig,
+    /// Pictures of people.
+    pub(crate) pictures: PicturesConfig,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
     /// Where each key that is set is set; no key itself.
@@ -78,6 +82,7 @@ impl Default for Config {
             events: EventsConfig::default(),
             users: UsersConfig::default(),
             cache: CacheConfig::default(),
+            pictures: PicturesConfig::default(),
             log: LogConfig::default(),
             places: Places::new(),
         }

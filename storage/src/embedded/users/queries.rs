@@ -199,7 +199,7 @@ fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
         id: UserId::from_bytes(row.get(0)?).map_err(|error| unexpected(0, error))?,
         username: Username::parse(&row.get::<_, String>(1)?).map_err(|error| unexpected(1, error))?,
         email: text(2)?.map(|email| Email::parse(&email)).transpose().map_err(|error| unexpected(2, error))?,
-        picture: text(3)?.map(|url| PictureUrl::parse(&url)).transpose().map_err(|error| unexpected(3, error))?,
+        picture: text(3)?.map(|url| PictureUrl::stored(&url)).transpose().map_err(|error| unexpected(3, error))?,
         version: unsigned(row, 4)?,
         created: Time(unsigned(row, 5)?),
     })

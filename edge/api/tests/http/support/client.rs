@@ -16,6 +16,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+    /// The body of an answer that is no text.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Request {
@@ -64,14 +66,15 @@ impl Request {
 
 impl Answer {
     pub(crate) fn parse(bytes: &[u8]) -> Self {
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let (head, body) = bytes.split_at(end.unwrap_or_else(|| panic!("no answer: {bytes:?}")));
+        let (head, bytes) = (std::str::from_utf8(head).unwrap(), body[4..].to_vec());
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let header = |line: &str| {
             line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).unwrap()
         };
-        Self { status, headers: lines.map(header).collect(), body: body.to_owned() }
+        Self { status, headers: lines.map(header).collect(), body: String::from_utf8_lossy(&bytes).into_owned(), bytes }
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -15,7 +15,7 @@ use panda_protocol::{Time, UserId};
 use panda_storage::embedded::{MemoryCache, SqliteUsers};
 use panda_storage::redis::{RedisCache, RedisConfig};
 use panda_storage::user_store::WhichLogins;
-use panda_storage::{Cache, UserStore as _};
+use panda_storage::{Cache, PictureStore, UserStore as _};
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
@@ -68,6 +68,7 @@ pub(crate) async fn parts(chats: &MemoryChats) -> (Parts<TestBackend>, Bootstrap
         signer: identity.signer.clone(),
         refresh_tokens: identity.refresh_tokens.clone(),
         ended: identity.ended.clone(),
+        pictures: Some(PictureStore::in_folder(&folder.path().join("pictures")).unwrap()),
         clock: || NOW,
     };
     (parts, identity, admin_key, folder)
@@ -114,10 +115,18 @@ impl Server {
         Self::with_cache(cache).await
     }
 
+    /// Starts where nobody named a place for pictures.
+    pub(crate) async fn without_pictures() -> Self {
+        let chats = MemoryChats::default();
+        let (parts, identity, admin_key, folder) = parts(&chats).await;
+        let parts = Parts { pictures: None, ..parts };
+        Self::of(ApiConfig::default(), None, parts, (chats, identity, admin_key, folder)).await
+    }
+
     pub(crate) async fn with_cache<C: Cache>(cache: C) -> Self {
         let chats = MemoryChats::default();
         let (parts, identity, admin_key, folder) = parts(&chats).await;
-        let Parts { users, cache: _, chats: link, keys, signer, refresh_tokens, ended, clock } = parts;
+        let Parts { users, cache: _, chats: link, keys, signer, refresh_tokens, ended, pictures, clock } = parts;
         let parts = Parts::<(SqliteUsers, C, MemoryChats)> {
             users,
             cache,
@@ -126,6 +135,7 @@ impl Server {
             signer,
             refresh_tokens,
             ended,
+            pictures,
             clock,
         };
         Self::of(ApiConfig::default(), None, parts, (chats, identity, admin_key, folder)).await

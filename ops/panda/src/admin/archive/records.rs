@@ -110,7 +110,7 @@ impl Record {
                     id: input.value()?,
                     username: field(&text(input, USERNAME_CHARS_MAX)?, Username::parse)?,
                     email: input.option(|input| field(&text(input, EMAIL_BYTES_MAX)?, Email::parse))?,
-                    picture: input.option(|input| field(&text(input, PICTURE_URL_BYTES_MAX)?, PictureUrl::parse))?,
+                    picture: input.option(|input| field(&text(input, PICTURE_URL_BYTES_MAX)?, PictureUrl::stored))?,
                     version: input.varint()?,
                     created: input.value()?,
                 },
