@@ -1,9 +1,4 @@
 //! `panda serve` with `log.traces`: what it says of requests and commands that their senders follow, and what it does not.
-#![expect(clippy::unwrap_used, reason = "a test's panic is its failure")]
-
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::thread::JoinHandle;
 
 use panda_client::{ClientConfig, Connector, Target, TransportKind, Update};
 use panda_protocol::event::MessageFormat;
@@ -11,53 +6,24 @@ use panda_protocol::frame::CommandBody;
 use panda_protocol::{DeviceId, TraceContext};
 use serde_json::{Value, json};
 
-/// A `panda serve` in a folder that goes with it.
-struct Served {
-    process: Child,
-    /// Read no further; closed, it would be in the process's way.
-    _panel: BufReader<ChildStdout>,
-    /// Takes what it says, so that it never waits for a reader.
-    said: Option<JoinHandle<String>>,
-    url: String,
+use crate::support::Served;
+
+/// A server, and somebody who talks there.
+struct Talk {
+    served: Served,
     token: String,
-    _folder: tempfile::TempDir,
 }
 
-impl Served {
+impl Talk {
     fn start(variables: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_panda"))
-            .args(["serve", "--data", folder.path().join("data").to_str().unwrap()])
-            .args(["--http", "127.0.0.1:0", "--quic", "127.0.0.1:0", "--health", "127.0.0.1:0"])
-            .envs(variables.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut errors = process.stderr.take().unwrap();
-        let said = std::thread::spawn(move || {
-            let mut said = String::new();
-            errors.read_to_string(&mut said).unwrap();
-            said
-        });
-        let mut panel = BufReader::new(process.stdout.take().unwrap());
-        let mut line = String::new();
-        let url = loop {
-            line.clear();
-            assert_ne!(panel.read_line(&mut line).unwrap(), 0, "it starts");
-            if let Some(page) = line.trim().strip_prefix("page") {
-                break page.trim().to_owned();
-            }
-        };
-        let (said, token) = (Some(said), String::new());
-        let mut served = Self { process, _panel: panel, said, url, token, _folder: folder };
-        let user = served.post("/register", None, &json!({ "username": "ada", "password": "correct horse" }));
-        served.token = user["access_token"].as_str().unwrap().to_owned();
-        served
+        let mut talk = Self { served: Served::start(variables), token: String::new() };
+        let user = talk.post("/register", None, &json!({ "username": "ada", "password": "correct horse" }));
+        talk.token = user["access_token"].as_str().unwrap().to_owned();
+        talk
     }
 
     fn post(&self, path: &str, trace: Option<&str>, body: &Value) -> Value {
-        let mut request = ureq::post(format!("{}{path}", self.url));
+        let mut request = ureq::post(format!("{}{path}", self.served.url));
         if !self.token.is_empty() {
             request = request.header("Authorization", format!("Bearer {}", self.token));
         }
@@ -73,19 +39,11 @@ impl Served {
         self.post("/chats", None, &json!({ "name": "tea" }))["id"].as_str().unwrap().to_owned()
     }
 
-    /// Kills it; returns what it said of traces until then. Whatever is said of a command is said before its answer.
-    fn end(mut self) -> Vec<Value> {
-        self.process.kill().unwrap();
-        let said = self.said.take().unwrap().join().unwrap();
+    /// Ends it; returns what it said of traces until then. Whatever is said of a command is said before its answer.
+    fn end(self) -> Vec<Value> {
+        let said = self.served.end();
         let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines.filter(|line| line["target"].as_str().unwrap().starts_with("panda.trace")).collect()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
     }
 }
 
@@ -104,21 +62,21 @@ fn pair<'a>(lines: &'a [Value], trace: &str) -> (&'a Value, &'a Value) {
 
 #[test]
 fn a_traceparent_and_a_clients_context_come_out_in_the_lines_of_edge_and_router() {
-    let served = Served::start(&[("PANDA_LOG_TRACES", "true"), ("PANDA_LOG_LEVEL", "warn")]);
-    let chat = served.chat();
+    let talk = Talk::start(&[("PANDA_LOG_TRACES", "true"), ("PANDA_LOG_LEVEL", "warn")]);
+    let chat = talk.chat();
     let ((over_http, http), (unsampled, quiet)) = (traceparent(1, 1), traceparent(2, 0));
     let said = |text: &str, trace: &str| {
-        served.post(&format!("/chats/{chat}/messages"), Some(trace), &json!({ "text": text }))["seq"].clone()
+        talk.post(&format!("/chats/{chat}/messages"), Some(trace), &json!({ "text": text }))["seq"].clone()
     };
     let seq = said("a secret", &over_http);
     said("another", &unsampled);
     said("a third", "00-garbage");
     let (_, session) = traceparent(3, 1);
     let seq_of_session = tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let discovery = ureq::get(format!("{}/.well-known/panda", served.url)).call().unwrap();
-        let target = Target::from_discovery(&served.url, &discovery.into_body().read_to_vec().unwrap()).unwrap();
+        let discovery = ureq::get(format!("{}/.well-known/panda", talk.served.url)).call().unwrap();
+        let target = Target::from_discovery(&talk.served.url, &discovery.into_body().read_to_vec().unwrap()).unwrap();
         let device = DeviceId::from_random(rand::random());
-        let config = ClientConfig::new(TransportKind::Quic, device, served.token.as_str().into());
+        let config = ClientConfig::new(TransportKind::Quic, device, talk.token.as_str().into());
         let (client, mut updates) = panda_client::start(Connector::new(target).unwrap(), config);
         while !matches!(updates.next().await.unwrap(), Update::Connected { .. }) {}
         let body = CommandBody::Send { format: MessageFormat::Text, text: "a secret".into() };
@@ -128,7 +86,7 @@ fn a_traceparent_and_a_clients_context_come_out_in_the_lines_of_edge_and_router(
         client.close().await;
         seq.0
     });
-    let lines = served.end();
+    let lines = talk.end();
     for (trace, seq) in [(&http, seq), (&session, seq_of_session.into())] {
         let (edge, router) = pair(&lines, trace);
         assert_eq!((&edge["seq"], &router["seq"], &edge["entity"]), (&seq, &seq, &router["entity"]));
@@ -148,8 +106,8 @@ fn a_traceparent_and_a_clients_context_come_out_in_the_lines_of_edge_and_router(
 
 #[test]
 fn nothing_is_said_of_traces_where_nobody_asked_for_it() {
-    let served = Served::start(&[("PANDA_LOG_LEVEL", "trace")]);
+    let talk = Talk::start(&[("PANDA_LOG_LEVEL", "trace")]);
     let (sampled, _) = traceparent(1, 1);
-    served.post(&format!("/chats/{}/messages", served.chat()), Some(&sampled), &json!({ "text": "hi" }));
-    assert_eq!(served.end(), Vec::<Value>::new());
+    talk.post(&format!("/chats/{}/messages", talk.chat()), Some(&sampled), &json!({ "text": "hi" }));
+    assert_eq!(talk.end(), Vec::<Value>::new());
 }
