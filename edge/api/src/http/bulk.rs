@@ -13,6 +13,7 @@ use panda_protocol::{ChatId, Counter, DeviceId, EntityId, ErrorCode, Text, UserI
 use panda_storage::UserStore as _;
 use panda_storage::user_store::{NewUser, Username};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::auth::Provisioner;
 use super::body::{BulkBody, Json};
@@ -31,38 +32,38 @@ const CHATS_AT_ONCE: usize = 32;
 /// Tokens that are signed before other requests of the thread have their turn.
 const TOKENS_A_TURN: usize = 32;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BulkUsers {
     users: Vec<BulkUser>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct BulkUser {
     username: String,
     email: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct MadeUsers {
     users: Vec<MadeUser>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct MadeUser {
     id: String,
     username: String,
     access_token: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BulkChats {
     chats: Vec<BulkChat>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct BulkChat {
     key: String,
@@ -71,17 +72,26 @@ struct BulkChat {
     members: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct MadeChats {
     chats: Vec<MadeChat>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct MadeChat {
     id: String,
     key: String,
 }
 
+#[utoipa::path(
+    post,
+    path = "/bulk/users",
+    tag = "provisioning",
+    summary = "Makes those users that are not there, with tokens of all",
+    request_body = BulkUsers,
+    responses((status = 200, description = "All of them, in order", body = MadeUsers)),
+    security(("api_key" = [])),
+)]
 pub(crate) async fn users<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     _provisioner: Provisioner,
@@ -111,6 +121,16 @@ pub(crate) async fn users<B: Backend>(
     Ok(Json(MadeUsers { users }))
 }
 
+#[utoipa::path(
+    post,
+    path = "/bulk/chats",
+    tag = "provisioning",
+    summary = "Makes those chats that are not there",
+    params(("traceparent" = Option<String>, Header, description = "W3C Trace Context")),
+    request_body = BulkChats,
+    responses((status = 200, description = "All of them, in order", body = MadeChats), (status = 409, description = "`limit_reached`"), (status = 422, description = "`counter_reused`")),
+    security(("api_key" = [])),
+)]
 pub(crate) async fn chats<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     _provisioner: Provisioner,

@@ -11,6 +11,7 @@ use panda_protocol::limits::{CHAT_NAME_BYTES_MAX, COMMAND_MEMBERS_MAX, PAGE_EVEN
 use panda_protocol::link::ReadQuery;
 use panda_protocol::{ChatId, DecodeError, EntityId, ErrorCode, Seq, Text, UserId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::body::{Asked, Body, InPath, Json};
@@ -28,7 +29,7 @@ const PAGES_MAX: usize = 4;
 /// Chats of a list that are read at a time.
 const CHATS_AT_ONCE: usize = 16;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewChat {
     /// A group's.
@@ -39,13 +40,13 @@ pub(crate) struct NewChat {
     peer: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Made {
     id: String,
     seq: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ChatJson {
     id: String,
     kind: &'static str,
@@ -64,7 +65,7 @@ pub(crate) struct HistoryQuery {
     limit: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ChatWithMessages {
     chat: ChatJson,
     /// In the order in which they were sent.
@@ -82,14 +83,14 @@ pub(crate) struct ListQuery {
     limit: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ChatList {
     chats: Vec<ListedChat>,
     /// The `after` of the next page; absent at the end.
     after: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ListedChat {
     #[serde(flatten)]
     chat: ChatJson,
@@ -97,6 +98,16 @@ struct ListedChat {
     read: u64,
 }
 
+#[utoipa::path(
+    post,
+    path = "/chats",
+    tag = "chats",
+    summary = "Makes a group or a direct chat",
+    params(("Idempotency-Key" = Option<String>, Header, description = "A request with the same key and body happens once"), ("traceparent" = Option<String>, Header, description = "W3C Trace Context")),
+    request_body = NewChat,
+    responses((status = 201, description = "Made", body = Made), (status = 200, description = "The direct chat was there", body = Made), (status = 409, description = "`limit_reached`, `out_of_order`"), (status = 422, description = "`counter_reused`")),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn create<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Caller(user): Caller,
@@ -151,6 +162,15 @@ pub(crate) fn too_many_members() -> Problem {
     Problem::too_large("members", format!("at most {COMMAND_MEMBERS_MAX} members at a time"))
 }
 
+#[utoipa::path(
+    get,
+    path = "/chats/{id}",
+    tag = "chats",
+    summary = "A chat with a page of its messages",
+    params(("id" = String, Path, description = "A chat's identifier"), ("before" = Option<u64>, Query, description = "Messages before this event"), ("after" = Option<u64>, Query, description = "Messages after this event"), ("limit" = Option<u16>, Query, description = "At most so many", minimum = 1, maximum = 256)),
+    responses((status = 200, description = "The chat and its messages", body = ChatWithMessages)),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn read<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Caller(user): Caller,
@@ -249,6 +269,15 @@ fn append(messages: &mut Vec<MessageJson>, events: &[bytes::Bytes]) -> Result<()
     Ok(())
 }
 
+#[utoipa::path(
+    get,
+    path = "/chats",
+    tag = "chats",
+    summary = "The caller's chats, in the order of their IDs",
+    params(("after" = Option<String>, Query, description = "`after` of the page before"), ("limit" = Option<u16>, Query, description = "At most so many", minimum = 1, maximum = 256)),
+    responses((status = 200, description = "A page of chats", body = ChatList)),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn list<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Caller(user): Caller,

@@ -18,6 +18,13 @@ use crate::config::Discovery;
 /// Versions of the protocol that this server speaks.
 const VERSIONS: [u16; 1] = [1];
 
+#[utoipa::path(
+    get,
+    path = "/.well-known/panda",
+    tag = "clients",
+    summary = "All that a client needs, from one base URL",
+    responses((status = 200, description = "Versions, addresses and limits", body = Value)),
+)]
 pub(crate) async fn discovery<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Extension(peer): Extension<Peer>,

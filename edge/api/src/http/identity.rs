@@ -10,6 +10,7 @@ use panda_protocol::{ErrorCode, UserId};
 use panda_storage::UserStore as _;
 use panda_storage::user_store::{Email, NewUser, Username};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::Peer;
 use super::auth::take;
@@ -21,7 +22,7 @@ use crate::backend::Backend;
 use crate::config::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 
 // No `Debug`: these hold passwords.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct Registration {
     username: String,
     email: Option<String>,
@@ -29,13 +30,21 @@ pub(crate) struct Registration {
     label: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct Login {
     username: String,
     password: String,
     label: Option<String>,
 }
 
+#[utoipa::path(
+    post,
+    path = "/register",
+    tag = "identity",
+    summary = "Makes a user, and logs in",
+    request_body = Registration,
+    responses((status = 201, description = "Logged in", body = Granted), (status = 409, description = "`taken`")),
+)]
 pub(crate) async fn register<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Extension(peer): Extension<Peer>,
@@ -67,6 +76,14 @@ pub(crate) async fn register<B: Backend>(
     Ok((StatusCode::CREATED, Json(granted)))
 }
 
+#[utoipa::path(
+    post,
+    path = "/login",
+    tag = "identity",
+    summary = "Begins a login",
+    request_body = Login,
+    responses((status = 200, description = "Logged in", body = Granted), (status = 401, description = "`bad_credentials`")),
+)]
 pub(crate) async fn login<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Extension(peer): Extension<Peer>,

@@ -8,6 +8,7 @@ use panda_protocol::{ErrorCode, LoginId, Time, UserId};
 use panda_storage::user_store::{EndedLogin, Login, LoginLabel, NewLogin, Refresh, Refreshed, User, WhichLogins};
 use panda_storage::{StoreError, UserStore as _, UserStoreError};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::auth::{Caller, CallersLogin, take};
 use super::body::{Body, InPath, Json};
@@ -22,7 +23,7 @@ const SECOND_US: u64 = 1_000_000;
 const TOLD_TO_US: u64 = 3_600 * SECOND_US;
 
 /// What opens the API and the binary session, and what goes on with it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Granted {
     access_token: String,
     token_type: &'static str,
@@ -34,7 +35,7 @@ pub(crate) struct Granted {
 }
 
 /// The login that goes on, where there was room to keep one.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Kept {
     refresh_token: String,
     /// Seconds.
@@ -42,25 +43,25 @@ struct Kept {
     login: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct GrantedUser {
     id: String,
     username: String,
 }
 
 // No `Debug`: it holds a token.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Given {
     refresh_token: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Logins {
     logins: Vec<LoginJson>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LoginJson {
     id: String,
     label: Option<String>,
@@ -71,7 +72,7 @@ struct LoginJson {
 }
 
 /// How many were ended.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Ended {
     ended: usize,
 }
@@ -99,6 +100,14 @@ pub(crate) async fn begin<B: Backend>(api: &Api<B>, user: &User, label: Option<L
     Ok(grant(api, user, &token, until))
 }
 
+#[utoipa::path(
+    post,
+    path = "/token/refresh",
+    tag = "identity",
+    summary = "Goes on with a login",
+    request_body = Given,
+    responses((status = 200, description = "The next tokens", body = Granted), (status = 401, description = "`token_invalid`, `token_expired`, `revoked`")),
+)]
 pub(crate) async fn refresh<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Body(given): Body<Given>,
@@ -135,6 +144,14 @@ pub(crate) async fn refresh<B: Backend>(
     }
 }
 
+#[utoipa::path(
+    post,
+    path = "/logout",
+    tag = "identity",
+    summary = "Ends a login by its refresh token",
+    request_body = Given,
+    responses((status = 200, description = "How many were ended", body = Ended), (status = 401, description = "`token_invalid`")),
+)]
 pub(crate) async fn log_out<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Body(given): Body<Given>,
@@ -144,6 +161,15 @@ pub(crate) async fn log_out<B: Backend>(
     end(&api, user, WhichLogins::One(login)).await
 }
 
+#[utoipa::path(
+    get,
+    path = "/user/{id}/logins",
+    tag = "identity",
+    summary = "One's own logins",
+    params(("id" = String, Path, description = "An identifier, `@username` or `me`")),
+    responses((status = 200, description = "The last used first", body = Logins)),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn list<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: CallersLogin,
@@ -174,6 +200,15 @@ fn told(created: Time, used: Time) -> Time {
     Time(used.0 - used.0 % TOLD_TO_US).max(created)
 }
 
+#[utoipa::path(
+    delete,
+    path = "/user/{id}/logins",
+    tag = "identity",
+    summary = "Ends all of one's own logins but this one",
+    params(("id" = String, Path, description = "An identifier, `@username` or `me`")),
+    responses((status = 200, description = "How many were ended", body = Ended)),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn end_others<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: CallersLogin,
@@ -183,6 +218,15 @@ pub(crate) async fn end_others<B: Backend>(
     end(&api, user, caller.login.map_or(WhichLogins::All, WhichLogins::Others)).await
 }
 
+#[utoipa::path(
+    delete,
+    path = "/user/{id}/logins/{login}",
+    tag = "identity",
+    summary = "Ends one of one's own logins",
+    params(("id" = String, Path, description = "An identifier, `@username` or `me`"), ("login" = String, Path, description = "A login's ID")),
+    responses((status = 200, description = "How many were ended", body = Ended)),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn end_one<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: CallersLogin,

@@ -9,6 +9,7 @@ use panda_protocol::frame::{CommandBody, MembersPage};
 use panda_protocol::limits::{COMMAND_MEMBERS_MAX, PAGE_ROWS_MAX};
 use panda_protocol::link::ReadQuery;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::body::{Asked, Body, InPath, Json};
@@ -19,7 +20,7 @@ use super::users::{existing, one};
 use crate::Api;
 use crate::backend::Backend;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewMembers {
     members: Vec<String>,
@@ -29,7 +30,7 @@ pub(crate) struct NewMembers {
     with_history: Option<bool>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Changed {
     seq: u64,
     /// Whether this request did it; it was so already otherwise.
@@ -43,14 +44,14 @@ pub(crate) struct MembersQuery {
     limit: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct MemberList {
     members: Vec<MemberJson>,
     /// The `after` of the next page; absent at the end.
     after: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct MemberJson {
     id: String,
     role: &'static str,
@@ -63,6 +64,15 @@ impl From<Done> for Json<Changed> {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/chats/{id}/members",
+    tag = "chats",
+    summary = "A page of a chat's members",
+    params(("id" = String, Path, description = "A chat's identifier"), ("after" = Option<String>, Query, description = "`after` of the page before"), ("limit" = Option<u16>, Query, description = "At most so many", minimum = 1, maximum = 256)),
+    responses((status = 200, description = "A page of members", body = MemberList)),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn list<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Caller(user): Caller,
@@ -87,6 +97,16 @@ pub(crate) async fn list<B: Backend>(
     Ok(Json(MemberList { members: page.members.iter().map(one).collect(), after }))
 }
 
+#[utoipa::path(
+    post,
+    path = "/chats/{id}/members",
+    tag = "chats",
+    summary = "Adds members",
+    params(("id" = String, Path, description = "A chat's identifier"), ("Idempotency-Key" = Option<String>, Header, description = "A request with the same key and body happens once"), ("traceparent" = Option<String>, Header, description = "W3C Trace Context")),
+    request_body = NewMembers,
+    responses((status = 200, description = "They are members", body = Changed), (status = 409, description = "`limit_reached`, `out_of_order`"), (status = 422, description = "`counter_reused`")),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn add<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Caller(user): Caller,
@@ -108,6 +128,15 @@ pub(crate) async fn add<B: Backend>(
     Ok(command(&api, user, key.device(user), EntityId::from(chat), &body, trace).await?.into())
 }
 
+#[utoipa::path(
+    delete,
+    path = "/chats/{id}/members/{user}",
+    tag = "chats",
+    summary = "Removes a member; `me` leaves",
+    params(("id" = String, Path, description = "A chat's identifier"), ("user" = String, Path, description = "An identifier, `@username` or `me`"), ("Idempotency-Key" = Option<String>, Header, description = "A request with the same key and body happens once"), ("traceparent" = Option<String>, Header, description = "W3C Trace Context")),
+    responses((status = 200, description = "It is no member", body = Changed), (status = 409, description = "`out_of_order`"), (status = 422, description = "`counter_reused`")),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn remove<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: Caller,

@@ -10,6 +10,7 @@ use panda_protocol::frame::CommandBody;
 use panda_protocol::limits::TEXT_BYTES_MAX;
 use panda_protocol::{DecodeError, EntityId, Text};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::body::{Body, InPath, Json};
@@ -18,19 +19,19 @@ use super::sending::{IdempotencyKey, TraceParent, chat_id, command};
 use crate::Api;
 use crate::backend::Backend;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct Message {
     text: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Sent {
     chat: String,
     seq: u64,
 }
 
 /// A message of a chat's history.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct MessageJson {
     pub(crate) seq: u64,
     /// Microseconds since 1970.
@@ -39,6 +40,16 @@ pub(crate) struct MessageJson {
     text: String,
 }
 
+#[utoipa::path(
+    post,
+    path = "/chats/{id}/messages",
+    tag = "chats",
+    summary = "Sends a message; answered once it is stored",
+    params(("id" = String, Path, description = "A chat's identifier"), ("Idempotency-Key" = Option<String>, Header, description = "A request with the same key and body happens once"), ("traceparent" = Option<String>, Header, description = "W3C Trace Context")),
+    request_body = Message,
+    responses((status = 201, description = "Stored", body = Sent), (status = 409, description = "`out_of_order`"), (status = 422, description = "`counter_reused`")),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn send<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: Caller,

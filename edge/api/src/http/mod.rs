@@ -10,6 +10,7 @@ mod layers;
 mod logins;
 mod members;
 mod messages;
+mod openapi;
 mod origins;
 mod page;
 mod pictures;
@@ -64,6 +65,8 @@ fn page_files<B: Backend>(api: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
 fn endpoints<B: Backend>(api: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
     Router::new()
         .route("/.well-known/panda", get(discovery::discovery::<B>))
+        .route("/openapi.json", get(openapi::json))
+        .route("/openapi", get(openapi::page))
         .route("/register", post(identity::register::<B>))
         .route("/login", post(identity::login::<B>))
         .route("/token/refresh", post(logins::refresh::<B>))

@@ -15,7 +15,7 @@ use panda_storage::{PictureStore, StoreError};
 use super::auth::{Caller, take};
 use super::body::{self, InPath};
 use super::problem::{Answer, Problem};
-use super::users::{self, Tagged};
+use super::users::{self, ProfileJson, Tagged};
 use crate::Api;
 use crate::backend::Backend;
 use crate::config::PICTURE_BODY_BYTES_MAX;
@@ -27,6 +27,16 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000
 const YOUNG: Duration = Duration::from_secs(600);
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
+#[utoipa::path(
+    put,
+    path = "/user/{id}/picture",
+    tag = "users",
+    summary = "Sends one's own picture",
+    params(("id" = String, Path, description = "An identifier, `@username` or `me`"), ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that is meant", example = "\"v3\"")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "JPEG, PNG or WebP; at most 8 MiB"),
+    responses((status = 200, description = "The profile as it is now", body = ProfileJson), (status = 412, description = "`version_conflict`")),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn put<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: Caller,
@@ -57,6 +67,15 @@ pub(crate) async fn put<B: Backend>(
     changing.await.map_err(|_| Problem::new(ErrorCode::OutcomeUnknown))?
 }
 
+#[utoipa::path(
+    delete,
+    path = "/user/{id}/picture",
+    tag = "users",
+    summary = "Removes one's own picture",
+    params(("id" = String, Path, description = "An identifier, `@username` or `me`"), ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that is meant", example = "\"v3\"")),
+    responses((status = 200, description = "The profile as it is now", body = ProfileJson), (status = 412, description = "`version_conflict`")),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn remove<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: Caller,
@@ -76,6 +95,14 @@ pub(crate) async fn remove<B: Backend>(
     changing.await.map_err(|_| Problem::new(ErrorCode::OutcomeUnknown))?
 }
 
+#[utoipa::path(
+    get,
+    path = "/pictures/{user}/{file}",
+    tag = "users",
+    summary = "A picture that the deployment keeps",
+    params(("user" = String, Path, description = "Whose"), ("file" = String, Path, description = "Which")),
+    responses((status = 200, description = "The picture", body = Vec<u8>, content_type = "image/jpeg"), (status = 304, description = "The caller has it")),
+)]
 pub(crate) async fn read<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     InPath((user, file)): InPath<(String, String)>,

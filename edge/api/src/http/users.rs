@@ -9,6 +9,7 @@ use panda_storage::cache::Profile;
 use panda_storage::user_store::{PictureUrl, USERS_MAX, User, UserChange, Username};
 use panda_storage::{Cache as _, UserStore as _, UserStoreError};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::body::{Body, InPath, Json, nullable};
@@ -17,7 +18,7 @@ use super::problem::{Answer, Problem};
 use crate::Api;
 use crate::backend::Backend;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct ProfileJson {
     id: String,
     username: String,
@@ -29,7 +30,7 @@ pub(crate) struct ProfileJson {
 }
 
 /// What is absent stays; `null` empties.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeJson {
     username: Option<String>,
@@ -41,6 +42,15 @@ pub(crate) struct ChangeJson {
 
 pub(crate) type Tagged = ([(HeaderName, HeaderValue); 1], Json<ProfileJson>);
 
+#[utoipa::path(
+    get,
+    path = "/user/{id}",
+    tag = "users",
+    summary = "A profile; one's own with its mail address",
+    params(("id" = String, Path, description = "An identifier, `@username` or `me`")),
+    responses((status = 200, description = "The profile; `ETag` names its version", body = ProfileJson)),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn read<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: Caller,
@@ -61,6 +71,16 @@ pub(crate) async fn read<B: Backend>(
     Ok((tag(profile.version), Json(json)))
 }
 
+#[utoipa::path(
+    put,
+    path = "/user/{id}",
+    tag = "users",
+    summary = "Changes one's own profile",
+    params(("id" = String, Path, description = "An identifier, `@username` or `me`"), ("If-Match" = Option<String>, Header, description = "The `ETag` of the version that is meant", example = "\"v3\"")),
+    request_body = ChangeJson,
+    responses((status = 200, description = "The profile as it is now", body = ProfileJson), (status = 409, description = "`taken`"), (status = 412, description = "`version_conflict`")),
+    security(("access_token" = [])),
+)]
 pub(crate) async fn change<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: Caller,
