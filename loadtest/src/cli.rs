@@ -1,12 +1,14 @@
 //! The command line.
 
 mod crowd;
+mod logins;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use crowd::{History, Slow, Storm};
+pub use logins::Logins;
 use panda_client::TransportKind;
 
 use crate::agent::{SECRET_VARIABLE, Secret};
@@ -147,6 +149,11 @@ pub enum Scenario {
     /// what waited for them. They must lose nothing by it but time: every session is checked to miss nothing and to get nothing
     /// twice. --watch names the servers' processes, --health those of edges, whose outboxes are looked at.
     Slow(Slow),
+    /// Offers logins, more than are hashed, while sessions talk on.
+    ///
+    /// The report says how many were let in and what the others were told, and what that did to the sessions' deliveries, to their
+    /// connections and, with --watch NAME=PID, to the servers' memory.
+    Logins(Logins),
     /// Posts at one target and gets at another one: what was acked must be there.
     ///
     /// Messages are posted over HTTP, at each target in turn; once one is acked, another member gets it at another

@@ -16,13 +16,14 @@ use crate::thresholds::Threshold;
 /// The longest file.
 const FILE_BYTES_MAX: usize = 256 * 1024;
 /// Those that are built in, with their files.
-const BUILT_IN: [(&str, &str); 10] = [
+const BUILT_IN: [(&str, &str); 11] = [
     ("idle", include_str!("../scenarios/idle.toml")),
     ("steady", include_str!("../scenarios/steady.toml")),
     ("fanout", include_str!("../scenarios/fanout.toml")),
     ("churn", include_str!("../scenarios/churn.toml")),
     ("storm", include_str!("../scenarios/storm.toml")),
     ("slow", include_str!("../scenarios/slow.toml")),
+    ("logins", include_str!("../scenarios/logins.toml")),
     ("history", include_str!("../scenarios/history.toml")),
     ("replay", include_str!("../scenarios/replay.toml")),
     ("chaos", include_str!("../scenarios/chaos.toml")),
@@ -165,7 +166,8 @@ impl ScenarioFile {
 
 /// Whether a command puts load on a target.
 fn is_load(name: &str) -> bool {
-    ["idle", "steady", "storm", "slow", "history", "replay", "chaos", "reads", "members", "revisit"].contains(&name)
+    ["idle", "steady", "storm", "slow", "logins", "history", "replay", "chaos", "reads", "members", "revisit"]
+        .contains(&name)
 }
 
 /// The words of a value: none of a switch that is off; each of a list with its flag.

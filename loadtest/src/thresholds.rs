@@ -28,6 +28,16 @@ const HISTORY: [&str; 4] = ["history.p50_s", "history.p99_s", "history.all_s", "
 const SLOW: [&str; 6] =
     ["slow.p50_s", "slow.p99_s", "slow.all_s", "slow.lost", "slow.delivery_ratio", "slow.outbox_bytes_per_stalled"];
 
+/// Those of a flood of logins.
+const LOGINS: [&str; 6] = [
+    "logins.let_in_per_second",
+    "logins.delivery_ratio",
+    "logins.lost",
+    "logins.unanswered",
+    "logins.without_retry_after",
+    "logins.rss_growth_bytes",
+];
+
 /// A figure with its bound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Threshold {
@@ -50,7 +60,7 @@ impl Threshold {
         let is_latency = figure
             .split_once('.')
             .is_some_and(|(of, quantile)| ["ack", "delivery"].contains(&of) && QUANTILES.contains(&quantile));
-        let others = [&COUNTS[..], &STORM, &HISTORY, &SLOW].concat();
+        let others = [&COUNTS[..], &STORM, &HISTORY, &SLOW, &LOGINS].concat();
         if !is_latency && !others.contains(&figure) {
             let latencies = QUANTILES.map(|quantile| format!("ack.{quantile}, delivery.{quantile}")).join(", ");
             let others = others.join(", ");
@@ -109,8 +119,19 @@ fn measured(figure: &str, summary: &Summary, lost: u64) -> Option<f64> {
             "p99_s" => slow.p99_s,
             "all_s" => slow.all_s,
             "lost" => Some(slow.lost as f64),
-            "delivery_ratio" => slow.delivery_ratio(),
+            "delivery_ratio" => slow.meanwhile.delivery_ratio(),
             _ => slow.outbox_bytes_per_stalled(),
+        };
+    }
+    if let Some(figure) = figure.strip_prefix("logins.") {
+        let logins = summary.logins.as_ref()?;
+        return match figure {
+            "let_in_per_second" => logins.let_in_per_second(),
+            "delivery_ratio" => logins.meanwhile.delivery_ratio(),
+            "lost" => Some(logins.lost as f64),
+            "unanswered" => Some(logins.unanswered as f64),
+            "without_retry_after" => Some(logins.without_retry_after as f64),
+            _ => logins.meanwhile.rss_growth_bytes().map(|bytes| bytes as f64),
         };
     }
     if let Some((of, quantile)) = figure.split_once('.') {

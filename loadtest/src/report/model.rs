@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{Checked, HistoryReport, Percentiles, Rates, SlowReport, StormReport};
+use super::{Checked, HistoryReport, LoginsReport, Percentiles, Rates, SlowReport, StormReport};
 use crate::recorder::Recorder;
 
 /// The version of the report's form.
@@ -250,6 +250,7 @@ pub struct Report {
     pub storm: Option<StormReport>,
     pub history: Option<HistoryReport>,
     pub slow: Option<SlowReport>,
+    pub logins: Option<LoginsReport>,
     #[serde(flatten)]
     pub told: Told,
 }

@@ -10,7 +10,7 @@ use panda_protocol::ErrorCode;
 use serde::{Deserialize, Serialize};
 
 use super::model::{Meta, Told, VERSION};
-use super::{ChaosReport, HistoryReport, MembersReport, ReadsReport, SlowReport, StormReport};
+use super::{ChaosReport, HistoryReport, LoginsReport, MembersReport, ReadsReport, SlowReport, StormReport};
 use crate::checker::{Harmed, Verdict};
 use crate::recorder::Recorder;
 
@@ -69,6 +69,9 @@ pub struct Summary {
     /// What sessions that stalled were to the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slow: Option<SlowReport>,
+    /// What became of a flood of logins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logins: Option<LoginsReport>,
     /// What was read, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reads: Option<ReadsReport>,
@@ -272,6 +275,9 @@ impl fmt::Display for Summary {
         }
         if let Some(slow) = &self.slow {
             write!(f, "{slow}")?;
+        }
+        if let Some(logins) = &self.logins {
+            write!(f, "{logins}")?;
         }
         if let Some(reads) = &self.reads {
             write!(f, "{reads}")?;

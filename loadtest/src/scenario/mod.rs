@@ -6,6 +6,7 @@ mod history;
 mod idle;
 mod lean_idle;
 mod load;
+mod logins;
 mod members;
 mod metrics;
 mod reads;
@@ -58,6 +59,7 @@ pub async fn run(
         Scenario::Storm(asked) => Box::pin(storm::run(&asked, common, summary, underway)).await?,
         Scenario::History(asked) => Box::pin(history::run(&asked, common, summary, underway)).await?,
         Scenario::Slow(asked) => Box::pin(slow::run(&asked, common, summary, underway)).await?,
+        Scenario::Logins(asked) => Box::pin(logins::run(&asked, common, summary, underway)).await?,
         Scenario::Reads(asked) => Box::pin(reads::run(asked, common, summary, underway)).await?,
         Scenario::Members(asked) => Box::pin(members::run(asked, common, summary, underway)).await?,
         Scenario::Agent(_) | Scenario::Run(_) | Scenario::Scenarios => {

@@ -39,7 +39,7 @@ pub(super) async fn run(
     let load = stall(asked, &mut crowd, &mut report);
     let held = under_load(&run, summary.sessions, summary, load).await;
     run.recorder.seconds.fault_ends();
-    report.compare(&run.recorder.seconds.all());
+    report.meanwhile.compare(&run.recorder.seconds.all());
     summary.slow = Some(report);
     crowd.end(&plans, (held?, asked.check > 0.0), summary).await
 }
@@ -53,7 +53,7 @@ async fn stall(asked: &Slow, crowd: &mut Crowd, report: &mut SlowReport) -> Resu
     crowd.comings = Comings::default();
     run.recorder.seconds.fault_begins(format!("{} % stall", asked.stall));
     crowd.stall(asked.stall)?;
-    report.began_s = run.now().as_secs_f64();
+    report.meanwhile.began_s = run.now().as_secs_f64();
     crowd.hear_while(tokio::time::sleep(CALM)).await?;
     report.stalled = crowd.stalled();
     if report.stalled == 0 || report.stalled >= u64::from(asked.sessions) {
@@ -67,7 +67,7 @@ async fn stall(asked: &Slow, crowd: &mut Crowd, report: &mut SlowReport) -> Resu
     let reading = crowd.stalled();
     report.outbox_bytes = crowd.hear_while(sum_of(OUTBOX_BYTES, &asked.health)).await??;
     report.lost = crowd.comings.lost();
-    report.ended_s = run.now().as_secs_f64();
+    report.meanwhile.ended_s = run.now().as_secs_f64();
     let (again, read_up) = (run.now(), |crowd: &Crowd| crowd.comings.read_up_us.values().sum::<u64>());
     crowd.read_on()?;
     while read_up(crowd) < reading && run.now() < again + run.patience {

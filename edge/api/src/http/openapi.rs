@@ -1,6 +1,7 @@
 //! What the API is, for programs (`/openapi.json`, OpenAPI 3.1) and for people who read (`/openapi`). Both are made of the
 //! handlers' own types.
 
+mod forms;
 mod page;
 
 use std::sync::LazyLock;
@@ -8,7 +9,7 @@ use std::sync::LazyLock;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response as Documented, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
@@ -96,9 +97,11 @@ impl Modify for Everywhere {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("access_token", bearer("Of `/register`, `/login` or `/token/refresh`"));
         components.add_security_scheme("api_key", bearer("Of a program; the first is in `admin.key`"));
-        for item in document.paths.paths.values_mut() {
+        forms::bodies(components);
+        for (path, item) in &mut document.paths.paths {
             let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
             for operation in operations.into_iter().flatten() {
+                forms::parameters(path, operation);
                 refusals(operation);
             }
         }
@@ -107,14 +110,12 @@ impl Modify for Everywhere {
 
 /// Adds the refusals that are not the operation's own, and says of all that they are problems.
 fn refusals(operation: &mut Operation) {
-    let places = operation.parameters.iter().flatten().filter_map(|one| match one {
-        RefOr::T(parameter) => Some(&parameter.parameter_in),
-        RefOr::Ref(_) => None,
-    });
-    let (in_path, in_query) = (
-        places.clone().any(|place| matches!(place, ParameterIn::Path)),
-        places.clone().any(|place| matches!(place, ParameterIn::Query)),
-    );
+    let is_asked = |operation: &Operation, test: fn(&Parameter) -> bool| {
+        operation.parameters.iter().flatten().any(|one| matches!(one, RefOr::T(parameter) if test(parameter)))
+    };
+    let in_path = is_asked(operation, |parameter| matches!(parameter.parameter_in, ParameterIn::Path));
+    let in_query = is_asked(operation, |parameter| matches!(parameter.parameter_in, ParameterIn::Query));
+    let with_key = is_asked(operation, |parameter| parameter.name == "Idempotency-Key");
     let (with_body, with_token) = (operation.request_body.is_some(), operation.security.is_some());
     if let Some(RefOr::T(body)) = &mut operation.request_body {
         body.required = Some(Required::True);
@@ -124,7 +125,7 @@ fn refusals(operation: &mut Operation) {
         (401, with_token, "no valid token, or none that opens this"),
         (403, true, "not the caller's, or a page of another origin"),
         (404, in_path || in_query || with_body, "what is named is not there"),
-        (413, with_body, "more than is taken"),
+        (413, with_body || with_key, "more than is taken"),
         (429, true, "too many; `Retry-After`"),
         (500, true, "a defect of the server"),
         (503, true, "nothing happened; `Retry-After`"),

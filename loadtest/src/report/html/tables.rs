@@ -52,6 +52,7 @@ pub(super) fn all(report: &Report) -> String {
         edges(report),
         history(report),
         slow(report),
+        logins(report),
         memory(report),
         errors(report),
         curves(report),
@@ -148,7 +149,7 @@ fn slow(report: &Report) -> Table {
         let micros = |us: Option<u64>| us.map_or_else(|| "-".into(), |us| time(us as f64));
         [
             row("sessions that read nothing", grouped(slow.stalled)),
-            row("for", moment(slow.ended_s - slow.began_s)),
+            row("for", moment(slow.meanwhile.ended_s - slow.meanwhile.began_s)),
             row("connections lost meanwhile", grouped(slow.lost)),
             row("cuts of full outboxes", counted(slow.cuts)),
             row("bytes in their outboxes", counted(slow.outbox_bytes)),
@@ -156,13 +157,42 @@ fn slow(report: &Report) -> Table {
             row("half of them within", seconds(slow.p50_s)),
             row("99 % within", seconds(slow.p99_s)),
             row("all after", seconds(slow.all_s)),
-            row("p99 of deliveries while all read", micros(slow.delivery_p99_us_before)),
-            row("of the rest, meanwhile", micros(slow.delivery_p99_us_meanwhile)),
-            row("servers' memory while all read, bytes", counted(slow.rss_bytes_before)),
-            row("meanwhile, at most", counted(slow.rss_bytes_meanwhile)),
+            row("p99 of deliveries while all read", micros(slow.meanwhile.delivery_p99_us_before)),
+            row("of the rest, meanwhile", micros(slow.meanwhile.delivery_p99_us_meanwhile)),
+            row("servers' memory while all read, bytes", counted(slow.meanwhile.rss_bytes_before)),
+            row("meanwhile, at most", counted(slow.meanwhile.rss_bytes_meanwhile)),
         ]
     });
     Table { title: "Slow readers", head: words(["", ""]), rows: rows.collect(), closed: false }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "figures are read by people")]
+fn logins(report: &Report) -> Table {
+    let seconds = |at: Option<f64>| at.map_or_else(|| "-".into(), moment);
+    let row = |name: &str, figure: String| ("", vec![name.to_owned(), figure]);
+    let rows = report.logins.iter().flat_map(|logins| {
+        let micros = |us: Option<u64>| us.map_or_else(|| "-".into(), |us| time(us as f64));
+        let counted = |count: Option<u64>| count.map_or_else(|| "not counted".into(), grouped);
+        let refused =
+            logins.refused.iter().map(|(label, &count)| row(&format!("refused with {label}"), grouped(count)));
+        let meanwhile = &logins.meanwhile;
+        let told = [
+            row("logins that were offered", grouped(logins.offered)),
+            row("let in", grouped(logins.let_in)),
+            row("half of them within", seconds(logins.p50_s)),
+            row("99 % within", seconds(logins.p99_s)),
+            row("refusals within, 99 %", seconds(logins.refused_p99_s)),
+            row("refusals for now without a time", grouped(logins.without_retry_after)),
+            row("without an answer", grouped(logins.unanswered)),
+            row("sessions that lost their connection", grouped(logins.lost)),
+            row("p99 of deliveries before", micros(meanwhile.delivery_p99_us_before)),
+            row("meanwhile", micros(meanwhile.delivery_p99_us_meanwhile)),
+            row("servers' memory before, bytes", counted(meanwhile.rss_bytes_before)),
+            row("meanwhile, at most", counted(meanwhile.rss_bytes_meanwhile)),
+        ];
+        told.into_iter().chain(refused)
+    });
+    Table { title: "Logins", head: words(["", ""]), rows: rows.collect(), closed: false }
 }
 
 /// Of a storm, what the edges used that were left.

@@ -30,7 +30,7 @@ pub(super) fn of(document: &OpenApi) -> String {
     .ok();
     let mut tags: Vec<&str> = Vec::new();
     for (_, operation) in operations(&document) {
-        tags.extend(operation["tags"][0].as_str().filter(|tag| !tags.contains(tag)).into_iter());
+        tags.extend(operation["tags"][0].as_str().filter(|tag| !tags.contains(tag)));
     }
     for tag in tags {
         write!(page, "<h2>{}</h2>", escaped(tag)).ok();
