@@ -7,6 +7,7 @@ import { originRefused } from "./codec/codes.js";
 import { isOriginRefused } from "./origin.js";
 import { localRefusal, refusalOf } from "./refusals.js";
 import type { UserId } from "./ids.js";
+import { fetchTelling, type OnSent } from "./upload.js";
 
 export interface Account {
   /** Opaque; for {@link HttpApiOptions.token} and the client's token supplier. */
@@ -21,7 +22,10 @@ export interface Account {
 export interface Profile {
   readonly id: UserId;
   readonly username: string;
-  /** An `https` or `http` URL, or `null`. */
+  /**
+   * A path of this API (`/pictures/...`) of a picture that the server keeps, which is asked for behind the server's URL; or
+   * an `https` or `http` URL that the user named; or `null`.
+   */
   readonly picture: string | null;
   /** Rises with each change. */
   readonly version: number;
@@ -49,6 +53,13 @@ export interface ProfileChanges {
   readonly username?: string;
   readonly email?: string | null;
   readonly picture?: string | null;
+}
+
+export interface PictureOptions {
+  /** Told the part that is sent, from 0 to 1, as a browser tells it. At 1 the server makes the picture anew. */
+  readonly onSent?: OnSent;
+  /** Gives it up; the promise is rejected with `unreachable`, and the server may have taken it all the same. */
+  readonly signal?: AbortSignal;
 }
 
 export interface HttpApiOptions {
@@ -99,6 +110,14 @@ export interface HttpApi {
   user(who: UserId | `@${string}` | "me"): Promise<Profile>;
   /** Changes one's own. With `version`, only if it is still that one: otherwise `version_conflict`. */
   updateProfile(changes: ProfileChanges, version?: number): Promise<Profile>;
+  /**
+   * Makes this one's picture: JPEG, PNG or WebP of at most 8 MiB. `invalid_request` where it is none, `too_large`,
+   * `rate_limited`, `overloaded`; `not_found` where the server keeps no pictures; `outcome_unknown` where it did not come
+   * whole within 30 s.
+   */
+  sendPicture(picture: Blob, options?: PictureOptions): Promise<Profile>;
+  /** Removes it, or the URL that is in its place. */
+  removePicture(): Promise<Profile>;
 }
 
 /** The grace of a refresh token that got no answer runs meanwhile, and bringing it again costs nothing. */
@@ -106,34 +125,40 @@ const refreshTimeoutMs = 10_000;
 /** An answer with more than this is none of the API's. */
 const answerBytesMax = 1 << 20;
 
+interface CallOptions {
+  readonly timeoutMs?: number;
+  readonly keepalive?: boolean;
+  readonly onSent?: OnSent | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 export function createHttpApi(options: HttpApiOptions): HttpApi {
   const call = async (
     method: string,
     path: string,
     body?: object,
     headers: Record<string, string> = {},
-    {
-      timeoutMs = options.timeoutMs ?? 35_000,
-      keepalive = false,
-    }: { readonly timeoutMs?: number; readonly keepalive?: boolean } = {},
+    { timeoutMs = options.timeoutMs ?? 35_000, keepalive = false, onSent, signal }: CallOptions = {},
   ): Promise<unknown> => {
     const token = options.token?.() ?? null;
     if (token !== null) headers["authorization"] = `Bearer ${token}`;
-    if (body !== undefined) headers["content-type"] = "application/json";
+    if (body !== undefined)
+      headers["content-type"] = body instanceof Blob ? "application/octet-stream" : "application/json";
     const url = typeof options.url === "string" ? options.url : options.url();
     const fetchWith: typeof fetch = (...of) => (options.fetch ?? fetch)(...of);
+    const over = AbortSignal.timeout(timeoutMs);
     let status: number;
     let answer: unknown;
     try {
-      const response = await fetchWith(new URL(path, url), {
+      const response = await (onSent ? fetchTelling(onSent, fetchWith) : fetchWith)(new URL(path, url), {
         method,
         headers,
-        body: body === undefined ? null : JSON.stringify(body),
+        body: body === undefined ? null : body instanceof Blob ? body : JSON.stringify(body),
         // Tokens travel in the header; nothing of this API is in cookies or may be answered from a cache.
         credentials: "omit",
         cache: "no-store",
         keepalive,
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: signal ? AbortSignal.any([signal, over]) : over,
       });
       status = response.status;
       const text = await response.text();
@@ -172,6 +197,9 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
       readProfile(
         await call("PUT", "/user/me", changes, version === undefined ? {} : { "if-match": `"v${String(version)}"` }),
       ),
+    sendPicture: async (picture, { onSent, signal } = {}) =>
+      readProfile(await call("PUT", "/user/me/picture", picture, {}, { onSent, signal })),
+    removePicture: async () => readProfile(await call("DELETE", "/user/me/picture")),
   };
 }
 

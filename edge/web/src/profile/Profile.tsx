@@ -2,7 +2,7 @@
 
 import type { Profile as Account, ProfileChanges } from "@panda/client";
 import { useEffect, useState, type SubmitEvent } from "react";
-import { Avatar } from "../parts/Avatar";
+import { isKeptPicture } from "../parts/Avatar";
 import { Button, IconButton } from "../parts/Button";
 import { Choice } from "../parts/Choice";
 import { Confirm } from "../parts/Confirm";
@@ -15,6 +15,7 @@ import { sessionOf } from "../state/link";
 import { useAppSelector } from "../state/store";
 import { useLocale } from "../texts/locale";
 import type { Refusal } from "@panda/client";
+import { Picture } from "./Picture";
 
 const PICTURE_BYTES_MAX = 2_048;
 
@@ -23,6 +24,9 @@ export function isPicture(address: string): boolean {
   return address.startsWith("https://") && URL.canParse(address) && new TextEncoder().encode(address).length <= PICTURE_BYTES_MAX;
 }
 
+/** What of a picture is an address that somebody named. */
+const namedAddress = (picture: string | null): string => (picture === null || isKeptPicture(picture) ? "" : picture);
+
 function AccountForm({ account, onSaved }: { account: Account; onSaved: (account: Account) => void }) {
   const accounts = useAccounts();
   const { http } = accounts;
@@ -30,10 +34,18 @@ function AccountForm({ account, onSaved }: { account: Account; onSaved: (account
   const { t, refusal: say } = useLocale();
   const [username, setUsername] = useState(account.username);
   const [email, setEmail] = useState(account.email ?? "");
-  const [picture, setPicture] = useState(account.picture ?? "");
+  const [picture, setPicture] = useState(namedAddress(account.picture));
+  const [pictureBefore, setPictureBefore] = useState(account.picture);
+  /** Laid open from the beginning where there is something in it; who folds it afterwards is not corrected. */
+  const [hasAddress] = useState(picture !== "");
   const [isBusy, setIsBusy] = useState(false);
   const [isSaved, setIsSaved] = useState(false);
   const [refusal, setRefusal] = useState<Refusal | null>(null);
+  if (account.picture !== pictureBefore) {
+    // It was sent or removed above.
+    setPictureBefore(account.picture);
+    setPicture(namedAddress(account.picture));
+  }
   const isPictureWrong = picture !== "" && !isPicture(picture.trim());
   const take = (read: Account) => {
     accounts.renamed(read.username);
@@ -43,7 +55,7 @@ function AccountForm({ account, onSaved }: { account: Account; onSaved: (account
     const changes: ProfileChanges = {
       ...(username.trim() === account.username ? {} : { username: username.trim() }),
       ...(email.trim() === (account.email ?? "") ? {} : { email: email.trim() === "" ? null : email.trim() }),
-      ...(picture.trim() === (account.picture ?? "") ? {} : { picture: picture.trim() === "" ? null : picture.trim() }),
+      ...(picture.trim() === namedAddress(account.picture) ? {} : { picture: picture.trim() === "" ? null : picture.trim() }),
     };
     setIsBusy(true);
     setRefusal(null);
@@ -70,13 +82,12 @@ function AccountForm({ account, onSaved }: { account: Account; onSaved: (account
   const isOther = refusal !== null && !["username", "email", "picture"].includes(refusal.field ?? "");
   return (
     <form className="form" onSubmit={submit}>
-      <div className="profile-who">
-        <Avatar name={username} seed={account.id} picture={isPictureWrong || picture === "" ? null : picture.trim()} size="large" isOwn />
-        <bdi>{account.username}</bdi>
-      </div>
       <Field label={t.signIn.username} help={t.signUp.usernameHelp} required minLength={3} maxLength={32} autoComplete="username" spellCheck={false} dir="ltr" value={username} error={of("username")} onChange={(event) => setUsername(event.target.value)} />
       <Field label={t.signUp.email} mark={`(${t.optional})`} type="email" autoComplete="email" dir="ltr" value={email} error={of("email")} onChange={(event) => setEmail(event.target.value)} />
-      <Field label={t.profile.picture} mark={`(${t.optional})`} help={t.profile.pictureHelp} type="url" autoComplete="off" dir="ltr" value={picture} error={isPictureWrong ? t.profile.pictureForm : of("picture")} onChange={(event) => setPicture(event.target.value)} />
+      <details className="more" open={hasAddress}>
+        <summary>{t.profile.pictureElsewhere}</summary>
+        <Field label={t.profile.picture} mark={`(${t.optional})`} help={t.profile.pictureHelp} type="url" autoComplete="off" dir="ltr" value={picture} error={isPictureWrong ? t.profile.pictureForm : of("picture")} onChange={(event) => setPicture(event.target.value)} />
+      </details>
       {isOther ? (
         <p className="form-error" role="alert">
           {refusal.label === "version_conflict" ? t.profile.changed : say(refusal)}
@@ -189,7 +200,10 @@ export function Profile() {
         <section aria-labelledby="profile-about">
           <h2 id="profile-about">{t.profile.about}</h2>
           {account ? (
-            <AccountForm account={account} onSaved={setAccount} />
+            <>
+              <Picture account={account} onSaved={setAccount} />
+              <AccountForm account={account} onSaved={setAccount} />
+            </>
           ) : (
             <p className="form-note profile-waiting">{refusal ? say(refusal) : t.loading}</p>
           )}

@@ -43,7 +43,7 @@ async function everyScreen(ada: Person, line: Line, other: string, look: (screen
   await look("go to a date");
   await page.keyboard.press("Escape");
   await page.goto(`${url}/app/profile`);
-  await expect(page.getByLabel("Address of a picture")).toBeVisible();
+  await page.getByText("Use a picture from another address").click();
   await look("profile");
   await page.getByRole("button", { name: "Log out" }).click();
   await look("log out?");

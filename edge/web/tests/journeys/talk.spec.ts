@@ -98,6 +98,7 @@ test("a profile can be changed, and a name that is taken says so beside its fiel
   await ada.page.getByRole("button", { name: "Save" }).click();
   await expect(ada.page.getByText("This name is taken; choose another.")).toBeVisible();
   await ada.page.getByLabel("Username").fill(`${ada.name}-new`);
+  await ada.page.getByText("Use a picture from another address").click();
   await ada.page.getByLabel("Address of a picture").fill("http://example.org/p.png");
   await expect(ada.page.getByText("This has to begin with https://")).toBeVisible();
   await ada.page.getByLabel("Address of a picture").fill("");

@@ -7,6 +7,7 @@ import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Page } from "@playwright/test";
 import { expect, test } from "../journeys/support/journey";
+import { landscape } from "../journeys/support/image";
 import { Person } from "../journeys/support/person";
 
 const folder = fileURLToPath(new URL("../../screenshots/", import.meta.url));
@@ -101,7 +102,11 @@ test("every main screen", async ({ browser, server }) => {
   }
   await take(ada.page, "new-chat");
   await ada.page.goto(`${server.url}/app/profile`);
-  await ada.page.getByLabel("Address of a picture").waitFor();
+  await ada.page.locator("input[type=file]").setInputFiles({ name: "me.png", mimeType: "image/png", buffer: landscape() });
+  await ada.page.getByRole("dialog").getByRole("img").waitFor();
+  await take(ada.page, "picture");
+  await ada.page.getByRole("button", { name: "Use this picture" }).click();
+  await ada.page.locator(".profile-who img").waitFor();
   await take(ada.page, "profile");
 
   await ada.page.evaluate(() => localStorage.setItem("panda.settings.language", "ar"));

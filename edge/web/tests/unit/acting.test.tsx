@@ -4,7 +4,7 @@ import { RefusedError, type ChatId, type MembersPage, type UserId } from "@panda
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { go } from "../../src/shell/router";
 import { cake, said, summary, tea } from "./support/fake_client";
-import { online, openPage, press, types, type OpenPage } from "./support/page";
+import { button, find, online, openPage, press, types, type OpenPage } from "./support/page";
 
 let page: OpenPage;
 
@@ -13,8 +13,6 @@ beforeEach(async () => {
 });
 afterEach(() => page.close());
 
-const find = (selector: string) => document.querySelector<HTMLElement>(selector);
-const button = (name: string) => [...document.querySelectorAll<HTMLElement>("button")].find((one) => one.textContent === name || one.getAttribute("aria-label") === name);
 const asked = (what: string) => page.client.asked.filter((one) => one.what === what);
 const newChat = "1h00000000000000000000000n" as ChatId;
 const refusal = new RefusedError({ code: 2203, label: "forbidden", text: "no", retryAfterMs: 0 });

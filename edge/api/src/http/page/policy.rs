@@ -6,10 +6,10 @@ use axum::http::HeaderValue;
 /// Bytes of a Host header that is repeated in the policy: the longest DNS name, a colon and a port.
 const HOST_BYTES_MAX: usize = 259;
 
-/// No script and style in the page itself. Pictures of people may come from any address over TLS: the page loads them
-/// only for who asked for it, because an address that is asked for a picture learns who looks.
-const BEFORE_CONNECT: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:; \
-     font-src 'self'; worker-src 'self'; manifest-src 'self'; connect-src 'self'";
+/// No script and style in the page itself. Pictures of people may come from any address over TLS: the page loads those that
+/// this deployment does not keep only for who asked for it, because an address that is asked for a picture learns who looks.
+const BEFORE_PICTURES: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https:";
+const BEFORE_CONNECT: &str = "; font-src 'self'; worker-src 'self'; manifest-src 'self'; connect-src 'self'";
 const BEHIND_CONNECT: &str = "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Nothing of a device is asked for.
@@ -22,7 +22,10 @@ pub(super) fn of(host: Option<&HeaderValue>, edges: &[String]) -> HeaderValue {
     let host = host.and_then(|host| host.to_str().ok()).filter(|host| is_plain(host));
     let own = host.map_or_else(String::new, |host| format!(" ws://{host} wss://{host}"));
     let others: String = edges.iter().filter_map(|edge| reached_at(edge)).collect();
-    let policy = format!("{BEFORE_CONNECT}{own}{others}{BEHIND_CONNECT}");
+    // An edge that is on this machine, without TLS, keeps pictures, too.
+    let plain = edges.iter().filter(|edge| edge.starts_with("http://") && reached_at(edge).is_some());
+    let pictures: String = plain.map(|edge| format!(" {edge}")).collect();
+    let policy = format!("{BEFORE_PICTURES}{pictures}{BEFORE_CONNECT}{own}{others}{BEHIND_CONNECT}");
     HeaderValue::from_str(&policy).expect("printable ASCII: hosts were looked at")
 }
 
@@ -77,5 +80,6 @@ mod tests {
             ),
             "{policy}"
         );
+        assert!(policy.contains("img-src 'self' https: http://[::1]:8080; font-src"), "{policy}");
     }
 }

@@ -29,8 +29,8 @@ export const online = (session = "2h"): ClientEvent => ({
   connection: { state: "online", session: session as SessionId, current: true, expiresAtMs: 0, url: "http://localhost", clockAheadMs: 0 },
 });
 
-/** Ada at the chat `tea`, in which two messages are; `cake` is below it in the list. */
-export async function openPage(): Promise<OpenPage> {
+/** Ada at the chat `tea`, in which two messages are; `cake` is below it in the list. `more` is what else the API can do. */
+export async function openPage(more: Partial<HttpApi> = {}): Promise<OpenPage> {
   vi.stubGlobal("IS_REACT_ACT_ENVIRONMENT", true);
   vi.useFakeTimers();
   localStorage.clear();
@@ -42,10 +42,11 @@ export async function openPage(): Promise<OpenPage> {
   const names: Record<string, string> = { [ada]: "ada", [ben]: "ben" };
   const http = {
     user: (of: string) => {
-      const id = of.startsWith("@") ? of.slice(1) : of;
+      const id = of === "me" ? ada : of.startsWith("@") ? of.slice(1) : of;
       const known = Object.entries(names).find(([key, name]) => key === id || name === id) ?? [id, `somebody-${id.slice(-2)}`];
       return Promise.resolve({ id: known[0], username: known[1], picture: null, version: 1 });
     },
+    ...more,
   };
   const accounts = new Accounts({ store, open: () => client, api: () => http as unknown as HttpApi, url: "http://localhost" });
   accounts.signedIn({ accessToken: "t", expiresInMs: 1e6, refreshToken: null, user: { id: ada, username: "ada" } });
@@ -92,3 +93,8 @@ export function types(field: Element | null, text: string): void {
 
 export const press = (key: string, on: Element | null = document.activeElement): boolean | undefined =>
   on?.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+
+export const find = (selector: string) => document.querySelector<HTMLElement>(selector);
+
+export const button = (name: string) =>
+  [...document.querySelectorAll<HTMLElement>("button")].find((one) => one.textContent === name || one.getAttribute("aria-label") === name);
