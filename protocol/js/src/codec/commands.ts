@@ -1,6 +1,5 @@
-/** Commands (`SPEC.md`, section 8): a kind, a body by kind, and perhaps a trace context behind it. */
+/** What commands say (`SPEC.md`, section 8): a kind, a body by kind, and perhaps a trace context behind it. */
 
-import type { EntityId } from "../ids.js";
 import {
   chatNameBytesMax,
   commandMembersMax,
@@ -12,7 +11,6 @@ import {
   bool,
   bytes,
   chat,
-  entity,
   list,
   oneOf,
   opaque,
@@ -25,7 +23,7 @@ import {
   type Field,
   type ValueOf,
 } from "./fields.js";
-import { DecodeError, type Reader } from "./reader.js";
+import { DecodeError, Reader } from "./reader.js";
 import { invalidRequest, tooLarge } from "./codes.js";
 import { Writer } from "./writer.js";
 
@@ -64,31 +62,6 @@ const kinds: Readonly<Record<CommandName, number>> = {
 /** In whose context a command is followed. */
 const traceContext = record({ trace: opaque(16), span: opaque(8), flags: u8 });
 export type TraceContext = ValueOf<typeof traceContext>;
-
-export interface CommandFrame {
-  readonly request: bigint;
-  readonly entity: EntityId;
-  readonly counter: bigint;
-  readonly after: bigint;
-  /** Kind, body and what is behind it: what the digest is of. {@link encodeCommand} makes it. */
-  readonly payload: Uint8Array;
-}
-
-const head = record({ request: varint, entity, counter: varint, after: varint });
-
-/** A Command's frame. What it asks for stays bytes: a resend must have the same ones, whatever this version thinks of them. */
-export const commandFrame: Field<CommandFrame> = {
-  read(from) {
-    const fields = head.read(from);
-    if (fields.counter === 0n || fields.after >= fields.counter)
-      throw new DecodeError("a value is outside of its range");
-    return { ...fields, payload: from.take(from.left).slice() };
-  },
-  write(to, value) {
-    head.write(to, value);
-    to.raw(value.payload);
-  },
-};
 
 const bodyOf = (name: CommandName): Field<Record<string, unknown>> =>
   commandBodies[name] as unknown as Field<Record<string, unknown>>;
@@ -129,3 +102,6 @@ function readTrace(from: Reader): TraceContext | null {
   const isZero = (id: Uint8Array): boolean => id.every((byte) => byte === 0);
   return isZero(read.trace) || isZero(read.span) ? null : { ...read, flags: read.flags & 3 };
 }
+
+/** What a server would say of a Command's kind and body. Throws {@link DecodeError}. */
+export const commandOf = (payload: Uint8Array): ReturnType<typeof decodeCommand> => decodeCommand(new Reader(payload));

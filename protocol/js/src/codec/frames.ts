@@ -1,6 +1,6 @@
 /** All frames (`SPEC.md`, section 3), in both directions. */
 
-import { commandFrame, decodeCommand } from "./commands.js";
+import { commandFrame } from "./command_frame.js";
 import { unknownFrame, frameTooLarge } from "./codes.js";
 import {
   addressBytesMax,
@@ -239,6 +239,3 @@ export function decodeMessage(message: Uint8Array, take: (frame: Frame) => void)
     if (frame !== null) take(frame);
   } while (from.left > 0);
 }
-
-/** What a server would say of a Command's kind and body. Throws {@link DecodeError}. */
-export const commandOf = (payload: Uint8Array): ReturnType<typeof decodeCommand> => decodeCommand(new Reader(payload));

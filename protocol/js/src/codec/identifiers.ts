@@ -1,8 +1,6 @@
-/** Identifiers in text and bytes, and those that are made from others (`SPEC.md`, section 2). */
+/** Identifiers in text and bytes (`SPEC.md`, section 2). */
 
 import type { ChatId, DeviceId, UserId } from "../ids.js";
-import { sha256 } from "./sha256.js";
-import { utf8Bytes, Writer } from "./writer.js";
 
 const digits = "0123456789abcdefghjkmnpqrstvwxyz";
 const first = {
@@ -69,38 +67,6 @@ function isText(kind: IdKind, text: string): boolean {
 export const userIdFrom = (text: string): UserId | null => (isText("user", text) ? (text as UserId) : null);
 /** A chat's, likewise. */
 export const chatIdFrom = (text: string): ChatId | null => (isText("chat", text) ? (text as ChatId) : null);
-
-/** The group that `creator` makes on `device` with the command that has this counter: the server makes the same. */
-export function groupChatId(creator: UserId, device: DeviceId, counter: bigint): ChatId {
-  const to = new Writer();
-  to.raw(utf8Bytes("panda group chat"));
-  to.raw(bytesOf(creator));
-  to.raw(bytesOf(device));
-  to.u64(counter);
-  return derived(0x31, to);
-}
-
-/** The one direct chat of two users. */
-export function directChatId(one: UserId, other: UserId): ChatId {
-  const to = new Writer();
-  to.raw(utf8Bytes("panda direct chat"));
-  // The digits rise as the bytes do: texts are in the order of what they stand for.
-  for (const user of one < other ? [one, other] : [other, one]) to.raw(bytesOf(user));
-  return derived(0x41, to);
-}
-
-function derived(firstByte: number, from: Writer): ChatId {
-  const digest = sha256(from.finish()).subarray(0, 16);
-  // "Bytes 2 to 16": the digest's first byte gives way to the kind.
-  digest[0] = firstByte;
-  return idText(digest) as ChatId;
-}
-
-function bytesOf(id: string): Uint8Array {
-  const bytes = idBytes(id);
-  if (bytes === null) throw new RangeError("not an identifier");
-  return bytes;
-}
 
 /** A device that nobody else is. */
 export function newDeviceId(): DeviceId {

@@ -1,7 +1,7 @@
 /** What the parts of the core share. */
 
 import { RefusedError, type ClientEvent } from "../api.js";
-import type { DeviceId, UserId } from "../ids.js";
+import type { DeviceId, OutboxId, UserId } from "../ids.js";
 import { localRefusal, refusalOf } from "../refusals.js";
 import type { Ask, Output, ReplyFrame } from "../session/machine.js";
 import type { Connector } from "./connector.js";
@@ -11,6 +11,9 @@ import type { Surroundings } from "./surroundings.js";
 /** Takes each reply to one request; `null`: the session is over, and none comes any more. */
 export type OnReply = (reply: ReplyFrame | null, last: boolean) => void;
 
+/** Which entry of the outbox has this counter of a device, if it is the own one. */
+export type OutboxOf = (device: DeviceId, counter: number) => OutboxId | undefined;
+
 export interface Context {
   readonly world: Surroundings;
   readonly me: UserId;
@@ -18,7 +21,7 @@ export interface Context {
   readonly requests: Requests;
   journal: Journal;
   connector: Connector;
-  emit(event: ClientEvent): void;
+  readonly emit: (event: ClientEvent) => void;
   /** Something that is shown changed: whoever listens hears of it soon. */
   soon(): void;
 }

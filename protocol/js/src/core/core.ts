@@ -4,7 +4,6 @@
  */
 
 import type {
-  ChatEvent,
   ClientEvent,
   Command,
   Connection,
@@ -19,16 +18,14 @@ import { noDevice } from "../codec/frames.js";
 import { newDeviceId } from "../codec/identifiers.js";
 import type { ChatId, DeviceId, OutboxId, UserId } from "../ids.js";
 import type { Output } from "../session/machine.js";
-import { MemoryStore } from "../storage/memory.js";
 import type { Change, Saved, Store, StoredCursor, StoreSource } from "../storage/store.js";
+import type { Acting } from "./acting.js";
 import { Connector, type Access } from "./connector.js";
 import { Requests, type Context } from "./context.js";
 import { Following } from "./following.js";
 import { inTime, Journal, no, reasonOf } from "./journal.js";
-import { Reading } from "./reading.js";
-import { Sending, type Submitter, type Target } from "./sending.js";
-import type { Surroundings } from "./surroundings.js";
-import { Typing } from "./typing.js";
+import type { Submitter, Target } from "./sending.js";
+import type { Deferred, Surroundings } from "./surroundings.js";
 
 export interface CoreConfig {
   readonly url: string;
@@ -41,14 +38,16 @@ export interface CoreOwner {
   token(reason: TokenReason): Promise<string | null>;
   /** What happened at once, for everybody. */
   happened(events: readonly ClientEvent[]): void;
+  /** A part of the code does not come, though the server is there: only loading the page again helps. */
+  outdated(): void;
 }
 
 /** Of so many chats it is remembered that somebody looked at them. */
 const lookedMax = 100;
-/** Kinds of signals. */
-const [typingKind, stoppedKind, presenceKind] = [1, 2, 3] as const;
+/** Code that did not come, and perhaps does once there is a network, is asked for again after this. */
+const loadAgainMs = 5_000;
 
-/** Opens the store, or goes on without, then connects. */
+/** Opens the store, or goes on without, then connects. Rejected where the code for a core without a store does not come. */
 export async function openCore(
   config: CoreConfig,
   world: Surroundings,
@@ -66,28 +65,34 @@ export async function openCore(
       }, no);
       throw error;
     });
+    const saved = await inTime(world, store.load());
+    // What waits in the outbox is shown with the first word. Code that does not come is no reason to wait longer.
+    const deferred = saved.outbox.length > 0 ? await inTime(world, world.deferred()).catch(() => null) : null;
     // What it holds may be damaged in ways that show only when it is taken in.
-    return new Core(config, world, owner, stores, store, await inTime(world, store.load()), null);
+    return new Core(config, world, owner, stores, store, saved, null, deferred);
   } catch (error) {
     store?.close();
-    const memory = new MemoryStore();
-    return new Core(config, world, owner, stores, memory, await memory.load(), reasonOf(error));
+    const deferred = await inTime(world, world.deferred());
+    const memory = new deferred.MemoryStore();
+    return new Core(config, world, owner, stores, memory, await memory.load(), reasonOf(error), deferred);
   }
 }
 
 export class Core {
   readonly #context: Context;
   readonly #following: Following;
-  readonly #sending: Sending;
-  readonly #reading: Reading;
-  readonly #typing = new Typing();
+  #acting: Acting | null = null;
+  /** What it is to do, once it is there: bounded by what tabs may have asked and the chats that there are. */
+  #waiting: ((acting: Acting) => void)[] = [];
+  #loading = false;
+  /** What of the store is for it. */
+  #saved: Saved | null;
   #connection: Connection = { state: "connecting", attempt: 0 };
   #storage: StorageState = { kind: "memory", reason: null };
   #access: Access | null;
   #batch: ClientEvent[] = [];
   /** Nobody hears anything before it is whole. */
   #flushing = true;
-  #cancelTyping: () => void = () => undefined;
   /** Chats in the order in which somebody last looked at them: their history stays longest. */
   #looked = new Set<ChatId>();
 
@@ -99,8 +104,10 @@ export class Core {
     store: Store,
     saved: Saved,
     reason: string | null,
+    deferred: Deferred | null,
   ) {
     const { state } = saved;
+    this.#saved = saved;
     const device = (state.get("device") as DeviceId | undefined) ?? newDeviceId();
     this.#access = (state.get("access") as Access | undefined) ?? null;
     const requests = new Requests(() => this.#context.connector);
@@ -118,6 +125,9 @@ export class Core {
         },
         everything: () => this.#everything(),
         evictionOrder: () => this.#evictionOrder(),
+        outdated: () => {
+          owner.outdated();
+        },
       },
       reason,
     );
@@ -132,8 +142,8 @@ export class Core {
         },
         welcomed: (welcome) => {
           this.#following.welcomed(welcome);
-          this.#reading.want("info");
-          this.#sending.pump();
+          if (this.#acting === null) void this.#load();
+          else this.#acting.welcomed();
         },
         carried: (output) => {
           this.#carried(output);
@@ -141,7 +151,7 @@ export class Core {
         lost: () => {
           requests.lost();
           this.#following.lost();
-          this.#sending.lost();
+          this.#acting?.lost();
         },
         connection: (connection) => {
           this.#connection = connection;
@@ -164,25 +174,20 @@ export class Core {
       this.#soon();
     };
     this.#context = { world, me: config.user, device, requests, journal, connector, emit, soon };
-    const outboxOf = (of: DeviceId, counter: number): OutboxId | undefined =>
-      of === device && of !== noDevice ? this.#sending.outboxOf(counter) : undefined;
     this.#following = new Following(this.#context, {
-      outboxOf,
+      outboxOf: this.#outboxOf,
       delivered: (chat, seq, of, counter) => {
-        if (of === device) this.#sending.delivered(chat, seq, counter);
+        if (of === device) this.#acting?.delivered(chat, seq, counter);
       },
       released: (chat) => {
-        this.#sending.released(chat);
+        this.#acting?.released(chat);
       },
       unknown: ({ row }) => {
-        this.#reading.want("info", row.id);
+        void this.#act((acting) => {
+          acting.want("info", row.id);
+        });
       },
     });
-    this.#sending = new Sending(this.#context, (id) => {
-      const chat = this.#following.chats.get(id as ChatId);
-      return chat?.following === "live" || chat?.following === "opening" ? (chat.row.cursor?.seq ?? null) : null;
-    });
-    this.#reading = new Reading(this.#context, this.#following, outboxOf);
     this.#following.load(
       saved.chats,
       (state.get("inbox") as StoredCursor | undefined) ?? null,
@@ -190,7 +195,8 @@ export class Core {
     );
     for (const [key, value] of state)
       if (key.startsWith("setting:")) this.#following.settings.set(key.slice(8), value as Uint8Array);
-    this.#sending.load(saved.outbox, state);
+    if (deferred !== null) this.#take(deferred, saved);
+    else if (saved.outbox.length > 0) void this.#load();
     this.#looked = new Set((state.get("looked") as readonly ChatId[] | undefined) ?? []);
     journal.put({ put: "state", key: "device", value: device });
     this.#flushing = false;
@@ -208,37 +214,47 @@ export class Core {
       { type: "storage", storage: this.#storage },
       ...[...settings].map(([key, value]) => ({ type: "setting", key, value }) as const),
       { type: "chats", chats: this.#following.summaries(), complete },
-      { type: "outbox", entries: this.#sending.entries() },
+      { type: "outbox", entries: this.#acting?.entries() ?? [] },
     ];
   }
 
   submit(id: OutboxId, target: Target, command: Command, submitter: Submitter): void {
-    this.#sending.submit(id, target, command, submitter);
-    if (command.kind !== "markRead") return;
-    // The badge does not wait for the server.
-    const chat = this.#following.chats.get(command.chat);
-    if (chat?.markRead(command.read) === true) this.#following.changed(chat);
+    void this.#act((acting) => {
+      acting.submit(id, target, command, submitter);
+    });
   }
 
   retry(id: OutboxId): void {
-    this.#sending.retry(id);
+    void this.#act((acting) => {
+      acting.retry(id);
+    });
   }
 
   discard(id: OutboxId): void {
-    this.#sending.discard(id);
+    void this.#act((acting) => {
+      acting.discard(id);
+    });
   }
 
+  // Signals are of the moment: without a session there is nobody to tell.
+
   typing(chat: ChatId, typing: boolean): void {
-    if (this.#typing.tell(chat, typing, this.world.now())) this.#signal(chat, typing ? typingKind : stoppedKind, []);
+    if (!this.#context.connector.isOnline) return;
+    void this.#act((acting) => {
+      acting.typing(chat, typing);
+    });
   }
 
   presence(chat: ChatId, here: boolean): void {
-    this.#signal(chat, presenceKind, [here ? 1 : 0]);
+    if (!this.#context.connector.isOnline) return;
+    void this.#act((acting) => {
+      acting.presence(chat, here);
+    });
   }
 
   history(chat: ChatId, query?: HistoryQuery): Promise<HistoryPage> {
     this.#look(chat);
-    return this.#reading.history(chat, query);
+    return this.#act((acting) => acting.history(chat, query));
   }
 
   #look(chat: ChatId): void {
@@ -250,15 +266,17 @@ export class Core {
   }
 
   seqAt(chat: ChatId, timeUs: number): Promise<number> {
-    return this.#reading.seqAt(chat, timeUs);
+    return this.#act((acting) => acting.seqAt(chat, timeUs));
   }
 
   members(chat: ChatId, after?: UserId): Promise<MembersPage> {
-    return this.#reading.members(chat, after);
+    return this.#act((acting) => acting.members(chat, after));
   }
 
   preview(chats: readonly ChatId[]): void {
-    this.#reading.want("all", ...chats);
+    void this.#act((acting) => {
+      acting.want("all", ...chats);
+    });
   }
 
   authorize(token: string): void {
@@ -281,8 +299,59 @@ export class Core {
 
   async close(): Promise<void> {
     this.#context.connector.close();
-    this.#cancelTyping();
+    this.#acting?.close();
     await this.#context.journal.close();
+  }
+
+  #outboxOf = (of: DeviceId, counter: number): OutboxId | undefined =>
+    of === this.#context.device && of !== noDevice ? this.#acting?.outboxOf(counter) : undefined;
+
+  /** What is asked before the code is there is done in its order, once it is. */
+  #act<T>(act: (acting: Acting) => T | Promise<T>): Promise<T> {
+    return new Promise((resolve) => {
+      const go = (acting: Acting): void => {
+        resolve(act(acting));
+      };
+      if (this.#acting !== null) go(this.#acting);
+      else {
+        this.#waiting.push(go);
+        void this.#load();
+      }
+    });
+  }
+
+  /** Loads the code. Where there is a server that does not have it, it is of another version; else it is tried again. */
+  async #load(): Promise<void> {
+    const saved = this.#saved;
+    if (this.#loading || saved === null || this.#isClosed()) return;
+    this.#loading = true;
+    try {
+      const deferred = await this.world.deferred();
+      if (!this.#isClosed()) this.#take(deferred, saved);
+    } catch {
+      if (this.#isClosed()) return;
+      if (this.#context.connector.isOnline) this.owner.outdated();
+      else
+        this.world.after(loadAgainMs, () => {
+          this.#loading = false;
+          void this.#load();
+        });
+    }
+  }
+
+  #take({ Acting }: Deferred, saved: Saved): void {
+    const acting = new Acting(this.#context, this.#following, saved, this.#outboxOf);
+    this.#acting = acting;
+    this.#saved = null;
+    const entries = acting.entries();
+    if (entries.length > 0) this.#emit({ type: "outbox", entries });
+    acting.welcomed();
+    for (const go of this.#waiting) go(acting);
+    this.#waiting = [];
+  }
+
+  #isClosed(): boolean {
+    return this.#connection.state === "closed";
   }
 
   #carried(output: Output): void {
@@ -301,7 +370,7 @@ export class Core {
           this.#following.head(output.head);
           break;
         case "signal":
-          this.#heard(output.signal);
+          this.#acting?.heard(output.signal);
       }
     } catch (error) {
       // Bytes of an event, or a number, that nobody may send: the session is no good.
@@ -312,49 +381,13 @@ export class Core {
     }
   }
 
-  #heard({ chat, user, kind, payload }: Extract<Output, { readonly is: "signal" }>["signal"]): void {
-    if (user === null || !this.#following.chats.has(chat)) return;
-    if (kind === presenceKind && payload.length > 0)
-      this.#emit({ type: "presence", chat, user, here: payload[0] === 1 });
-    if (kind === typingKind || kind === stoppedKind) this.#showTyping(chat, user, kind === typingKind);
-  }
-
-  #showTyping(chat: ChatId, user: UserId, typing: boolean): void {
-    if (this.#typing.heard(chat, user, typing, this.world.now())) this.#emit({ type: "typing", chat, user, typing });
-    this.#armTyping();
-  }
-
-  #armTyping(): void {
-    this.#cancelTyping();
-    const { deadline } = this.#typing;
-    if (deadline === Infinity) return;
-    this.#cancelTyping = this.world.after(deadline - this.world.now(), () => {
-      for (const { chat, user } of this.#typing.lapsed(this.world.now()))
-        this.#emit({ type: "typing", chat, user, typing: false });
-      this.#armTyping();
-    });
-  }
-
-  #signal(chat: ChatId, kind: number, payload: readonly number[]): void {
-    this.#context.connector.use((machine, now) => {
-      machine.signal({ chat, user: null, kind, payload: Uint8Array.from(payload) }, now);
-    });
-  }
-
   #emit(event: ClientEvent): void {
     const last = this.#batch.at(-1);
     if (event.type === "events" && last?.type === "events" && last.chat === event.chat) {
       this.#batch[this.#batch.length - 1] = { ...event, events: [...last.events, ...event.events] };
     } else this.#batch.push(event);
-    if (event.type === "events") for (const one of event.events) this.#stopTyping(event.chat, one);
+    if (event.type === "events") for (const one of event.events) this.#acting?.said(event.chat, one);
     this.#soon();
-  }
-
-  /** Who said something does not type it any more. */
-  #stopTyping(chat: ChatId, { kind, actor }: ChatEvent): void {
-    if (kind === "messageSent" && this.#typing.heard(chat, actor, false, this.world.now())) {
-      this.#emit({ type: "typing", chat, user: actor, typing: false });
-    }
   }
 
   #soon(): void {
@@ -378,7 +411,7 @@ export class Core {
     const { inbox, complete, chats, settings } = this.#following;
     const states: readonly (readonly [string, unknown])[] = [
       ["device", this.#context.device],
-      ["counter", this.#sending.counter],
+      ["counter", this.#acting?.counter ?? this.#saved?.state.get("counter") ?? null],
       ["access", this.#access],
       ["edges", this.#context.connector.edges],
       ["inbox", inbox],
@@ -389,7 +422,7 @@ export class Core {
     return [
       ...states.filter(([, value]) => value !== null).map(([key, value]) => ({ put: "state", key, value }) as const),
       ...[...chats.values()].map(({ row }) => ({ put: "chat", row }) as const),
-      ...this.#sending.rows().map((row) => ({ put: "outbox", row }) as const),
+      ...(this.#acting?.rows() ?? this.#saved?.outbox ?? []).map((row) => ({ put: "outbox", row }) as const),
     ];
   }
 

@@ -5,7 +5,6 @@
 
 import type { ChatId } from "../ids.js";
 import type { StorageState } from "../api.js";
-import { MemoryStore } from "../storage/memory.js";
 import { Hangs, type Change, type ChatRow, type Store, type StoredEvent } from "../storage/store.js";
 import type { Surroundings } from "./surroundings.js";
 
@@ -24,6 +23,8 @@ export interface JournalOwner {
   everything(): Change[];
   /** Chats, those whose history matters least first. */
   evictionOrder(): ChatId[];
+  /** The store gave up, and the code of the one in memory does not come. */
+  outdated(): void;
 }
 
 export class Journal {
@@ -39,6 +40,8 @@ export class Journal {
   /** Evictions follow each other, beside writes: nobody who reads or writes waits until all events are counted. */
   #evicting: Promise<void> = Promise.resolve();
   #closed = false;
+  /** There is no store any more, and no write ends. */
+  #broken = false;
 
   constructor(
     private store: Store,
@@ -99,12 +102,12 @@ export class Journal {
   async abandon(): Promise<void> {
     this.#closed = true;
     this.#cancel?.();
-    await this.#writing;
+    if (!this.#broken) await this.#writing;
     this.store.close();
   }
 
   async close(): Promise<void> {
-    await this.flush();
+    if (!this.#broken) await this.flush();
     this.#closed = true;
     this.store.close();
   }
@@ -154,7 +157,16 @@ export class Journal {
   async #fallBack(error: unknown): Promise<void> {
     const old = this.store;
     if (old.kind === "memory") return;
-    this.store = new MemoryStore();
+    const deferred = await inTime(this.world, this.world.deferred()).catch(() => null);
+    if (deferred === null) {
+      // Nobody is told that anything of this was kept.
+      this.#closed = this.#broken = true;
+      this.owner.outdated();
+      return new Promise<never>(() => undefined);
+    }
+    // Another one that waited for the same was first.
+    if (this.store !== old) return;
+    this.store = new deferred.MemoryStore();
     old.close();
     await this.store.write(this.owner.everything());
     this.owner.storage({

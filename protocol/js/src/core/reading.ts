@@ -3,11 +3,11 @@
 import { RefusedError, type ChatEvent, type HistoryPage, type HistoryQuery, type MembersPage } from "../api.js";
 import { malformed, notFound } from "../codec/codes.js";
 import { pageEventsMax, pageRowsMax } from "../codec/limits.js";
-import type { ChatId, DeviceId, OutboxId, UserId } from "../ids.js";
+import type { ChatId, UserId } from "../ids.js";
 import { refusalOf } from "../refusals.js";
 import type { StoredEvent } from "../storage/store.js";
 import type { Chat } from "./chat.js";
-import type { Context } from "./context.js";
+import type { Context, OutboxOf } from "./context.js";
 import { chatEvent, plain, readEvent, roleName } from "./events.js";
 import type { Following } from "./following.js";
 
@@ -33,7 +33,7 @@ export class Reading {
   constructor(
     readonly context: Context,
     readonly following: Following,
-    readonly outboxOf: (device: DeviceId, counter: number) => OutboxId | undefined,
+    readonly outboxOf: OutboxOf,
   ) {}
 
   async history(id: ChatId, query: HistoryQuery = {}): Promise<HistoryPage> {

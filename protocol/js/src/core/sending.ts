@@ -4,7 +4,7 @@ import type { Command, OutboxEntry, Refusal, Stored } from "../api.js";
 import { encodeCommand, type CommandBody } from "../codec/commands.js";
 import { invalidRequest, tooLarge } from "../codec/codes.js";
 import { LimitError } from "../codec/fields.js";
-import { directChatId, groupChatId } from "../codec/identifiers.js";
+import { directChatId, groupChatId } from "../codec/chat_ids.js";
 import type { EntityId, OutboxId } from "../ids.js";
 import { localRefusal, refusalOf } from "../refusals.js";
 import type { OutboxRow } from "../storage/store.js";

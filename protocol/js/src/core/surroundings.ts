@@ -2,6 +2,9 @@
 
 import { isOriginRefused } from "../origin.js";
 
+/** What `deferred.ts` has. */
+export type Deferred = typeof import("./deferred.js");
+
 /** A socket that carries messages. */
 export interface Socket {
   send(message: Uint8Array<ArrayBuffer>): void;
@@ -28,6 +31,8 @@ export interface Surroundings {
   dial(url: string, events: SocketEvents): Socket;
   /** The JSON at this URL. Rejected for anything else; with {@link OriginRefused} where the server is there and may not be read. */
   fetchJson(url: string): Promise<Fetched>;
+  /** The code that is loaded later. Rejected where it does not come; asked again, it may come all the same. */
+  deferred(): Promise<Deferred>;
 }
 
 export interface Fetched {
@@ -106,5 +111,6 @@ export function surroundings(
       const dateMs = Date.parse(response.headers.get("date") ?? "");
       return { json: JSON.parse(text) as unknown, dateMs: Number.isNaN(dateMs) ? null : dateMs };
     },
+    deferred: () => import("./deferred.js"),
   };
 }

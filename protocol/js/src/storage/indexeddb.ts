@@ -9,14 +9,11 @@ import type { Change, ChatRow, OutboxRow, Saved, Store, StoredEvent } from "./st
 /** Raised with each change of what rows mean; a database of a newer version is not touched. */
 const version = 1;
 /** Above every seq. */
-const seqMax = Number.MAX_SAFE_INTEGER;
-
-/** Events that one transaction counts or removes: whoever reads or writes meanwhile waits for no more than that. */
-const eventsAtOnce = 1_000;
+export const seqMax = Number.MAX_SAFE_INTEGER;
 
 const tables = ["state", "chats", "outbox", "events"] as const;
 
-interface EventRow {
+export interface EventRow {
   readonly chat: ChatId;
   readonly seq: number;
   readonly bytes: Uint8Array;
@@ -107,59 +104,12 @@ class IndexedDbStore implements Store {
     this.#heldAtMost = 0;
     let left = Infinity;
     try {
-      left = await this.#remove(order, bytes);
+      const { removeEvents } = await import("./eviction.js");
+      left = await removeEvents(this.database, order, bytes);
     } finally {
       // What came meanwhile was added, and may have been counted, too.
       this.#heldAtMost += left;
     }
-  }
-
-  /** Counts, removes, and tells what is left. */
-  async #remove(order: readonly ChatId[], bytes: number): Promise<number> {
-    const held = await this.#held();
-    let total = [...held.values()].reduce((sum, one) => sum + one, 0);
-    for (const chat of new Set([...order, ...held.keys()])) {
-      while (total > bytes) {
-        const gone = await this.#removeOldest(chat, total - bytes);
-        if (gone === 0) break;
-        total -= gone;
-      }
-    }
-    return total;
-  }
-
-  /** Bytes of events, by chat. */
-  async #held(): Promise<Map<ChatId, number>> {
-    const held = new Map<ChatId, number>();
-    let last: EventRow | undefined;
-    do {
-      const behind = last && IDBKeyRange.lowerBound([last.chat, last.seq], true);
-      const events = this.database.transaction("events").objectStore("events");
-      const rows = await result(events.getAll(behind, eventsAtOnce) as IDBRequest<EventRow[]>);
-      for (const { chat, bytes } of rows) held.set(chat, (held.get(chat) ?? 0) + bytes.length);
-      last = rows.at(-1);
-    } while (last !== undefined);
-    return held;
-  }
-
-  /** Removes some of the oldest events of a chat, of at least so many bytes if they are as many, and tells how many bytes. */
-  async #removeOldest(chat: ChatId, bytes: number): Promise<number> {
-    const transaction = this.database.transaction("events", "readwrite");
-    const ended = done(transaction);
-    const events = transaction.objectStore("events");
-    const oldest = events.getAll(IDBKeyRange.bound([chat, 0], [chat, seqMax]), eventsAtOnce) as IDBRequest<EventRow[]>;
-    let gone = 0;
-    oldest.onsuccess = () => {
-      let last = -1;
-      for (const row of oldest.result) {
-        if (gone >= bytes) break;
-        gone += row.bytes.length;
-        last = row.seq;
-      }
-      if (last >= 0) events.delete(IDBKeyRange.bound([chat, 0], [chat, last]));
-    };
-    await ended;
-    return gone;
   }
 
   close(): void {
@@ -194,7 +144,7 @@ const sizeOf = (events: readonly StoredEvent[]): number => events.reduce((sum, {
 
 const reason = (error: DOMException | null): Error => error ?? new Error("the storage gave up");
 
-function result<T>(request: IDBRequest<T>): Promise<T> {
+export function result<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     request.onsuccess = () => {
       resolve(request.result);
@@ -205,7 +155,7 @@ function result<T>(request: IDBRequest<T>): Promise<T> {
   });
 }
 
-function done(transaction: IDBTransaction): Promise<void> {
+export function done(transaction: IDBTransaction): Promise<void> {
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => {
       resolve();

@@ -2,7 +2,6 @@
 
 import type { UserId } from "../ids.js";
 import { eraseIndexedDbStore, openIndexedDbStore } from "./indexeddb.js";
-import { MemoryStore } from "./memory.js";
 import { storeName } from "./name.js";
 import type { StoreSource } from "./store.js";
 
@@ -14,7 +13,7 @@ interface Wanted {
 
 export function storesOf(wanted: Wanted): StoreSource {
   if (wanted.storage === "memory") {
-    return { open: () => Promise.resolve(new MemoryStore()), erase: () => Promise.resolve() };
+    return { open: async () => new (await import("./memory.js")).MemoryStore(), erase: () => Promise.resolve() };
   }
   const name = storeName(wanted);
   return {

@@ -34,8 +34,13 @@ export class Hub {
       happened: (events: readonly ClientEvent[]) => {
         for (const tab of this.#listening) tab.post({ is: "events", events });
       },
+      outdated: () => {
+        // Without tabs it is closed already.
+        if (this.#tabs.size > 0) this.outdated();
+      },
     };
     this.#core = openCore(config, world, owner, stores);
+    this.#core.catch(owner.outdated);
   }
 
   /** What a tab says. Messages of one tab are taken in their order. */
@@ -48,9 +53,12 @@ export class Hub {
     } else if (message.is === "bye") this.#leave(tab);
     // Handlers of one promise run in the order in which they came.
     else if (message.is !== "hello")
-      void this.#core.then((core) => {
-        this.#act(core, tab, message);
-      });
+      void this.#core.then(
+        (core) => {
+          this.#act(core, tab, message);
+        },
+        () => undefined,
+      );
   }
 
   #act(core: Core, tab: Tab, message: Exclude<ToCore, { readonly is: "token" | "bye" | "hello" }>): void {
@@ -108,7 +116,10 @@ export class Hub {
   }
 
   #close(): Promise<void> {
-    return this.#core.then((core) => core.close());
+    return this.#core.then(
+      (core) => core.close(),
+      () => undefined,
+    );
   }
 
   #leave(tab: Tab): void {

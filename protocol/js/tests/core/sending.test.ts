@@ -320,6 +320,7 @@ describe("the outbox", () => {
     const one = await page();
     for (let at = 0; at < outboxEntriesMax; at++) send(one, String(at), "x");
     send(one, "one too many", "x");
+    await settled();
     expect(one.ended.get("one too many")).toMatchObject({ refusal: { label: "too_many_waiting" } });
     expect(entries(one).length).toBe(outboxEntriesMax);
   });
@@ -466,7 +467,7 @@ describe("a store that hangs", () => {
       const opening = openCore(
         { url: "http://panda.example", user: me, client: "test/1", historyBytesMax: 0 },
         world,
-        { token: () => Promise.resolve(null), happened: (batch) => events.push(...batch) },
+        { token: () => Promise.resolve(null), happened: (batch) => events.push(...batch), outdated: () => undefined },
         {
           open: () =>
             late
@@ -505,7 +506,7 @@ describe("logging out", () => {
       const core = await openCore(
         { url: "http://panda.example", user: me, client: "test/1", historyBytesMax: 1 << 20 },
         world,
-        { token: () => Promise.resolve("token"), happened: () => undefined },
+        { token: () => Promise.resolve("token"), happened: () => undefined, outdated: () => undefined },
         {
           open: () => Promise.resolve(store),
           erase: () => {
@@ -548,7 +549,7 @@ describe("a store with a damaged row", () => {
     const core = await openCore(
       { url: "http://panda.example", user: me, client: "test/1", historyBytesMax: 0 },
       new World(),
-      { token: () => Promise.resolve(null), happened: (batch) => events.push(...batch) },
+      { token: () => Promise.resolve(null), happened: (batch) => events.push(...batch), outdated: () => undefined },
       { open: () => Promise.resolve(saved({ outbox: [null as never] })), erase: () => Promise.resolve() },
     );
     await settled();

@@ -205,7 +205,7 @@ describe("a page that is closed and opened again", () => {
     const core = await openCore(
       { url, user, client: "test", historyBytesMax: 1 << 20 },
       surroundings(webSocket),
-      { token: () => Promise.resolve(token), happened },
+      { token: () => Promise.resolve(token), happened, outdated: () => undefined },
       { open: () => openIndexedDbStore(name), erase: () => eraseIndexedDbStore(name) },
     );
     const until = async (what: string, holds: () => boolean): Promise<void> => {

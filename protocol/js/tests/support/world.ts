@@ -10,7 +10,8 @@ import {
 } from "../../src/codec/index.js";
 import type { ClientEvent, TokenReason } from "../../src/api.js";
 import { Core, type CoreConfig } from "../../src/core/core.js";
-import type { Fetched, SocketEvents, Surroundings } from "../../src/core/surroundings.js";
+import * as deferred from "../../src/core/deferred.js";
+import type { Deferred, Fetched, SocketEvents, Surroundings } from "../../src/core/surroundings.js";
 import type { ChatId, DeviceId, EntityId, OutboxId, SessionId, UserId } from "../../src/ids.js";
 import { MemoryStore } from "../../src/storage/memory.js";
 import type { Store } from "../../src/storage/store.js";
@@ -106,6 +107,11 @@ export class World implements Surroundings {
     return discovery instanceof Error ? Promise.reject(discovery) : Promise.resolve({ json: discovery, dateMs });
   }
 
+  /** The code that is loaded later; another one where a test says how it comes. */
+  deferred(): Promise<Deferred> {
+    return Promise.resolve(deferred);
+  }
+
   get socket(): FakeSocket {
     const last = this.sockets.at(-1);
     if (last === undefined) throw new Error("nothing was dialled");
@@ -141,6 +147,8 @@ export interface Page {
   ended: Map<string, Ending>;
   /** What the outbox said that it has, as often as it said it. */
   readonly kept: string[];
+  /** How often it said that the page has to be loaded again. */
+  readonly outdated: number;
 }
 
 /** Waits for nothing. */
@@ -162,6 +170,7 @@ export async function page(
     asked,
     ended: new Map<string, Ending>(),
     kept: [] as string[],
+    outdated: 0,
   };
   const owner = {
     token: (reason: TokenReason): Promise<string | null> => {
@@ -172,6 +181,9 @@ export async function page(
     happened: (events: readonly ClientEvent[]): void => {
       log.push(...events);
     },
+    outdated: (): void => {
+      made.outdated++;
+    },
   };
   const core = new Core(
     { url: "http://panda.example", user: me, client: "test/1", historyBytesMax: 1 << 20, ...config },
@@ -180,6 +192,7 @@ export async function page(
     { open: () => Promise.resolve(store), erase: () => Promise.resolve() },
     store,
     await store.load(),
+    null,
     null,
   );
   await settled();
@@ -191,6 +204,9 @@ export async function page(
     },
     set tokens(value) {
       made.tokens = value;
+    },
+    get outdated() {
+      return made.outdated;
     },
   };
 }

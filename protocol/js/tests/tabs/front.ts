@@ -8,6 +8,9 @@ import { fileURLToPath } from "node:url";
 const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export class Front {
+  /** Files with this in their name are not there. */
+  withheld: string | null = null;
+
   private constructor(
     readonly url: string,
     readonly server: HttpServer,
@@ -28,15 +31,17 @@ export class Front {
     const files = new Map(built.outputFiles.map(({ path, text }) => [path, text]));
     // The same code under another name is a newer version to a browser.
     files.set("/test/newer.js", files.get("/test/worker.js") ?? "");
+    let front: Front | null = null;
     const server = createServer((asked, answer) => {
       const path = asked.url ?? "/";
+      const withheld = front?.withheld ?? null;
       if (path.startsWith("/test/")) {
         const script = files.get(path);
         if (path === "/test/")
           answer
             .writeHead(200, { "content-type": "text/html" })
             .end('<!doctype html><script type="module" src="/test/page.js"></script>');
-        else if (script === undefined) answer.writeHead(404).end();
+        else if (script === undefined || (withheld !== null && path.includes(withheld))) answer.writeHead(404).end();
         else answer.writeHead(200, { "content-type": "text/javascript" }).end(script);
         return;
       }
@@ -66,7 +71,8 @@ export class Front {
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const address = server.address();
     if (typeof address !== "object" || address === null) throw new Error("no port");
-    return new Front(`http://127.0.0.1:${String(address.port)}`, server, sockets);
+    front = new Front(`http://127.0.0.1:${String(address.port)}`, server, sockets);
+    return front;
   }
 
   stop(): Promise<void> {

@@ -40,10 +40,9 @@ afterEach(async () => {
   await context.close();
 });
 
-async function tab(way: Way, account = ada): Promise<Page> {
+/** A page with a client that was made, and perhaps nothing else. */
+async function begun(way: Way, account = ada): Promise<Page> {
   const page = await context.newPage();
-  const broken: string[] = [];
-  page.on("pageerror", (error) => broken.push(String(error)));
   await page.goto(`${front.url}/test/${way === "alone" ? "#alone" : ""}`);
   await page.waitForFunction(() => "start" in window);
   await page.evaluate(
@@ -52,6 +51,17 @@ async function tab(way: Way, account = ada): Promise<Page> {
     },
     [account, way] as const,
   );
+  return page;
+}
+
+async function tab(way: Way, account = ada): Promise<Page> {
+  const broken: string[] = [];
+  const noted = (page: Page): void => {
+    page.on("pageerror", (error) => broken.push(String(error)));
+  };
+  context.on("page", noted);
+  const page = await begun(way, account);
+  context.off("page", noted);
   await until(
     page,
     "online and listening",
@@ -232,4 +242,23 @@ describe("a tab that is loaded again", () => {
       ).toEqual(["before", "meanwhile"]);
     },
   );
+});
+
+describe.each(["worker", "lock"] as const)("code that the server does not have any more, by %s", (way) => {
+  it("says so in all tabs, and the page that is loaded next goes on", { timeout: 60_000 }, async () => {
+    front.withheld = "deferred-";
+    const pages = [await begun(way), await begun(way)];
+    for (const page of pages)
+      await until(
+        page,
+        "outdated",
+        `(view) => view.connection?.reason?.label === "outdated" && view.outbox.size === 0`,
+      );
+    expect(await ask(pages[0] as Page, "view.storage?.kind")).toBe("durable");
+    front.withheld = null;
+    for (const page of pages) await page.close();
+    const next = await tab(way);
+    await send(next, "after all");
+    await ben.view.until("what was sent", () => ben.view.texts(chat).includes("after all"));
+  });
 });

@@ -1,0 +1,9 @@
+/**
+ * The code that a core does not need to open, show what is kept and connect. It is a file of its own, which is loaded when
+ * somebody first acts, the store gives up, or a session opens, whatever is first: from then on nothing is loaded any more.
+ */
+
+export { Acting } from "./acting.js";
+export { MemoryStore } from "../storage/memory.js";
+// Loaded along, so that it is there when a store calls it.
+export { removeEvents } from "../storage/eviction.js";

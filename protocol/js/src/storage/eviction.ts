@@ -1,0 +1,55 @@
+/** Makes room in IndexedDB: counts events, and removes the oldest of the chats that matter least. */
+
+import type { ChatId } from "../ids.js";
+import { done, result, seqMax, type EventRow } from "./indexeddb.js";
+
+/** Events that one transaction counts or removes: whoever reads or writes meanwhile waits for no more than that. */
+const eventsAtOnce = 1_000;
+
+/** Removes events until at most `bytes` are left, those of the chats in `order` first. Tells how many are left. */
+export async function removeEvents(database: IDBDatabase, order: readonly ChatId[], bytes: number): Promise<number> {
+  const held = await heldBy(database);
+  let total = [...held.values()].reduce((sum, one) => sum + one, 0);
+  for (const chat of new Set([...order, ...held.keys()])) {
+    while (total > bytes) {
+      const gone = await removeOldest(database, chat, total - bytes);
+      if (gone === 0) break;
+      total -= gone;
+    }
+  }
+  return total;
+}
+
+/** Bytes of events, by chat. */
+async function heldBy(database: IDBDatabase): Promise<Map<ChatId, number>> {
+  const held = new Map<ChatId, number>();
+  let last: EventRow | undefined;
+  do {
+    const behind = last && IDBKeyRange.lowerBound([last.chat, last.seq], true);
+    const events = database.transaction("events").objectStore("events");
+    const rows = await result(events.getAll(behind, eventsAtOnce) as IDBRequest<EventRow[]>);
+    for (const { chat, bytes } of rows) held.set(chat, (held.get(chat) ?? 0) + bytes.length);
+    last = rows.at(-1);
+  } while (last !== undefined);
+  return held;
+}
+
+/** Removes some of the oldest events of a chat, of at least so many bytes if they are as many, and tells how many bytes. */
+async function removeOldest(database: IDBDatabase, chat: ChatId, bytes: number): Promise<number> {
+  const transaction = database.transaction("events", "readwrite");
+  const ended = done(transaction);
+  const events = transaction.objectStore("events");
+  const oldest = events.getAll(IDBKeyRange.bound([chat, 0], [chat, seqMax]), eventsAtOnce) as IDBRequest<EventRow[]>;
+  let gone = 0;
+  oldest.onsuccess = () => {
+    let last = -1;
+    for (const row of oldest.result) {
+      if (gone >= bytes) break;
+      gone += row.bytes.length;
+      last = row.seq;
+    }
+    if (last >= 0) events.delete(IDBKeyRange.bound([chat, 0], [chat, last]));
+  };
+  await ended;
+  return gone;
+}
