@@ -48,6 +48,15 @@ pub struct RateLimit {
     pub window: Duration,
 }
 
+/// What is left of a limit that was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// How much, in this window.
+    pub uses: u32,
+    /// How long until the window ends.
+    pub renewed_in: Duration,
+}
+
 /// The cache is away or too slow; go on without it.
 #[derive(Debug, thiserror::Error)]
 #[error("the cache is not available: {0}")]
@@ -115,8 +124,8 @@ pub trait Cache: Clone + Send + Sync + 'static {
         now: Time,
     ) -> impl Future<Output = Result<Vec<Presence>, CacheUnavailable>> + Send;
 
-    /// Uses a shared limit once. `Err` within says how long to wait; nothing was used then. Keys above
-    /// [`RATE_KEY_BYTES_MAX`] share one count.
+    /// Uses a shared limit once, and says what is left. `Err` within says how long to wait; nothing was used then. Keys
+    /// above [`RATE_KEY_BYTES_MAX`] share one count.
     ///
     /// # Errors
     /// [`CacheUnavailable`].
@@ -125,7 +134,7 @@ pub trait Cache: Clone + Send + Sync + 'static {
         key: &[u8],
         limit: RateLimit,
         now: Time,
-    ) -> impl Future<Output = Result<Result<(), Duration>, CacheUnavailable>> + Send;
+    ) -> impl Future<Output = Result<Result<Left, Duration>, CacheUnavailable>> + Send;
 }
 
 /// How long a filled profile is believed.

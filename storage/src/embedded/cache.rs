@@ -9,7 +9,7 @@ use panda_protocol::{Time, UserId};
 use parking_lot::Mutex;
 
 use crate::cache::{
-    Cache, CacheUnavailable, EDGES_MAX, PRESENCE_USERS_MAX, PROFILE_TTL, Presence, Profile, RATE_KEY_BYTES_MAX,
+    Cache, CacheUnavailable, EDGES_MAX, Left, PRESENCE_USERS_MAX, PROFILE_TTL, Presence, Profile, RATE_KEY_BYTES_MAX,
     RateLimit, SESSIONS_TTL,
 };
 
@@ -113,21 +113,22 @@ impl Cache for MemoryCache {
         Ok(users.iter().take(PRESENCE_USERS_MAX).map(one).collect())
     }
 
-    async fn take(&self, key: &[u8], limit: RateLimit, now: Time) -> Result<Result<(), Duration>, CacheUnavailable> {
+    async fn take(&self, key: &[u8], limit: RateLimit, now: Time) -> Result<Result<Left, Duration>, CacheUnavailable> {
         let key = if key.len() > RATE_KEY_BYTES_MAX { &[] } else { key };
         let mut rates = self.maps.rates.lock();
         if let Some(window) = rates.get_mut(key).filter(|window| now < window.ends) {
+            let renewed_in = Duration::from_micros(window.ends.0 - now.0);
             if window.used >= limit.count {
-                return Ok(Err(Duration::from_micros(window.ends.0 - now.0)));
+                return Ok(Err(renewed_in));
             }
             window.used += 1;
-            return Ok(Ok(()));
+            return Ok(Ok(Left { uses: limit.count - window.used, renewed_in }));
         }
         if limit.count == 0 {
             return Ok(Err(limit.window));
         }
         rates.put(key.into(), Window { used: 1, ends: after(now, limit.window) });
-        Ok(Ok(()))
+        Ok(Ok(Left { uses: limit.count - 1, renewed_in: limit.window }))
     }
 }
 

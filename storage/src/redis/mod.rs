@@ -20,7 +20,7 @@ pub use self::config::{RedisConfig, RedisLimits};
 use self::connection::Connection;
 use self::owed::Owed;
 use crate::cache::{
-    Cache, CacheUnavailable, EDGES_MAX, PRESENCE_USERS_MAX, PROFILE_TTL, PROFILE_VERSION_TTL, Presence, Profile,
+    Cache, CacheUnavailable, EDGES_MAX, Left, PRESENCE_USERS_MAX, PROFILE_TTL, PROFILE_VERSION_TTL, Presence, Profile,
     RATE_KEY_BYTES_MAX, RateLimit, SEEN_TTL, SESSIONS_TTL,
 };
 use crate::user_store::{PictureUrl, Username};
@@ -164,14 +164,15 @@ impl Cache for RedisCache {
         read_presences(answers, |time| shared.time(time, now)).map_err(of_another_form)
     }
 
-    async fn take(&self, key: &[u8], limit: RateLimit, now: Time) -> Result<Result<(), Duration>, CacheUnavailable> {
+    async fn take(&self, key: &[u8], limit: RateLimit, now: Time) -> Result<Result<Left, Duration>, CacheUnavailable> {
         let shared = &self.shared;
         let key = if key.len() > RATE_KEY_BYTES_MAX { &[] } else { key };
         let mut script = scripts::TAKE.key(shared.key("rate", key));
         script.arg(shared.stamp(now)).arg(limit.count).arg(micros(limit.window.min(WINDOW_MAX)));
-        let wait: u64 =
+        let (left, window_us): (i64, u64) =
             shared.connection.ask(async |mut connection| script.invoke_async(&mut connection).await).await?;
-        Ok(if wait == 0 { Ok(()) } else { Err(Duration::from_micros(wait)) })
+        let window = Duration::from_micros(window_us);
+        Ok(u32::try_from(left).map(|uses| Left { uses, renewed_in: window }).map_err(|_| window))
     }
 }
 

@@ -1,18 +1,17 @@
 //! Who asks: an access token's user, or a program with an API key.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use panda_protocol::limits::TOKEN_BYTES_MAX;
 use panda_protocol::{ErrorCode, LoginId, UserId};
-use panda_storage::cache::RateLimit;
+use panda_storage::UserStore as _;
 use panda_storage::user_store::Scopes;
-use panda_storage::{Cache as _, UserStore as _};
 
 use super::problem::{Answer, Problem};
+use super::rate_limits;
 use crate::Api;
 use crate::backend::Backend;
 use crate::identity::{API_KEY_PREFIX, api_key_digest};
@@ -57,7 +56,8 @@ impl<B: Backend> FromRequestParts<Arc<Api<B>>> for CallersLogin {
         if api.parts.ended.revocations().has_ended(access.user, access.login) {
             return Err(Problem::new(ErrorCode::Revoked));
         }
-        take(api, &[&b"user "[..], access.user.as_bytes()].concat(), api.config.requests_per_user).await?;
+        let key = [&b"user "[..], access.user.as_bytes()].concat();
+        rate_limits::take(api, Some("user"), &key, api.config.requests_per_user).await?;
         Ok(Self { user: access.user, login: access.login })
     }
 }
@@ -83,20 +83,4 @@ fn bearer(parts: &Parts) -> Answer<&str> {
         return Err(refused());
     }
     Ok(token.trim())
-}
-
-/// Uses a shared limit once. A cache that is away limits nobody: what it protects has bounds of its own.
-pub(crate) async fn take<B: Backend>(api: &Api<B>, key: &[u8], limit: RateLimit) -> Answer<()> {
-    match api.parts.cache.take(key, limit, api.now()).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(wait)) => Err(Problem::new(ErrorCode::RateLimited).retry_after_ms(whole_ms(wait))),
-        Err(error) => {
-            tracing::debug!(%error, "no shared rate limit");
-            Ok(())
-        }
-    }
-}
-
-fn whole_ms(wait: Duration) -> u64 {
-    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
 }

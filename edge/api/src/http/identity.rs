@@ -13,10 +13,10 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Peer;
-use super::auth::take;
 use super::body::{Body, Json};
 use super::logins::{self, Granted, parse_label};
 use super::problem::{Answer, Problem};
+use super::rate_limits::take;
 use crate::Api;
 use crate::backend::Backend;
 use crate::config::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
@@ -101,8 +101,8 @@ pub(crate) async fn login<B: Backend>(
         return Err(refused());
     }
     let guess = format!("login {} {:x}", username.key(), neighbourhood(peer));
-    take(&api, guess.as_bytes(), api.config.logins_per_name_and_address).await?;
-    take(&api, format!("login {}", username.key()).as_bytes(), api.config.logins_per_name).await?;
+    take(&api, None, guess.as_bytes(), api.config.logins_per_name_and_address).await?;
+    take(&api, None, format!("login {}", username.key()).as_bytes(), api.config.logins_per_name).await?;
     let credential = api.parts.users.credential(username).await?;
     let (user, password) = credential.map_or((None, None), |found| (Some(found.user), found.password));
     let same = hashed(&api, api.hasher.verify(&asked.password, password).await)?;
@@ -119,7 +119,8 @@ fn hashed<B: Backend, T>(api: &Api<B>, outcome: Result<T, crate::identity::HashE
 }
 
 async fn take_address<B: Backend>(api: &Api<B>, peer: Peer) -> Answer<()> {
-    take(api, format!("address {:x}", neighbourhood(peer)).as_bytes(), api.config.logins_per_address).await
+    let key = format!("address {:x}", neighbourhood(peer));
+    take(api, Some("address"), key.as_bytes(), api.config.logins_per_address).await
 }
 
 fn neighbourhood(peer: Peer) -> u64 {

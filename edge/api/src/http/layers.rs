@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use super::problem::Problem;
+use super::rate_limits;
 use crate::Api;
 use crate::backend::Backend;
 use crate::metrics::RequestLabels;
@@ -35,7 +36,8 @@ pub(crate) async fn around<B: Backend>(State(api): State<Arc<Api<B>>>, request: 
     let method = request.method().clone();
     // Whatever the request makes somebody say in the log has its id.
     let span = tracing::error_span!("request", request = ?id);
-    let mut response = next.run(request).instrument(span).await;
+    let (mut response, limits) = rate_limits::told_of(next.run(request).instrument(span)).await;
+    rate_limits::tell(&limits, response.headers_mut());
     let headers = response.headers_mut();
     for (name, value) in SECURITY {
         headers.entry(name).or_insert(value);

@@ -10,9 +10,10 @@ use panda_storage::{StoreError, UserStore as _, UserStoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::auth::{Caller, CallersLogin, take};
+use super::auth::{Caller, CallersLogin};
 use super::body::{Body, InPath, Json};
 use super::problem::{Answer, Problem};
+use super::rate_limits::take;
 use super::users::one;
 use crate::Api;
 use crate::backend::Backend;
@@ -271,7 +272,7 @@ fn note<B: Backend>(api: &Api<B>, ended: &[EndedLogin]) {
 /// Uses the limit of a login once, for whoever brings a refresh token of it.
 async fn take_use<B: Backend>(api: &Api<B>, (user, login): (UserId, LoginId)) -> Answer<()> {
     let key = [&b"refresh "[..], user.as_bytes(), &login.to_bytes()].concat();
-    take(api, &key, api.config.refreshes_per_login).await
+    take(api, Some("refresh"), &key, api.config.refreshes_per_login).await
 }
 
 fn read<B: Backend>(api: &Api<B>, given: &Given) -> Answer<RefreshToken> {

@@ -15,6 +15,7 @@ mod origins;
 mod page;
 mod pictures;
 mod problem;
+mod rate_limits;
 mod sending;
 mod users;
 

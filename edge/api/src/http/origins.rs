@@ -24,7 +24,8 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
 );
 /// The fields of an answer that such a page may read besides those that every page may. `Date` tells a client how wrong
 /// its own clock is.
-const EXPOSED: HeaderValue = HeaderValue::from_static("date, etag, retry-after, x-request-id");
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("date, etag, ratelimit, ratelimit-policy, retry-after, x-request-id");
 /// For how many seconds a browser may keep the answer. An origin that is taken off the list is refused all the same.
 const KEPT_S: HeaderValue = HeaderValue::from_static("600");
 

@@ -12,9 +12,10 @@ use panda_storage::pictures::PictureName;
 use panda_storage::user_store::{PictureUrl, UserChange};
 use panda_storage::{PictureStore, StoreError};
 
-use super::auth::{Caller, take};
+use super::auth::Caller;
 use super::body::{self, InPath};
 use super::problem::{Answer, Problem};
+use super::rate_limits::take;
 use super::users::{self, ProfileJson, Tagged};
 use crate::Api;
 use crate::backend::Backend;
@@ -47,7 +48,8 @@ pub(crate) async fn put<B: Backend>(
     users::must_be_own(&api, caller, &id).await?;
     let version = users::version_asked(&headers)?;
     let pictures = kept_here(&api)?;
-    take(&api, &[&b"picture "[..], caller.0.as_bytes()].concat(), api.config.pictures_per_user).await?;
+    let key = [&b"picture "[..], caller.0.as_bytes()].concat();
+    take(&api, Some("picture"), &key, api.config.pictures_per_user).await?;
     let busy = || Problem::new(ErrorCode::Overloaded).title("Too many pictures are being sent; try again in a moment.");
     let store = pictures.store.clone();
     let upload = pictures.begin(caller.0).ok_or_else(busy)?;

@@ -227,7 +227,10 @@ async fn guesses_under_one_name_are_limited_and_told_how_long() {
     let server = Server::with(|config| config.logins_per_name_and_address.count = 2, None).await;
     server.seen_from("2001:db8:0:1::1");
     for _ in 0..2 {
-        assert_eq!(login(&server, "ada", "guess guess").await.status, 401);
+        let guessed = login(&server, "ada", "guess guess").await;
+        assert_eq!(guessed.status, 401);
+        let told = guessed.header("ratelimit").unwrap();
+        assert!(told.starts_with("\"address\";r=") && !told.contains("login"), "who else guesses is nobody's: {told}");
     }
     let refused = login(&server, "ADA", "guess guess").await;
     assert_eq!(refused.refusal(), (429, "rate_limited".into()));

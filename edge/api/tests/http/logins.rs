@@ -321,11 +321,14 @@ async fn refreshes_of_one_login_are_limited_and_told_how_long() {
     let server = Server::with(|config| config.refreshes_per_login.count = 2, None).await;
     let granted = register(&server).await;
     let other = log_in(&server, "phone").await;
-    for _ in 0..2 {
-        assert_eq!(refresh(&server, &granted).await.status, 200);
+    for left in ["\"refresh\";r=1;t=60", "\"refresh\";r=0;t=60"] {
+        let refreshed = refresh(&server, &granted).await;
+        assert_eq!((refreshed.status, refreshed.header("ratelimit")), (200, Some(left)));
+        assert_eq!(refreshed.header("ratelimit-policy"), Some("\"refresh\";q=2;w=60"));
     }
     let refused = refresh(&server, &granted).await;
     assert_eq!((refused.refusal(), refused.header("retry-after")), ((429, "rate_limited".into()), Some("60")));
+    assert_eq!(refused.header("ratelimit"), Some("\"refresh\";r=0;t=60"));
     // Logging out is a use like any other, and each takes the store's locks.
     let out = async |granted: &Value| bring(&server, "/logout", text(granted, "refresh_token")).await;
     let refused = out(&granted).await;

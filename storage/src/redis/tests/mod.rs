@@ -52,8 +52,8 @@ async fn callers_whose_clocks_differ_share_a_window_and_believe_what_is_filled()
     let Some(config) = config() else { return };
     let cache = RedisCache::new(&config).unwrap();
     let limit = RateLimit { count: 2, window: Duration::from_secs(3_600) };
-    assert_eq!(cache.take(b"key", limit, FAR_AHEAD).await.unwrap(), Ok(()));
-    assert_eq!(cache.take(b"key", limit, LONG_AGO).await.unwrap(), Ok(()));
+    assert!(cache.take(b"key", limit, FAR_AHEAD).await.unwrap().is_ok());
+    assert!(cache.take(b"key", limit, LONG_AGO).await.unwrap().is_ok());
     for now in [LONG_AGO, FAR_AHEAD] {
         let wait = cache.take(b"key", limit, now).await.unwrap().unwrap_err();
         assert!(wait > Duration::ZERO && wait <= limit.window, "{wait:?}");
@@ -74,7 +74,7 @@ async fn a_window_of_a_clock_that_was_ahead_locks_nobody_out() {
     let ahead = RedisCache::going_by(&config, true).unwrap();
     ahead.take(b"key", limit, FAR_AHEAD).await.unwrap().unwrap();
     let cache = RedisCache::new(&config).unwrap();
-    assert_eq!(cache.take(b"key", limit, LONG_AGO).await.unwrap(), Ok(()));
+    assert!(cache.take(b"key", limit, LONG_AGO).await.unwrap().is_ok());
     ahead.fill_profile(profile(1, 1), FAR_AHEAD).await.unwrap();
     assert_eq!(cache.profile(user(1), LONG_AGO).await.unwrap(), None);
 }
@@ -131,7 +131,7 @@ async fn what_somebody_else_wrote_harms_one_answer_and_no_other() {
     assert!(cache.take(b"key", limit, LONG_AGO).await.is_err());
     // The server is not away for that.
     assert_eq!(cache.presence(vec![user(2)], LONG_AGO).await.unwrap(), [Presence::default()]);
-    assert_eq!(cache.take(b"other", limit, LONG_AGO).await.unwrap(), Ok(()));
+    assert!(cache.take(b"other", limit, LONG_AGO).await.unwrap().is_ok());
     cache.fill_profile(profile(3, 1), LONG_AGO).await.unwrap();
     assert_eq!(cache.profile(user(3), LONG_AGO).await.unwrap(), Some(profile(3, 1)));
     // A profile that breaks the rule of a field is none.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use panda_protocol::{Time, UserId};
-use panda_storage::cache::{Cache, CacheUnavailable, Presence, Profile, RateLimit};
+use panda_storage::cache::{Cache, CacheUnavailable, Left, Presence, Profile, RateLimit};
 use panda_storage::embedded::MemoryCache;
 use tokio::sync::Semaphore;
 
@@ -68,7 +68,7 @@ impl Cache for HeldCache {
         self.cache.presence(users, now).await
     }
 
-    async fn take(&self, key: &[u8], limit: RateLimit, now: Time) -> Result<Result<(), Duration>, CacheUnavailable> {
+    async fn take(&self, key: &[u8], limit: RateLimit, now: Time) -> Result<Result<Left, Duration>, CacheUnavailable> {
         self.cache.take(key, limit, now).await
     }
 }
