@@ -15,8 +15,8 @@ const kib = 1024;
  */
 const limits = [
   { what: "page, at once", entry: "../src/index.ts", later: false, kib: 15 },
-  { what: "worker, at once", entry: "../src/worker.ts", later: false, kib: 17 },
-  { what: "worker, all of it", entry: "../src/worker.ts", later: true, kib: 25 },
+  { what: "worker, at once", entry: "../src/worker.ts", later: false, kib: 16 },
+  { what: "worker, all of it", entry: "../src/worker.ts", later: true, kib: 24 },
 ];
 
 async function bundle(entry) {

@@ -6,6 +6,7 @@ import { RefusedError, type Refusal } from "./api.js";
 import { originRefused } from "./codec/codes.js";
 import { isOriginRefused } from "./origin.js";
 import { localRefusal, refusalOf } from "./refusals.js";
+import { refused, refusedHere, worded } from "./words.js";
 import type { UserId } from "./ids.js";
 import { fetchTelling, type OnSent } from "./upload.js";
 
@@ -165,8 +166,8 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
       if (text.length > answerBytesMax) throw new RangeError("the answer is too long");
       answer = JSON.parse(text);
     } catch (error) {
-      const refused = error instanceof TypeError && (await isOriginRefused(url, fetchWith));
-      throw new RefusedError(refused ? refusalOf(originRefused) : localRefusal("unreachable"));
+      const isRefused = error instanceof TypeError && (await isOriginRefused(url, fetchWith));
+      throw isRefused ? refused(refusalOf(originRefused)) : refusedHere("unreachable");
     }
     if (status >= 200 && status < 300) return answer;
     throw new RefusedError(readProblem(answer, status));
@@ -189,7 +190,7 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
     },
     endOtherLogins: async () => {
       const { ended } = members(await call("DELETE", "/user/me/logins"));
-      if (typeof ended !== "number") throw new RefusedError(localRefusal("unreachable"));
+      if (typeof ended !== "number") throw refusedHere("unreachable");
       return ended;
     },
     user: async (who) => readProfile(await call("GET", `/user/${encodeURIComponent(who)}`)),
@@ -206,7 +207,7 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
 function readProblem(answer: unknown, status: number): Refusal {
   const { code, label, title, detail, field, users, retry_after_ms: retry } = members(answer);
   if (typeof code !== "number" || typeof label !== "string" || typeof title !== "string") {
-    return { ...localRefusal("unreachable"), status };
+    return { ...worded(localRefusal("unreachable")), status };
   }
   return {
     code,
@@ -228,7 +229,7 @@ function readAccount(answer: unknown): Account {
     typeof id !== "string" ||
     typeof username !== "string"
   ) {
-    throw new RefusedError(localRefusal("unreachable"));
+    throw refusedHere("unreachable");
   }
   return {
     accessToken,
@@ -240,11 +241,11 @@ function readAccount(answer: unknown): Account {
 
 function readLogins(answer: unknown): readonly Login[] {
   const { logins } = members(answer);
-  if (!Array.isArray(logins)) throw new RefusedError(localRefusal("unreachable"));
+  if (!Array.isArray(logins)) throw refusedHere("unreachable");
   return logins.map((login: unknown) => {
     const { id, label, created_us: created, used_us: used, ends_us: ends, current } = members(login);
     if (typeof id !== "string" || typeof created !== "number" || typeof used !== "number" || typeof ends !== "number") {
-      throw new RefusedError(localRefusal("unreachable"));
+      throw refusedHere("unreachable");
     }
     return {
       id,
@@ -260,7 +261,7 @@ function readLogins(answer: unknown): readonly Login[] {
 function readProfile(answer: unknown): Profile {
   const { id, username, picture, version, email } = members(answer);
   if (typeof id !== "string" || typeof username !== "string" || typeof version !== "number") {
-    throw new RefusedError(localRefusal("unreachable"));
+    throw refusedHere("unreachable");
   }
   return {
     id: id as UserId,

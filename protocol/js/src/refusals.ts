@@ -1,32 +1,29 @@
-/** Refusals as the application sees them: of the server's codes (`SPEC.md`, section 11), and this client's own. */
+/**
+ * Refusals where they arise: a code, and what the server said of it. The tab's side gives them their names and words
+ * (`words.ts`), so that a worker carries neither.
+ */
 
 import type { Refusal } from "./api.js";
-import { codeNames } from "./codec/codes.js";
 
+/** This client's own. */
 const own = {
-  offline: [1, "There is no connection now; this needs one."],
-  unreachable: [2, "The server cannot be reached; look at the connection and try again."],
-  closed: [3, "This client was closed."],
-  discarded: [4, "This was taken out before it was sent."],
-  storage: [5, "This cannot be kept or read on this machine."],
-  outdated: [7, "This page is of another version, or not all of it came; load it again."],
-  too_many_waiting: [6, "Too much waits to be sent already; wait until the connection is back."],
-} as const satisfies Record<string, readonly [number, string]>;
+  offline: 1,
+  unreachable: 2,
+  closed: 3,
+  discarded: 4,
+  storage: 5,
+  too_many_waiting: 6,
+  outdated: 7,
+} as const;
 
 export type LocalLabel = keyof typeof own;
 
-export function localRefusal(label: LocalLabel): Refusal {
-  const [code, text] = own[label];
-  return { code, label, text, retryAfterMs: 0 };
-}
+export const localRefusal = (label: LocalLabel): Refusal => ({ code: own[label], label, text: "", retryAfterMs: 0 });
 
 /** Of a code that came without a text, or with one. */
-export function refusalOf(code: number, text = "", retryAfterMs = 0): Refusal {
-  const label = codeNames[code] ?? `code_${String(code)}`;
-  return {
-    code,
-    label,
-    text: text === "" ? `The server refused this: ${label.replaceAll("_", " ")}.` : text,
-    retryAfterMs,
-  };
-}
+export const refusalOf = (code: number, text = "", retryAfterMs = 0): Refusal => ({
+  code,
+  label: "",
+  text,
+  retryAfterMs,
+});

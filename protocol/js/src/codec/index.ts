@@ -1,6 +1,6 @@
 /** The codec alone, for tools and tests: bytes to frames and events and back, without any state. */
 
-export { codeNames } from "./codes.js";
+export { codeNames } from "./code_names.js";
 export { decodeMessage, encodeFrame, frameTypes, noDevice, type Frame } from "./frames.js";
 export { commandOf, encodeCommand, type CommandBody, type TraceContext } from "./commands.js";
 export { decodeEvent, encodeEvent, eventName, type Event, type EventBody } from "./events.js";

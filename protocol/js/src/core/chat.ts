@@ -4,7 +4,7 @@ import type { ChatEvent, ChatSummary, Refusal } from "../api.js";
 import type { Admission, FrameBody } from "../codec/frames.js";
 import type { ChatId, UserId } from "../ids.js";
 import type { ChatRow, StoredCursor } from "../storage/store.js";
-import { chatKindName, plain, roleName } from "./events.js";
+import { plain, roleName } from "./events.js";
 
 /** Unread messages that are counted one by one; older ones are counted as events. */
 const unreadSeqsMax = 1_000;
@@ -88,35 +88,9 @@ export class Chat {
     if (event.seq > row.infoSeq) this.#learn(event, me);
     if (event.kind === "messageSent" && event.actor !== me && event.seq > row.read) {
       row.unreadSeqs.push(event.seq);
-      this.#boundUnread();
+      this.boundUnread();
     }
-    this.#show(event, bytes);
-  }
-
-  /** A page that reaches the newest event, or what was seen already: rising, dense. */
-  takePage(events: readonly (readonly [ChatEvent, Uint8Array])[], me: UserId): void {
-    const { row } = this;
-    const [first] = events[0] ?? [];
-    const [newest] = events.at(-1) ?? [];
-    if (first === undefined || newest === undefined) return;
-    for (const [event, bytes] of events) this.#show(event, bytes);
-    const seenFrom = row.seenFrom === 0 ? row.head + 1 : row.seenFrom;
-    if (first.seq >= seenFrom || newest.seq < seenFrom - 1) return;
-    const unread = events
-      .map(([event]) => event)
-      .filter(({ seq, kind, actor }) => kind === "messageSent" && actor !== me && seq > row.read && seq < seenFrom);
-    row.unreadSeqs = [...unread.map(({ seq }) => seq), ...row.unreadSeqs];
-    row.seenFrom = first.seq;
-    this.#boundUnread();
-  }
-
-  takeInfo(info: FrameBody<"chatInfoReply">): void {
-    const { row } = this;
-    const [kind, role] = [chatKindName(info.kind), roleName(info.role)];
-    row.info = { kind, name: info.name, members: plain(info.members), role };
-    row.infoSeq = plain(info.head);
-    row.head = Math.max(row.head, row.infoSeq);
-    row.visibleFrom = plain(info.visibleFrom);
+    this.show(event, bytes);
   }
 
   /** Whether this moved anything. */
@@ -161,7 +135,7 @@ export class Chat {
   }
 
   /** The newest message is shown, or the newest event where there is no message. */
-  #show(event: ChatEvent, bytes: Uint8Array): void {
+  show(event: ChatEvent, bytes: Uint8Array): void {
     const shown = this.last;
     const isMessage = event.kind === "messageSent";
     if (shown !== null && (isMessage === (shown.kind === "messageSent") ? event.seq <= shown.seq : !isMessage)) {
@@ -172,7 +146,7 @@ export class Chat {
     this.row.last = bytes;
   }
 
-  #boundUnread(): void {
+  boundUnread(): void {
     const { row } = this;
     const excess = row.unreadSeqs.length - unreadSeqsMax;
     if (excess <= 0) return;

@@ -6,4 +6,4 @@
 export { Acting } from "./acting.js";
 export { MemoryStore } from "../storage/memory.js";
 // Loaded along, so that it is there when a store calls it.
-export { removeEvents } from "../storage/eviction.js";
+export { readEvents, removeEvents } from "../storage/events.js";

@@ -10,6 +10,7 @@ import type { Chat } from "./chat.js";
 import type { Context, OutboxOf } from "./context.js";
 import { chatEvent, plain, readEvent, roleName } from "./events.js";
 import type { Following } from "./following.js";
+import { takeInfo, takePage } from "./learning.js";
 
 /** Chats whose row is loaded at the same time. */
 const loadingMax = 8;
@@ -72,7 +73,7 @@ export class Reading {
     }
     if (!forward) dense.reverse();
     if (this.#isThere(chat)) {
-      chat.takePage(dense, this.context.me);
+      takePage(chat, dense, this.context.me);
       this.following.changed(chat);
     }
     return {
@@ -144,7 +145,7 @@ export class Reading {
     const { id } = row;
     try {
       if (row.info === null || row.infoSeq < row.seenFrom - 1) {
-        chat.takeInfo(await requests.one({ type: "chatInfo", chat: id }, "chatInfoReply"));
+        takeInfo(chat, await requests.one({ type: "chatInfo", chat: id }, "chatInfoReply"));
       }
       if (row.info?.kind === "direct" && row.peer === null) {
         const { members } = await this.members(id);

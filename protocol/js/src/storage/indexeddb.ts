@@ -82,21 +82,8 @@ class IndexedDbStore implements Store {
   }
 
   async events(chat: ChatId, from: number, direction: "forward" | "backward", limit: number): Promise<StoredEvent[]> {
-    const events = this.database.transaction("events").objectStore("events");
-    const forward = direction === "forward";
-    const near = IDBKeyRange.bound(
-      [chat, forward ? from : Math.max(0, from - limit + 1)],
-      [chat, forward ? seqMax : from],
-    );
-    const rows = await result(events.getAll(near, limit) as IDBRequest<EventRow[]>);
-    if (forward) return rows.map(stored);
-    const found = rows.reverse().map(stored);
-    if (found.length === limit || from < limit) return found;
-    // Fewer lie that near: the others are further back, from the next one on.
-    const before = IDBKeyRange.bound([chat, 0], [chat, from - limit]);
-    const next = await result(this.database.transaction("events").objectStore("events").openCursor(before, "prev"));
-    if (next === null) return found;
-    return [...found, ...(await this.events(chat, (next.value as EventRow).seq, direction, limit - found.length))];
+    const { readEvents } = await import("./events.js");
+    return readEvents(this.database, chat, from, direction, limit);
   }
 
   async evict(order: readonly ChatId[], bytes: number): Promise<void> {
@@ -104,7 +91,7 @@ class IndexedDbStore implements Store {
     this.#heldAtMost = 0;
     let left = Infinity;
     try {
-      const { removeEvents } = await import("./eviction.js");
+      const { removeEvents } = await import("./events.js");
       left = await removeEvents(this.database, order, bytes);
     } finally {
       // What came meanwhile was added, and may have been counted, too.
@@ -137,8 +124,6 @@ function apply(change: Change, transaction: IDBTransaction): void {
     events.delete(IDBKeyRange.bound([chat, 0], [chat, seqMax]));
   }
 }
-
-const stored = ({ seq, bytes }: EventRow): StoredEvent => ({ seq, bytes });
 
 const sizeOf = (events: readonly StoredEvent[]): number => events.reduce((sum, { bytes }) => sum + bytes.length, 0);
 

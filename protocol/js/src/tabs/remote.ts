@@ -5,7 +5,6 @@
  */
 
 import {
-  RefusedError,
   type ChatEvent,
   type Client,
   type ClientEvent,
@@ -15,6 +14,7 @@ import {
   type Listener,
   type MembersPage,
   type Refusal,
+  type RefusedError,
   type Role,
   type Sharing,
   type Stored,
@@ -23,6 +23,7 @@ import {
 } from "../api.js";
 import type { ChatId, OutboxId, UserId } from "../ids.js";
 import { localRefusal } from "../refusals.js";
+import { refused, refusedHere, worded, wordedEvents } from "../words.js";
 import type { Target } from "../core/sending.js";
 import type { Asked, FromCore, HubConfig, ToCore, Told } from "./messages.js";
 
@@ -112,10 +113,10 @@ export class Remote implements Client, LinkOwner {
     if (this.#closed) return;
     switch (message.is) {
       case "state":
-        this.#state(message.listener, message.events);
+        this.#state(message.listener, wordedEvents(message.events));
         break;
       case "events":
-        this.#happened(message.events);
+        this.#happened(wordedEvents(message.events));
         break;
       case "kept":
         this.#commands.get(message.id)?.kept?.();
@@ -124,7 +125,7 @@ export class Remote implements Client, LinkOwner {
         const call = this.#commands.get(message.id);
         this.#commands.delete(message.id);
         if ("stored" in message.ending) call?.resolve(message.ending.stored);
-        else call?.reject(new RefusedError(message.ending.refusal));
+        else call?.reject(refused(message.ending.refusal));
         break;
       }
       case "answer":
@@ -132,7 +133,7 @@ export class Remote implements Client, LinkOwner {
         const call = this.#calls.get(message.call);
         this.#calls.delete(message.call);
         if (message.is === "answer") call?.resolve(message.value);
-        else call?.reject(new RefusedError(message.refusal));
+        else call?.reject(refused(message.refusal));
         break;
       }
       case "tokenWanted": {
@@ -360,7 +361,7 @@ export class Remote implements Client, LinkOwner {
     });
     const done = new Promise<Stored>((resolve, reject) => {
       const refusal = this.#refusal(this.#commands);
-      if (refusal !== null) reject(new RefusedError(refusal));
+      if (refusal !== null) reject(refused(refusal));
       else {
         this.#commands.set(id, { message, kept, resolve, reject });
         this.#post(message);
@@ -377,7 +378,7 @@ export class Remote implements Client, LinkOwner {
     return new Promise((resolve, reject) => {
       const refusal = this.#refusal(this.#calls);
       if (refusal !== null) {
-        reject(new RefusedError(refusal));
+        reject(refused(refusal));
         return;
       }
       const call = ++this.#lastNumber;
@@ -407,8 +408,7 @@ export class Remote implements Client, LinkOwner {
     this.link.close();
     for (const { listener } of this.#listeners.values())
       listener([{ type: "connection", connection: { state: "closed" } }]);
-    for (const call of [...this.#commands.values(), ...this.#calls.values()])
-      call.reject(new RefusedError(localRefusal("closed")));
+    for (const call of [...this.#commands.values(), ...this.#calls.values()]) call.reject(refusedHere("closed"));
     this.#commands.clear();
     this.#calls.clear();
     this.#listeners.clear();
@@ -417,7 +417,7 @@ export class Remote implements Client, LinkOwner {
 
 const outdated = (): ClientEvent => ({
   type: "connection",
-  connection: { state: "stopped", reason: localRefusal("outdated") },
+  connection: { state: "stopped", reason: worded(localRefusal("outdated")) },
 });
 
 /** Random, also on pages without a secure origin, which have no `randomUUID`. */

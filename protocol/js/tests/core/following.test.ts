@@ -6,6 +6,7 @@ import { catchUpEventsMax } from "../../src/core/chat.js";
 import type { Event, Frame } from "../../src/codec/index.js";
 import { directChatId } from "../../src/codec/index.js";
 import { MemoryStore } from "../../src/storage/memory.js";
+import { wordedEvents } from "../../src/words.js";
 import type { ChatId } from "../../src/ids.js";
 import {
   admission,
@@ -30,7 +31,7 @@ import {
 } from "../support/world.js";
 
 const chatsOf = ({ core }: Page): readonly ChatSummary[] =>
-  core.snapshot().flatMap((one) => (one.type === "chats" ? one.chats : []));
+  wordedEvents(core.snapshot()).flatMap((one) => (one.type === "chats" ? one.chats : []));
 const chatOf = (one: Page, id = tea): ChatSummary | undefined => chatsOf(one).find((chat) => chat.id === id);
 const kinds = (log: readonly ClientEvent[]): string[] => log.map(({ type }) => type);
 const isCurrent = ({ log }: Page): boolean =>

@@ -8,6 +8,7 @@ import { newRow } from "../../src/core/chat.js";
 import { openCore } from "../../src/core/core.js";
 import { outboxEntriesMax } from "../../src/core/outbox.js";
 import { MemoryStore } from "../../src/storage/memory.js";
+import { wordedEvents } from "../../src/words.js";
 import type { OutboxId } from "../../src/ids.js";
 import type { Change, Saved } from "../../src/storage/store.js";
 import {
@@ -41,7 +42,7 @@ const textOf = ({ payload }: CommandFrame): string => {
   return body.command === "send" ? body.text : body.command;
 };
 const entries = ({ core }: Page): readonly OutboxEntry[] =>
-  core.snapshot().flatMap((one) => (one.type === "outbox" ? one.entries : []));
+  wordedEvents(core.snapshot()).flatMap((one) => (one.type === "outbox" ? one.entries : []));
 const states = (one: Page): (readonly [string, string])[] => entries(one).map(({ id, state }) => [id, state] as const);
 
 async function started(store = new MemoryStore()): Promise<{ one: Page; socket: FakeSocket }> {

@@ -16,6 +16,7 @@ import type { ChatId, DeviceId, EntityId, OutboxId, SessionId, UserId } from "..
 import { MemoryStore } from "../../src/storage/memory.js";
 import type { Store } from "../../src/storage/store.js";
 import type { Ending, Submitter } from "../../src/core/sending.js";
+import { worded, wordedEvents } from "../../src/words.js";
 
 export const me = "0h040g2081040g2081040g2081" as UserId;
 export const other = "0h081040g2081040g2081040g2" as UserId;
@@ -179,7 +180,7 @@ export async function page(
       return next instanceof Error ? Promise.reject(next) : Promise.resolve(next ?? null);
     },
     happened: (events: readonly ClientEvent[]): void => {
-      log.push(...events);
+      log.push(...wordedEvents(events));
     },
     outdated: (): void => {
       made.outdated++;
@@ -361,6 +362,9 @@ export function send(page: Page, id: string, text: string, chat: ChatId = tea): 
     id as OutboxId,
     chat,
     { kind: "send", text },
-    { kept: () => page.kept.push(id), ended: (ending) => page.ended.set(id, ending) },
+    {
+      kept: () => page.kept.push(id),
+      ended: (ending) => page.ended.set(id, "refusal" in ending ? { refusal: worded(ending.refusal) } : ending),
+    },
   );
 }

@@ -73,7 +73,7 @@ describe("what was submitted", () => {
     await expect(kept.kept).resolves.toBeUndefined();
     remote.take({ is: "ended", id: stored.id, ending: { stored: { entity: tea, seq: 1, changed: true } } });
     await expect(stored.kept).resolves.toBeUndefined();
-    const refusal = { code: 6, label: "too_many_waiting", text: "", retryAfterMs: 0 };
+    const refusal = { code: 6, label: "too_many_waiting", text: "Too much.", retryAfterMs: 0 };
     remote.take({ is: "ended", id: refused.id, ending: { refusal } });
     await expect(refused.kept).rejects.toEqual(new RefusedError(refusal));
     expect(remote.send(tea, "a", kept.id).id).toBe(kept.id);
