@@ -4,7 +4,7 @@ const BROWSERS: readonly (readonly [string, RegExp])[] = [
   ["Edge", /\bEdg(e|A|iOS)?\//],
   ["Opera", /\bOPR\//],
   ["Firefox", /\b(Firefox|FxiOS)\//],
-  ["Chrome", /\b(Chrome|CriOS)\//],
+  ["Chrome", /\b(HeadlessChrome|Chrome|CriOS)\//],
   ["Safari", /\bSafari\//],
 ];
 

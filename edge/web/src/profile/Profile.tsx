@@ -8,6 +8,7 @@ import { Choice } from "../parts/Choice";
 import { Confirm } from "../parts/Confirm";
 import { Field } from "../parts/Field";
 import { Keys } from "../shell/Keys";
+import { Link } from "../shell/Link";
 import { go } from "../shell/router";
 import { refusalOf, useAccounts, useSession } from "../shell/services";
 import { useSetting } from "../shell/settings";
@@ -207,6 +208,13 @@ export function Profile() {
           ) : (
             <p className="form-note profile-waiting">{refusal ? say(refusal) : t.loading}</p>
           )}
+        </section>
+        <section className="form" aria-labelledby="profile-devices">
+          <h2 id="profile-devices">{t.devices.title}</h2>
+          <p className="form-note">{t.devices.about}</p>
+          <Link to={{ screen: "devices" }} className="button button-quiet form-link">
+            {t.devices.show}
+          </Link>
         </section>
         <Look />
         <section className="form">

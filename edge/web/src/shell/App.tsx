@@ -1,6 +1,7 @@
 /** What is shown where: the doors for who is not logged in, and for who is, the list of chats and what was chosen. */
 
 import { useEffect, useRef, useState } from "react";
+import { Devices } from "../account/Devices";
 import { SignIn } from "../account/SignIn";
 import { ChatList } from "../chats/ChatList";
 import { NewChat } from "../chats/NewChat";
@@ -63,6 +64,8 @@ function Main({ route }: { route: Route }) {
       return <NewChat />;
     case "profile":
       return <Profile />;
+    case "devices":
+      return <Devices />;
     case "nowhere":
       return (
         <main className="pane pane-empty">

@@ -8,6 +8,7 @@ export type Route =
   | { readonly screen: "chat"; readonly chat: ChatId; readonly panel: "members" | null }
   | { readonly screen: "new" }
   | { readonly screen: "profile" }
+  | { readonly screen: "devices" }
   | { readonly screen: "signIn" }
   | { readonly screen: "signUp" }
   | { readonly screen: "nowhere" };
@@ -29,6 +30,8 @@ export function routeOf(path: string): Route {
       return { screen: "new" };
     case "/app/profile":
       return { screen: "profile" };
+    case "/app/devices":
+      return { screen: "devices" };
     case "/app/sign-in":
       return { screen: "signIn" };
     case "/app/sign-up":
@@ -46,6 +49,8 @@ export function pathOf(route: Route): string {
       return "/app/new";
     case "profile":
       return "/app/profile";
+    case "devices":
+      return "/app/devices";
     case "signIn":
       return "/app/sign-in";
     case "signUp":

@@ -36,7 +36,7 @@ export function useShortcuts(route: Route, filterField: RefObject<HTMLInputEleme
       } else if (event.key === "Escape" && route.screen !== "chats") {
         event.preventDefault();
         const isPanel = route.screen === "chat" && route.panel !== null;
-        go(isPanel ? { ...route, panel: null } : { screen: "chats" });
+        go(isPanel ? { ...route, panel: null } : { screen: route.screen === "devices" ? "profile" : "chats" });
         // Where somebody came from has the focus again.
         if (!isPanel && open !== null) {
           setTimeout(() => document.querySelector<HTMLElement>(`a[data-chat="${open}"]`)?.focus());

@@ -241,6 +241,26 @@ export const en = {
     nowhere: "This server keeps no pictures. You can use one from another address.",
   },
 
+  devices: {
+    title: "Devices",
+    about: "See where you are logged in, and end a login that you do not know or need.",
+    show: "Show devices",
+    back: "Back to profile",
+    help: "Each browser or program in which you logged in and did not log out. Whoever uses one that you end has to enter the password there.",
+    unknown: "Device without a name",
+    current: "This device",
+    since: (when: string) => `Logged in: ${when}`,
+    used: (when: string) => `Last used: about ${when}`,
+    end: "End login",
+    endOne: (name: string) => `End login: ${own(name)}`,
+    endAsk: "End this login? Chats close there within a second. Messages that wait there are sent when somebody logs in there again.",
+    endOthers: "End all other logins",
+    endOthersAsk: (count: number) =>
+      `End ${count === 1 ? "the other login" : `all ${String(count)} other logins`}? Only this device stays logged in. Messages that wait elsewhere are sent when somebody logs in there again.`,
+    ended: (count: number) => `${String(count)} ${one(count, "login has", "logins have")} been ended.`,
+    again: "Try again",
+  },
+
   link: {
     connecting: "Connecting …",
     catchingUp: "Connected. Catching up …",

@@ -23,6 +23,8 @@ export interface Locale {
   readonly day: (ms: number) => string;
   /** For a list: the time today, the weekday within a week, then the date. */
   readonly short: (ms: number, now: number) => string;
+  /** The date and the time, for a sentence. */
+  readonly moment: (ms: number) => string;
   /** All of it, for who points at a time. */
   readonly full: (ms: number) => string;
   readonly count: (value: number) => string;
@@ -49,6 +51,7 @@ export function makeLocale(language: Language, t: Texts): Locale {
   const weekday = new Intl.DateTimeFormat(tag, { weekday: "short" });
   const date = new Intl.DateTimeFormat(tag, { year: "2-digit", month: "numeric", day: "numeric" });
   const full = new Intl.DateTimeFormat(tag, { dateStyle: "full", timeStyle: "medium" });
+  const moment = new Intl.DateTimeFormat(tag, { dateStyle: "medium", timeStyle: "short" });
   const count = new Intl.NumberFormat(tag);
   return {
     t,
@@ -57,6 +60,7 @@ export function makeLocale(language: Language, t: Texts): Locale {
     time: (ms) => time.format(ms),
     day: (ms) => day.format(ms),
     short: (ms, now) => (isSameDay(ms, now) ? time : now - ms < 6 * DAY_MS && ms < now ? weekday : date).format(ms),
+    moment: (ms) => moment.format(ms),
     full: (ms) => full.format(ms),
     count: (value) => count.format(value),
     refusal: (refusal) => t.refusals[refusal.label] ?? refusal.text,

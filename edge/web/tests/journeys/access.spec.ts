@@ -48,6 +48,9 @@ async function everyScreen(ada: Person, line: Line, other: string, look: (screen
   await page.getByRole("button", { name: "Log out" }).click();
   await look("log out?");
   await page.keyboard.press("Escape");
+  await page.goto(`${url}/app/devices`);
+  await expect(page.getByRole("list", { name: "Devices" }).getByRole("listitem")).toHaveCount(1);
+  await look("devices");
   await page.goto(`${url}/app/nothing`);
   await look("nothing here");
   line.cut();

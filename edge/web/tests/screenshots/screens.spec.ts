@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import type { Page } from "@playwright/test";
 import { expect, test } from "../journeys/support/journey";
 import { landscape } from "../journeys/support/image";
-import { Person } from "../journeys/support/person";
+import { password, Person } from "../journeys/support/person";
 
 const folder = fileURLToPath(new URL("../../screenshots/", import.meta.url));
 const sizes = [
@@ -108,6 +108,17 @@ test("every main screen", async ({ browser, server }) => {
   await ada.page.getByRole("button", { name: "Use this picture" }).click();
   await ada.page.locator(".profile-who img").waitFor();
   await take(ada.page, "profile");
+  const phone = await Person.at(browser, server.url, "ada", {
+    userAgent: "Mozilla/5.0 (Linux; Android 16; Pixel 9) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36",
+  });
+  await phone.page.goto(`${server.url}/app/sign-in`);
+  await phone.page.getByLabel("Username").fill("ada");
+  await phone.page.getByLabel("Password", { exact: true }).fill(password);
+  await phone.page.getByRole("button", { name: "Log in" }).click();
+  await phone.list.waitFor();
+  await ada.page.goto(`${server.url}/app/devices`);
+  await expect(ada.page.getByRole("listitem").filter({ hasText: "Android" })).toBeVisible();
+  await take(ada.page, "devices");
 
   await ada.page.evaluate(() => localStorage.setItem("panda.settings.language", "ar"));
   await ada.page.goto(`${server.url}/app`);

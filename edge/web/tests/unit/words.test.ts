@@ -18,6 +18,7 @@ describe("addresses of the page", () => {
       { screen: "chat", chat: tea, panel: "members" },
       { screen: "new" },
       { screen: "profile" },
+      { screen: "devices" },
       { screen: "signIn" },
       { screen: "signUp" },
     ];
