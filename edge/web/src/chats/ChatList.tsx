@@ -12,6 +12,8 @@ import { nameOf, usePerson } from "../people/people";
 import { Link } from "../shell/Link";
 import { go } from "../shell/router";
 import { useSession } from "../shell/services";
+import type { ChatOrder } from "../state/chat_order";
+import { chatIn } from "../state/chat_table";
 import { useAppSelector, type State } from "../state/store";
 import { useLocale } from "../texts/locale";
 import type { Texts } from "../texts/en";
@@ -24,26 +26,32 @@ export const ROW_PX = 72;
 
 /** The title by which somebody looks for a chat. */
 export function titleOf(state: State, chat: ChatId, t: Texts): string {
-  const summary = state.world.chats[chat];
+  const summary = chatIn(state.world.chats, chat);
   if (!summary) return "";
   if (summary.info?.kind === "group") return summary.info.name === "" ? t.chats.nameless : summary.info.name;
   return summary.peer === null ? "" : nameOf(state.people, summary.peer, t);
 }
 
-function matching(state: State, filter: string, t: Texts): readonly ChatId[] {
+/** Rows of the list: all chats in their order, or those that were found. */
+type Rows = Pick<ChatOrder, "length" | "slice"> & Iterable<ChatId>;
+
+function matching(state: State, filter: string, t: Texts): Rows {
   const wanted = filter.trim().toLocaleLowerCase();
   if (wanted === "") return state.world.order;
-  return state.world.order.filter((chat) => titleOf(state, chat, t).toLocaleLowerCase().includes(wanted));
+  return [...state.world.order].filter((chat) => titleOf(state, chat, t).toLocaleLowerCase().includes(wanted));
 }
 
 const isSame = <T,>(a: readonly T[], b: readonly T[]) => a === b || (a.length === b.length && a.every((one, at) => one === b[at]));
+
+/** An order is the same object while nothing moved: nothing is compared row by row but what was found. */
+const areSameRows = (a: Rows, b: Rows) => a === b || (Array.isArray(a) && Array.isArray(b) && isSame<unknown>(a, b));
 
 const nobody: readonly UserId[] = [];
 
 /** The others of direct chats whose names are not known. */
 function strangersOf({ world, people }: State): readonly UserId[] {
-  return world.order.flatMap((chat) => {
-    const peer = world.chats[chat]?.peer ?? null;
+  return [...world.order].flatMap((chat) => {
+    const peer = chatIn(world.chats, chat)?.peer ?? null;
     return peer !== null && people[peer] === undefined ? [peer] : [];
   });
 }
@@ -60,7 +68,7 @@ export function ChatList({ open, filterField }: ChatListProps) {
   const me = usePerson(client.user);
   const [filter, setFilter] = useState("");
   const wanted = useDeferredValue(filter);
-  const chats = useAppSelector((state) => matching(state, wanted, t), isSame);
+  const chats = useAppSelector((state) => matching(state, wanted, t), areSameRows);
   const complete = useAppSelector((state) => state.world.complete);
   const isAny = useAppSelector((state) => state.world.order.length > 0);
   const now = useNow();
@@ -68,7 +76,11 @@ export function ChatList({ open, filterField }: ChatListProps) {
   const { from, to } = useWindow(scroller, chats.length, ROW_PX);
   const shown = chats.slice(from, to + 1);
   const lacking = useAppSelector(
-    (state) => shown.filter((chat) => state.world.chats[chat]?.last === null || state.world.chats[chat]?.info === null),
+    (state) =>
+      shown.filter((chat) => {
+        const summary = chatIn(state.world.chats, chat);
+        return summary?.last === null || summary?.info === null;
+      }),
     isSame,
   );
   useEffect(() => {
@@ -93,7 +105,7 @@ export function ChatList({ open, filterField }: ChatListProps) {
   const move = (event: KeyboardEvent) => {
     if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
     // What is typed counts, and not the list, which may still be behind it.
-    const list = matching(store.getState(), filterField.current?.value ?? "", t);
+    const list = [...matching(store.getState(), filterField.current?.value ?? "", t)];
     const from = toFocus.current ?? (document.activeElement instanceof HTMLElement ? document.activeElement.dataset["chat"] : undefined);
     const at = list.findIndex((chat) => chat === from);
     const next = list[event.key === "ArrowDown" ? at + 1 : at - 1];
@@ -132,7 +144,7 @@ export function ChatList({ open, filterField }: ChatListProps) {
           onKeyDown={(event) => {
             if (event.key === "Enter") {
               // What is typed counts, and not the list, which may still be behind it.
-              const chosen = toFocus.current ?? matching(store.getState(), event.currentTarget.value, t)[0];
+              const chosen = toFocus.current ?? matching(store.getState(), event.currentTarget.value, t).slice(0, 1)[0];
               if (chosen !== undefined) go({ screen: "chat", chat: chosen, panel: null });
             }
             if (event.key === "Escape" && filter !== "") {

@@ -9,6 +9,7 @@ import { Avatar } from "../parts/Avatar";
 import { nameOf, usePerson, useTitle } from "../people/people";
 import { Link } from "../shell/Link";
 import { useClient } from "../shell/services";
+import { chatIn } from "../state/chat_table";
 import { useAppSelector, type State } from "../state/store";
 import { useLocale, type Locale } from "../texts/locale";
 import type { UserId } from "@panda/client";
@@ -76,7 +77,7 @@ export interface ChatRowProps {
 
 export const ChatRow = memo(function ChatRow({ chat, isOpen, now }: ChatRowProps) {
   const { t, short, count } = useLocale();
-  const summary = useAppSelector((state) => state.world.chats[chat]);
+  const summary = useAppSelector((state) => chatIn(state.world.chats, chat));
   const { title, person } = useTitle(summary);
   if (!summary) return null;
   const { unread, unreadExact, last } = summary;

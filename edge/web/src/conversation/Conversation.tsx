@@ -9,6 +9,7 @@ import { Empty } from "../parts/Empty";
 import { useTitle } from "../people/people";
 import { go } from "../shell/router";
 import { useSession } from "../shell/services";
+import { chatIn } from "../state/chat_table";
 import { useAppDispatch, useAppSelector } from "../state/store";
 import { applied } from "../state/world";
 import { useLocale } from "../texts/locale";
@@ -62,7 +63,7 @@ export function Conversation({ chat, panel }: { chat: ChatId; panel: "members" |
   const dispatch = useAppDispatch();
   const { drafts } = useSession();
   const { t, refusal } = useLocale();
-  const summary = useAppSelector((state) => state.world.chats[chat]);
+  const summary = useAppSelector((state) => chatIn(state.world.chats, chat));
   const timeline = useAppSelector((state) => state.world.timelines[chat]);
   const complete = useAppSelector((state) => state.world.complete);
   const entries = useAppSelector((state) => state.world.outbox[chat] ?? nothing);

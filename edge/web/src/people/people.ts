@@ -10,9 +10,7 @@ import { useLocale } from "../texts/locale";
 
 export function usePerson(id: UserId | null): Person | null {
   const { directory } = useSession();
-  useEffect(() => {
-    if (id !== null) directory.want(id);
-  }, [directory, id]);
+  useEffect(() => (id === null ? undefined : directory.show(id)), [directory, id]);
   return useAppSelector((state) => (id === null ? null : (state.people[id] ?? null)));
 }
 

@@ -17,7 +17,7 @@ export function useShortcuts(route: Route, filterField: RefObject<HTMLInputEleme
     const press = (event: KeyboardEvent) => {
       // A dialog has its own keys.
       if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
-      const { order } = store.getState().world;
+      const order = () => [...store.getState().world.order];
       if (event.key === "k" && (event.ctrlKey || event.metaKey)) {
         event.preventDefault();
         // On a narrow screen the list is not there beside a chat.
@@ -25,8 +25,8 @@ export function useShortcuts(route: Route, filterField: RefObject<HTMLInputEleme
         // At once: who types fast has the next letter already under way, and it belongs into this field.
         filterField.current?.focus();
       } else if (event.altKey && (event.key === "ArrowDown" || event.key === "ArrowUp")) {
-        const at = open === null ? -1 : order.indexOf(open);
-        const chat = order[event.key === "ArrowDown" ? at + 1 : Math.max(0, at - 1)];
+        const at = open === null ? -1 : order().indexOf(open);
+        const chat = order()[event.key === "ArrowDown" ? at + 1 : Math.max(0, at - 1)];
         if (chat === undefined) return;
         event.preventDefault();
         go({ screen: "chat", chat, panel: null });

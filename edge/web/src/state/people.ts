@@ -21,12 +21,10 @@ export const met = createAction<People>("people/met");
 export function peopleReducer(people: People = nobody, action: UnknownAction): People {
   if (forgotten.match(action)) return nobody;
   if (!met.match(action)) return people;
-  const changed: People = { ...people };
-  for (const [id, person] of Object.entries(action.payload) as [UserId, Person | null][]) {
+  // An answer that was under way may be older than what is known; one of the same version says the same.
+  const news = (Object.entries(action.payload) as [UserId, Person | null][]).filter(([id, person]) => {
     const known = people[id];
-    // An answer that was under way may be older than what is known.
-    if (known && person && known.version > person.version) continue;
-    changed[id] = person;
-  }
-  return changed;
+    return known && person ? known.version < person.version : known !== person;
+  });
+  return news.length === 0 ? people : { ...people, ...Object.fromEntries(news) };
 }

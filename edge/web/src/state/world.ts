@@ -1,11 +1,13 @@
 /**
  * The one way from events to state. Live events, a resume, pages of history and the outbox all come as updates of the
  * same action, and nothing else changes what is known of chats. Plain functions without drafts: at hundreds of messages
- * a second only what an event touches is copied.
+ * a second only what an event touches is copied, also of ten thousand chats.
  */
 
 import type { ChatEvent, ChatId, ChatSummary, ClientEvent, HistoryPage, OutboxEntry, OutboxId } from "@panda/client";
 import { createAction, type UnknownAction } from "@reduxjs/toolkit";
+import { noOrder, type ChatOrder } from "./chat_order";
+import { chatIn, noChats, withoutIds, withSummaries, type ChatTable } from "./chat_table";
 import { emptyTimeline, withBounds, withEvents, withViewed, type Timeline } from "./timeline";
 
 /** Chats whose events stay in memory after they were left for another one. */
@@ -21,9 +23,10 @@ export type Update =
   | { readonly type: "viewed"; readonly chat: ChatId; readonly from: number; readonly to: number };
 
 export interface World {
-  readonly chats: Readonly<Record<ChatId, ChatSummary>>;
+  /** By their IDs: `chatIn` finds one. */
+  readonly chats: ChatTable;
   /** All chats, the one with the newest event first. */
-  readonly order: readonly ChatId[];
+  readonly order: ChatOrder;
   /** Whether the list is whole. */
   readonly complete: boolean;
   /** Of the chats that were opened, the last one at the end of `opened`. */
@@ -33,7 +36,7 @@ export interface World {
   readonly outbox: Readonly<Record<string, readonly OutboxEntry[]>>;
 }
 
-export const noWorld: World = { chats: {}, order: [], complete: false, timelines: {}, opened: [], outbox: {} };
+export const noWorld: World = { chats: noChats, order: noOrder, complete: false, timelines: {}, opened: [], outbox: {} };
 
 /** What came, in the order in which it came. Slices take what is theirs. */
 export const applied = createAction<readonly Update[]>("applied");
@@ -91,63 +94,26 @@ function withTimeline(world: World, chat: ChatId, change: (timeline: Timeline) =
 // Chats
 
 function withChats(world: World, summaries: readonly ChatSummary[], complete: boolean): World {
-  const chats = { ...world.chats };
+  const chats = withSummaries(world.chats, summaries);
   let timelines = world.timelines;
   for (const summary of summaries) {
-    chats[summary.id] = summary;
     const timeline = timelines[summary.id];
     if (timeline === undefined) continue;
     // Retention may have taken more than the list knows of; who comes back to a chat may see more than before.
-    const isBack = world.chats[summary.id] === undefined;
+    const isBack = chatIn(world.chats, summary.id) === undefined;
     const beginsAt = isBack ? summary.visibleFrom : Math.max(timeline.beginsAt, summary.visibleFrom);
     const bounded = withBounds(timeline, beginsAt, summary.head);
     if (bounded !== timeline) timelines = { ...timelines, [summary.id]: bounded };
   }
-  const order = orderedWith(world.order, world.chats, chats, summaries);
+  const order = world.order.with(world.chats, chats, [...new Set(summaries.map((summary) => summary.id))]);
   return { ...world, chats, order, timelines, complete: complete || world.complete };
 }
 
 function withoutChats(world: World, left: readonly ChatId[]): World {
-  const gone = new Set<string>(left);
-  const keep = <T>(of: Readonly<Record<string, T>>) =>
-    Object.fromEntries(Object.entries(of).filter(([chat]) => !gone.has(chat)));
   // What was read stays on the screen; the chat itself is no longer one of the user's.
-  return { ...world, chats: keep(world.chats), order: world.order.filter((chat) => !gone.has(chat)) };
-}
-
-const activity = (summary: ChatSummary): number => summary.last?.timeUs ?? 0;
-
-function isBefore(a: ChatSummary, b: ChatSummary): boolean {
-  return activity(a) > activity(b) || (activity(a) === activity(b) && a.id < b.id);
-}
-
-/** The order with some chats changed: the same array if nothing moved, so that the list is not drawn anew. */
-function orderedWith(
-  order: readonly ChatId[],
-  before: World["chats"],
-  chats: World["chats"],
-  changed: readonly ChatSummary[],
-): readonly ChatId[] {
-  const moved = changed.filter((summary) => {
-    const known = before[summary.id];
-    return known === undefined || activity(known) !== activity(summary);
-  });
-  if (moved.length === 0) return order;
-  const ids = new Set(moved.map((summary) => summary.id));
-  const rest = order.filter((id) => !ids.has(id));
-  const sorted = moved.map((summary) => chats[summary.id] ?? summary).sort((a, b) => (isBefore(a, b) ? -1 : 1));
-  const merged: ChatId[] = [];
-  let next = 0;
-  for (const id of rest) {
-    const summary = chats[id];
-    for (let one = sorted[next]; one && summary && isBefore(one, summary); one = sorted[next]) {
-      if (merged.at(-1) !== one.id) merged.push(one.id);
-      next += 1;
-    }
-    merged.push(id);
-  }
-  for (const one of sorted.slice(next)) if (merged.at(-1) !== one.id) merged.push(one.id);
-  return merged.length === order.length && merged.every((id, at) => id === order[at]) ? order : merged;
+  const gone = new Set(left);
+  const chats = withoutIds(world.chats, gone);
+  return { ...world, chats, order: world.order.with(world.chats, chats, [...gone]) };
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -155,7 +121,7 @@ function orderedWith(
 
 function withOpened(world: World, chat: ChatId): World {
   const opened = [...world.opened.filter((other) => other !== chat), chat].slice(-TIMELINES_MAX);
-  const summary = world.chats[chat];
+  const summary = chatIn(world.chats, chat);
   const timeline = world.timelines[chat] ?? emptyTimeline(summary?.visibleFrom ?? 1, summary?.head ?? 0);
   const timelines: Record<ChatId, Timeline> = {};
   for (const one of opened) {

@@ -71,7 +71,7 @@ describe("who is logged in", () => {
     accounts.session()?.drafts.set(tea, "secret");
     accounts.signedIn(login(ben, "t2"));
     expect(opened[0]?.client.asked.at(-1)?.what).toBe("close");
-    expect(store.getState().world.order).toEqual([]);
+    expect([...store.getState().world.order]).toEqual([]);
     expect(store.getState().drafts).toEqual({});
   });
 

@@ -1,6 +1,6 @@
 import { RefusedError, type Profile, type UserId } from "@panda/client";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { Directory, WAITING_MAX } from "../../src/people/directory";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { Directory, FRESH_MS, LOOK_EVERY_MS, WAITING_MAX } from "../../src/people/directory";
 import { makeStore, type Store } from "../../src/state/store";
 import { ada } from "./support/fake_client";
 
@@ -75,4 +75,60 @@ test("whoever was passed by in a long history is not asked for, but when shown a
   expect(store.getState().people[user(50)]).toBeUndefined();
   directory.want(user(50));
   expect(open()).toEqual([user(50)]);
+});
+
+describe("whoever is on the screen", () => {
+  const named = (username: string, version: number): Promise<void> => {
+    questions.shift()?.answer({ id: user(1), username, picture: null, version });
+    return vi.advanceTimersByTimeAsync(0).then(() => undefined);
+  };
+  const hides = (is: boolean) => vi.spyOn(document, "visibilityState", "get").mockReturnValue(is ? "hidden" : "visible");
+  afterEach(() => vi.restoreAllMocks());
+
+  test("is asked for again when what is known is ten minutes old, and a new name is seen within eleven", async () => {
+    const leave = directory.show(user(1));
+    await named("before", 1);
+    await vi.advanceTimersByTimeAsync(FRESH_MS - LOOK_EVERY_MS);
+    expect(open()).toEqual([]);
+    await vi.advanceTimersByTimeAsync(2 * LOOK_EVERY_MS);
+    expect(open()).toEqual([user(1)]);
+    await named("after", 2);
+    expect(store.getState().people[user(1)]?.username).toBe("after");
+    // Nobody changed: nothing is drawn anew.
+    const { people } = store.getState();
+    await vi.advanceTimersByTimeAsync(FRESH_MS + LOOK_EVERY_MS);
+    await named("after", 2);
+    expect(store.getState().people).toBe(people);
+    leave();
+    await vi.advanceTimersByTimeAsync(3 * FRESH_MS);
+    expect(open()).toEqual([]);
+    directory.show(user(1));
+    expect(open()).toEqual([user(1)]);
+  });
+
+  test("twice is asked for once, and until it left both places", async () => {
+    const [one, other] = [directory.show(user(1)), directory.show(user(1))];
+    await named("ada", 1);
+    one();
+    await vi.advanceTimersByTimeAsync(FRESH_MS + LOOK_EVERY_MS);
+    expect(open()).toEqual([user(1)]);
+    // While the answer is under way nobody asks again.
+    await vi.advanceTimersByTimeAsync(5 * LOOK_EVERY_MS);
+    expect(open()).toEqual([user(1)]);
+    await named("ada", 1);
+    other();
+    await vi.advanceTimersByTimeAsync(2 * FRESH_MS);
+    expect(open()).toEqual([]);
+  });
+
+  test("of a page that nobody sees is asked for when somebody comes back to it", async () => {
+    directory.show(user(1));
+    await named("ada", 1);
+    hides(true);
+    await vi.advanceTimersByTimeAsync(5 * FRESH_MS);
+    expect(open()).toEqual([]);
+    hides(false);
+    document.dispatchEvent(new Event("visibilitychange"));
+    expect(open()).toEqual([user(1)]);
+  });
 });

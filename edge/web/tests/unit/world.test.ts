@@ -1,5 +1,6 @@
 import type { ChatId, ClientEvent, OutboxId } from "@panda/client";
 import { describe, expect, test } from "vitest";
+import { chatIn } from "../../src/state/chat_table";
 import { eventAt } from "../../src/state/timeline";
 import { applied, forgotten, noWorld, TIMELINES_MAX, worldReducer, type Update, type World } from "../../src/state/world";
 import { ada, ben, cake, event, queued, said, summary, tea } from "./support/fake_client";
@@ -49,7 +50,7 @@ describe("one way from events to state", () => {
 
   test("everything is dropped but what waits to be sent", () => {
     const world = reduce(opened, live(1, 5), { type: "outbox", entries: [queued("o1", "wait")] }, { type: "resetAll" });
-    expect(world).toMatchObject({ chats: {}, order: [], complete: false, timelines: {} });
+    expect(world).toMatchObject({ chats: noWorld.chats, order: noWorld.order, complete: false, timelines: {} });
     expect(world.outbox[tea]).toHaveLength(1);
   });
 
@@ -124,14 +125,14 @@ describe("the list of chats", () => {
 
   test("has the newest first, and moves only what moved", () => {
     let world = reduce(opened, at(tea, 5), at(cake, 9));
-    expect(world.order).toEqual([cake, tea]);
+    expect([...world.order]).toEqual([cake, tea]);
     const { order } = world;
     world = reduce(world, at(cake, 10));
     expect(world.order).toBe(order);
     world = reduce(world, at(tea, 11));
-    expect(world.order).toEqual([tea, cake]);
+    expect([...world.order]).toEqual([tea, cake]);
     world = reduce(world, at(tea, 11, { read: 11 }));
-    expect(world.order).toEqual([tea, cake]);
+    expect([...world.order]).toEqual([tea, cake]);
   });
 
   test("has every chat once, however they come", () => {
@@ -142,15 +143,15 @@ describe("the list of chats", () => {
       world = reduce(world, { type: "chats", chats: chats.filter((_, number) => number % 2 === step % 2), complete: false });
       world = reduce(world, { type: "chats", chats, complete: true });
       expect(new Set(world.order).size).toBe(ids.length);
-      const times = world.order.map((id) => world.chats[id]?.last?.timeUs ?? 0);
+      const times = [...world.order].map((id) => chatIn(world.chats, id)?.last?.timeUs ?? 0);
       expect(times).toEqual([...times].sort((a, b) => b - a));
     }
   });
 
   test("who is removed keeps on the screen what was read, and starts anew when added again", () => {
     let world = reduce(opened, { type: "events", chat: tea, events: [said(4, "bye")] }, { type: "chatsLeft", chats: [tea] });
-    expect(world.chats[tea]).toBeUndefined();
-    expect(world.order).toEqual([cake]);
+    expect(chatIn(world.chats, tea)).toBeUndefined();
+    expect([...world.order]).toEqual([cake]);
     expect(texts(world)[3]).toBe("bye");
     world = reduce(world, { type: "chats", chats: [summary(tea, { head: 9, visibleFrom: 8 })], complete: false });
     expect(world.timelines[tea]).toMatchObject({ beginsAt: 8, head: 9 });
