@@ -3,30 +3,33 @@
 //! Everything a call returns `Ok` for survives the loss of power. Passwords come here hashed, API keys
 //! and refresh tokens as digests, signing keys sealed: what is stored lets nobody in by itself.
 
+pub(crate) mod api_keys;
 mod fields;
 pub(crate) mod logins;
+pub(crate) mod signing_keys;
 
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
+pub use api_keys::{API_KEYS_MAX, ApiKey, ApiKeyDigest, ApiKeyId, Scopes};
 pub use fields::{
-    EMAIL_BYTES_MAX, Email, FieldError, KEPT_PICTURES, LOGIN_LABEL_CHARS_MAX, LoginLabel, PICTURE_URL_BYTES_MAX,
-    PictureUrl, USERNAME_CHARS_MAX, USERNAME_CHARS_MIN, Username,
+    ApiKeyLabel, EMAIL_BYTES_MAX, Email, FieldError, KEPT_PICTURES, LOGIN_LABEL_CHARS_MAX, LoginLabel,
+    PICTURE_URL_BYTES_MAX, PictureUrl, USERNAME_CHARS_MAX, USERNAME_CHARS_MIN, Username,
 };
 pub use logins::{
     ENDED_LOGINS_MAX, EndedLogin, LOGINS_MAX, Login, LoginLimits, NewLogin, Refresh, RefreshDigest, Refreshed,
     WhichLogins,
 };
 use panda_protocol::{Time, UserId};
+pub use signing_keys::{
+    KeyStage, SIGNING_KEY_LEAD, SIGNING_KEYS_MAX, SealedSigningKey, TOKEN_LIFETIME_MAX, key_stages,
+};
 
 use crate::error::StoreError;
 
 /// Users that one call creates or reads.
 pub const USERS_MAX: usize = 1_000;
-/// API keys that a deployment keeps.
-pub const API_KEYS_MAX: usize = 1_000;
-/// Signing keys that are read: the newest ones.
-pub const SIGNING_KEYS_MAX: usize = 16;
 
 /// A user as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,47 +93,6 @@ pub struct Credential {
     pub password: Option<PasswordHash>,
 }
 
-/// SHA-256 of an API key's text. The key is random, so a plain digest tells nothing of it.
-pub type ApiKeyDigest = [u8; 32];
-
-/// What an API key may do; several are added with `|`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scopes(pub u32);
-
-impl Scopes {
-    /// Create users and chats in bulk, and tokens for them.
-    pub const PROVISION: Self = Self(1);
-
-    /// Whether all of `needed` are among these.
-    pub const fn contains(self, needed: Self) -> bool {
-        self.0 & needed.0 == needed.0
-    }
-}
-
-/// A key of a program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiKey {
-    /// Names the key.
-    pub digest: ApiKeyDigest,
-    /// What a person calls it; at most 64 bytes.
-    pub label: String,
-    /// What it may do.
-    pub scopes: Scopes,
-    /// When it was made.
-    pub created: Time,
-}
-
-/// A signing key at rest; sealed under the fleet secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealedSigningKey {
-    /// The key's name.
-    pub kid: String,
-    /// Its sealed bytes.
-    pub sealed: Vec<u8>,
-    /// When it was made.
-    pub created: Time,
-}
-
 /// A field that no two users share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UniqueField {
@@ -164,6 +126,12 @@ pub enum UserStoreError {
     VersionConflict {
         /// The version that is stored.
         current: u64,
+    },
+    /// The newest signing key does not sign yet. Nothing changed.
+    #[error("the newest signing key does not sign yet")]
+    KeysTurning {
+        /// When it does.
+        signs_from: Time,
     },
     /// More than a call or the store takes. Nothing changed.
     #[error("more than the limit of {0}")]
@@ -240,13 +208,14 @@ pub trait UserStore: Clone + Send + Sync + 'static {
     /// the names.
     fn import_users(&self, users: Vec<Credential>) -> impl Future<Output = Result<(), UserStoreError>> + Send;
 
-    /// Adds an API key; one that is there stays as it is.
+    /// Adds an API key; one that is there stays as it is, revoked or not. Where there is no room, those leave that open
+    /// nothing any more.
     ///
     /// # Errors
-    /// [`UserStoreError::TooMany`] beyond [`API_KEYS_MAX`].
+    /// [`UserStoreError::TooMany`] beyond [`API_KEYS_MAX`] that do.
     fn add_api_key(&self, key: ApiKey) -> impl Future<Output = Result<(), UserStoreError>> + Send;
 
-    /// Finds an API key.
+    /// Finds an API key, one that opens nothing any more too.
     ///
     /// # Errors
     /// [`UserStoreError::Store`].
@@ -258,11 +227,32 @@ pub trait UserStore: Clone + Send + Sync + 'static {
     /// [`UserStoreError::Store`].
     fn api_keys(&self) -> impl Future<Output = Result<Vec<ApiKey>, UserStoreError>> + Send;
 
-    /// How many API keys there are.
+    /// How many API keys there are, those that open nothing any more among them.
     ///
     /// # Errors
     /// [`UserStoreError::Store`].
     fn api_key_count(&self) -> impl Future<Output = Result<u64, UserStoreError>> + Send;
+
+    /// Revokes an API key, for good, and returns it; none: there is none of this name. One that was revoked before stays as
+    /// it is.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn revoke_api_key(
+        &self,
+        id: ApiKeyId,
+        now: Time,
+    ) -> impl Future<Output = Result<Option<ApiKey>, UserStoreError>> + Send;
+
+    /// Notes that an API key was used in this hour, or keeps a later one.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn note_api_key_use(
+        &self,
+        digest: ApiKeyDigest,
+        hour: Time,
+    ) -> impl Future<Output = Result<(), UserStoreError>> + Send;
 
     /// Adds a signing key; one of the same name stays as it is.
     ///
@@ -277,11 +267,49 @@ pub trait UserStore: Clone + Send + Sync + 'static {
     /// [`UserStoreError::Store`].
     fn add_first_signing_key(&self, key: SealedSigningKey) -> impl Future<Output = Result<(), UserStoreError>> + Send;
 
-    /// The newest [`SIGNING_KEYS_MAX`] signing keys, newest first.
+    /// The newest [`SIGNING_KEYS_MAX`] signing keys, newest first: in the order in which they begin to sign.
     ///
     /// # Errors
     /// [`UserStoreError::Store`].
     fn signing_keys(&self) -> impl Future<Output = Result<Vec<SealedSigningKey>, UserStoreError>> + Send;
+
+    /// Adds the key that signs next, and deletes those that are over. Of two that add at once one is refused.
+    ///
+    /// # Errors
+    /// [`UserStoreError::KeysTurning`] until the key that was added last signs; [`UserStoreError::TooMany`] while
+    /// [`SIGNING_KEYS_MAX`] are not over.
+    fn turn_signing_keys(
+        &self,
+        next: SealedSigningKey,
+        now: Time,
+    ) -> impl Future<Output = Result<(), UserStoreError>> + Send;
+
+    /// Says of signing keys that they sign tokens of this lifetime, too. What was said of a longer one stays.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn lengthen_signing_keys(
+        &self,
+        kids: Vec<String>,
+        longest_token: Duration,
+    ) -> impl Future<Output = Result<(), UserStoreError>> + Send;
+
+    /// Stores a signing key under another seal, where it still lies under that one. Returns whether it did.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn reseal_signing_key(
+        &self,
+        kid: String,
+        from: Vec<u8>,
+        to: Vec<u8>,
+    ) -> impl Future<Output = Result<bool, UserStoreError>> + Send;
+
+    /// Deletes the signing keys that are over, and returns their names.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn forget_signing_keys(&self, now: Time) -> impl Future<Output = Result<Vec<String>, UserStoreError>> + Send;
 
     /// Begins a login of a user. Returns those that were ended to make room for it.
     ///

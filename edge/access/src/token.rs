@@ -1,13 +1,14 @@
 //! Access tokens: JWTs signed with Ed25519, by keys that name themselves.
 //!
 //! The algorithm is pinned and the key is chosen by its `kid` among those known here; nothing that a
-//! token's header says is believed before its signature is checked.
+//! token says lets anybody in before its signature is checked.
 
 mod ed25519;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -56,6 +57,9 @@ pub enum AccessError {
     /// Not a token of this deployment, changed, or not valid yet.
     #[error("the access token is not valid")]
     Invalid,
+    /// Of a key that is not known here, where keys were not read for so long that it may be a new one.
+    #[error("the access token may be of a key that could not be read yet")]
+    KeysUnread,
 }
 
 impl AccessError {
@@ -64,6 +68,7 @@ impl AccessError {
         match self {
             Self::Expired => ErrorCode::TokenExpired,
             Self::Invalid => ErrorCode::TokenInvalid,
+            Self::KeysUnread => ErrorCode::Unavailable,
         }
     }
 }
@@ -93,6 +98,11 @@ impl VerifyingKey {
     pub fn kid(&self) -> &str {
         &self.kid
     }
+
+    /// The point, as RFC 8032 encodes it: what everybody may know.
+    pub const fn public(&self) -> &[u8; 32] {
+        &self.public
+    }
 }
 
 /// A key that signs tokens.
@@ -113,7 +123,8 @@ impl SigningKey {
         Self::from_seed(seed).ok_or(SealError::Invalid)
     }
 
-    fn from_seed(seed: [u8; 32]) -> Option<Self> {
+    /// The key of these secret bytes (RFC 8032, section 5.1.5).
+    pub fn from_seed(seed: [u8; 32]) -> Option<Self> {
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).ok()?;
         let public: [u8; 32] = pair.public_key().as_ref().try_into().ok()?;
         let kid = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &public).as_ref()[..KID_LEN]);
@@ -203,17 +214,28 @@ impl fmt::Debug for Signer {
 #[derive(Clone)]
 pub struct AccessKeys {
     keys: Arc<RwLock<Arc<HashMap<String, Verifier>>>>,
+    /// Seconds since 1970 from when on a key that is not known may be a new one.
+    whole_until_unix_s: Arc<AtomicU64>,
 }
 
 impl AccessKeys {
     /// Accepts tokens of the first [`KEYS_MAX`] of `keys`.
     pub fn new(keys: impl IntoIterator<Item = VerifyingKey>) -> Self {
-        Self { keys: Arc::new(RwLock::new(Arc::new(index(keys)))) }
+        let keys = index(keys, &HashMap::new());
+        Self { keys: Arc::new(RwLock::new(Arc::new(keys))), whole_until_unix_s: Arc::new(AtomicU64::new(u64::MAX)) }
     }
 
     /// From now on accepts tokens of the first [`KEYS_MAX`] of these keys and of no others.
     pub fn replace(&self, keys: impl IntoIterator<Item = VerifyingKey>) {
-        *self.keys.write() = Arc::new(index(keys));
+        let known = Arc::clone(&self.keys.read());
+        let keys = Arc::new(index(keys, &known));
+        *self.keys.write() = keys;
+    }
+
+    /// Until then no other key signs: before, a token of one is [`AccessError::Invalid`], from then on
+    /// [`AccessError::KeysUnread`]. Without this call it is for ever.
+    pub fn are_whole_until(&self, unix_s: u64) {
+        self.whole_until_unix_s.store(unix_s, Ordering::Relaxed);
     }
 
     /// Whom a token stands for.
@@ -233,7 +255,7 @@ impl AccessKeys {
         }
         let kid = header.kid.ok_or(AccessError::Invalid)?;
         let keys = Arc::clone(&self.keys.read());
-        let key = keys.get(&kid).ok_or(AccessError::Invalid)?;
+        let Some(key) = keys.get(&kid) else { return Err(self.of_no_known_key(claims, now_unix_s)) };
         if !key.verifies(message.as_bytes(), &decoded(signature)?) {
             return Err(AccessError::Invalid);
         }
@@ -253,15 +275,31 @@ impl AccessKeys {
     }
 }
 
+impl AccessKeys {
+    /// What is said of a token that nobody here can check. It lets nobody in; but one that says itself that its time is over
+    /// may be of a key that was deleted since, and its client should refresh it, not give up.
+    fn of_no_known_key(&self, claims: &str, now_unix_s: u64) -> AccessError {
+        match part::<Claims>(claims) {
+            Ok(claims) if now_unix_s >= claims.exp.saturating_add(LEEWAY_S) => AccessError::Expired,
+            _ if now_unix_s < self.whole_until_unix_s.load(Ordering::Relaxed) => AccessError::Invalid,
+            _ => AccessError::KeysUnread,
+        }
+    }
+}
+
 impl fmt::Debug for AccessKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.keys.read().keys()).finish()
     }
 }
 
-fn index(keys: impl IntoIterator<Item = VerifyingKey>) -> HashMap<String, Verifier> {
+/// Verifiers of these keys; those that are `known` need not be made again.
+fn index(keys: impl IntoIterator<Item = VerifyingKey>, known: &HashMap<String, Verifier>) -> HashMap<String, Verifier> {
     let verifier = |VerifyingKey { kid, public }| {
-        let verifier = Verifier::new(public);
+        let verifier = match known.get(&kid) {
+            Some(known) if known.is_of(&public) => Some(known.clone()),
+            _ => Verifier::new(public),
+        };
         if verifier.is_none() {
             tracing::error!(kid, "a key of access tokens is unusable: whoever has a token of it must log in again");
         }

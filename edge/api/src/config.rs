@@ -58,6 +58,8 @@ pub struct ApiConfig {
     pub refresh_grace: Duration,
     /// How often is looked for logins that other processes ended. Default 400 ms.
     pub ended_logins_every: Duration,
+    /// How often signing keys are read. Default 5 s.
+    pub signing_keys_every: Duration,
     /// Logins and registrations of one IPv4 address or IPv6 /64. Default 600 a minute.
     pub logins_per_address: RateLimit,
     /// Logins under one name from one address or /64, so that who guesses keeps nobody else out. Default 60 a minute.
@@ -68,6 +70,8 @@ pub struct ApiConfig {
     pub refreshes_per_login: RateLimit,
     /// Changes and reads of chats by one user. Default 1,200 a minute.
     pub requests_per_user: RateLimit,
+    /// API keys that opened nothing in this process yet, from one address or /64. Default 60 a minute.
+    pub api_key_tries_per_address: RateLimit,
     /// Pictures that one user sends. Default 10 a minute.
     pub pictures_per_user: RateLimit,
     /// Origins of pages that may use the API from a browser, besides the page of the address itself. Default: none.
@@ -92,11 +96,13 @@ impl Default for ApiConfig {
             login_lifetime: Duration::from_secs(365 * 24 * 3_600),
             refresh_grace: Duration::from_secs(300),
             ended_logins_every: Duration::from_millis(400),
+            signing_keys_every: Duration::from_secs(5),
             logins_per_address: per_minute(600),
             logins_per_name_and_address: per_minute(60),
             logins_per_name: per_minute(1_200),
             refreshes_per_login: per_minute(60),
             requests_per_user: per_minute(1_200),
+            api_key_tries_per_address: per_minute(60),
             pictures_per_user: per_minute(10),
             origins: Vec::new(),
             discovery: Discovery::default(),

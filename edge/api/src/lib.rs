@@ -17,14 +17,16 @@ use std::sync::Arc;
 
 pub use backend::{Backend, Chats};
 pub use config::{ApiConfig, Discovery, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
-pub use identity::{Bootstrap, BootstrapError, EndedLogins, bootstrap};
+pub use identity::{
+    Bootstrap, BootstrapError, EndedLogins, SigningError, SigningKeys, api_key_digest, bootstrap, new_api_key,
+};
 pub use metrics::Metrics;
-use panda_access::{AccessKeys, RefreshTokens, Signer};
+use panda_access::RefreshTokens;
 use panda_protocol::Time;
 use panda_storage::PictureStore;
 pub use server::{ApiThreads, Connection, serve, start};
 
-use crate::identity::PasswordHasher;
+use crate::identity::{PasswordHasher, Programs};
 use crate::pictures::Pictures;
 
 /// What the API works with.
@@ -35,10 +37,8 @@ pub struct Parts<B: Backend> {
     pub cache: B::Cache,
     /// The way to the chats' owners.
     pub chats: B::Chats,
-    /// Whose tokens are accepted.
-    pub keys: AccessKeys,
-    /// Signs new tokens.
-    pub signer: Signer,
+    /// Sign new tokens, and say whose are accepted.
+    pub keys: SigningKeys,
     /// Knows refresh tokens.
     pub refresh_tokens: RefreshTokens,
     /// Which logins were ended.
@@ -54,6 +54,7 @@ pub(crate) struct Api<B: Backend> {
     config: ApiConfig,
     parts: Parts<B>,
     hasher: PasswordHasher,
+    programs: Programs,
     pictures: Option<Pictures>,
     metrics: Metrics,
 }
@@ -62,7 +63,7 @@ impl<B: Backend> Api<B> {
     pub(crate) fn new(config: ApiConfig, parts: Parts<B>, metrics: Metrics) -> std::io::Result<Arc<Self>> {
         let hasher = PasswordHasher::start(config.hash_threads, config.hash_queue_max)?;
         let pictures = parts.pictures.clone().map(Pictures::start).transpose()?;
-        Ok(Arc::new(Self { config, parts, hasher, pictures, metrics }))
+        Ok(Arc::new(Self { config, parts, hasher, programs: Programs::default(), pictures, metrics }))
     }
 
     pub(crate) fn now(&self) -> Time {

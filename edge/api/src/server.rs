@@ -22,7 +22,7 @@ use tokio::time::Sleep;
 use crate::backend::Backend;
 use crate::config::ApiConfig;
 use crate::http::{Peer, router};
-use crate::identity::follow;
+use crate::identity::{follow, follow_keys};
 use crate::metrics::Metrics;
 use crate::{Api, Parts};
 
@@ -130,6 +130,8 @@ where
     let timeouts = Timeouts { idle: config.idle_timeout, write: config.write_timeout };
     let (every, clock) = (config.ended_logins_every, parts.clock);
     let mut following = std::pin::pin!(follow(parts.ended.clone(), parts.users.clone(), every, clock));
+    let every = config.signing_keys_every;
+    let mut turning = std::pin::pin!(follow_keys(parts.keys.clone(), parts.users.clone(), every, clock));
     let router = router(Api::new(config, parts, metrics.clone())?);
     let mut connections = JoinSet::new();
     loop {
@@ -138,6 +140,7 @@ where
             () = stopped(&mut stopping) => break,
             // Before connections: a flood of them must not keep logins from ending.
             never = &mut following => match never {},
+            never = &mut turning => match never {},
             // Connections that ended give their room back at once and are only forgotten here.
             Some(_) = connections.join_next() => continue,
             handed = handed_over.recv() => handed,

@@ -71,7 +71,9 @@ impl<L: CommandLog> Core<L> {
             Auth::Token(token) => match self.keys.verify(token, now_unix_s) {
                 Ok(Access { user, login, expires_unix_s }) => Right { user, login, expires_unix_s },
                 Err(AccessError::Expired) => return Err(ErrorCode::TokenExpired),
-                Err(_) => return Err(ErrorCode::TokenInvalid),
+                Err(AccessError::Invalid) => return Err(ErrorCode::TokenInvalid),
+                // It may be good: the client keeps it, and comes back later or elsewhere.
+                Err(AccessError::KeysUnread) => return Err(ErrorCode::Overloaded),
             },
             Auth::Ticket(ticket) => match self.tickets.open(ticket, now_unix_s) {
                 Ok(Ticket { user, device: of, login, expires_unix_s }) if of == device => {
@@ -180,6 +182,9 @@ impl<L: CommandLog> Core<L> {
             Ok(access) if access.user == user && !self.revocations.has_ended(user, access.login) => access,
             Err(AccessError::Expired) => {
                 return self.refuse(key, refresh.request, Rejection::new(ErrorCode::TokenExpired));
+            }
+            Err(AccessError::KeysUnread) => {
+                return self.refuse(key, refresh.request, Rejection::new(ErrorCode::Unavailable));
             }
             _ => return self.refuse(key, refresh.request, Rejection::new(ErrorCode::TokenInvalid)),
         };

@@ -9,7 +9,7 @@ use panda_protocol::{DeviceId, ErrorCode};
 
 use crate::raw::{Raw, hello, hello_with_ticket};
 use crate::scene::{Scene, TRANSPORTS};
-use crate::support::{Server, user};
+use crate::support::{Server, now, user};
 
 /// The code with which the server ends a connection that begins with this Hello.
 async fn refused(scene: &Scene, transport: TransportKind, hello: Hello) -> ErrorCode {
@@ -48,6 +48,29 @@ async fn a_wrong_token_is_token_invalid() {
     ];
     all_refused(&mut scene, tokens.map(hello), ErrorCode::TokenInvalid).await;
     elsewhere.stop().await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_defect_of_a_token_has_its_code_in_a_hello_and_in_a_refresh() {
+    let mut scene = Scene::new().await;
+    let somebody = user();
+    let mut raw = scene.open_as(TransportKind::WebSocket, somebody).await;
+    let defects = scene.server.forger.defects(somebody, now().0 / 1_000_000);
+    for (place, (defect, token, code)) in defects.into_iter().enumerate() {
+        let request = RequestId(u64::try_from(place).unwrap());
+        raw.say(Refresh { request, token: token.as_str().into() }).await;
+        match (raw.next().await, code) {
+            (Some(Frame::Error(error)), Some(code)) => {
+                assert_eq!((error.request, error.code), (request, code as u16), "{defect}")
+            }
+            (Some(Frame::Refreshed(_)), None) => {}
+            (other, code) => panic!("{defect}: {code:?}, and not {other:?}"),
+        }
+        if let Some(code) = code {
+            all_refused(&mut scene, [hello(token)], code).await;
+        }
+    }
     scene.end().await;
 }
 

@@ -1,6 +1,8 @@
 //! A whole server in the test's process: router, durable store in a folder, edge on free ports.
 #![allow(dead_code, reason = "each test binary needs a part of it")]
 
+pub(crate) mod forger;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,6 +19,8 @@ use panda_storage::CommandLog;
 use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog, MemoryBoard};
 use tokio::sync::mpsc;
 
+pub(crate) use self::forger::Forger;
+
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[expect(clippy::disallowed_methods, reason = "the clock of a test's server is the system's")]
@@ -30,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) handed_over: mpsc::Receiver<HandedOver>,
     router: Router,
     signer: Signer,
+    /// Signs whatever it is given, with the same key.
+    pub(crate) forger: Forger,
     connector: Connector,
     folder: tempfile::TempDir,
 }
@@ -72,7 +78,8 @@ impl Server {
             links.push(WorkerLink { link, lane: 0, up, down });
         }
         let fleet = FleetSecret::generate().unwrap();
-        let key = SigningKey::generate().unwrap();
+        let seed = rand::random();
+        let key = SigningKey::from_seed(seed).unwrap();
         let (handed, handed_over) = mpsc::channel(16);
         let identity = Identity::development(folder.path()).unwrap();
         let fingerprint = identity.fingerprint();
@@ -102,7 +109,16 @@ impl Server {
             quic: Some(QuicTarget { host: "127.0.0.1".into(), port: quic.port(), certificate_sha256: Some(pin) }),
         };
         let connector = Connector::new(target).unwrap();
-        Self { edge, events, handed_over, router, signer: Signer::new(&key), connector, folder }
+        Self {
+            edge,
+            events,
+            handed_over,
+            router,
+            signer: Signer::new(&key),
+            forger: Forger::new(seed),
+            connector,
+            folder,
+        }
     }
 
     pub(crate) fn token(&self, user: UserId) -> String {

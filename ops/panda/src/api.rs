@@ -81,9 +81,9 @@ pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
     handed_over: mpsc::Receiver<HandedOver>,
 ) -> anyhow::Result<Api> {
     let ApiParts { log, link, users, cache, identity, pictures } = parts;
-    let Bootstrap { keys, signer, refresh_tokens, ended, .. } = identity;
+    let Bootstrap { keys, refresh_tokens, ended, .. } = identity;
     let (chats, driver) = client(link, log);
-    let parts = panda_api::Parts { users, cache, chats, keys, signer, refresh_tokens, ended, pictures, clock: now };
+    let parts = panda_api::Parts { users, cache, chats, keys, refresh_tokens, ended, pictures, clock: now };
     let metrics = panda_api::Metrics::default();
     metrics.register(registry);
     let limits = &config.api;
@@ -93,7 +93,7 @@ pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
         hash_threads: limits.hash_threads,
         hash_queue_max: limits.hash_queue_max,
         connections_max: limits.connections_max,
-        token_ttl: Duration::from_secs(limits.token_lifetime_s),
+        token_ttl: limits.token_lifetime(),
         origins,
         login_idle: Duration::from_secs(limits.login_idle_s),
         login_lifetime: Duration::from_secs(limits.login_lifetime_s),

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use panda_protocol::EntityId;
+use panda_protocol::{EntityId, Time};
+use panda_storage::user_store::{ApiKeyId, ApiKeyLabel, Scopes};
 
 use crate::config::Overrides;
 
@@ -51,6 +52,110 @@ pub(crate) enum AdminCommand {
     /// Makes the rows of a damaged chat or inbox anew from its events: nobody has to know which are damaged or lost. Routers
     /// may run; the one that refuses it takes it once it was started again.
     Rebuild(RebuildArgs),
+    /// The keys that sign access tokens. Everything may run.
+    #[command(subcommand)]
+    SigningKeys(SigningKeysCommand),
+    /// The keys of programs, which they show instead of a user's access token. Everything may run.
+    #[command(subcommand)]
+    ApiKeys(ApiKeysCommand),
+}
+
+/// What `panda admin api-keys` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApiKeysCommand {
+    /// Makes a key and prints it, once: only a digest is kept.
+    Make(MakeApiKeyArgs),
+    /// Says what keys there are: what they may do, when they were used, to the hour, and when they end.
+    List(ListApiKeysArgs),
+    /// Revokes a key, for good: from now on no process takes it. Tokens of users that it was given stay good until their
+    /// end.
+    Revoke(RevokeApiKeyArgs),
+}
+
+impl ApiKeysCommand {
+    /// Which deployment.
+    pub(crate) const fn place(&self) -> &UsersArgs {
+        match self {
+            Self::Make(args) => &args.place,
+            Self::List(args) => &args.place,
+            Self::Revoke(args) => &args.place,
+        }
+    }
+}
+
+/// Flags of `panda admin api-keys make`.
+#[derive(Args, Debug)]
+pub(crate) struct MakeApiKeyArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) place: UsersArgs,
+    /// What a person calls it, such as "the shop's back end": 1 to 64 characters.
+    #[arg(long, value_parser = label)]
+    pub(crate) label: ApiKeyLabel,
+    /// What it may do: `provision` (users, chats and tokens in bulk). Given several times, all of it.
+    #[arg(long = "scope", required = true, value_parser = scope)]
+    scopes: Vec<Scopes>,
+    /// From when on it opens nothing: a date (its begin in UTC) or an RFC 3339 time; without the flag it has no end.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) ends: Option<Time>,
+}
+
+impl MakeApiKeyArgs {
+    /// All that it may do.
+    pub(crate) fn scopes(&self) -> Scopes {
+        self.scopes.iter().fold(Scopes(0), |all, scope| all.with(*scope))
+    }
+}
+
+/// Flags of `panda admin api-keys list`.
+#[derive(Args, Debug)]
+pub(crate) struct ListApiKeysArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) place: UsersArgs,
+    /// A line of JSON for each.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `panda admin api-keys revoke`.
+#[derive(Args, Debug)]
+pub(crate) struct RevokeApiKeyArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) place: UsersArgs,
+    /// Its ID, as the list shows it.
+    pub(crate) id: ApiKeyId,
+}
+
+/// What `panda admin signing-keys` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SigningKeysCommand {
+    /// Publishes a new key. It signs five minutes later; the one before verifies until the last of its tokens is over.
+    /// Nobody is logged out, and nothing has to be started again.
+    Rotate(UsersArgs),
+    /// Says of each key whether it is published, signs or verifies, and until when.
+    List(UsersArgs),
+}
+
+impl SigningKeysCommand {
+    /// Which deployment.
+    pub(crate) const fn place(&self) -> &UsersArgs {
+        match self {
+            Self::Rotate(place) | Self::List(place) => place,
+        }
+    }
+}
+
+/// Which deployment's users and keys are meant.
+#[derive(Args, Debug)]
+pub(crate) struct UsersArgs {
+    /// Where the configuration is: of the cluster's APIs, or of `panda serve`.
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The data folder of a `panda serve`, which may run, where it is not a cluster.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// Flags of `panda admin open-epoch`.
@@ -232,4 +337,49 @@ impl RouterArgs {
 /// An address of a flag.
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "it is an IP address and a port, such as 127.0.0.1:8080".to_owned())
+}
+
+fn label(text: &str) -> Result<ApiKeyLabel, String> {
+    ApiKeyLabel::parse(text).map_err(|error| error.to_string())
+}
+
+fn scope(text: &str) -> Result<Scopes, String> {
+    let known = || Scopes::ALL.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
+    Scopes::named(text).ok_or_else(|| format!("the scopes are: {}", known()))
+}
+
+/// A date, or a time with its zone.
+fn time(text: &str) -> Result<Time, String> {
+    let time = text.parse::<jiff::Timestamp>().or_else(|_| {
+        let day = text.parse::<jiff::civil::Date>()?;
+        jiff::tz::Offset::UTC.to_timestamp(day.at(0, 0, 0, 0))
+    });
+    let micros = time.ok().and_then(|time| u64::try_from(time.as_microsecond()).ok());
+    micros
+        .map(Time)
+        .ok_or_else(|| "it is a date, such as 2027-01-31, or a time, such as 2027-01-31T12:00:00Z".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_dates_or_moments() {
+        assert_eq!(time("2027-01-15"), Ok(Time(1_799_971_200_000_000)));
+        assert_eq!(time("2027-01-15T09:00:00+01:00"), Ok(Time(1_800_000_000_000_000)));
+        for text in ["", "tomorrow", "1969-12-31", "2027-13-01"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn labels_with_control_characters_and_unknown_scopes_are_refused() {
+        for text in ["shop\n2026-01-01 INFO forged", "shop\r\n", "shop\u{1b}[31m", "a\u{0}b", "a\u{9b}31m", ""] {
+            assert!(label(text).is_err(), "{text:?}");
+        }
+        assert!(label("the shop's back end").is_ok());
+        assert_eq!(scope("provision"), Ok(Scopes::PROVISION));
+        assert_eq!(scope("root"), Err("the scopes are: provision".to_owned()));
+    }
 }

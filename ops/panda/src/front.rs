@@ -81,7 +81,7 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
 ) -> anyhow::Result<Front> {
     let Behind { log, mut links, users, cache, fleet, pictures } = behind;
     let admin_key = config.admin_key_in(data);
-    let identity = panda_api::bootstrap(&users, &fleet, &admin_key, now()).await?;
+    let identity = panda_api::bootstrap(&users, &fleet, &admin_key, config.api.token_lifetime(), now()).await?;
     let quic = quic_identity(config, data)?;
     let pin = quic.development.then(|| quic.identity.fingerprint());
     if let Some(pin) = &pin {
@@ -93,7 +93,7 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
     let (handed_over, to_api) = mpsc::channel(api::HANDOVER_QUEUE);
     let api_link = links.pop().context("the API has no link")?;
     let edge_config = edge_config(config, links.len(), rules, quic.identity);
-    let (keys, revocations) = (identity.keys.clone(), identity.ended.revocations().clone());
+    let (keys, revocations) = (identity.keys.accepted().clone(), identity.ended.revocations().clone());
     let edge_parts = EdgeParts { log: log.clone(), links, keys, revocations, fleet, handed_over, clock: now };
     let edge = panda_edge::start(edge_config, edge_parts)?;
     edge.metrics().register(registry);

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 
+pub(crate) mod api_keys;
 pub(crate) mod cache;
 pub(crate) mod command_log;
 pub(crate) mod entities;
@@ -12,6 +13,7 @@ pub(crate) mod logins;
 pub(crate) mod own_cluster;
 pub(crate) mod ownership;
 pub(crate) mod proxy;
+pub(crate) mod signing_keys;
 pub(crate) mod users;
 
 /// The URL of the server that tests of `what` may use as they like. A test that needs one and has none

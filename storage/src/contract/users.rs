@@ -3,8 +3,8 @@
 use panda_protocol::{Time, UserId};
 
 use crate::user_store::{
-    API_KEYS_MAX, ApiKey, Credential, Email, NewUser, PasswordHash, PictureUrl, SIGNING_KEYS_MAX, Scopes,
-    SealedSigningKey, USERS_MAX, UniqueField, User, UserChange, UserStore, UserStoreError, Username,
+    Credential, Email, NewUser, PasswordHash, PictureUrl, USERS_MAX, UniqueField, User, UserChange, UserStore,
+    UserStoreError, Username,
 };
 
 /// Runs every test on a new, empty store.
@@ -19,10 +19,6 @@ pub(crate) async fn all<S: UserStore>(make: impl AsyncFn() -> S) {
     racing_registrations_of_a_name_make_one_user(make().await).await;
     racing_bulks_of_the_same_names_agree(make().await).await;
     racing_changes_of_one_version_apply_once(make().await).await;
-    api_keys_are_found_by_digest(make().await).await;
-    racing_api_keys_stay_within_their_limit(make().await).await;
-    signing_keys_are_read_newest_first(make().await).await;
-    of_first_signing_keys_one_is_taken(make().await).await;
     users_are_gone_through_in_order(make().await).await;
     users_are_taken_over_as_they_were(make().await, make().await).await;
     an_import_is_whole_and_stale_ones_change_nothing(make().await).await;
@@ -233,76 +229,6 @@ async fn racing_changes_of_one_version_apply_once(store: impl UserStore) {
     assert_eq!(applied, 1);
 }
 
-async fn racing_api_keys_stay_within_their_limit(store: impl UserStore) {
-    let key = |number: usize| {
-        let mut digest = [0; 32];
-        digest[..8].copy_from_slice(&number.to_be_bytes());
-        ApiKey { digest, label: "one of many".into(), scopes: Scopes::PROVISION, created: Time(1) }
-    };
-    for number in 0..API_KEYS_MAX - 4 {
-        store.add_api_key(key(number)).await.unwrap();
-    }
-    let tasks: Vec<_> = (API_KEYS_MAX - 4..API_KEYS_MAX + 4)
-        .map(|number| {
-            let store = store.clone();
-            tokio::spawn(async move { store.add_api_key(key(number)).await })
-        })
-        .collect();
-    let mut refused = 0;
-    for task in tasks {
-        match task.await.unwrap() {
-            Ok(()) => {}
-            Err(UserStoreError::TooMany(API_KEYS_MAX)) => refused += 1,
-            Err(error) => panic!("{error}"),
-        }
-    }
-    assert_eq!(refused, 4);
-    assert_eq!(store.api_key_count().await.unwrap(), u64::try_from(API_KEYS_MAX).unwrap());
-    // One that is there needs no room.
-    store.add_api_key(key(0)).await.unwrap();
-}
-
-async fn api_keys_are_found_by_digest(store: impl UserStore) {
-    let key = ApiKey { digest: [7; 32], label: "admin".into(), scopes: Scopes::PROVISION, created: Time(1) };
-    assert_eq!(store.api_key_count().await.unwrap(), 0);
-    store.add_api_key(key.clone()).await.unwrap();
-    store.add_api_key(ApiKey { label: "again".into(), ..key.clone() }).await.unwrap();
-    assert_eq!(store.api_key_count().await.unwrap(), 1);
-    assert_eq!(store.api_key([7; 32]).await.unwrap(), Some(key));
-    assert_eq!(store.api_key([8; 32]).await.unwrap(), None);
-}
-
-async fn signing_keys_are_read_newest_first(store: impl UserStore) {
-    assert_eq!(store.signing_keys().await.unwrap(), []);
-    let count = u64::try_from(SIGNING_KEYS_MAX).unwrap() + 2;
-    let key = |number: u64| SealedSigningKey {
-        kid: format!("kid{number}"),
-        sealed: number.to_be_bytes().to_vec(),
-        created: Time(number),
-    };
-    for number in 0..count {
-        store.add_signing_key(key(number)).await.unwrap();
-    }
-    store.add_signing_key(SealedSigningKey { sealed: vec![9], ..key(count - 1) }).await.unwrap();
-    let expected: Vec<_> = (2..count).rev().map(key).collect();
-    assert_eq!(store.signing_keys().await.unwrap(), expected);
-}
-
-async fn of_first_signing_keys_one_is_taken(store: impl UserStore) {
-    let key = |number: u8| SealedSigningKey {
-        kid: format!("kid{number}"),
-        sealed: vec![number],
-        created: Time(number.into()),
-    };
-    let (one, other) = tokio::join!(store.add_first_signing_key(key(1)), store.add_first_signing_key(key(2)));
-    one.unwrap();
-    other.unwrap();
-    let taken = store.signing_keys().await.unwrap();
-    assert!(taken == [key(1)] || taken == [key(2)], "{taken:?}");
-    store.add_first_signing_key(key(3)).await.unwrap();
-    assert_eq!(store.signing_keys().await.unwrap(), taken);
-}
-
 /// All users, in pages of `limit`.
 async fn scanned(store: &impl UserStore, limit: usize) -> Vec<Credential> {
     let mut found: Vec<Credential> = Vec::new();
@@ -338,17 +264,6 @@ async fn users_are_taken_over_as_they_were(from: impl UserStore, to: impl UserSt
     from.create_user(NewUser { password: None, email: None, ..new_user(2, "bot") }).await.unwrap();
     let picture = Some(PictureUrl::parse("https://example.org/a.png").unwrap());
     from.update_user(id(1), UserChange { picture: Some(picture), ..UserChange::default() }, None).await.unwrap();
-    let key = |byte: u8| ApiKey {
-        digest: [byte; 32],
-        label: format!("key {byte}"),
-        scopes: Scopes(byte.into()),
-        created: Time(byte.into()),
-    };
-    assert_eq!(from.api_keys().await.unwrap(), []);
-    for byte in [200, 3] {
-        from.add_api_key(key(byte)).await.unwrap();
-    }
-    assert_eq!(from.api_keys().await.unwrap(), [key(3), key(200)]);
     let users = scanned(&from, USERS_MAX).await;
     assert_eq!(users[0].user.version, 2);
     to.import_users(users.clone()).await.unwrap();

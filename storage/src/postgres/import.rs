@@ -4,7 +4,7 @@ use deadpool_postgres::Client;
 use panda_protocol::UserId;
 
 use super::rows::{self, to_integer, user_columns};
-use crate::user_store::{ApiKey, ApiKeyDigest, Credential, Email, PasswordHash, PictureUrl, UserStoreError};
+use crate::user_store::{Credential, Email, PasswordHash, PictureUrl, UserStoreError};
 
 pub(super) async fn scan_users(
     client: &Client,
@@ -51,14 +51,4 @@ pub(super) async fn import_users(client: &Client, users: &[Credential]) -> Resul
         users.iter().map(|one| one.password.as_ref().map(|PasswordHash(hash)| hash.as_str())).collect();
     client.execute(&statement, &[&ids, &usernames, &keys, &emails, &pictures, &versions, &created, &passwords]).await?;
     Ok(())
-}
-
-pub(super) async fn api_keys(client: &Client) -> Result<Vec<ApiKey>, UserStoreError> {
-    let found = client.query("SELECT label, scopes, created_us, digest FROM api_keys ORDER BY digest", &[]).await?;
-    let read = |row| {
-        let digest: &[u8] = rows::column(row, 3)?;
-        let digest = ApiKeyDigest::try_from(digest).map_err(|_| rows::unexpected("digest"))?;
-        rows::api_key(digest, row)
-    };
-    Ok(found.iter().map(read).collect::<Result<_, _>>()?)
 }

@@ -4,6 +4,7 @@
 //! locked or half done on the server; whether a write whose answer was lost happened is not known.
 //! Needs a server of its own sessions: a pooler in front of it must pool sessions, not transactions.
 
+mod api_keys;
 mod config;
 mod errors;
 mod import;
@@ -12,6 +13,9 @@ mod pool;
 mod queries;
 mod rows;
 mod schema;
+mod signing_keys;
+
+use std::time::Duration;
 
 use panda_protocol::{Time, UserId};
 
@@ -19,8 +23,9 @@ pub use self::config::{PostgresConfig, PostgresLimits};
 use self::pool::Connections;
 use crate::error::StoreError;
 use crate::user_store::{
-    ApiKey, ApiKeyDigest, Credential, ENDED_LOGINS_MAX, EndedLogin, Login, LoginLimits, NewLogin, NewUser, Refresh,
-    Refreshed, SealedSigningKey, USERS_MAX, User, UserChange, UserStore, UserStoreError, Username, WhichLogins,
+    ApiKey, ApiKeyDigest, ApiKeyId, Credential, ENDED_LOGINS_MAX, EndedLogin, Login, LoginLimits, NewLogin, NewUser,
+    Refresh, Refreshed, SealedSigningKey, USERS_MAX, User, UserChange, UserStore, UserStoreError, Username,
+    WhichLogins,
 };
 
 /// The user store of a cluster. Clones share its connections.
@@ -48,7 +53,7 @@ impl PostgresUsers {
     }
 
     /// Calls that were made of the server so far, those of the start included; clones count together. Reads of ended
-    /// logins, of which every process makes some at all times, are none of them.
+    /// logins and of signing keys, of which every process makes some at all times, are none of them.
     pub fn calls(&self) -> u64 {
         self.connections.calls()
     }
@@ -102,31 +107,55 @@ impl UserStore for PostgresUsers {
     }
 
     async fn add_api_key(&self, key: ApiKey) -> Result<(), UserStoreError> {
-        self.connections.call(async |client| queries::add_api_key(client, &key).await).await
+        self.connections.call(async |client| api_keys::add(client, &key).await).await
     }
 
     async fn api_key(&self, digest: ApiKeyDigest) -> Result<Option<ApiKey>, UserStoreError> {
-        self.connections.call(async |client| queries::api_key(client, digest).await).await
+        self.connections.call(async |client| api_keys::find(client, &digest).await).await
     }
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>, UserStoreError> {
-        self.connections.call(async |client| import::api_keys(client).await).await
+        self.connections.call(async |client| api_keys::all(client).await).await
     }
 
     async fn api_key_count(&self) -> Result<u64, UserStoreError> {
-        self.connections.call(async |client| queries::api_key_count(client).await).await
+        self.connections.call(async |client| api_keys::count(client).await).await
+    }
+
+    async fn revoke_api_key(&self, id: ApiKeyId, now: Time) -> Result<Option<ApiKey>, UserStoreError> {
+        self.connections.call(async |client| api_keys::revoke(client, id, now).await).await
+    }
+
+    async fn note_api_key_use(&self, digest: ApiKeyDigest, hour: Time) -> Result<(), UserStoreError> {
+        self.connections.call(async |client| api_keys::note_use(client, &digest, hour).await).await
     }
 
     async fn add_signing_key(&self, key: SealedSigningKey) -> Result<(), UserStoreError> {
-        self.connections.call(async |client| queries::add_signing_key(client, &key).await).await
+        self.connections.call(async |client| signing_keys::add(client, &key).await).await
     }
 
     async fn add_first_signing_key(&self, key: SealedSigningKey) -> Result<(), UserStoreError> {
-        self.connections.call(async |client| queries::add_first_signing_key(client, &key).await).await
+        self.connections.call(async |client| signing_keys::add_first(client, &key).await).await
     }
 
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, UserStoreError> {
-        self.connections.call(async |client| queries::signing_keys(client).await).await
+        self.connections.watch(async |client| signing_keys::newest(client).await).await
+    }
+
+    async fn turn_signing_keys(&self, next: SealedSigningKey, now: Time) -> Result<(), UserStoreError> {
+        self.connections.call(async |client| signing_keys::turn(client, &next, now).await).await
+    }
+
+    async fn lengthen_signing_keys(&self, kids: Vec<String>, longest_token: Duration) -> Result<(), UserStoreError> {
+        self.connections.call(async |client| signing_keys::lengthen(client, &kids, longest_token).await).await
+    }
+
+    async fn reseal_signing_key(&self, kid: String, from: Vec<u8>, to: Vec<u8>) -> Result<bool, UserStoreError> {
+        self.connections.call(async |client| signing_keys::reseal(client, &kid, &from, &to).await).await
+    }
+
+    async fn forget_signing_keys(&self, now: Time) -> Result<Vec<String>, UserStoreError> {
+        self.connections.call(async |client| signing_keys::forget(client, now).await).await
     }
 
     async fn add_login(&self, login: NewLogin, limits: LoginLimits) -> Result<Vec<EndedLogin>, UserStoreError> {

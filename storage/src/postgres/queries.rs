@@ -10,8 +10,7 @@ use panda_protocol::UserId;
 use super::rows::{self, to_integer, user_columns};
 use crate::error::StoreError;
 use crate::user_store::{
-    API_KEYS_MAX, ApiKey, ApiKeyDigest, Credential, Email, NewUser, PasswordHash, PictureUrl, SIGNING_KEYS_MAX,
-    SealedSigningKey, User, UserChange, UserStoreError, Username,
+    Credential, Email, NewUser, PasswordHash, PictureUrl, User, UserChange, UserStoreError, Username,
 };
 
 /// Creates users and their credentials in one statement, which is a transaction of its own: either all
@@ -153,78 +152,6 @@ async fn update_in(
         )
         .await?;
     Ok(user)
-}
-
-pub(super) async fn add_api_key(client: &mut Client, key: &ApiKey) -> Result<(), UserStoreError> {
-    let transaction = client.transaction().await?;
-    let added = add_api_key_in(&transaction, key).await;
-    end(transaction, added).await
-}
-
-async fn add_api_key_in(transaction: &Transaction<'_>, key: &ApiKey) -> Result<(), UserStoreError> {
-    // Reads go on; of two that add, one counts what the other added.
-    transaction.batch_execute("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE").await?;
-    let limit = u64::try_from(API_KEYS_MAX).unwrap_or(u64::MAX);
-    if api_key(transaction, key.digest).await?.is_none() && api_key_count(transaction).await? >= limit {
-        return Err(UserStoreError::TooMany(API_KEYS_MAX));
-    }
-    transaction
-        .execute(
-            "INSERT INTO api_keys (digest, label, scopes, created_us) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (digest) DO NOTHING",
-            &[&&key.digest[..], &key.label, &i64::from(key.scopes.0), &to_integer(key.created.0)],
-        )
-        .await?;
-    Ok(())
-}
-
-pub(super) async fn api_key(
-    client: &impl GenericClient,
-    digest: ApiKeyDigest,
-) -> Result<Option<ApiKey>, UserStoreError> {
-    let sql = "SELECT label, scopes, created_us FROM api_keys WHERE digest = $1";
-    let statement = client.prepare_cached(sql).await?;
-    let row = client.query_opt(&statement, &[&&digest[..]]).await?;
-    Ok(row.map(|row| rows::api_key(digest, &row)).transpose()?)
-}
-
-pub(super) async fn api_key_count(client: &impl GenericClient) -> Result<u64, UserStoreError> {
-    Ok(rows::unsigned(&client.query_one("SELECT count(*) FROM api_keys", &[]).await?, 0)?)
-}
-
-pub(super) async fn add_signing_key(client: &Client, key: &SealedSigningKey) -> Result<(), UserStoreError> {
-    client
-        .execute(
-            "INSERT INTO signing_keys (kid, sealed, created_us) VALUES ($1, $2, $3) ON CONFLICT (kid) DO NOTHING",
-            &[&key.kid, &key.sealed, &to_integer(key.created.0)],
-        )
-        .await?;
-    Ok(())
-}
-
-pub(super) async fn add_first_signing_key(client: &mut Client, key: &SealedSigningKey) -> Result<(), UserStoreError> {
-    let transaction = client.transaction().await?;
-    let added = add_first_signing_key_in(&transaction, key).await;
-    end(transaction, added).await
-}
-
-async fn add_first_signing_key_in(transaction: &Transaction<'_>, key: &SealedSigningKey) -> Result<(), UserStoreError> {
-    // Reads go on; of two that add, the second one sees the first one's key.
-    transaction.batch_execute("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE").await?;
-    transaction
-        .execute(
-            "INSERT INTO signing_keys (kid, sealed, created_us) SELECT $1, $2, $3 \
-             WHERE NOT EXISTS (SELECT FROM signing_keys)",
-            &[&key.kid, &key.sealed, &to_integer(key.created.0)],
-        )
-        .await?;
-    Ok(())
-}
-
-pub(super) async fn signing_keys(client: &Client) -> Result<Vec<SealedSigningKey>, UserStoreError> {
-    let limit = i64::try_from(SIGNING_KEYS_MAX).unwrap_or(i64::MAX);
-    let sql = "SELECT kid, sealed, created_us FROM signing_keys ORDER BY created_us DESC, kid LIMIT $1";
-    Ok(client.query(sql, &[&limit]).await?.iter().map(rows::signing_key).collect::<Result<_, _>>()?)
 }
 
 /// Commits what was done; what was refused is rolled back before the connection is lent again.

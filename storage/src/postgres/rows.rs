@@ -5,9 +5,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use crate::error::StoreError;
-use crate::user_store::{
-    ApiKey, ApiKeyDigest, Credential, Email, PasswordHash, PictureUrl, Scopes, SealedSigningKey, User, Username,
-};
+use crate::user_store::{Credential, Email, PasswordHash, PictureUrl, User, Username};
 
 /// What [`user`] reads, from column 0.
 macro_rules! user_columns {
@@ -35,17 +33,6 @@ pub(super) fn user(row: &Row) -> Result<User, StoreError> {
 /// Reads a user and the password's hash behind it.
 pub(super) fn credential(row: &Row) -> Result<Credential, StoreError> {
     Ok(Credential { user: user(row)?, password: column::<Option<String>>(row, 6)?.map(PasswordHash) })
-}
-
-/// Reads `label, scopes, created_us`.
-pub(super) fn api_key(digest: ApiKeyDigest, row: &Row) -> Result<ApiKey, StoreError> {
-    let scopes = u32::try_from(unsigned(row, 1)?).map_err(|_| unexpected("scopes"))?;
-    Ok(ApiKey { digest, label: column(row, 0)?, scopes: Scopes(scopes), created: Time(unsigned(row, 2)?) })
-}
-
-/// Reads `kid, sealed, created_us`.
-pub(super) fn signing_key(row: &Row) -> Result<SealedSigningKey, StoreError> {
-    Ok(SealedSigningKey { kid: column(row, 0)?, sealed: column(row, 1)?, created: Time(unsigned(row, 2)?) })
 }
 
 pub(super) fn unsigned(row: &Row, place: usize) -> Result<u64, StoreError> {

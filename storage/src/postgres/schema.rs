@@ -69,6 +69,15 @@ pub(super) const MIGRATIONS: &[&str] = &[
     -- Each end forgets those that are over, while it holds that lock.
     CREATE INDEX ended_logins_over ON panda.ended_logins (access_ends_us);
 "#,
+    r#"
+    ALTER TABLE panda.signing_keys ADD COLUMN signs_from_us BIGINT NOT NULL DEFAULT 0;
+    UPDATE panda.signing_keys SET signs_from_us = created_us;
+    -- Of a key that says none: the longest that a configuration may have had.
+    ALTER TABLE panda.signing_keys ADD COLUMN longest_token_us BIGINT NOT NULL DEFAULT 604800000000;
+    ALTER TABLE panda.api_keys ADD COLUMN ends_us BIGINT;
+    ALTER TABLE panda.api_keys ADD COLUMN revoked_us BIGINT;
+    ALTER TABLE panda.api_keys ADD COLUMN used_us BIGINT;
+"#,
 ];
 
 /// Taken while migrating: "pandausr". One process migrates, the others wait and find it done.

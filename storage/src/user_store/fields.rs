@@ -78,6 +78,11 @@ field!(
     LoginLabel
 );
 
+field!(
+    /// What a person calls an API key, such as "the shop's back end": as a [`LoginLabel`].
+    ApiKeyLabel
+);
+
 impl Username {
     /// Takes the text if it keeps the rule.
     ///
@@ -173,15 +178,29 @@ impl LoginLabel {
     /// # Errors
     /// [`FieldError`].
     pub fn parse(text: &str) -> Result<Self, FieldError> {
-        // The bytes are counted before anything walks them: a label may come with any size.
-        if text.len() > LOGIN_LABEL_CHARS_MAX * 4 || text.chars().count() > LOGIN_LABEL_CHARS_MAX {
-            return Err(FieldError::TooLong(LOGIN_LABEL_CHARS_MAX));
-        }
-        if text.trim().is_empty() || text.chars().any(char::is_control) {
-            return Err(FieldError::Form("a label has 1 to 64 characters, and none of them is a control character"));
-        }
-        Ok(Self(text.to_owned()))
+        label(text).map(Self)
     }
+}
+
+impl ApiKeyLabel {
+    /// Takes the text if it keeps the rule.
+    ///
+    /// # Errors
+    /// [`FieldError`].
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        label(text).map(Self)
+    }
+}
+
+fn label(text: &str) -> Result<String, FieldError> {
+    // The bytes are counted before anything walks them: a label may come with any size.
+    if text.len() > LOGIN_LABEL_CHARS_MAX * 4 || text.chars().count() > LOGIN_LABEL_CHARS_MAX {
+        return Err(FieldError::TooLong(LOGIN_LABEL_CHARS_MAX));
+    }
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err(FieldError::Form("a label has 1 to 64 characters, and none of them is a control character"));
+    }
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

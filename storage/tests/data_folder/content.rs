@@ -8,8 +8,8 @@ use panda_storage::UserStore;
 use panda_storage::embedded::EmbeddedEvents;
 use panda_storage::event_store::{Checkpoint, EventBatch, EventRow, OwedEffect, RowKey, SettledEffect, StateRow};
 use panda_storage::user_store::{
-    ApiKey, Credential, Email, LoginLabel, LoginLimits, NewLogin, PasswordHash, PictureUrl, Refresh, Refreshed, Scopes,
-    SealedSigningKey, User, Username, WhichLogins,
+    ApiKey, ApiKeyLabel, Credential, Email, LoginLabel, LoginLimits, NewLogin, PasswordHash, PictureUrl, Refresh,
+    Refreshed, Scopes, SealedSigningKey, User, Username, WhichLogins,
 };
 use panda_storage::{EventStore as _, RecordMark};
 
@@ -154,22 +154,15 @@ pub(crate) fn users() -> Vec<Credential> {
 
 /// In the order of their digests.
 pub(crate) fn api_keys() -> Vec<ApiKey> {
-    let key = |number: u8| ApiKey {
-        digest: [number; 32],
-        label: format!("key {number}"),
-        scopes: Scopes::PROVISION,
-        created: time(u64::from(number)),
-    };
+    let label = |number: u8| ApiKeyLabel::parse(&format!("key {number}")).unwrap();
+    let key = |number: u8| ApiKey::new([number; 32], label(number), Scopes::PROVISION, time(u64::from(number)));
     vec![key(1), key(2)]
 }
 
 /// The newest first.
 pub(crate) fn signing_keys() -> Vec<SealedSigningKey> {
-    let key = |number: u8| SealedSigningKey {
-        kid: format!("kid-{number}"),
-        sealed: vec![number; 60],
-        created: time(u64::from(number)),
-    };
+    let key =
+        |number: u8| SealedSigningKey::at_once(format!("kid-{number}"), vec![number; 60], time(u64::from(number)));
     vec![key(2), key(1)]
 }
 

@@ -29,6 +29,11 @@ impl Verifier {
         (!point.is_small_order()).then(|| Self { public, minus: Box::new(EdwardsBasepointTable::create(&-point)) })
     }
 
+    /// Whether it is of this key.
+    pub(super) fn is_of(&self, public: &[u8; 32]) -> bool {
+        self.public == *public
+    }
+
     /// Whether `signature` is this key's of `message`: R = S * B - H(R, A, message) * A, compared as bytes, with an S
     /// below the group's order.
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {

@@ -191,6 +191,22 @@ fn replaced_keys_are_replaced_for_every_clone() {
 }
 
 #[test]
+fn a_key_that_may_be_a_new_one_is_not_called_invalid() {
+    let keys = keys(&[&key(1)]);
+    let token = Signer::new(&key(2)).sign(user(), NOW, TTL);
+    keys.clone().are_whole_until(NOW + 10);
+    assert_eq!(keys.verify(&token, NOW + 9), Err(AccessError::Invalid));
+    assert_eq!(keys.verify(&token, NOW + 10), Err(AccessError::KeysUnread));
+    // One that is over whoever signed it: that of a key which was deleted since.
+    assert_eq!(keys.verify(&token, NOW + TTL + LEEWAY_S), Err(AccessError::Expired));
+    // Of a key that is known there is no doubt.
+    let [header, body, _] = parts(&Signer::new(&key(1)).sign(user(), NOW, TTL));
+    assert_eq!(keys.verify(&format!("{header}.{body}."), NOW + 10), Err(AccessError::Invalid));
+    keys.replace([key(2).verifying_key().clone()]);
+    assert!(keys.verify(&token, NOW + 10).is_ok());
+}
+
+#[test]
 fn an_unusable_key_takes_none_of_the_others_with_it() {
     // The neutral point, under which one signature is good for every message.
     let mut public = [0; 32];

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use panda_access::Neighbourhood;
 use panda_protocol::limits::TOKEN_BYTES_MAX;
 use panda_protocol::{ErrorCode, LoginId, UserId};
 use panda_storage::UserStore as _;
-use panda_storage::user_store::Scopes;
+use panda_storage::user_store::{ApiKey, Scopes};
 
+use super::Peer;
 use super::problem::{Answer, Problem};
 use super::rate_limits;
 use crate::Api;
@@ -45,7 +47,7 @@ impl<B: Backend> FromRequestParts<Arc<Api<B>>> for CallersLogin {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<B>>) -> Answer<Self> {
         let token = bearer(parts)?;
-        let access = api.parts.keys.verify(token, api.now_unix_s()).map_err(|error| {
+        let access = api.parts.keys.accepted().verify(token, api.now_unix_s()).map_err(|error| {
             let problem = Problem::from(error);
             if !token.starts_with(API_KEY_PREFIX) {
                 return problem;
@@ -66,13 +68,46 @@ impl<B: Backend> FromRequestParts<Arc<Api<B>>> for Provisioner {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api<B>>) -> Answer<Self> {
-        let key = api.parts.users.api_key(api_key_digest(bearer(parts)?)).await?;
-        let key = key.ok_or_else(|| Problem::new(ErrorCode::Unauthenticated))?;
+        let key = program(parts, api).await?;
         if !key.scopes.contains(Scopes::PROVISION) {
             return Err(Problem::new(ErrorCode::Forbidden).detail("this API key may not provision"));
         }
         Ok(Self)
     }
+}
+
+/// The API key of a request. The work is the same for every text: a digest, and a question of the store by it. Who brings one
+/// that opened nothing here yet is counted before.
+async fn program<B: Backend>(parts: &Parts, api: &Arc<Api<B>>) -> Answer<ApiKey> {
+    let digest = api_key_digest(bearer(parts)?);
+    if !api.programs.have(&digest) {
+        let peer = parts.extensions.get::<Peer>().ok_or_else(|| Problem::new(ErrorCode::Internal))?;
+        let from = Neighbourhood::of(peer.address.ip()).to_bits().to_be_bytes();
+        let key = [&b"api key "[..], &from].concat();
+        rate_limits::take(api, None, &key, api.config.api_key_tries_per_address).await?;
+    }
+    let (found, now) = (api.parts.users.api_key(digest).await?, api.now());
+    let refused = match &found {
+        Some(key) if key.is_good(now) => None,
+        Some(key) if key.revoked.is_some() => Some("this API key was revoked"),
+        Some(_) => Some("this API key's time is over"),
+        None => Some("this is no API key of this deployment"),
+    };
+    let (Some(key), None) = (found, refused) else {
+        api.programs.refused(&digest);
+        return Err(Problem::new(ErrorCode::Unauthenticated).detail(refused.unwrap_or_default()));
+    };
+    api.programs.opened(digest);
+    if let Some(hour) = key.hour_to_note(now) {
+        let users = api.parts.users.clone();
+        // Nobody is kept waiting or out by that.
+        tokio::spawn(async move {
+            if let Err(error) = users.note_api_key_use(digest, hour).await {
+                tracing::warn!(%error, "the use of an API key is not noted");
+            }
+        });
+    }
+    Ok(key)
 }
 
 fn bearer(parts: &Parts) -> Answer<&str> {

@@ -19,7 +19,7 @@ use super::auth::Provisioner;
 use super::body::{BulkBody, Json};
 use super::chats::chat_name;
 use super::identity::parse_email;
-use super::logins::token_of;
+use super::logins::{signer, token_of};
 use super::problem::{Answer, Problem};
 use super::sending::{FIRST, TraceParent};
 use super::users::{existing, shortened};
@@ -107,13 +107,14 @@ pub(crate) async fn users<B: Backend>(
         Ok(NewUser { id: UserId::from_random(rand::random()), username, email, password: None, created })
     };
     let new = asked.users.iter().map(new).collect::<Answer<Vec<_>>>()?;
+    let signer = signer(&api).await?;
     let ensured = api.parts.users.ensure_users(new).await?;
     let mut users = Vec::with_capacity(ensured.len());
     for turn in ensured.chunks(TOKENS_A_TURN) {
         let made = |user: &panda_storage::user_store::User| MadeUser {
             id: user.id.to_string(),
             username: user.username.to_string(),
-            access_token: token_of(&api, user.id),
+            access_token: token_of(&api, &signer, user.id),
         };
         users.extend(turn.iter().map(made));
         tokio::task::yield_now().await;

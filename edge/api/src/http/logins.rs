@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use panda_access::RefreshToken;
+use panda_access::{RefreshToken, Signer};
 use panda_protocol::{ErrorCode, LoginId, Time, UserId};
 use panda_storage::user_store::{EndedLogin, Login, LoginLabel, NewLogin, Refresh, Refreshed, User, WhichLogins};
 use panda_storage::{StoreError, UserStore as _, UserStoreError};
@@ -86,19 +86,19 @@ pub(crate) fn parse_label(label: Option<&str>) -> Answer<Option<LoginLabel>> {
 /// Begins a login of a user who proved to be one.
 pub(crate) async fn begin<B: Backend>(api: &Api<B>, user: &User, label: Option<LoginLabel>) -> Answer<Granted> {
     let (id, now, limits) = (LoginId::from_random(rand::random()), api.now(), api.config.login_limits());
-    let token = new_token(user.id, id)?;
+    let (token, signer) = (new_token(user.id, id)?, signer(api).await?);
     let new = NewLogin { user: user.id, id, label, refresh: token.digest(), created: now };
     let ended = match api.parts.users.add_login(new, limits).await {
         // Who comes to read must not be kept out by a disk that is full.
         Err(UserStoreError::Store(StoreError::Full(why))) => {
             tracing::warn!(user = %user.id, why, "there is no room to keep a login: its access token is given out alone");
-            return Ok(grant_unkept(api, user));
+            return Ok(grant_unkept(api, &signer, user));
         }
         added => added?,
     };
     note(api, &ended);
     let until = Until { access_ends: limits.access_ends(now, now), ends: limits.ends(now, now) };
-    Ok(grant(api, user, &token, until))
+    Ok(grant(api, &signer, user, &token, until))
 }
 
 #[utoipa::path(
@@ -118,19 +118,22 @@ pub(crate) async fn refresh<B: Backend>(
     take_use(&api, (user, login)).await?;
     // Before anything is used up: a store that is away then has changed nothing.
     let known = api.parts.users.users(vec![user]).await?.pop().flatten().ok_or_else(|| revoked(NOBODY))?;
+    let signer = signer(&api).await?;
     let next = new_token(user, login)?;
     let next_sealed = token.seal_next(&next).map_err(|_| Problem::new(ErrorCode::Internal))?;
     let refresh =
         Refresh { of: (user, login), brought: token.digest(), next: next.digest(), next_sealed, now: api.now() };
     match api.parts.users.refresh_login(refresh, api.config.login_limits()).await? {
-        Refreshed::Rotated { access_ends, ends } => Ok(Json(grant(&api, &known, &next, Until { access_ends, ends }))),
+        Refreshed::Rotated { access_ends, ends } => {
+            Ok(Json(grant(&api, &signer, &known, &next, Until { access_ends, ends })))
+        }
         Refreshed::Repeated { next_sealed, access_ends, ends } => {
             api.metrics.refreshes_repeated.inc();
             let next = token.open_next(&next_sealed).map_err(|_| {
                 tracing::error!(%user, %login, "a stored refresh token cannot be opened");
                 Problem::new(ErrorCode::Internal)
             })?;
-            Ok(Json(grant(&api, &known, &next, Until { access_ends, ends })))
+            Ok(Json(grant(&api, &signer, &known, &next, Until { access_ends, ends })))
         }
         Refreshed::Expired => {
             Err(Problem::new(ErrorCode::TokenExpired).title("This login's time is over; log in again."))
@@ -296,7 +299,12 @@ struct Until {
     ends: Time,
 }
 
-fn grant<B: Backend>(api: &Api<B>, user: &User, token: &RefreshToken, until: Until) -> Granted {
+/// Signs what is given out now.
+pub(crate) async fn signer<B: Backend>(api: &Api<B>) -> Answer<Signer> {
+    Ok(api.parts.keys.signer(&api.parts.users, api.now()).await?)
+}
+
+fn grant<B: Backend>(api: &Api<B>, signer: &Signer, user: &User, token: &RefreshToken, until: Until) -> Granted {
     let (_, login) = token.of();
     let left_s = |until: Time| until.0.saturating_sub(api.now().0) / SECOND_US;
     let expires_in = left_s(until.access_ends);
@@ -305,17 +313,17 @@ fn grant<B: Backend>(api: &Api<B>, user: &User, token: &RefreshToken, until: Unt
         refresh_expires_in: left_s(until.ends),
         login: login.to_string(),
     };
-    granted(user, api.parts.signer.sign_for(user.id, Some(login), api.now_unix_s(), expires_in), expires_in, Some(kept))
+    granted(user, signer.sign_for(user.id, Some(login), api.now_unix_s(), expires_in), expires_in, Some(kept))
 }
 
 /// A token of a user that a program gives out: it is of no login, and only its time ends it.
-pub(crate) fn token_of<B: Backend>(api: &Api<B>, user: UserId) -> String {
-    api.parts.signer.sign(user, api.now_unix_s(), api.config.token_ttl.as_secs())
+pub(crate) fn token_of<B: Backend>(api: &Api<B>, signer: &Signer, user: UserId) -> String {
+    signer.sign(user, api.now_unix_s(), api.config.token_ttl.as_secs())
 }
 
 /// An access token of no login, as programs get them: only its time ends it.
-fn grant_unkept<B: Backend>(api: &Api<B>, user: &User) -> Granted {
-    granted(user, token_of(api, user.id), api.config.token_ttl.as_secs(), None)
+fn grant_unkept<B: Backend>(api: &Api<B>, signer: &Signer, user: &User) -> Granted {
+    granted(user, token_of(api, signer, user.id), api.config.token_ttl.as_secs(), None)
 }
 
 fn granted(user: &User, access_token: String, expires_in: u64, kept: Option<Kept>) -> Granted {

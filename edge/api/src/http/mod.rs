@@ -6,6 +6,7 @@ mod bulk;
 mod chats;
 mod discovery;
 mod identity;
+mod jwks;
 mod layers;
 mod logins;
 mod members;
@@ -66,6 +67,7 @@ fn page_files<B: Backend>(api: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
 fn endpoints<B: Backend>(api: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
     Router::new()
         .route("/.well-known/panda", get(discovery::discovery::<B>))
+        .route("/.well-known/jwks.json", get(jwks::jwks::<B>))
         .route("/openapi.json", get(openapi::json))
         .route("/openapi", get(openapi::page))
         .route("/register", post(identity::register::<B>))

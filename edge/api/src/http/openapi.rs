@@ -14,7 +14,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response as Documented, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{bulk, chats, discovery, identity, logins, members, messages, pictures, users};
+use super::{bulk, chats, discovery, identity, jwks, logins, members, messages, pictures, users};
 
 /// Neither changes while this process runs.
 const FOR_A_WHILE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
@@ -56,6 +56,7 @@ const PAGE_POLICY: (HeaderName, HeaderValue) = (
         bulk::users,
         bulk::chats,
         discovery::discovery,
+        jwks::jwks,
     ),
     components(schemas(ProblemJson)),
     modifiers(&Everywhere)

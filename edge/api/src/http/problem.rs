@@ -10,7 +10,7 @@ use panda_storage::user_store::FieldError;
 use panda_storage::{StoreError, UserStoreError};
 use serde_json::{Map, Value, json};
 
-use crate::identity::HashError;
+use crate::identity::{HashError, SigningError};
 
 /// How long to wait when nothing better is known.
 const RETRY_AFTER_MS: u64 = 1_000;
@@ -201,6 +201,18 @@ impl From<AccessError> for Problem {
     }
 }
 
+impl From<SigningError> for Problem {
+    fn from(error: SigningError) -> Self {
+        match error {
+            SigningError::Store(error) => error.into(),
+            SigningError::FleetSecret(_) => {
+                tracing::error!(%error, "nobody is let in");
+                Self::new(ErrorCode::Internal)
+            }
+        }
+    }
+}
+
 impl From<HashError> for Problem {
     fn from(error: HashError) -> Self {
         match error {
@@ -219,6 +231,7 @@ impl From<UserStoreError> for Problem {
             UserStoreError::Taken(field) => Self { field: Some(field.name()), ..Self::new(ErrorCode::Taken) },
             UserStoreError::NotFound => Self::new(ErrorCode::NotFound),
             UserStoreError::VersionConflict { .. } => Self::new(ErrorCode::VersionConflict),
+            UserStoreError::KeysTurning { .. } => Self::new(ErrorCode::Internal),
             UserStoreError::TooMany(limit) => {
                 Self::new(ErrorCode::TooLarge).detail(format!("at most {limit} at a time"))
             }

@@ -4,15 +4,17 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
-use panda_access::{AccessKeys, FleetSecret, RefreshTokens, SealError, Signer, SigningKey};
+use panda_access::{FleetSecret, RefreshTokens, SealError, SigningKey};
 use panda_protocol::Time;
-use panda_storage::user_store::{ApiKey, ApiKeyDigest, Scopes, SealedSigningKey};
+use panda_storage::user_store::{ApiKey, ApiKeyDigest, ApiKeyLabel, Scopes, SealedSigningKey};
 use panda_storage::{StoreError, UserStore, UserStoreError};
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::ended::EndedLogins;
+use super::keys::SigningKeys;
 
 /// What every API key begins with, so that one which leaks is found by a search for it.
 pub(crate) const API_KEY_PREFIX: &str = "panda_";
@@ -25,9 +27,9 @@ pub enum BootstrapError {
     /// The user store failed.
     #[error("the keys cannot be read or stored: {0}")]
     Store(#[from] UserStoreError),
-    /// No stored signing key opens with this fleet secret.
+    /// The stored key that signs now does not open with this fleet secret.
     #[error(
-        "no signing key opens with this fleet secret: give the one that this data was made with, as the current or the previous one"
+        "the signing key does not open with this fleet secret: give the one that this data was made with, as the current or the previous one"
     )]
     FleetSecret,
     /// A key could not be made.
@@ -46,10 +48,8 @@ pub enum BootstrapError {
 /// The keys that a process starts with, and which logins have none any more.
 #[derive(Debug)]
 pub struct Bootstrap {
-    /// Whose tokens are accepted.
-    pub keys: AccessKeys,
-    /// Signs new tokens.
-    pub signer: Signer,
+    /// Sign new tokens, and say whose are accepted.
+    pub keys: SigningKeys,
     /// Knows refresh tokens.
     pub refresh_tokens: RefreshTokens,
     /// The logins that were ended so far.
@@ -59,7 +59,8 @@ pub struct Bootstrap {
 }
 
 /// Reads the signing keys, and at the first start makes one and the first API key, whose text is in
-/// `admin_key_path`, readable by its owner only. Every step may be cut short and repeated.
+/// `admin_key_path`, readable by its owner only. Tokens of this process last `token_lifetime`. Every step may be cut short
+/// and repeated.
 ///
 /// # Errors
 /// [`BootstrapError`].
@@ -67,33 +68,27 @@ pub async fn bootstrap<U: UserStore>(
     users: &U,
     secret: &FleetSecret,
     admin_key_path: &Path,
+    token_lifetime: Duration,
     now: Time,
 ) -> Result<Bootstrap, BootstrapError> {
     let admin_key_made = ensure_admin_key(users, admin_key_path, now).await?;
-    let mut stored = users.signing_keys().await?;
-    if stored.is_empty() {
+    if users.signing_keys().await?.is_empty() {
         let made = SigningKey::generate()?;
-        let key =
-            SealedSigningKey { kid: made.verifying_key().kid().to_owned(), sealed: made.seal(secret)?, created: now };
-        users.add_first_signing_key(key).await?;
-        // Another process may have been first: its key is everybody's then.
-        stored = users.signing_keys().await?;
-    }
-    let open = |key: &SealedSigningKey| {
-        let opened = SigningKey::open(secret, &key.kid, &key.sealed);
-        let told = |error: &SealError| {
-            tracing::warn!(kid = key.kid, %error, "a signing key is not opened: tokens that it signed let nobody in");
+        let kid = made.verifying_key().kid().to_owned();
+        let key = SealedSigningKey {
+            longest_token: token_lifetime,
+            ..SealedSigningKey::at_once(kid, made.seal(secret)?, now)
         };
-        opened.inspect_err(told).ok()
-    };
-    let opened: Vec<_> = stored.iter().filter_map(open).collect();
-    let newest = opened.first().ok_or(BootstrapError::FleetSecret)?;
-    let keys = AccessKeys::new(opened.iter().map(|key| key.verifying_key().clone()));
+        // Another process may be first: its key is everybody's then.
+        users.add_first_signing_key(key).await?;
+    }
+    let keys = SigningKeys::new(secret.clone(), token_lifetime);
+    keys.read(users, now).await?;
+    keys.signing(now).map_err(|_| BootstrapError::FleetSecret)?;
     // Before anybody is let in: whoever was logged out stays out.
     let mut ended = EndedLogins::default();
     ended.read_on(users).await?;
-    let (signer, refresh_tokens) = (Signer::new(newest), RefreshTokens::new(secret));
-    Ok(Bootstrap { keys, signer, refresh_tokens, ended, admin_key_made })
+    Ok(Bootstrap { keys, refresh_tokens: RefreshTokens::new(secret), ended, admin_key_made })
 }
 
 async fn ensure_admin_key<U: UserStore>(users: &U, path: &Path, now: Time) -> Result<bool, BootstrapError> {
@@ -106,13 +101,14 @@ async fn ensure_admin_key<U: UserStore>(users: &U, path: &Path, now: Time) -> Re
         Some(text) => text,
         None => write_key(path).map_err(failed)?,
     };
-    let key = ApiKey { digest: api_key_digest(&text), label: "admin".into(), scopes: Scopes::PROVISION, created: now };
+    let label = ApiKeyLabel::parse("admin").map_err(|error| failed(io::Error::other(error)))?;
+    let key = ApiKey::new(api_key_digest(&text), label, Scopes::PROVISION, now);
     users.add_api_key(key).await?;
     Ok(true)
 }
 
 /// What an API key is found by.
-pub(crate) fn api_key_digest(text: &str) -> ApiKeyDigest {
+pub fn api_key_digest(text: &str) -> ApiKeyDigest {
     let mut found = [0; 32];
     found.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
     found
@@ -131,14 +127,22 @@ fn read_key(path: &Path) -> io::Result<Option<String>> {
     if whole { Ok(Some(text)) } else { Err(io::Error::other("it holds no API key; move it away and start again")) }
 }
 
-fn write_key(path: &Path) -> io::Result<String> {
+/// The text of a new API key: 256 random bits.
+///
+/// # Errors
+/// The system has no random bytes.
+pub fn new_api_key() -> io::Result<String> {
     let mut secret = [0; 32];
     SystemRandom::new().fill(&mut secret).map_err(|_| io::Error::other("the system has no random bytes"))?;
     let hex = secret
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 15])
         .filter_map(|digit| char::from_digit(u32::from(digit), 16));
-    let text = format!("{API_KEY_PREFIX}{}", hex.collect::<String>());
+    Ok(format!("{API_KEY_PREFIX}{}", hex.collect::<String>()))
+}
+
+fn write_key(path: &Path) -> io::Result<String> {
+    let text = new_api_key()?;
     // Processes that start together share the file: each has a partial one, and the first to be whole counts.
     let partial = path.with_extension(format!("key.partial-{}", std::process::id()));
     match fs::remove_file(&partial) {
@@ -179,6 +183,7 @@ mod tests {
     use super::*;
 
     const NOW: Time = Time(1_800_000_000_000_000);
+    const DAY: Duration = Duration::from_secs(86_400);
 
     fn store(folder: &Path) -> SqliteUsers {
         SqliteUsers::open(&folder.join("users.sqlite"), NOW).unwrap()
@@ -189,16 +194,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (users, path) = (store(folder.path()), folder.path().join("admin.key"));
         let secret = FleetSecret::generate().unwrap();
-        let first = bootstrap(&users, &secret, &path, NOW).await.unwrap();
+        let first = bootstrap(&users, &secret, &path, DAY, NOW).await.unwrap();
         assert!(first.admin_key_made);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let text = fs::read_to_string(&path).unwrap();
         assert!(users.api_key(api_key_digest(text.trim())).await.unwrap().is_some());
-        let second = bootstrap(&users, &secret, &path, NOW).await.unwrap();
+        let second = bootstrap(&users, &secret, &path, DAY, NOW).await.unwrap();
         assert!(!second.admin_key_made);
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
-        let token = first.signer.sign(UserId::from_random([1; 16]), 1_800_000_000, 60);
-        assert!(second.keys.verify(&token, 1_800_000_000).is_ok());
+        let token = first.keys.signing(NOW).unwrap().sign(UserId::from_random([1; 16]), 1_800_000_000, 60);
+        assert!(second.keys.accepted().verify(&token, 1_800_000_000).is_ok());
     }
 
     #[tokio::test]
@@ -206,7 +211,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (users, path) = (store(folder.path()), folder.path().join("admin.key"));
         let text = write_key(&path).unwrap();
-        bootstrap(&users, &FleetSecret::generate().unwrap(), &path, NOW).await.unwrap();
+        bootstrap(&users, &FleetSecret::generate().unwrap(), &path, DAY, NOW).await.unwrap();
         assert!(users.api_key(api_key_digest(&text)).await.unwrap().is_some());
     }
 
@@ -225,10 +230,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (users, path) = (store(folder.path()), folder.path().join("admin.key"));
         let secret = FleetSecret::generate().unwrap();
-        bootstrap(&users, &secret, &path, NOW).await.unwrap();
+        bootstrap(&users, &secret, &path, DAY, NOW).await.unwrap();
         let other = FleetSecret::generate().unwrap();
-        assert!(matches!(bootstrap(&users, &other, &path, NOW).await, Err(BootstrapError::FleetSecret)));
-        assert!(bootstrap(&users, &other.with_previous(&secret), &path, NOW).await.is_ok());
+        assert!(matches!(bootstrap(&users, &other, &path, DAY, NOW).await, Err(BootstrapError::FleetSecret)));
+        assert!(bootstrap(&users, &other.with_previous(&secret), &path, DAY, NOW).await.is_ok());
     }
 
     #[tokio::test]
@@ -237,7 +242,7 @@ mod tests {
         let (users, path) = (store(folder.path()), folder.path().join("admin.key"));
         for text in ["", "1234", "panda_1234"] {
             fs::write(&path, text).unwrap();
-            let refused = bootstrap(&users, &FleetSecret::generate().unwrap(), &path, NOW).await;
+            let refused = bootstrap(&users, &FleetSecret::generate().unwrap(), &path, DAY, NOW).await;
             assert!(matches!(refused, Err(BootstrapError::File { .. })), "{text:?}");
             assert_eq!(users.api_key_count().await.unwrap(), 0);
         }

@@ -2,10 +2,15 @@
 
 mod bootstrap;
 mod ended;
+mod keys;
 mod password;
+mod programs;
 
-pub(crate) use bootstrap::{API_KEY_PREFIX, api_key_digest};
-pub use bootstrap::{Bootstrap, BootstrapError, bootstrap};
+pub(crate) use bootstrap::API_KEY_PREFIX;
+pub use bootstrap::{Bootstrap, BootstrapError, api_key_digest, bootstrap, new_api_key};
 pub use ended::EndedLogins;
 pub(crate) use ended::follow;
+pub(crate) use keys::follow_keys;
+pub use keys::{SigningError, SigningKeys};
 pub(crate) use password::{HashError, PasswordHasher};
+pub(crate) use programs::Programs;

@@ -37,7 +37,7 @@ async fn a_registered_user_logs_in_and_the_token_names_the_user() {
     let granted = answer.json();
     assert_eq!(granted["user"], registered.json()["user"]);
     assert_eq!(granted["expires_in"], 86_400);
-    let access = server.identity.keys.verify(granted["access_token"].as_str().unwrap(), NOW_S).unwrap();
+    let access = server.identity.keys.accepted().verify(granted["access_token"].as_str().unwrap(), NOW_S).unwrap();
     assert_eq!(access.user.to_string(), granted["user"]["id"].as_str().unwrap());
     assert_eq!(access.expires_unix_s, NOW_S + 86_400);
 }
@@ -203,8 +203,8 @@ async fn requests_without_a_valid_token_are_401_with_the_reason() {
     let server = Server::start().await;
     let (id, _) = server.user("ada").await;
     let user = id.parse().unwrap();
-    let expired = server.identity.signer.sign(user, NOW_S - 100, 10);
-    let early = server.identity.signer.sign(user, NOW_S + 100, 10);
+    let expired = server.identity.keys.signing(NOW).unwrap().sign(user, NOW_S - 100, 10);
+    let early = server.identity.keys.signing(NOW).unwrap().sign(user, NOW_S + 100, 10);
     for (token, label) in [
         (expired.as_str(), "token_expired"),
         (&early, "token_invalid"),

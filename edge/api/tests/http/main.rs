@@ -1,9 +1,11 @@
 //! The API over real HTTP: each endpoint, each refusal, each limit.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod api_keys;
 mod chats;
 mod connections;
 mod identity;
+mod keys;
 mod logins;
 mod origins;
 mod pictures;

@@ -75,7 +75,12 @@ async fn write_users(users: &SqliteUsers, archive: &mut Writing) -> anyhow::Resu
     for key in users.signing_keys().await? {
         archive.add(&Record::SigningKey(key))?;
     }
-    for key in users.api_keys().await? {
+    let (keys, now) = (users.api_keys().await?, now());
+    let (good, others): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.is_good(now));
+    if !others.is_empty() {
+        tracing::info!(count = others.len(), "API keys that were revoked or are over stay behind");
+    }
+    for key in good {
         archive.add(&Record::ApiKey(key))?;
     }
     let mut last = None;

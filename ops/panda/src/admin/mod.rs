@@ -7,6 +7,7 @@ mod archive;
 mod damaged;
 mod export;
 mod import;
+mod keys;
 mod open_epoch;
 mod rebuild;
 
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use crate::cli::{AdminCommand, ConfigArgs};
+use crate::cli::{AdminCommand, ConfigArgs, UsersArgs};
 use crate::config::{self, Config, Overrides};
 use crate::logs;
 
@@ -45,8 +46,16 @@ pub(crate) fn run(command: &AdminCommand) -> anyhow::Result<ExitCode> {
             let config = load(&args.config, &overrides)?;
             runtime()?.block_on(rebuild::run(&config, args.data.is_some(), args.entity))?;
         }
+        AdminCommand::SigningKeys(command) => on_users(command.place(), keys::Command::Signing(command))?,
+        AdminCommand::ApiKeys(command) => on_users(command.place(), keys::Command::Api(command))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn on_users(place: &UsersArgs, command: keys::Command<'_>) -> anyhow::Result<()> {
+    let overrides = Overrides { data: place.data.clone(), ..Overrides::default() };
+    let config = load(&place.config, &overrides)?;
+    runtime()?.block_on(keys::run(&config, place.data.is_some(), command))
 }
 
 fn load(args: &ConfigArgs, overrides: &Overrides) -> anyhow::Result<Config> {

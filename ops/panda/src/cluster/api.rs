@@ -43,7 +43,7 @@ impl Role for ApiRole {
         let log = services::commands(config).await?;
         let (ways, mut links) = Ways::open(config, &fleet, 1, &log, registry).await?;
         let link = links.pop().context("the API has no link")?;
-        let identity = panda_api::bootstrap(&users, &fleet, &admin_key, now()).await?;
+        let identity = panda_api::bootstrap(&users, &fleet, &admin_key, config.api.token_lifetime(), now()).await?;
         let (handed_over, to_api) = mpsc::channel(api::HANDOVER_QUEUE);
         let door = api_door::open(config.http.address, tls, api::admission(config), handed_over)?;
         door.register(registry);

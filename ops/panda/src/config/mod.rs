@@ -12,6 +12,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 pub(crate) use demands::Demands;
@@ -280,6 +281,13 @@ pub(crate) struct ApiLimits {
     pub(crate) refresh_grace_s: u64,
     /// Where the first API key is written, readable by its owner only; empty: `admin.key` in the data folder.
     pub(crate) admin_key: PathBuf,
+}
+
+impl ApiLimits {
+    /// How long an access token lasts.
+    pub(crate) const fn token_lifetime(&self) -> Duration {
+        Duration::from_secs(self.token_lifetime_s)
+    }
 }
 
 impl Default for ApiLimits {

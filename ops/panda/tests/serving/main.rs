@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test's panic is its failure")]
 
 mod http_table;
+mod signing_keys;
 mod support;
 mod traces;

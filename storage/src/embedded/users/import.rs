@@ -1,11 +1,11 @@
 //! The statements of work on the whole store.
 
-use panda_protocol::{Time, UserId};
+use panda_protocol::UserId;
 use rusqlite::Connection;
 
-use super::queries::{USER_COLUMNS, begin, read_credential, unsigned};
+use super::queries::{USER_COLUMNS, begin, read_credential};
 use super::schema::to_integer;
-use crate::user_store::{ApiKey, Credential, Email, PasswordHash, PictureUrl, Scopes, UserStoreError};
+use crate::user_store::{Credential, Email, PasswordHash, PictureUrl, UserStoreError};
 
 pub(super) fn scan_users(
     connection: &Connection,
@@ -48,19 +48,4 @@ pub(super) fn import_users(connection: &mut Connection, users: &[Credential]) ->
         }
     }
     Ok(transaction.commit()?)
-}
-
-pub(super) fn api_keys(connection: &Connection) -> Result<Vec<ApiKey>, UserStoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT label, scopes, created_us, digest FROM api_keys ORDER BY digest")?;
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok(ApiKey {
-            digest: row.get(3)?,
-            label: row.get(0)?,
-            scopes: Scopes(row.get(1)?),
-            created: Time(unsigned(row, 2)?),
-        })
-    };
-    let keys = statement.query_map([], read)?.collect::<Result<_, _>>()?;
-    Ok(keys)
 }

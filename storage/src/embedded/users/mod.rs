@@ -1,21 +1,25 @@
 //! Users in one SQLite file: one thread writes, a few read, each behind a bounded queue.
 
+mod api_keys;
 mod import;
 mod logins;
 mod queries;
 mod schema;
+mod signing_keys;
 mod threads;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use panda_protocol::{Time, UserId};
 use rusqlite::Connection;
 
 use crate::error::StoreError;
 use crate::user_store::{
-    ApiKey, ApiKeyDigest, Credential, ENDED_LOGINS_MAX, EndedLogin, Login, LoginLimits, NewLogin, NewUser, Refresh,
-    Refreshed, SealedSigningKey, USERS_MAX, User, UserChange, UserStore, UserStoreError, Username, WhichLogins,
+    ApiKey, ApiKeyDigest, ApiKeyId, Credential, ENDED_LOGINS_MAX, EndedLogin, Login, LoginLimits, NewLogin, NewUser,
+    Refresh, Refreshed, SealedSigningKey, USERS_MAX, User, UserChange, UserStore, UserStoreError, Username,
+    WhichLogins,
 };
 use threads::Threads;
 
@@ -37,7 +41,18 @@ impl SqliteUsers {
     /// [`StoreError::Newer`] if a newer version wrote it; it is not touched then. [`StoreError::Corrupt`]
     /// if it is no user store.
     pub fn open(path: &Path, now: Time) -> Result<Self, StoreError> {
-        let writer = schema::open_writer(path, now)?;
+        Self::with_writer(schema::open_writer(path, now)?, path)
+    }
+
+    /// Opens the file beside another process that uses it, such as a running server: nothing is made or migrated.
+    ///
+    /// # Errors
+    /// [`StoreError::Misconfigured`] if it is not there, or of an older version; else as [`Self::open`].
+    pub fn open_beside(path: &Path) -> Result<Self, StoreError> {
+        Self::with_writer(schema::open_beside(path)?, path)
+    }
+
+    fn with_writer(writer: Connection, path: &Path) -> Result<Self, StoreError> {
         let readers = (0..READERS).map(|_| schema::open_reader(path)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self { threads: Arc::new(Threads::start(writer, readers)?) })
     }
@@ -109,31 +124,55 @@ impl UserStore for SqliteUsers {
     }
 
     async fn add_api_key(&self, key: ApiKey) -> Result<(), UserStoreError> {
-        self.write(move |connection| queries::add_api_key(connection, &key)).await
+        self.write(move |connection| api_keys::add(connection, &key)).await
     }
 
     async fn api_key(&self, digest: ApiKeyDigest) -> Result<Option<ApiKey>, UserStoreError> {
-        self.read(move |connection| queries::api_key(connection, &digest)).await
+        self.read(move |connection| api_keys::find(connection, &digest)).await
     }
 
     async fn api_keys(&self) -> Result<Vec<ApiKey>, UserStoreError> {
-        self.read(import::api_keys).await
+        self.read(api_keys::all).await
     }
 
     async fn api_key_count(&self) -> Result<u64, UserStoreError> {
-        self.read(queries::api_key_count).await
+        self.read(api_keys::count).await
+    }
+
+    async fn revoke_api_key(&self, id: ApiKeyId, now: Time) -> Result<Option<ApiKey>, UserStoreError> {
+        self.write(move |connection| api_keys::revoke(connection, id, now)).await
+    }
+
+    async fn note_api_key_use(&self, digest: ApiKeyDigest, hour: Time) -> Result<(), UserStoreError> {
+        self.write(move |connection| api_keys::note_use(connection, &digest, hour)).await
     }
 
     async fn add_signing_key(&self, key: SealedSigningKey) -> Result<(), UserStoreError> {
-        self.write(move |connection| queries::add_signing_key(connection, &key)).await
+        self.write(move |connection| signing_keys::add(connection, &key)).await
     }
 
     async fn add_first_signing_key(&self, key: SealedSigningKey) -> Result<(), UserStoreError> {
-        self.write(move |connection| queries::add_first_signing_key(connection, &key)).await
+        self.write(move |connection| signing_keys::add_first(connection, &key)).await
     }
 
     async fn signing_keys(&self) -> Result<Vec<SealedSigningKey>, UserStoreError> {
-        self.read(queries::signing_keys).await
+        self.read(signing_keys::newest).await
+    }
+
+    async fn turn_signing_keys(&self, next: SealedSigningKey, now: Time) -> Result<(), UserStoreError> {
+        self.write(move |connection| signing_keys::turn(connection, &next, now)).await
+    }
+
+    async fn lengthen_signing_keys(&self, kids: Vec<String>, longest_token: Duration) -> Result<(), UserStoreError> {
+        self.write(move |connection| signing_keys::lengthen(connection, &kids, longest_token)).await
+    }
+
+    async fn reseal_signing_key(&self, kid: String, from: Vec<u8>, to: Vec<u8>) -> Result<bool, UserStoreError> {
+        self.write(move |connection| signing_keys::reseal(connection, &kid, &from, &to)).await
+    }
+
+    async fn forget_signing_keys(&self, now: Time) -> Result<Vec<String>, UserStoreError> {
+        self.write(move |connection| signing_keys::forget(connection, now)).await
     }
 
     async fn add_login(&self, login: NewLogin, limits: LoginLimits) -> Result<Vec<EndedLogin>, UserStoreError> {

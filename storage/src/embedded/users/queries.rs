@@ -6,8 +6,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, Transaction, 
 
 use super::schema::{store_error, to_integer};
 use crate::user_store::{
-    API_KEYS_MAX, ApiKey, ApiKeyDigest, Credential, Email, NewUser, PasswordHash, PictureUrl, SIGNING_KEYS_MAX, Scopes,
-    SealedSigningKey, UniqueField, User, UserChange, UserStoreError, Username,
+    Credential, Email, NewUser, PasswordHash, PictureUrl, UniqueField, User, UserChange, UserStoreError, Username,
 };
 
 pub(super) const USER_COLUMNS: &str = "id, username, email, picture, version, created_us";
@@ -98,66 +97,6 @@ pub(super) fn credential(connection: &Connection, name: &Username) -> Result<Opt
         "SELECT {USER_COLUMNS}, password_hash FROM users LEFT JOIN credentials ON user_id = id WHERE username_key = ?1"
     );
     Ok(connection.prepare_cached(&sql)?.query_row([name.key()], read_credential).optional()?)
-}
-
-pub(super) fn add_api_key(connection: &mut Connection, key: &ApiKey) -> Result<(), UserStoreError> {
-    let transaction = begin(connection)?;
-    let limit = u64::try_from(API_KEYS_MAX).unwrap_or(u64::MAX);
-    if api_key(&transaction, &key.digest)?.is_none() && api_key_count(&transaction)? >= limit {
-        return Err(UserStoreError::TooMany(API_KEYS_MAX));
-    }
-    transaction.execute(
-        "INSERT INTO api_keys (digest, label, scopes, created_us) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (digest) DO NOTHING",
-        (key.digest, &key.label, key.scopes.0, to_integer(key.created.0)),
-    )?;
-    Ok(transaction.commit()?)
-}
-
-pub(super) fn api_key(connection: &Connection, digest: &ApiKeyDigest) -> Result<Option<ApiKey>, UserStoreError> {
-    let read = |row: &Row<'_>| {
-        Ok(ApiKey {
-            digest: *digest,
-            label: row.get(0)?,
-            scopes: Scopes(row.get(1)?),
-            created: Time(unsigned(row, 2)?),
-        })
-    };
-    Ok(connection
-        .prepare_cached("SELECT label, scopes, created_us FROM api_keys WHERE digest = ?1")?
-        .query_row([digest], read)
-        .optional()?)
-}
-
-pub(super) fn api_key_count(connection: &Connection) -> Result<u64, UserStoreError> {
-    Ok(connection.query_row("SELECT count(*) FROM api_keys", [], |row| unsigned(row, 0))?)
-}
-
-pub(super) fn add_signing_key(connection: &mut Connection, key: &SealedSigningKey) -> Result<(), UserStoreError> {
-    connection.execute(
-        "INSERT INTO signing_keys (kid, sealed, created_us) VALUES (?1, ?2, ?3) ON CONFLICT (kid) DO NOTHING",
-        (&key.kid, &key.sealed, to_integer(key.created.0)),
-    )?;
-    Ok(())
-}
-
-pub(super) fn add_first_signing_key(connection: &mut Connection, key: &SealedSigningKey) -> Result<(), UserStoreError> {
-    connection.execute(
-        "INSERT INTO signing_keys (kid, sealed, created_us) SELECT ?1, ?2, ?3 \
-         WHERE NOT EXISTS (SELECT 1 FROM signing_keys)",
-        (&key.kid, &key.sealed, to_integer(key.created.0)),
-    )?;
-    Ok(())
-}
-
-pub(super) fn signing_keys(connection: &Connection) -> Result<Vec<SealedSigningKey>, UserStoreError> {
-    let read = |row: &Row<'_>| {
-        Ok(SealedSigningKey { kid: row.get(0)?, sealed: row.get(1)?, created: Time(unsigned(row, 2)?) })
-    };
-    let mut statement = connection
-        .prepare_cached("SELECT kid, sealed, created_us FROM signing_keys ORDER BY created_us DESC, kid LIMIT ?1")?;
-    let keys =
-        statement.query_map([i64::try_from(SIGNING_KEYS_MAX).unwrap_or(i64::MAX)], read)?.collect::<Result<_, _>>()?;
-    Ok(keys)
 }
 
 /// Takes the file's write lock at once: what the transaction reads is what it changes.

@@ -64,6 +64,15 @@ const MIGRATIONS: &[&str] = &[
     -- Each end forgets those that are over.
     CREATE INDEX ended_logins_over ON ended_logins (access_ends_us);
 ",
+    "
+    ALTER TABLE signing_keys ADD COLUMN signs_from_us INTEGER NOT NULL DEFAULT 0;
+    UPDATE signing_keys SET signs_from_us = created_us;
+    -- Of a key that says none: the longest that a configuration may have had.
+    ALTER TABLE signing_keys ADD COLUMN longest_token_us INTEGER NOT NULL DEFAULT 604800000000;
+    ALTER TABLE api_keys ADD COLUMN ends_us INTEGER;
+    ALTER TABLE api_keys ADD COLUMN revoked_us INTEGER;
+    ALTER TABLE api_keys ADD COLUMN used_us INTEGER;
+",
 ];
 
 /// Memory of each connection for pages.
@@ -78,6 +87,28 @@ pub(super) fn open_writer(path: &Path, now: Time) -> Result<Connection, StoreErr
     let mut connection = Connection::open(path).map_err(|error| store_error(&error))?;
     prepare(&connection).map_err(|error| store_error(&error))?;
     migrate(&mut connection, path, now)?;
+    with_log(connection, path)
+}
+
+/// Opens one more connection that writes, to a file that another process may use: it has to be there, of this version.
+pub(super) fn open_beside(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| StoreError::Misconfigured(format!("{}: {error}", path.display())))?;
+    prepare(&connection).map_err(|error| store_error(&error))?;
+    let known = version_number(MIGRATIONS.len());
+    match version(&connection).map_err(|error| store_error(&error))? {
+        Some(found) if found == known => with_log(connection, path),
+        Some(found) if found > known => Err(StoreError::Newer { what: path.display().to_string(), found, known }),
+        Some(_) => Err(StoreError::Misconfigured(format!(
+            "{} is of an older version: start 'panda serve' of this version once, which migrates it",
+            path.display()
+        ))),
+        None => Err(StoreError::Corrupt(format!("{} is not a user store", path.display()))),
+    }
+}
+
+fn with_log(connection: Connection, path: &Path) -> Result<Connection, StoreError> {
     // The journal's mode is part of the file, so nothing of it is touched before its version is known.
     let mode: String =
         connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(|error| store_error(&error))?;

@@ -34,6 +34,8 @@ async fn the_embedded_store_keeps_the_contract() {
     };
     contract::users::all(make).await;
     contract::logins::all(make).await;
+    contract::signing_keys::all(make).await;
+    contract::api_keys::all(make).await;
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ async fn the_store_in_postgres_keeps_the_contract() {
     };
     contract::users::all(make).await;
     contract::logins::all(make).await;
+    contract::signing_keys::all(make).await;
+    contract::api_keys::all(make).await;
     for database in databases.take() {
         server.drop_database(&database).await;
     }

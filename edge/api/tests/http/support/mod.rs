@@ -2,6 +2,8 @@
 
 mod chats;
 mod client;
+#[path = "../../../../tests/support/forger.rs"]
+mod forger;
 mod held_cache;
 
 use std::net::SocketAddr;
@@ -25,6 +27,7 @@ use tokio::task::JoinHandle;
 
 pub(crate) use chats::MemoryChats;
 pub(crate) use client::{Answer, Request};
+pub(crate) use forger::Forger;
 pub(crate) use held_cache::HeldCache;
 
 pub(crate) type TestBackend = (SqliteUsers, MemoryCache, MemoryChats);
@@ -42,7 +45,7 @@ pub(crate) struct Server {
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) serving: JoinHandle<std::io::Result<()>>,
     open: Arc<()>,
-    folder: TempDir,
+    folder: Arc<TempDir>,
     registry: Registry,
 }
 
@@ -53,19 +56,27 @@ struct Handed {
     peer: SocketAddr,
 }
 
+/// The fleet secret of every test.
+pub(crate) fn fleet() -> FleetSecret {
+    FleetSecret::parse(&"5e".repeat(32)).unwrap()
+}
+
 /// The parts of an API on a new data folder.
-pub(crate) async fn parts(chats: &MemoryChats) -> (Parts<TestBackend>, Bootstrap, String, TempDir) {
-    let folder = tempfile::tempdir().unwrap();
+pub(crate) async fn parts(chats: &MemoryChats) -> (Parts<TestBackend>, Bootstrap, String, Arc<TempDir>) {
+    parts_in(chats, Arc::new(tempfile::tempdir().unwrap())).await
+}
+
+/// The parts of an API on a data folder that others may have, too.
+async fn parts_in(chats: &MemoryChats, folder: Arc<TempDir>) -> (Parts<TestBackend>, Bootstrap, String, Arc<TempDir>) {
     let users = SqliteUsers::open(&folder.path().join("users.sqlite"), NOW).unwrap();
     let key_path = folder.path().join("admin.key");
-    let identity = bootstrap(&users, &FleetSecret::generate().unwrap(), &key_path, NOW).await.unwrap();
+    let identity = bootstrap(&users, &fleet(), &key_path, ApiConfig::default().token_ttl, NOW).await.unwrap();
     let admin_key = std::fs::read_to_string(&key_path).unwrap().trim().to_owned();
     let parts = Parts {
         users,
         cache: memory_cache(),
         chats: chats.clone(),
         keys: identity.keys.clone(),
-        signer: identity.signer.clone(),
         refresh_tokens: identity.refresh_tokens.clone(),
         ended: identity.ended.clone(),
         pictures: Some(PictureStore::in_folder(&folder.path().join("pictures")).unwrap()),
@@ -101,9 +112,23 @@ impl Server {
         Self::of(config, None, Parts { clock, ..parts }, (chats, identity, admin_key, folder)).await
     }
 
+    /// Another process over the same store.
+    pub(crate) async fn beside(&self, clock: fn() -> Time, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        let mut config = ApiConfig::default();
+        change(&mut config);
+        let chats = MemoryChats::default();
+        let (parts, identity, admin_key, folder) = parts_in(&chats, Arc::clone(&self.folder)).await;
+        Self::of(config, None, Parts { clock, ..parts }, (chats, identity, admin_key, folder)).await
+    }
+
+    /// What it stores users in, as another process opens it.
+    pub(crate) fn store(&self) -> SqliteUsers {
+        SqliteUsers::open_beside(&self.folder.path().join("users.sqlite")).unwrap()
+    }
+
     /// Ends all logins of a user as another process would, over the store that both have.
     pub(crate) async fn end_elsewhere(&self, user: UserId) {
-        let users = SqliteUsers::open(&self.folder.path().join("users.sqlite"), NOW).unwrap();
+        let users = self.store();
         assert!(!users.end_logins(user, WhichLogins::All, NOW).await.unwrap().is_empty());
     }
 
@@ -126,13 +151,12 @@ impl Server {
     pub(crate) async fn with_cache<C: Cache>(cache: C) -> Self {
         let chats = MemoryChats::default();
         let (parts, identity, admin_key, folder) = parts(&chats).await;
-        let Parts { users, cache: _, chats: link, keys, signer, refresh_tokens, ended, pictures, clock } = parts;
+        let Parts { users, cache: _, chats: link, keys, refresh_tokens, ended, pictures, clock } = parts;
         let parts = Parts::<(SqliteUsers, C, MemoryChats)> {
             users,
             cache,
             chats: link,
             keys,
-            signer,
             refresh_tokens,
             ended,
             pictures,
@@ -145,7 +169,7 @@ impl Server {
         config: ApiConfig,
         peer: Option<SocketAddr>,
         parts: Parts<(SqliteUsers, C, MemoryChats)>,
-        (chats, identity, admin_key, folder): (MemoryChats, Bootstrap, String, TempDir),
+        (chats, identity, admin_key, folder): (MemoryChats, Bootstrap, String, Arc<TempDir>),
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -10,7 +10,7 @@
 //!
 //! An archive is whole or it is none: the trailer comes last, the file takes its name once it is synced,
 //! and whoever reads it looks at the trailer before anything is done. Rows are as the event store has them,
-//! deleted ones too. It holds hashes of passwords, digests of API keys, and signing keys that are sealed
+//! deleted ones too. It holds hashes of passwords, digests of those API keys that open something, and signing keys that are sealed
 //! under the fleet secret, which is not in it; only its owner may read the file.
 
 mod read;

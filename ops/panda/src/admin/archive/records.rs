@@ -5,7 +5,7 @@ use panda_protocol::codec::{DecodeError, Reader, Writer};
 use panda_protocol::limits::EVENT_BYTES_MAX;
 use panda_storage::event_store::ROW_KEY_BYTES_MAX;
 use panda_storage::user_store::{
-    ApiKey, Credential, EMAIL_BYTES_MAX, Email, PICTURE_URL_BYTES_MAX, PasswordHash, PictureUrl, Scopes,
+    ApiKey, ApiKeyLabel, Credential, EMAIL_BYTES_MAX, Email, PICTURE_URL_BYTES_MAX, PasswordHash, PictureUrl, Scopes,
     SealedSigningKey, USERNAME_CHARS_MAX, User, Username,
 };
 use panda_storage::{EventRow, RowKey, StateRow};
@@ -45,9 +45,13 @@ impl Record {
             }
             Self::ApiKey(key) => {
                 out.raw(&key.digest);
-                out.bytes(key.label.as_bytes());
+                out.bytes(key.label.as_str().as_bytes());
                 out.varint(key.scopes.0.into());
                 out.value(&key.created);
+                // Absent where it has none, as archives were before keys could have one.
+                if let Some(ends) = &key.ends {
+                    out.value(ends);
+                }
                 API_KEY
             }
             Self::User(Credential { user, password }) => {
@@ -94,17 +98,18 @@ impl Record {
                 rules: input.u16()?,
                 made: input.value()?,
             }),
-            SIGNING_KEY => Self::SigningKey(SealedSigningKey {
-                kid: text(input, NAME_BYTES_MAX)?,
-                sealed: input.bytes(SECRET_BYTES_MAX)?.to_vec(),
-                created: input.value()?,
-            }),
-            API_KEY => Self::ApiKey(ApiKey {
-                digest: input.array()?,
-                label: text(input, NAME_BYTES_MAX)?,
-                scopes: Scopes(small(input)?),
-                created: input.value()?,
-            }),
+            // Nothing runs while it is imported, so when it was to sign is of no matter. How long its tokens are is not
+            // written: it is kept for as long as any may be.
+            SIGNING_KEY => Self::SigningKey(SealedSigningKey::at_once(
+                text(input, NAME_BYTES_MAX)?,
+                input.bytes(SECRET_BYTES_MAX)?.to_vec(),
+                input.value()?,
+            )),
+            API_KEY => {
+                let (digest, label) = (input.array()?, field(&text(input, NAME_BYTES_MAX)?, ApiKeyLabel::parse)?);
+                let key = ApiKey::new(digest, label, Scopes(small(input)?), input.value()?);
+                Self::ApiKey(ApiKey { ends: if input.is_empty() { None } else { Some(input.value()?) }, ..key })
+            }
             USER => Self::User(Credential {
                 user: User {
                     id: input.value()?,

@@ -4,7 +4,7 @@ use std::path::Path;
 use bytes::Bytes;
 use panda_protocol::{ChatId, Counter, DeviceId, Position, Seq, UserId};
 use panda_storage::RowKey;
-use panda_storage::user_store::{Email, PasswordHash, PictureUrl, Scopes, User, Username};
+use panda_storage::user_store::{ApiKeyLabel, Email, PasswordHash, PictureUrl, Scopes, User, Username};
 
 use super::read::ArchiveError;
 use super::*;
@@ -37,8 +37,8 @@ fn row(kind: u8, value: Option<&'static [u8]>) -> Record {
 
 /// One of each kind, and what is special among them.
 fn samples() -> Vec<Record> {
-    let key = SealedSigningKey { kid: "kid".into(), sealed: vec![1, 2, 3], created: Time(4) };
-    let api_key = ApiKey { digest: [9; 32], label: "admin".into(), scopes: Scopes::PROVISION, created: Time(2) };
+    let key = SealedSigningKey::at_once("kid".into(), vec![1, 2, 3], Time(4));
+    let api_key = ApiKey::new([9; 32], ApiKeyLabel::parse("admin").unwrap(), Scopes::PROVISION, Time(2));
     let group = ChatId::group(user(1), DeviceId::NONE, Counter(1));
     vec![
         Record::Header(HEADER),
@@ -113,6 +113,16 @@ fn an_archive_of_version_1_is_read_and_written_as_it_was() {
     assert!(fs::read(&path).unwrap() == sample, "the bytes are others");
     fs::write(&path, sample).unwrap();
     assert_eq!(read(&path).unwrap(), samples());
+}
+
+#[test]
+fn the_end_of_an_api_key_comes_along() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("file");
+    let key = ApiKey::new([9; 32], ApiKeyLabel::parse("admin").unwrap(), Scopes::PROVISION, Time(2));
+    let records = vec![Record::Header(HEADER), Record::ApiKey(ApiKey { ends: Some(Time(9)), ..key })];
+    write(&path, &records);
+    assert_eq!(read(&path).unwrap(), records);
 }
 
 #[test]

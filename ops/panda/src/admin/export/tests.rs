@@ -2,7 +2,7 @@ use std::fs;
 
 use bytes::Bytes;
 use panda_protocol::{ChatId, Counter, DeviceId, Position, Time, UserId};
-use panda_storage::user_store::{ApiKey, NewUser, Scopes, SealedSigningKey, Username};
+use panda_storage::user_store::{ApiKey, ApiKeyLabel, NewUser, Scopes, SealedSigningKey, Username};
 use panda_storage::{Checkpoint, EventBatch, EventRow, RowKey, StateRow};
 
 use super::*;
@@ -12,10 +12,14 @@ async fn filled(data: &Path) -> Vec<Record> {
     let folder = DataFolder::open(data).unwrap();
     let users = SqliteUsers::open(&data.join(USERS_FILE), Time(1)).unwrap();
     let events = EmbeddedEvents::open(&folder).unwrap();
-    let key = SealedSigningKey { kid: "kid".into(), sealed: vec![1, 2, 3], created: Time(4) };
+    let key = SealedSigningKey::at_once("kid".into(), vec![1, 2, 3], Time(4));
     users.add_signing_key(key.clone()).await.unwrap();
-    let api_key = ApiKey { digest: [9; 32], label: "admin".into(), scopes: Scopes::PROVISION, created: Time(2) };
+    let api_key = ApiKey::new([9; 32], ApiKeyLabel::parse("admin").unwrap(), Scopes::PROVISION, Time(2));
     users.add_api_key(api_key.clone()).await.unwrap();
+    // One that opens nothing any more stays behind.
+    let revoked = ApiKey { digest: [8; 32], ..api_key.clone() };
+    users.add_api_key(revoked.clone()).await.unwrap();
+    users.revoke_api_key(revoked.id(), Time(3)).await.unwrap();
     let mut expected = vec![Record::SigningKey(key), Record::ApiKey(api_key)];
     let user = |number: u64| {
         let mut bytes = [0; 16];

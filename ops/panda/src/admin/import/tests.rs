@@ -8,7 +8,7 @@ use panda_router::fold::RULES_FIRST;
 use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog, SqliteUsers};
 use panda_storage::event_store::BUCKET_EVENTS;
 use panda_storage::user_store::{
-    ApiKey, Credential, PasswordHash, Scopes, SealedSigningKey, USERS_MAX, User, Username,
+    ApiKey, ApiKeyLabel, Credential, PasswordHash, Scopes, SealedSigningKey, USERS_MAX, User, Username,
 };
 use panda_storage::{
     CommandLog as _, Copies, EntityStore as _, EventBatch, EventRow, OwedEffect, ReadOrder, RowKey, ShardReader as _,
@@ -49,7 +49,7 @@ fn row(number: u16, live: bool) -> StateRow {
 
 fn sealed(key: &SigningKey, secret: &FleetSecret, created: u64) -> SealedSigningKey {
     let kid = key.verifying_key().kid().to_owned();
-    SealedSigningKey { kid, sealed: key.seal(secret).unwrap(), created: Time(created) }
+    SealedSigningKey::at_once(kid, key.seal(secret).unwrap(), Time(created))
 }
 
 /// What an archive holds.
@@ -73,7 +73,7 @@ fn content() -> Content {
     ];
     entities.sort_by_key(|(entity, ..)| *entity);
     let users = (0..=u64::try_from(USERS_MAX).unwrap()).map(credential).collect();
-    let api_key = ApiKey { digest: [9; 32], label: "admin".into(), scopes: Scopes::PROVISION, created: Time(2) };
+    let api_key = ApiKey::new([9; 32], ApiKeyLabel::parse("admin").unwrap(), Scopes::PROVISION, Time(2));
     Content { users, api_key, entities }
 }
 
