@@ -160,6 +160,12 @@ impl FleetSecret {
         self
     }
 
+    /// This secret alone, which opens nothing that the previous one sealed.
+    #[must_use]
+    pub const fn without_previous(&self) -> Self {
+        Self { current: self.current, previous: None }
+    }
+
     /// The keys of one purpose.
     pub fn derive(&self, purpose: Purpose) -> DerivedKeys {
         DerivedKeys {
@@ -254,6 +260,7 @@ mod tests {
         let both = FleetSecret::parse(&format!("{one}\n{other}\n")).unwrap();
         assert_eq!(both.current, [0x11; 32]);
         assert_eq!(both.previous, Some([0xab; 32]));
+        assert_eq!((both.without_previous().current, both.without_previous().previous), ([0x11; 32], None));
         assert_eq!(FleetSecret::parse(&one).unwrap().previous, None);
     }
 

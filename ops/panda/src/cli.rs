@@ -58,6 +58,26 @@ pub(crate) enum AdminCommand {
     /// The keys of programs, which they show instead of a user's access token. Everything may run.
     #[command(subcommand)]
     ApiKeys(ApiKeysCommand),
+    /// The secret that all processes share, while it is replaced. Everything may run.
+    #[command(subcommand)]
+    FleetSecret(FleetSecretCommand),
+}
+
+/// What `panda admin fleet-secret` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FleetSecretCommand {
+    /// Seals what is stored under the secret in the first line of the file, once every process has that there and the
+    /// previous one in the second line. Says when the second line may go.
+    Reseal(UsersArgs),
+}
+
+impl FleetSecretCommand {
+    /// Which deployment.
+    pub(crate) const fn place(&self) -> &UsersArgs {
+        match self {
+            Self::Reseal(place) => place,
+        }
+    }
 }
 
 /// What `panda admin api-keys` does.

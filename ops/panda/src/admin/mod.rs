@@ -48,6 +48,7 @@ pub(crate) fn run(command: &AdminCommand) -> anyhow::Result<ExitCode> {
         }
         AdminCommand::SigningKeys(command) => on_users(command.place(), keys::Command::Signing(command))?,
         AdminCommand::ApiKeys(command) => on_users(command.place(), keys::Command::Api(command))?,
+        AdminCommand::FleetSecret(command) => on_users(command.place(), keys::Command::Fleet(command))?,
     }
     Ok(ExitCode::SUCCESS)
 }

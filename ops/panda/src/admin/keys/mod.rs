@@ -1,6 +1,7 @@
 //! What an operator does with the keys of a deployment, in the user store of a cluster or beside a `panda serve` that runs.
 
 mod api;
+mod fleet;
 mod signing;
 
 use std::path::Path;
@@ -12,7 +13,7 @@ use panda_protocol::Time;
 use panda_storage::UserStore;
 use panda_storage::embedded::SqliteUsers;
 
-use crate::cli::{ApiKeysCommand, SigningKeysCommand};
+use crate::cli::{ApiKeysCommand, FleetSecretCommand, SigningKeysCommand};
 use crate::cluster::services;
 use crate::config::Config;
 use crate::serve::{SECRET_FILE, USERS_FILE};
@@ -24,6 +25,8 @@ pub(super) enum Command<'a> {
     Signing(&'a SigningKeysCommand),
     /// `panda admin api-keys`
     Api(&'a ApiKeysCommand),
+    /// `panda admin fleet-secret`
+    Fleet(&'a FleetSecretCommand),
 }
 
 /// A user store, and the secret under which keys lie in it.
@@ -51,6 +54,7 @@ impl<U: UserStore> Deployment<'_, U> {
         match command {
             Command::Signing(SigningKeysCommand::Rotate(_)) => self.rotate_signing_keys().await,
             Command::Signing(SigningKeysCommand::List(_)) => self.list_signing_keys().await,
+            Command::Fleet(FleetSecretCommand::Reseal(_)) => self.reseal_everything().await,
             Command::Api(ApiKeysCommand::Make(asked)) => self.make_api_key(asked).await,
             Command::Api(ApiKeysCommand::List(asked)) => self.list_api_keys(asked.json).await,
             Command::Api(ApiKeysCommand::Revoke(asked)) => self.revoke_api_key(asked.id).await,
