@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 
 const SCRIPT_BYTES_MAX = 170 * 1024;
-const WORKER_BYTES_MAX = 16 * 1024;
+const WORKER_BYTES_MAX = 15 * 1024;
 
 const dist = new URL("../dist/", import.meta.url);
 

@@ -9,6 +9,7 @@ import type { ChatId, OutboxId, UserId } from "../ids.js";
 import type { OutboxRow, Saved } from "../storage/store.js";
 import type { Context, OutboxOf } from "./context.js";
 import type { Following } from "./following.js";
+import { readList } from "./listing.js";
 import { Reading } from "./reading.js";
 import { Sending, type Submitter, type Target } from "./sending.js";
 import { Typing } from "./typing.js";
@@ -105,6 +106,10 @@ export class Acting {
 
   members(chat: ChatId, after?: UserId): Promise<MembersPage> {
     return this.#reading.members(chat, after);
+  }
+
+  readList(session: number): void {
+    void readList(this.context, this.following, session);
   }
 
   want(what: "info" | "all", ...chats: ChatId[]): void {

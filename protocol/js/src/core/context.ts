@@ -1,8 +1,7 @@
 /** What the parts of the core share. */
 
-import { RefusedError, type ClientEvent } from "../api.js";
+import type { ClientEvent } from "../api.js";
 import type { DeviceId, OutboxId, UserId } from "../ids.js";
-import { localRefusal, refusalOf } from "../refusals.js";
 import type { Ask, Output, ReplyFrame } from "../session/machine.js";
 import type { Connector } from "./connector.js";
 import type { Journal } from "./journal.js";
@@ -61,33 +60,5 @@ export class Requests {
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const on of waiting) on(null, true);
-  }
-
-  /** All replies to one request, which are of this type. Rejected with what refuses it, or `offline`. */
-  all<T extends ReplyFrame["type"]>(ask: Ask, type: T): Promise<Extract<ReplyFrame, { readonly type: T }>[]> {
-    type Reply = Extract<ReplyFrame, { readonly type: T }>;
-    const isReply = (reply: ReplyFrame): reply is Reply => reply.type === type;
-    return new Promise((resolve, reject) => {
-      const replies: Reply[] = [];
-      const offline = (): void => {
-        reject(new RefusedError(localRefusal("offline")));
-      };
-      const sent = this.ask(ask, (reply, last) => {
-        if (reply === null) offline();
-        else if (reply.type === "error")
-          reject(new RefusedError(refusalOf(reply.code, reply.text, Number(reply.retryAfterMs))));
-        else {
-          if (isReply(reply)) replies.push(reply);
-          if (last) resolve(replies);
-        }
-      });
-      if (!sent) offline();
-    });
-  }
-
-  async one<T extends ReplyFrame["type"]>(ask: Ask, type: T): Promise<Extract<ReplyFrame, { readonly type: T }>> {
-    const [reply] = await this.all(ask, type);
-    if (reply === undefined) throw new RefusedError(localRefusal("offline"));
-    return reply;
   }
 }

@@ -14,11 +14,12 @@ import type {
   TokenReason,
 } from "../api.js";
 import { DecodeError } from "../codec/reader.js";
-import { noDevice } from "../codec/frames.js";
+import { know } from "../codec/framing.js";
+import { noDevice } from "../codec/session_frames.js";
 import { newDeviceId } from "../codec/identifiers.js";
 import type { ChatId, DeviceId, OutboxId, UserId } from "../ids.js";
 import type { Output } from "../session/machine.js";
-import type { Change, Saved, Store, StoredCursor, StoreSource } from "../storage/store.js";
+import type { Saved, Store, StoredCursor, StoreSource } from "../storage/store.js";
 import type { Acting } from "./acting.js";
 import { Connector, type Access } from "./connector.js";
 import { Requests, type Context } from "./context.js";
@@ -123,7 +124,16 @@ export class Core {
           this.#storage = storage;
           emit({ type: "storage", storage });
         },
-        everything: () => this.#everything(),
+        everything: ({ everything }) =>
+          everything({
+            device,
+            access: this.#access,
+            connector,
+            following: this.#following,
+            looked: this.#looked,
+            acting: this.#acting,
+            saved: this.#saved,
+          }),
         evictionOrder: () => this.#evictionOrder(),
         outdated: () => {
           owner.outdated();
@@ -181,6 +191,11 @@ export class Core {
       },
       released: (chat) => {
         this.#acting?.released(chat);
+      },
+      unlisted: (session) => {
+        void this.#act((acting) => {
+          acting.readList(session);
+        });
       },
       unknown: ({ row }) => {
         void this.#act((acting) => {
@@ -339,7 +354,8 @@ export class Core {
     }
   }
 
-  #take({ Acting }: Deferred, saved: Saved): void {
+  #take({ Acting, requestFrames }: Deferred, saved: Saved): void {
+    know(requestFrames);
     const acting = new Acting(this.#context, this.#following, saved, this.#outboxOf);
     this.#acting = acting;
     this.#saved = null;
@@ -405,25 +421,6 @@ export class Core {
     const batch = this.#batch;
     this.#batch = [];
     if (batch.length > 0) this.owner.happened(batch);
-  }
-
-  #everything(): Change[] {
-    const { inbox, complete, chats, settings } = this.#following;
-    const states: readonly (readonly [string, unknown])[] = [
-      ["device", this.#context.device],
-      ["counter", this.#acting?.counter ?? this.#saved?.state.get("counter") ?? null],
-      ["access", this.#access],
-      ["edges", this.#context.connector.edges],
-      ["inbox", inbox],
-      ["complete", complete],
-      ["looked", [...this.#looked]],
-      ...[...settings].map(([key, value]) => [`setting:${key}`, value] as const),
-    ];
-    return [
-      ...states.filter(([, value]) => value !== null).map(([key, value]) => ({ put: "state", key, value }) as const),
-      ...[...chats.values()].map(({ row }) => ({ put: "chat", row }) as const),
-      ...(this.#acting?.rows() ?? this.#saved?.outbox ?? []).map((row) => ({ put: "outbox", row }) as const),
-    ];
   }
 
   /** First what nobody looked at, then what was looked at longest ago. */

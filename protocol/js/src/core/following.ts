@@ -8,7 +8,7 @@ import { rangeOf, tooManySubscriptions } from "../codec/codes.js";
 import type { Event } from "../codec/events.js";
 import type { Cursor, FrameBody } from "../codec/frames.js";
 import { DecodeError } from "../codec/reader.js";
-import { pageRowsMax, syncChatsMax } from "../codec/limits.js";
+import { syncChatsMax } from "../codec/limits.js";
 import type { ChatId, DeviceId, OutboxId } from "../ids.js";
 import { refusalOf } from "../refusals.js";
 import type { Ask } from "../session/machine.js";
@@ -18,7 +18,7 @@ import type { Context, OnReply } from "./context.js";
 import { chatEvent, plain, readEvent } from "./events.js";
 
 /** What was refused for now is asked for again after this, and at most twice that. */
-const againMs = 2_000;
+export const againMs = 2_000;
 /** Of a chat that the user just joined, so many events before that are taken along, where they may be seen. */
 const introductionEvents = 16;
 
@@ -29,6 +29,8 @@ export interface FollowingOwner {
   delivered(chat: ChatId, seq: number, device: DeviceId, counter: number): void;
   /** What was awaited of this chat does not come as events any more. */
   released(chat: ChatId): void;
+  /** Which chats there are is to be read in this session, and told by {@link Following.listed}. */
+  unlisted(session: number): void;
   /** A chat needs its name and kind, or what was said last in it. */
   unknown(chat: Chat): void;
 }
@@ -128,7 +130,7 @@ export class Following {
     if (inbox.reset) this.#resetAll();
     this.#inbox = { incarnation: inbox.incarnation, seq: from - 1 };
     if (goesOn) this.#checkCurrent();
-    else void this.#readList();
+    else this.#unlisted();
   }
 
   lost(): void {
@@ -357,32 +359,15 @@ export class Following {
 
   // The list
 
-  /** Reads which chats there are. What the inbox says meanwhile is applied behind it. */
-  async #readList(): Promise<void> {
-    const { requests, world, journal } = this.context;
-    const { session } = requests;
+  /** Which chats there are is to be read. What the inbox says meanwhile is applied behind it. */
+  #unlisted(): void {
     this.#held ??= [];
     this.complete = false;
-    const rows: FrameBody<"chatsPage">["chats"][number][] = [];
-    let lowest = Infinity;
-    try {
-      for (let more = true; more;) {
-        const page = await requests.one(
-          { type: "chats", after: rows.at(-1)?.chat ?? null, limit: BigInt(pageRowsMax) },
-          "chatsPage",
-        );
-        rows.push(...page.chats);
-        lowest = Math.min(lowest, plain(page.inbox));
-        more = page.more && page.chats.length > 0;
-      }
-    } catch {
-      // The next session begins it anew; in this one it is asked again.
-      world.after(againMs * (1 + world.random()), () => {
-        if (session === requests.session && this.context.connector.isOnline) void this.#readList();
-      });
-      return;
-    }
-    if (session !== requests.session) return;
+    this.owner.unlisted(this.context.requests.session);
+  }
+
+  /** These are all chats, as of events of the inbox up to `lowest` at least. */
+  listed(rows: FrameBody<"chatsPage">["chats"], lowest: number): void {
     const held = this.#held;
     this.#held = null;
     this.complete = true;
@@ -397,8 +382,11 @@ export class Following {
         this.changed(known);
       }
     }
-    for (const event of held) if (event.seq > lowest) this.#apply(event);
-    journal.put({ put: "state", key: "inbox", value: this.#inbox }, { put: "state", key: "complete", value: true });
+    for (const event of held ?? []) if (event.seq > lowest) this.#apply(event);
+    this.context.journal.put(
+      { put: "state", key: "inbox", value: this.#inbox },
+      { put: "state", key: "complete", value: true },
+    );
     // Also of nothing: an empty list is known now.
     this.context.emit({ type: "chats", chats: [], complete: true });
     this.#checkCurrent();

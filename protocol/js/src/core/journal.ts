@@ -6,7 +6,7 @@
 import type { ChatId } from "../ids.js";
 import type { StorageState } from "../api.js";
 import { Hangs, type Change, type ChatRow, type Store, type StoredEvent } from "../storage/store.js";
-import type { Surroundings } from "./surroundings.js";
+import type { Deferred, Surroundings } from "./surroundings.js";
 
 /** Events and cursors wait for so long to be written together; what a person did does not wait. */
 const gatherMs = 250;
@@ -20,7 +20,7 @@ const gatherMax = 512;
 export interface JournalOwner {
   storage(state: StorageState): void;
   /** All that a store must have, for one that takes the place of another. */
-  everything(): Change[];
+  everything(code: Deferred): Change[];
   /** Chats, those whose history matters least first. */
   evictionOrder(): ChatId[];
   /** The store gave up, and the code of the one in memory does not come. */
@@ -168,7 +168,7 @@ export class Journal {
     if (this.store !== old) return;
     this.store = new deferred.MemoryStore();
     old.close();
-    await this.store.write(this.owner.everything());
+    await this.store.write(this.owner.everything(deferred));
     this.owner.storage({
       kind: "memory",
       reason: reasonOf(error),

@@ -7,6 +7,7 @@ import type { ChatId, UserId } from "../ids.js";
 import { refusalOf } from "../refusals.js";
 import type { StoredEvent } from "../storage/store.js";
 import type { Chat } from "./chat.js";
+import { askAll, askOne } from "./asking.js";
 import type { Context, OutboxOf } from "./context.js";
 import { chatEvent, plain, readEvent, roleName } from "./events.js";
 import type { Following } from "./following.js";
@@ -99,7 +100,8 @@ export class Reading {
   }
 
   async members(chat: ChatId, after?: UserId): Promise<MembersPage> {
-    const page = await this.context.requests.one(
+    const page = await askOne(
+      this.context.requests,
       { type: "members", chat, after: after ?? null, limit: BigInt(pageRowsMax) },
       "membersPage",
     );
@@ -145,7 +147,7 @@ export class Reading {
     const { id } = row;
     try {
       if (row.info === null || row.infoSeq < row.seenFrom - 1) {
-        takeInfo(chat, await requests.one({ type: "chatInfo", chat: id }, "chatInfoReply"));
+        takeInfo(chat, await askOne(requests, { type: "chatInfo", chat: id }, "chatInfoReply"));
       }
       if (row.info?.kind === "direct" && row.peer === null) {
         const { members } = await this.members(id);
@@ -188,7 +190,7 @@ export class Reading {
       from: BigInt(from),
       limit: BigInt(limit),
     } as const;
-    const chunks = await requests.all(ask, "pageChunk");
+    const chunks = await askAll(requests, ask, "pageChunk");
     const events: StoredEvent[] = [];
     for (const chunk of chunks) {
       row.visibleFrom = plain(chunk.beginsAt);

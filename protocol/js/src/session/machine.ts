@@ -17,7 +17,8 @@ import {
   unknownFrame,
   versionUnsupported,
 } from "../codec/codes.js";
-import { decodeMessage, encodeFrame, type Cursor, type Frame, type FrameBody } from "../codec/frames.js";
+import type { Cursor, Frame, FrameBody } from "../codec/frames.js";
+import { decodeMessage, encodeFrame } from "../codec/framing.js";
 import { errorTextBytesMax, requestsInFlightMax } from "../codec/limits.js";
 import { DecodeError } from "../codec/reader.js";
 import type { DeviceId } from "../ids.js";
