@@ -3,7 +3,9 @@
 //! Everything a call returns `Ok` for survives the loss of power. Passwords come here hashed, API keys
 //! and refresh tokens as digests, signing keys sealed: what is stored lets nobody in by itself.
 
+mod accounts;
 pub(crate) mod api_keys;
+pub(crate) mod failures;
 mod fields;
 pub(crate) mod logins;
 pub(crate) mod signing_keys;
@@ -12,7 +14,10 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+pub(crate) use accounts::same_address;
+pub use accounts::{MailLimit, MailPurpose, MailTokenDigest, NewMailToken, PasswordChange};
 pub use api_keys::{API_KEYS_MAX, ApiKey, ApiKeyDigest, ApiKeyId, Scopes};
+pub use failures::{FAILURE_KEYS_MAX, FailureKey, FailureRule, Failures};
 pub use fields::{
     ApiKeyLabel, EMAIL_BYTES_MAX, Email, FieldError, KEPT_PICTURES, LOGIN_LABEL_CHARS_MAX, LoginLabel,
     PICTURE_URL_BYTES_MAX, PictureUrl, USERNAME_CHARS_MAX, USERNAME_CHARS_MIN, Username,
@@ -40,12 +45,28 @@ pub struct User {
     pub username: Username,
     /// Where to reach the user; known to the user and operators only.
     pub email: Option<Email>,
+    /// Whether the user proved to read mail at that address. Of one address this is so for one user at most.
+    pub email_verified: bool,
+    /// Whether the account is used.
+    pub state: AccountState,
     /// Where clients find a picture.
     pub picture: Option<PictureUrl>,
     /// Raised by one by every change; 1 at first.
     pub version: u64,
     /// When the user was created.
     pub created: Time,
+}
+
+/// What became of an account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AccountState {
+    /// It is used.
+    #[default]
+    Active,
+    /// Its user put it aside; the next login takes it up again.
+    Deactivated,
+    /// Its user had it erased. Its name stands for nobody ([`Username::of_erased`]); the one that it had stays taken.
+    Erased,
 }
 
 /// A password's hash in PHC form. Its `Debug` form shows nothing of it.
@@ -100,6 +121,8 @@ pub enum UniqueField {
     Username,
     /// The identifier.
     Id,
+    /// The mail address, where it was proven.
+    Email,
 }
 
 impl UniqueField {
@@ -108,6 +131,7 @@ impl UniqueField {
         match self {
             Self::Username => "username",
             Self::Id => "id",
+            Self::Email => "email",
         }
     }
 }
@@ -154,7 +178,7 @@ pub trait UserStore: Clone + Send + Sync + 'static {
     /// name that is repeated in the call, the first is created.
     ///
     /// # Errors
-    /// [`UserStoreError::TooMany`] above [`USERS_MAX`].
+    /// [`UserStoreError::TooMany`] above [`USERS_MAX`]; [`UserStoreError::Taken`] where a name was that of a user who is erased.
     fn ensure_users(&self, users: Vec<NewUser>) -> impl Future<Output = Result<Vec<User>, UserStoreError>> + Send;
 
     /// Reads users, in the order asked for.
@@ -163,7 +187,7 @@ pub trait UserStore: Clone + Send + Sync + 'static {
     /// [`UserStoreError::TooMany`] above [`USERS_MAX`].
     fn users(&self, ids: Vec<UserId>) -> impl Future<Output = Result<Vec<Option<User>>, UserStoreError>> + Send;
 
-    /// Finds users by their names, whatever the case of the letters, in the order asked for.
+    /// Finds users by their names, whatever the case of the letters, in the order asked for. Who is erased has none.
     ///
     /// # Errors
     /// [`UserStoreError::TooMany`] above [`USERS_MAX`].
@@ -178,7 +202,7 @@ pub trait UserStore: Clone + Send + Sync + 'static {
     /// [`UserStoreError::Store`].
     fn credential(&self, name: Username) -> impl Future<Output = Result<Option<Credential>, UserStoreError>> + Send;
 
-    /// Changes a user, if its version is still `if_version` where one is named.
+    /// Changes a user, if its version is still `if_version` where one is named. Another address is not proven.
     ///
     /// # Errors
     /// [`UserStoreError::Taken`], [`UserStoreError::NotFound`], [`UserStoreError::VersionConflict`].
@@ -200,7 +224,8 @@ pub trait UserStore: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Credential>, UserStoreError>> + Send;
 
-    /// Takes over users of another store as they are there, version and all; all of them or none. A user
+    /// Takes over users of another store as they are there, version and all, but for that their addresses have to be proven
+    /// anew, and that none is deactivated or erased; all of them or none. A user
     /// that is here stays as it is: repeating it changes nothing, however late.
     ///
     /// # Errors
@@ -311,10 +336,10 @@ pub trait UserStore: Clone + Send + Sync + 'static {
     /// [`UserStoreError::Store`].
     fn forget_signing_keys(&self, now: Time) -> impl Future<Output = Result<Vec<String>, UserStoreError>> + Send;
 
-    /// Begins a login of a user. Returns those that were ended to make room for it.
+    /// Begins a login of a user, who is active from then on. Returns those that were ended to make room for it.
     ///
     /// # Errors
-    /// [`UserStoreError::NotFound`]: there is no such user.
+    /// [`UserStoreError::NotFound`]: there is no such user, or it is erased.
     fn add_login(
         &self,
         login: NewLogin,
@@ -365,4 +390,117 @@ pub trait UserStore: Clone + Send + Sync + 'static {
         after: u64,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<EndedLogin>, UserStoreError>> + Send;
+
+    /// A user, and by what it logs in.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn credential_of(&self, user: UserId) -> impl Future<Output = Result<Option<Credential>, UserStoreError>> + Send;
+
+    /// The user who proved to read mail at this address.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn user_by_verified_email(&self, email: Email)
+    -> impl Future<Output = Result<Option<User>, UserStoreError>> + Send;
+
+    /// Stores a token that is about to be sent. `Err` within says how long to wait for room in the limit of the account;
+    /// nothing was stored then.
+    ///
+    /// # Errors
+    /// [`UserStoreError::NotFound`]: there is no such user, or it has another address.
+    fn add_mail_token(
+        &self,
+        token: NewMailToken,
+        limit: MailLimit,
+    ) -> impl Future<Output = Result<Result<(), Duration>, UserStoreError>> + Send;
+
+    /// Whose a token is; none where it is not good: of another purpose, used, over, or sent to an address that the account has
+    /// no more. One for a new password is good only while that address is proven.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn mail_token(
+        &self,
+        digest: MailTokenDigest,
+        purpose: MailPurpose,
+        now: Time,
+    ) -> impl Future<Output = Result<Option<UserId>, UserStoreError>> + Send;
+
+    /// Uses a token that proves an address, and with it all of that account; none: it is not good.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Taken`]: another user proved the address before; the token stays good.
+    fn verify_email(
+        &self,
+        digest: MailTokenDigest,
+        now: Time,
+    ) -> impl Future<Output = Result<Option<User>, UserStoreError>> + Send;
+
+    /// Uses a token that sets a new password, and with it all of that account; all its logins end. None: it is not good.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn reset_password(
+        &self,
+        digest: MailTokenDigest,
+        password: PasswordHash,
+        now: Time,
+    ) -> impl Future<Output = Result<Option<(User, Vec<EndedLogin>)>, UserStoreError>> + Send;
+
+    /// Changes a password, if it is still the one that its user proved to know; ends the other logins, and tokens that would
+    /// set another one. None: it was changed meanwhile, and nothing happened.
+    ///
+    /// # Errors
+    /// [`UserStoreError::NotFound`].
+    fn change_password(
+        &self,
+        change: PasswordChange,
+    ) -> impl Future<Output = Result<Option<Vec<EndedLogin>>, UserStoreError>> + Send;
+
+    /// Failed logins that are counted under some keys, in the order asked for.
+    ///
+    /// # Errors
+    /// [`UserStoreError::TooMany`] above [`FAILURE_KEYS_MAX`].
+    fn login_failures(
+        &self,
+        keys: Vec<FailureKey>,
+    ) -> impl Future<Output = Result<Vec<Option<Failures>>, UserStoreError>> + Send;
+
+    /// Counts one failed login more under each of some keys, by its rule. All of several at once are counted.
+    ///
+    /// # Errors
+    /// [`UserStoreError::TooMany`] above [`FAILURE_KEYS_MAX`].
+    fn note_login_failures(
+        &self,
+        failures: Vec<(FailureKey, FailureRule)>,
+        now: Time,
+    ) -> impl Future<Output = Result<(), UserStoreError>> + Send;
+
+    /// Forgets failed logins under some keys.
+    ///
+    /// # Errors
+    /// [`UserStoreError::TooMany`] above [`FAILURE_KEYS_MAX`].
+    fn forget_login_failures(&self, keys: Vec<FailureKey>) -> impl Future<Output = Result<(), UserStoreError>> + Send;
+
+    /// Puts an account aside and ends all its logins, until the next one begins.
+    ///
+    /// # Errors
+    /// [`UserStoreError::NotFound`]: there is no such user, or it is erased.
+    fn deactivate_user(
+        &self,
+        user: UserId,
+        now: Time,
+    ) -> impl Future<Output = Result<(User, Vec<EndedLogin>), UserStoreError>> + Send;
+
+    /// Erases an account for ever: its name, address, picture, password, links and logins. Its name in lower case stays taken;
+    /// what others keep under its identifier is not touched.
+    ///
+    /// # Errors
+    /// [`UserStoreError::NotFound`]: there is no such user, or it is erased.
+    fn erase_user(
+        &self,
+        user: UserId,
+        now: Time,
+    ) -> impl Future<Output = Result<(User, Vec<EndedLogin>), UserStoreError>> + Send;
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use panda_storage::cache::RateLimit;
-use panda_storage::user_store::LoginLimits;
+use panda_storage::user_store::{LoginLimits, MailLimit};
 
 /// The fewest characters of a password.
 pub const PASSWORD_CHARS_MIN: usize = 8;
@@ -29,6 +29,15 @@ pub(crate) const BULK_MEMBERS_MAX: usize = 10_000;
 
 const _: () =
     assert!(BULK_MEMBERS_MAX / panda_protocol::limits::COMMAND_MEMBERS_MAX < panda_protocol::limits::WINDOW_COMMANDS);
+
+/// How long a link is good that proves a mail address.
+pub(crate) const VERIFICATION_TTL: Duration = Duration::from_secs(24 * 3_600);
+/// How long a link is good that sets a new password.
+pub(crate) const RESET_TTL: Duration = Duration::from_secs(3_600);
+/// Links of a kind that are sent to one account.
+pub(crate) const MAILS_PER_ACCOUNT: MailLimit = MailLimit { count: 5, window: Duration::from_secs(3_600) };
+/// Requests for a new password whose account is being looked for.
+pub(crate) const FORGETTING_MAX: usize = 64;
 
 /// How the API is run.
 #[derive(Clone, Debug)]
@@ -74,6 +83,10 @@ pub struct ApiConfig {
     pub api_key_tries_per_address: RateLimit,
     /// Pictures that one user sends. Default 10 a minute.
     pub pictures_per_user: RateLimit,
+    /// Exports of one account. Default 10 an hour.
+    pub exports_per_user: RateLimit,
+    /// Notices by mail about one account. Default 10 an hour.
+    pub notices_per_user: RateLimit,
     /// Origins of pages that may use the API from a browser, besides the page of the address itself. Default: none.
     pub origins: Vec<String>,
     /// What `/.well-known/panda` tells.
@@ -104,6 +117,8 @@ impl Default for ApiConfig {
             requests_per_user: per_minute(1_200),
             api_key_tries_per_address: per_minute(60),
             pictures_per_user: per_minute(10),
+            exports_per_user: RateLimit { count: 10, window: Duration::from_secs(3_600) },
+            notices_per_user: RateLimit { count: 10, window: Duration::from_secs(3_600) },
             origins: Vec::new(),
             discovery: Discovery::default(),
         }

@@ -9,6 +9,7 @@ mod backend;
 mod config;
 mod http;
 mod identity;
+mod mail;
 mod metrics;
 mod pictures;
 mod server;
@@ -20,13 +21,17 @@ pub use config::{ApiConfig, Discovery, PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
 pub use identity::{
     Bootstrap, BootstrapError, EndedLogins, SigningError, SigningKeys, api_key_digest, bootstrap, new_api_key,
 };
+pub use mail::{FIRST_WAIT, MailConfig, MailWay, SmtpConfig, SmtpConfigError, SmtpTls};
 pub use metrics::Metrics;
 use panda_access::RefreshTokens;
 use panda_protocol::Time;
 use panda_storage::PictureStore;
 pub use server::{ApiThreads, Connection, serve, start};
+use tokio::sync::Semaphore;
 
+use crate::config::FORGETTING_MAX;
 use crate::identity::{PasswordHasher, Programs};
+use crate::mail::Mailer;
 use crate::pictures::Pictures;
 
 /// What the API works with.
@@ -45,6 +50,8 @@ pub struct Parts<B: Backend> {
     pub ended: EndedLogins,
     /// Where pictures are kept; none: nobody can send one.
     pub pictures: Option<PictureStore>,
+    /// How mail is sent; none: what needs it is refused.
+    pub mail: Option<MailConfig>,
     /// Reads the clock; the only one that the API knows.
     pub clock: fn() -> Time,
 }
@@ -56,6 +63,8 @@ pub(crate) struct Api<B: Backend> {
     hasher: PasswordHasher,
     programs: Programs,
     pictures: Option<Pictures>,
+    mailer: Option<Mailer>,
+    forgetting: Arc<Semaphore>,
     metrics: Metrics,
 }
 
@@ -63,7 +72,18 @@ impl<B: Backend> Api<B> {
     pub(crate) fn new(config: ApiConfig, parts: Parts<B>, metrics: Metrics) -> std::io::Result<Arc<Self>> {
         let hasher = PasswordHasher::start(config.hash_threads, config.hash_queue_max)?;
         let pictures = parts.pictures.clone().map(Pictures::start).transpose()?;
-        Ok(Arc::new(Self { config, parts, hasher, programs: Programs::default(), pictures, metrics }))
+        let mailer = parts.mail.clone().map(|mail| Mailer::start(mail, metrics.clone())).transpose()?;
+        let forgetting = Arc::new(Semaphore::new(FORGETTING_MAX));
+        Ok(Arc::new(Self {
+            config,
+            parts,
+            hasher,
+            programs: Programs::default(),
+            pictures,
+            mailer,
+            forgetting,
+            metrics,
+        }))
     }
 
     pub(crate) fn now(&self) -> Time {

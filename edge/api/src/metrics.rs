@@ -26,8 +26,14 @@ pub struct Metrics {
     pub(crate) hashing: Counter,
     pub(crate) hashing_refused: Counter,
     pub(crate) logins_refused: Counter<u64, AtomicU64>,
+    pub(crate) logins_throttled: Counter,
     pub(crate) refreshes_reused: Counter,
     pub(crate) refreshes_repeated: Counter,
+    pub(crate) mails_waiting: Gauge,
+    pub(crate) mails_sent: Counter,
+    pub(crate) mails_retried: Counter,
+    pub(crate) mails_failed: Counter,
+    pub(crate) mails_refused: Counter,
 }
 
 impl Default for Metrics {
@@ -40,8 +46,14 @@ impl Default for Metrics {
             hashing: Counter::default(),
             hashing_refused: Counter::default(),
             logins_refused: Counter::default(),
+            logins_throttled: Counter::default(),
             refreshes_reused: Counter::default(),
             refreshes_repeated: Counter::default(),
+            mails_waiting: Gauge::default(),
+            mails_sent: Counter::default(),
+            mails_retried: Counter::default(),
+            mails_failed: Counter::default(),
+            mails_refused: Counter::default(),
         }
     }
 }
@@ -62,6 +74,11 @@ impl Metrics {
         api.register("hashing_refused", "Passwords refused because too many waited", self.hashing_refused.clone());
         api.register("logins_refused", "Logins with a wrong name or password", self.logins_refused.clone());
         api.register(
+            "logins_throttled",
+            "Tries of a password refused behind wrong ones",
+            self.logins_throttled.clone(),
+        );
+        api.register(
             "refreshes_reused",
             "Logins ended because a refresh token came again that was used before",
             self.refreshes_reused.clone(),
@@ -71,5 +88,14 @@ impl Metrics {
             "Refresh tokens that came again within their grace",
             self.refreshes_repeated.clone(),
         );
+        api.register("mails_waiting", "Mails that wait to be sent or tried again", self.mails_waiting.clone());
+        api.register("mails_sent", "Mails that the mail server took", self.mails_sent.clone());
+        api.register(
+            "mails_retried",
+            "Attempts to send a mail after which it is tried again",
+            self.mails_retried.clone(),
+        );
+        api.register("mails_failed", "Mails that were given up", self.mails_failed.clone());
+        api.register("mails_refused", "Mails refused because too many waited", self.mails_refused.clone());
     }
 }

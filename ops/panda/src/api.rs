@@ -40,6 +40,8 @@ pub(crate) struct ApiParts<L, U, C> {
     pub(crate) identity: Bootstrap,
     /// Where pictures are kept, if they are.
     pub(crate) pictures: Option<PictureStore>,
+    /// How mail is sent, if it is.
+    pub(crate) mail: Option<panda_api::MailConfig>,
 }
 
 /// A running API.
@@ -80,10 +82,10 @@ pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
     registry: &mut Registry,
     handed_over: mpsc::Receiver<HandedOver>,
 ) -> anyhow::Result<Api> {
-    let ApiParts { log, link, users, cache, identity, pictures } = parts;
+    let ApiParts { log, link, users, cache, identity, pictures, mail } = parts;
     let Bootstrap { keys, refresh_tokens, ended, .. } = identity;
     let (chats, driver) = client(link, log);
-    let parts = panda_api::Parts { users, cache, chats, keys, refresh_tokens, ended, pictures, clock: now };
+    let parts = panda_api::Parts { users, cache, chats, keys, refresh_tokens, ended, pictures, mail, clock: now };
     let metrics = panda_api::Metrics::default();
     metrics.register(registry);
     let limits = &config.api;

@@ -37,6 +37,8 @@ pub(crate) struct Behind<L, U, C> {
     pub(crate) fleet: FleetSecret,
     /// Where pictures are kept, if they are.
     pub(crate) pictures: Option<PictureStore>,
+    /// Whether mails are logged where no mail server is configured.
+    pub(crate) logs_mail: bool,
 }
 
 /// Running sockets and API.
@@ -79,7 +81,7 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
     behind: Behind<L, U, C>,
     registry: &mut Registry,
 ) -> anyhow::Result<Front> {
-    let Behind { log, mut links, users, cache, fleet, pictures } = behind;
+    let Behind { log, mut links, users, cache, fleet, pictures, logs_mail } = behind;
     let admin_key = config.admin_key_in(data);
     let identity = panda_api::bootstrap(&users, &fleet, &admin_key, config.api.token_lifetime(), now()).await?;
     let quic = quic_identity(config, data)?;
@@ -105,7 +107,9 @@ pub(crate) async fn start<L: CommandLog, U: UserStore, C: Cache>(
         quic_certificate_sha256: pin.as_deref().and_then(digest),
         edges: config.http.edges.clone(),
     };
-    let parts = ApiParts { log, link: api_link, users, cache, identity, pictures };
+    let own = logs_mail.then(|| api::url(config, edge.http_address()));
+    let mail = config.mail.way(own)?;
+    let parts = ApiParts { log, link: api_link, users, cache, identity, pictures, mail };
     let api = api::start(config, discovery, parts, registry, to_api)?;
     Ok(Front { edge, api, pin })
 }

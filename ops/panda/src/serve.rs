@@ -79,7 +79,7 @@ impl Role for Server {
             links.push(link(&router).await);
         }
         let pictures = config.pictures.store(Some(&data.join(PICTURES_FOLDER)))?;
-        let behind = Behind { log, links, users, cache, fleet, pictures };
+        let behind = Behind { log, links, users, cache, fleet, pictures, logs_mail: true };
         let front = front::start(config, &data, behind, registry).await?;
         Ok(Self { front, router, events, folder, backlog_ms: Arc::default() })
     }

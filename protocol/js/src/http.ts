@@ -3,7 +3,7 @@
  */
 
 import { RefusedError, type Refusal } from "./api.js";
-import { originRefused } from "./codec/codes.js";
+import { notFound, originRefused } from "./codec/codes.js";
 import { isOriginRefused } from "./origin.js";
 import { localRefusal, refusalOf } from "./refusals.js";
 import { refused, refusedHere, worded } from "./words.js";
@@ -259,7 +259,9 @@ function readLogins(answer: unknown): readonly Login[] {
 }
 
 function readProfile(answer: unknown): Profile {
-  const { id, username, picture, version, email } = members(answer);
+  const { id, username, picture, version, email, erased } = members(answer);
+  // There is nobody any more to show: as who was never there.
+  if (erased === true) throw new RefusedError(refusalOf(notFound));
   if (typeof id !== "string" || typeof username !== "string" || typeof version !== "number") {
     throw refusedHere("unreachable");
   }

@@ -3,12 +3,14 @@
 
 use std::io::Write as _;
 
+pub(crate) mod accounts;
 pub(crate) mod api_keys;
 pub(crate) mod cache;
 pub(crate) mod command_log;
 pub(crate) mod entities;
 pub(crate) mod epochs;
 pub(crate) mod events;
+pub(crate) mod failures;
 pub(crate) mod logins;
 pub(crate) mod own_cluster;
 pub(crate) mod ownership;

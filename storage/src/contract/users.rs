@@ -3,8 +3,8 @@
 use panda_protocol::{Time, UserId};
 
 use crate::user_store::{
-    Credential, Email, NewUser, PasswordHash, PictureUrl, USERS_MAX, UniqueField, User, UserChange, UserStore,
-    UserStoreError, Username,
+    AccountState, Credential, Email, NewUser, PasswordHash, PictureUrl, USERS_MAX, UniqueField, User, UserChange,
+    UserStore, UserStoreError, Username,
 };
 
 /// Runs every test on a new, empty store.
@@ -56,6 +56,8 @@ async fn a_created_user_is_read_back(store: impl UserStore) {
         id: id(1),
         username: name("Ada"),
         email: Some(Email::parse("a@b.org").unwrap()),
+        email_verified: false,
+        state: AccountState::Active,
         picture: None,
         version: 1,
         created: Time(1),
@@ -312,5 +314,17 @@ async fn racing_imports_agree(store: impl UserStore) {
 
 fn imported(number: u64, username: &str) -> Credential {
     let NewUser { id, username, email, password, created } = new_user(number, username);
-    Credential { user: User { id, username, email, picture: None, version: 7, created }, password }
+    Credential {
+        user: User {
+            id,
+            username,
+            email,
+            email_verified: false,
+            state: AccountState::Active,
+            picture: None,
+            version: 7,
+            created,
+        },
+        password,
+    }
 }

@@ -21,6 +21,7 @@ fn taken(error: &DbError) -> Option<UniqueField> {
     match error.constraint()? {
         "users_username_key_unique" => Some(UniqueField::Username),
         "users_id_unique" => Some(UniqueField::Id),
+        "users_verified_email_unique" => Some(UniqueField::Email),
         _ => None,
     }
 }

@@ -8,13 +8,14 @@ use panda_protocol::{LoginId, Time, UserId};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::accounts::held_user;
 use super::queries::end as settle;
 use super::rows::{self, to_integer, unexpected};
 use crate::error::StoreError;
 use crate::user_store::logins::{Decision, ENDED_KEPT, Replaced, StoredLogin, after, decide, making_room};
 use crate::user_store::{
-    EndedLogin, Login, LoginLabel, LoginLimits, NewLogin, Refresh, RefreshDigest, Refreshed, UserStoreError,
-    WhichLogins,
+    AccountState, EndedLogin, Login, LoginLabel, LoginLimits, NewLogin, Refresh, RefreshDigest, Refreshed,
+    UserStoreError, WhichLogins,
 };
 
 /// Held from the first place of an ended login that a transaction takes until its end: "pandaend". So places become
@@ -43,8 +44,14 @@ async fn add_in(
     new: &NewLogin,
     limits: &LoginLimits,
 ) -> Result<Vec<EndedLogin>, UserStoreError> {
-    if !hold_user(transaction, new.user).await? {
-        return Err(UserStoreError::NotFound);
+    match held_user(transaction, new.user).await?.map(|user| user.state) {
+        None | Some(AccountState::Erased) => return Err(UserStoreError::NotFound),
+        Some(AccountState::Active) => {}
+        Some(AccountState::Deactivated) => {
+            let sql = "UPDATE users SET deactivated_us = NULL, version = version + 1 WHERE id = $1";
+            let statement = transaction.prepare_cached(sql).await?;
+            transaction.execute(&statement, &[&&new.user.as_bytes()[..]]).await?;
+        }
     }
     let leaving = making_room(of_user(transaction, new.user).await?, limits, new.created);
     // First: whoever waits for the lock below holds nothing that this needs.
@@ -115,7 +122,8 @@ pub(super) async fn end_logins(
     settle(transaction, ended).await
 }
 
-async fn end_in(
+/// Ends logins of a user beside what else is done.
+pub(super) async fn end_in(
     transaction: &Transaction<'_>,
     user: UserId,
     which: WhichLogins,
@@ -243,7 +251,7 @@ fn read_login(row: &Row) -> Result<StoredLogin, StoreError> {
     })
 }
 
-fn user_id(row: &Row, place: usize) -> Result<UserId, StoreError> {
+pub(super) fn user_id(row: &Row, place: usize) -> Result<UserId, StoreError> {
     let bytes: &[u8] = rows::column(row, place)?;
     let bytes = <[u8; 16]>::try_from(bytes).map_err(|_| unexpected("user"))?;
     UserId::from_bytes(bytes).map_err(|_| unexpected("user"))

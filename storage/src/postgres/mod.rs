@@ -4,9 +4,11 @@
 //! locked or half done on the server; whether a write whose answer was lost happened is not known.
 //! Needs a server of its own sessions: a pooler in front of it must pool sessions, not transactions.
 
+mod accounts;
 mod api_keys;
 mod config;
 mod errors;
+mod failures;
 mod import;
 mod logins;
 mod pool;
@@ -23,9 +25,10 @@ pub use self::config::{PostgresConfig, PostgresLimits};
 use self::pool::Connections;
 use crate::error::StoreError;
 use crate::user_store::{
-    ApiKey, ApiKeyDigest, ApiKeyId, Credential, ENDED_LOGINS_MAX, EndedLogin, Login, LoginLimits, NewLogin, NewUser,
-    Refresh, Refreshed, SealedSigningKey, USERS_MAX, User, UserChange, UserStore, UserStoreError, Username,
-    WhichLogins,
+    ApiKey, ApiKeyDigest, ApiKeyId, Credential, ENDED_LOGINS_MAX, Email, EndedLogin, FAILURE_KEYS_MAX, FailureKey,
+    FailureRule, Failures, Login, LoginLimits, MailLimit, MailPurpose, MailTokenDigest, NewLogin, NewMailToken,
+    NewUser, PasswordChange, PasswordHash, Refresh, Refreshed, SealedSigningKey, USERS_MAX, User, UserChange,
+    UserStore, UserStoreError, Username, WhichLogins,
 };
 
 /// The user store of a cluster. Clones share its connections.
@@ -61,6 +64,10 @@ impl PostgresUsers {
 
 const fn check_count(count: usize) -> Result<(), UserStoreError> {
     if count > USERS_MAX { Err(UserStoreError::TooMany(USERS_MAX)) } else { Ok(()) }
+}
+
+const fn check_keys(count: usize) -> Result<(), UserStoreError> {
+    if count > FAILURE_KEYS_MAX { Err(UserStoreError::TooMany(FAILURE_KEYS_MAX)) } else { Ok(()) }
 }
 
 impl UserStore for PostgresUsers {
@@ -179,6 +186,75 @@ impl UserStore for PostgresUsers {
             return Err(UserStoreError::TooMany(ENDED_LOGINS_MAX));
         }
         self.connections.watch(async |client| logins::ended_logins(client, after, limit).await).await
+    }
+
+    async fn credential_of(&self, user: UserId) -> Result<Option<Credential>, UserStoreError> {
+        self.connections.call(async |client| accounts::credential_of(client, user).await).await
+    }
+
+    async fn user_by_verified_email(&self, email: Email) -> Result<Option<User>, UserStoreError> {
+        self.connections.call(async |client| accounts::user_by_verified_email(client, &email).await).await
+    }
+
+    async fn add_mail_token(
+        &self,
+        token: NewMailToken,
+        limit: MailLimit,
+    ) -> Result<Result<(), Duration>, UserStoreError> {
+        self.connections.call(async |client| accounts::add_mail_token(client, &token, &limit).await).await
+    }
+
+    async fn mail_token(
+        &self,
+        digest: MailTokenDigest,
+        purpose: MailPurpose,
+        now: Time,
+    ) -> Result<Option<UserId>, UserStoreError> {
+        self.connections.call(async |client| accounts::mail_token(client, digest, purpose, now).await).await
+    }
+
+    async fn verify_email(&self, digest: MailTokenDigest, now: Time) -> Result<Option<User>, UserStoreError> {
+        self.connections.call(async |client| accounts::verify_email(client, digest, now).await).await
+    }
+
+    async fn reset_password(
+        &self,
+        digest: MailTokenDigest,
+        password: PasswordHash,
+        now: Time,
+    ) -> Result<Option<(User, Vec<EndedLogin>)>, UserStoreError> {
+        self.connections.call(async |client| accounts::reset_password(client, digest, &password, now).await).await
+    }
+
+    async fn change_password(&self, change: PasswordChange) -> Result<Option<Vec<EndedLogin>>, UserStoreError> {
+        self.connections.call(async |client| accounts::change_password(client, &change).await).await
+    }
+
+    async fn login_failures(&self, keys: Vec<FailureKey>) -> Result<Vec<Option<Failures>>, UserStoreError> {
+        check_keys(keys.len())?;
+        self.connections.call(async |client| failures::login_failures(client, &keys).await).await
+    }
+
+    async fn note_login_failures(
+        &self,
+        failures: Vec<(FailureKey, FailureRule)>,
+        now: Time,
+    ) -> Result<(), UserStoreError> {
+        check_keys(failures.len())?;
+        self.connections.call(async |client| failures::note_login_failures(client, failures, now).await).await
+    }
+
+    async fn forget_login_failures(&self, keys: Vec<FailureKey>) -> Result<(), UserStoreError> {
+        check_keys(keys.len())?;
+        self.connections.call(async |client| failures::forget_login_failures(client, &keys).await).await
+    }
+
+    async fn deactivate_user(&self, user: UserId, now: Time) -> Result<(User, Vec<EndedLogin>), UserStoreError> {
+        self.connections.call(async |client| accounts::deactivate_user(client, user, now).await).await
+    }
+
+    async fn erase_user(&self, user: UserId, now: Time) -> Result<(User, Vec<EndedLogin>), UserStoreError> {
+        self.connections.call(async |client| accounts::erase_user(client, user, now).await).await
     }
 }
 

@@ -10,7 +10,8 @@ use panda_protocol::UserId;
 use super::rows::{self, to_integer, user_columns};
 use crate::error::StoreError;
 use crate::user_store::{
-    Credential, Email, NewUser, PasswordHash, PictureUrl, User, UserChange, UserStoreError, Username,
+    AccountState, Credential, Email, NewUser, PasswordHash, PictureUrl, UniqueField, User, UserChange, UserStoreError,
+    Username, same_address,
 };
 
 /// Creates users and their credentials in one statement, which is a transaction of its own: either all
@@ -38,6 +39,8 @@ pub(super) async fn create_user(client: &Client, user: &NewUser) -> Result<User,
         id: user.id,
         username: user.username.clone(),
         email: user.email.clone(),
+        email_verified: false,
+        state: AccountState::Active,
         picture: None,
         version: 1,
         created: user.created,
@@ -62,6 +65,12 @@ async fn ensure_in(
     firsts.sort_by_cached_key(|user| user.username.key());
     NewUsers::of(firsts).insert(transaction, statement).await?;
     let names: Vec<_> = users.iter().map(|user| user.username.clone()).collect();
+    let keys: Vec<_> = names.iter().map(Username::key).collect();
+    let sql = "SELECT 1 FROM users WHERE username_key = ANY ($1) AND erased_us IS NOT NULL LIMIT 1";
+    let statement = transaction.prepare_cached(sql).await?;
+    if transaction.query_opt(&statement, &[&keys]).await?.is_some() {
+        return Err(UserStoreError::Taken(UniqueField::Username));
+    }
     let found = users_by_name(transaction, &names).await?;
     // A user whom the insert met may have given the name up before the read.
     let renamed = || StoreError::Unavailable("a user was renamed meanwhile".into()).into();
@@ -84,7 +93,7 @@ pub(super) async fn users_by_name(
     client: &impl GenericClient,
     names: &[Username],
 ) -> Result<Vec<Option<User>>, UserStoreError> {
-    let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE username_key = ANY ($1)");
+    let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE username_key = ANY ($1) AND erased_us IS NULL");
     let keys: Vec<_> = names.iter().map(Username::key).collect();
     let statement = client.prepare_cached(sql).await?;
     let mut found = HashMap::with_capacity(names.len());
@@ -99,7 +108,8 @@ pub(super) async fn credential(client: &Client, name: &Username) -> Result<Optio
     let sql = concat!(
         "SELECT ",
         user_columns!(),
-        ", password_hash FROM users LEFT JOIN credentials ON user_id = id WHERE username_key = $1"
+        ", password_hash FROM users LEFT JOIN credentials ON user_id = id \
+         WHERE username_key = $1 AND erased_us IS NULL"
     );
     let statement = client.prepare_cached(sql).await?;
     let row = client.query_opt(&statement, &[&name.key()]).await?;
@@ -127,14 +137,21 @@ async fn update_in(
     let statement = transaction.prepare_cached(sql).await?;
     let row = transaction.query_opt(&statement, &[&&id.as_bytes()[..]]).await?;
     let mut user = rows::user(&row.ok_or(UserStoreError::NotFound)?)?;
+    if user.state == AccountState::Erased {
+        return Err(UserStoreError::NotFound);
+    }
     if if_version.is_some_and(|version| version != user.version) {
         return Err(UserStoreError::VersionConflict { current: user.version });
     }
     user.username = change.username.unwrap_or(user.username);
-    user.email = change.email.unwrap_or(user.email);
+    if let Some(email) = change.email {
+        user.email_verified &= same_address(user.email.as_ref(), email.as_ref());
+        user.email = email;
+    }
     user.picture = change.picture.unwrap_or(user.picture);
     user.version += 1;
-    let sql = "UPDATE users SET username = $2, username_key = $3, email = $4, picture = $5, version = $6 WHERE id = $1";
+    let sql = "UPDATE users SET username = $2, username_key = $3, email = $4, picture = $5, version = $6, \
+               verified_email_key = $7 WHERE id = $1";
     let statement = transaction.prepare_cached(sql).await?;
     let email = user.email.as_ref().map(Email::as_str);
     let picture = user.picture.as_ref().map(PictureUrl::as_str);
@@ -148,6 +165,7 @@ async fn update_in(
                 &email,
                 &picture,
                 &to_integer(user.version),
+                &user.email.as_ref().filter(|_| user.email_verified).map(Email::key),
             ],
         )
         .await?;

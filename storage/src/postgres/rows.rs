@@ -5,12 +5,13 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use crate::error::StoreError;
-use crate::user_store::{Credential, Email, PasswordHash, PictureUrl, User, Username};
+use crate::user_store::{AccountState, Credential, Email, PasswordHash, PictureUrl, User, Username};
 
 /// What [`user`] reads, from column 0.
 macro_rules! user_columns {
     () => {
-        "id, username, email, picture, version, created_us"
+        "id, username, email, picture, version, created_us, verified_email_key IS NOT NULL, \
+         CASE WHEN erased_us IS NOT NULL THEN 2 WHEN deactivated_us IS NOT NULL THEN 1 ELSE 0 END"
     };
 }
 pub(super) use user_columns;
@@ -24,6 +25,12 @@ pub(super) fn user(row: &Row) -> Result<User, StoreError> {
         id: UserId::from_bytes(id).map_err(|_| unexpected("id"))?,
         username: Username::parse(column(row, 1)?).map_err(|_| unexpected("username"))?,
         email: email.map_err(|_| unexpected("email"))?,
+        email_verified: column(row, 6)?,
+        state: match column::<i32>(row, 7)? {
+            0 => AccountState::Active,
+            1 => AccountState::Deactivated,
+            _ => AccountState::Erased,
+        },
         picture: picture.map_err(|_| unexpected("picture"))?,
         version: unsigned(row, 4)?,
         created: Time(unsigned(row, 5)?),
@@ -32,7 +39,7 @@ pub(super) fn user(row: &Row) -> Result<User, StoreError> {
 
 /// Reads a user and the password's hash behind it.
 pub(super) fn credential(row: &Row) -> Result<Credential, StoreError> {
-    Ok(Credential { user: user(row)?, password: column::<Option<String>>(row, 6)?.map(PasswordHash) })
+    Ok(Credential { user: user(row)?, password: column::<Option<String>>(row, 8)?.map(PasswordHash) })
 }
 
 pub(super) fn unsigned(row: &Row, place: usize) -> Result<u64, StoreError> {

@@ -78,6 +78,39 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ALTER TABLE panda.api_keys ADD COLUMN revoked_us BIGINT;
     ALTER TABLE panda.api_keys ADD COLUMN used_us BIGINT;
 "#,
+    r#"
+    -- The address in lower case, where its user proved to read mail there.
+    ALTER TABLE panda.users ADD COLUMN verified_email_key TEXT COLLATE "C";
+    CREATE UNIQUE INDEX users_verified_email_unique ON panda.users (verified_email_key)
+        WHERE verified_email_key IS NOT NULL;
+    -- Since when its user does not use the account, and when it was erased. The key of an erased user's name stays, so that
+    -- nobody takes it; the name itself goes.
+    ALTER TABLE panda.users ADD COLUMN deactivated_us BIGINT;
+    ALTER TABLE panda.users ADD COLUMN erased_us BIGINT;
+    CREATE TABLE panda.mail_tokens (
+        digest BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(digest) = 32),
+        user_id BYTEA NOT NULL REFERENCES panda.users (id),
+        -- 1: proves the address; 2: sets a new password.
+        purpose BIGINT NOT NULL,
+        -- Where it was sent, in lower case.
+        email_key TEXT COLLATE "C" NOT NULL,
+        created_us BIGINT NOT NULL,
+        ends_us BIGINT NOT NULL,
+        used BOOLEAN NOT NULL
+    );
+    CREATE INDEX mail_tokens_of_user ON panda.mail_tokens (user_id, purpose);
+    -- Each one that is sent forgets those that are over.
+    CREATE INDEX mail_tokens_over ON panda.mail_tokens (ends_us);
+    CREATE TABLE panda.login_failures (
+        key BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(key) = 32),
+        -- In how long all of them are forgotten, as it was at `at_us`.
+        debt_us BIGINT NOT NULL,
+        at_us BIGINT NOT NULL,
+        until_us BIGINT NOT NULL
+    );
+    -- Each one that is noted forgets those that are over.
+    CREATE INDEX login_failures_over ON panda.login_failures (at_us);
+"#,
 ];
 
 /// Taken while migrating: "pandausr". One process migrates, the others wait and find it done.

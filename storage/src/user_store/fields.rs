@@ -84,6 +84,11 @@ field!(
 );
 
 impl Username {
+    /// What stands in the place of the name of a user who is erased.
+    pub fn of_erased(user: panda_protocol::UserId) -> Self {
+        Self(format!("gone-{user}"))
+    }
+
     /// Takes the text if it keeps the rule.
     ///
     /// # Errors
@@ -110,6 +115,12 @@ impl Username {
 }
 
 impl Email {
+    /// What is compared: addresses that differ in the case of ASCII letters only are the same. By RFC 5321 the part before the
+    /// `@` might be another mailbox then; nobody who runs mail does that.
+    pub fn key(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+
     /// Takes the text if it keeps the rule.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use panda_storage::UserStore;
 use panda_storage::embedded::EmbeddedEvents;
 use panda_storage::event_store::{Checkpoint, EventBatch, EventRow, OwedEffect, RowKey, SettledEffect, StateRow};
 use panda_storage::user_store::{
-    ApiKey, ApiKeyLabel, Credential, Email, LoginLabel, LoginLimits, NewLogin, PasswordHash, PictureUrl, Refresh,
-    Refreshed, Scopes, SealedSigningKey, User, Username, WhichLogins,
+    AccountState, ApiKey, ApiKeyLabel, Credential, Email, LoginLabel, LoginLimits, NewLogin, PasswordHash, PictureUrl,
+    Refresh, Refreshed, Scopes, SealedSigningKey, User, Username, WhichLogins,
 };
 use panda_storage::{EventStore as _, RecordMark};
 
@@ -146,7 +146,17 @@ pub(crate) fn users() -> Vec<Credential> {
             (Email::parse("a@example.org").unwrap(), PictureUrl::parse("https://example.org/a").unwrap());
         let (email, picture) = if bare { (None, None) } else { (Some(email), Some(picture)) };
         let username = Username::parse(&format!("User{number}")).unwrap();
-        let user = User { id: user(number), username, email, picture, version: u64::from(number), created: time(1) };
+        let (version, created) = (u64::from(number), time(1));
+        let user = User {
+            id: user(number),
+            username,
+            email,
+            email_verified: false,
+            state: AccountState::Active,
+            picture,
+            version,
+            created,
+        };
         Credential { user, password: (!bare).then(|| PasswordHash("$argon2id$v=19$of$nobody".into())) }
     };
     vec![credential(1, false), credential(2, true), credential(3, false)]

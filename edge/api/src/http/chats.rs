@@ -91,7 +91,7 @@ pub(crate) struct ChatList {
 }
 
 #[derive(Serialize, ToSchema)]
-struct ListedChat {
+pub(crate) struct ListedChat {
     #[serde(flatten)]
     chat: ChatJson,
     joined: u64,
@@ -285,12 +285,35 @@ pub(crate) async fn list<B: Backend>(
 ) -> Answer<Json<ChatList>> {
     let after = asked.after.as_deref().map(chat_id).transpose()?;
     let limit = page_limit(asked.limit.as_deref(), PAGE_ROWS_MAX)? as u64;
-    let page: ChatsPage = read_one(&api, user, user.into(), ReadQuery::Chats { after, limit }).await?;
-    let after = page.chats.last().filter(|_| page.more).map(|entry| entry.chat.to_string());
-    let api = &api;
+    let (chats, after) = list_page(&api, user, after, limit).await?;
+    Ok(Json(ChatList { chats, after: after.map(|chat| chat.to_string()) }))
+}
+
+/// All chats of a user: at most as many as one may be in.
+pub(crate) async fn all<B: Backend>(api: &Api<B>, user: UserId) -> Answer<Vec<ListedChat>> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let (chats, next) = list_page(api, user, after, PAGE_ROWS_MAX as u64).await?;
+        all.extend(chats);
+        if next.is_none() {
+            return Ok(all);
+        }
+        after = next;
+    }
+}
+
+/// A page of a user's chats, and behind which one another follows.
+async fn list_page<B: Backend>(
+    api: &Api<B>,
+    user: UserId,
+    after: Option<ChatId>,
+    limit: u64,
+) -> Answer<(Vec<ListedChat>, Option<ChatId>)> {
+    let page: ChatsPage = read_one(api, user, user.into(), ReadQuery::Chats { after, limit }).await?;
+    let after = page.chats.last().filter(|_| page.more).map(|entry| entry.chat);
     let listed = stream::iter(page.chats).map(|entry| listed(api, user, entry)).buffered(CHATS_AT_ONCE);
     let chats: Vec<Option<ListedChat>> = listed.try_collect().await?;
-    Ok(Json(ChatList { chats: chats.into_iter().flatten().collect(), after }))
+    Ok((chats.into_iter().flatten().collect(), after))
 }
 
 async fn listed<B: Backend>(api: &Api<B>, user: UserId, entry: ChatEntry) -> Answer<Option<ListedChat>> {

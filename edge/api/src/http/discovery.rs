@@ -36,6 +36,7 @@ pub(crate) async fn discovery<B: Backend>(
         ("api".to_owned(), json!("/")),
         ("server".to_owned(), json!(concat!("panda ", env!("CARGO_PKG_VERSION")))),
         ("limits".to_owned(), limits_json()),
+        ("mail".to_owned(), json!(api.mailer.is_some())),
     ]);
     if !config.api_only {
         body.insert("websocket".to_owned(), json!("/ws"));

@@ -17,6 +17,7 @@ use super::body::{Body, Json};
 use super::logins::{self, Granted, parse_label};
 use super::problem::{Answer, Problem};
 use super::rate_limits::take;
+use super::throttle;
 use crate::Api;
 use crate::backend::Backend;
 use crate::config::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
@@ -100,17 +101,20 @@ pub(crate) async fn login<B: Backend>(
     if asked.password.len() > PASSWORD_BYTES_MAX {
         return Err(refused());
     }
-    let guess = format!("login {} {:x}", username.key(), neighbourhood(peer));
-    take(&api, None, guess.as_bytes(), api.config.logins_per_name_and_address).await?;
-    take(&api, None, format!("login {}", username.key()).as_bytes(), api.config.logins_per_name).await?;
+    let tried = throttle::begin(&api, &username, peer).await?;
+    take_guess(&api, &username, peer).await?;
     let credential = api.parts.users.credential(username).await?;
     let (user, password) = credential.map_or((None, None), |found| (Some(found.user), found.password));
     let same = hashed(&api, api.hasher.verify(&asked.password, password).await)?;
-    let user = user.filter(|_| same).ok_or_else(refused)?;
+    let Some(user) = user.filter(|_| same) else {
+        tried.failed(&api).await;
+        return Err(refused());
+    };
+    tried.succeeded(&api).await;
     Ok(Json(logins::begin(&api, &user, label).await?))
 }
 
-fn hashed<B: Backend, T>(api: &Api<B>, outcome: Result<T, crate::identity::HashError>) -> Answer<T> {
+pub(crate) fn hashed<B: Backend, T>(api: &Api<B>, outcome: Result<T, crate::identity::HashError>) -> Answer<T> {
     match outcome {
         Ok(_) => api.metrics.hashing.inc(),
         Err(_) => api.metrics.hashing_refused.inc(),
@@ -118,9 +122,16 @@ fn hashed<B: Backend, T>(api: &Api<B>, outcome: Result<T, crate::identity::HashE
     Ok(outcome?)
 }
 
-async fn take_address<B: Backend>(api: &Api<B>, peer: Peer) -> Answer<()> {
+pub(crate) async fn take_address<B: Backend>(api: &Api<B>, peer: Peer) -> Answer<()> {
     let key = format!("address {:x}", neighbourhood(peer));
     take(api, Some("address"), key.as_bytes(), api.config.logins_per_address).await
+}
+
+/// Uses the limits of who tries a password of a name once.
+pub(crate) async fn take_guess<B: Backend>(api: &Api<B>, username: &Username, peer: Peer) -> Answer<()> {
+    let guess = format!("login {} {:x}", username.key(), neighbourhood(peer));
+    take(api, None, guess.as_bytes(), api.config.logins_per_name_and_address).await?;
+    take(api, None, format!("login {}", username.key()).as_bytes(), api.config.logins_per_name).await
 }
 
 fn neighbourhood(peer: Peer) -> u64 {

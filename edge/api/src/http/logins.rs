@@ -63,7 +63,7 @@ pub(crate) struct Logins {
 }
 
 #[derive(Serialize, ToSchema)]
-struct LoginJson {
+pub(crate) struct LoginJson {
     id: String,
     label: Option<String>,
     created_us: u64,
@@ -76,6 +76,12 @@ struct LoginJson {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Ended {
     ended: usize,
+}
+
+impl Ended {
+    pub(crate) const fn of(ended: &[EndedLogin]) -> Self {
+        Self { ended: ended.len() }
+    }
 }
 
 /// The label that a body gives to a login.
@@ -179,9 +185,14 @@ pub(crate) async fn list<B: Backend>(
     caller: CallersLogin,
     InPath(named): InPath<String>,
 ) -> Answer<Json<Logins>> {
-    let user = own(&api, caller, &named).await?;
+    own(&api, caller, &named).await?;
+    Ok(Json(Logins { logins: of(&api, caller).await? }))
+}
+
+/// The caller's logins, as they are told.
+pub(crate) async fn of<B: Backend>(api: &Api<B>, caller: CallersLogin) -> Answer<Vec<LoginJson>> {
     let limits = api.config.login_limits();
-    let logins = api.parts.users.logins(user, limits, api.now()).await?;
+    let logins = api.parts.users.logins(caller.user, limits, api.now()).await?;
     let shown = |login: Login| {
         let used = told(login.created, login.used);
         LoginJson {
@@ -196,7 +207,7 @@ pub(crate) async fn list<B: Backend>(
     let mut logins: Vec<_> = logins.into_iter().map(shown).collect();
     // As they came, their order would tell it.
     logins.sort_by(|one, other| other.used_us.cmp(&one.used_us).then_with(|| one.id.cmp(&other.id)));
-    Ok(Json(Logins { logins }))
+    Ok(logins)
 }
 
 /// When a login was used, to the hour; in its first one, when it began.
@@ -262,11 +273,11 @@ async fn own<B: Backend>(api: &Api<B>, caller: CallersLogin, named: &str) -> Ans
 async fn end<B: Backend>(api: &Api<B>, user: UserId, which: WhichLogins) -> Answer<Json<Ended>> {
     let ended = api.parts.users.end_logins(user, which, api.now()).await?;
     note(api, &ended);
-    Ok(Json(Ended { ended: ended.len() }))
+    Ok(Json(Ended::of(&ended)))
 }
 
 /// This process need not wait until it reads of them.
-fn note<B: Backend>(api: &Api<B>, ended: &[EndedLogin]) {
+pub(crate) fn note<B: Backend>(api: &Api<B>, ended: &[EndedLogin]) {
     for ended in ended {
         api.parts.ended.note(ended);
     }

@@ -1,10 +1,12 @@
 //! The endpoints: one file a resource, and the layers around all of them.
 
+mod accounts;
 mod auth;
 mod body;
 mod bulk;
 mod chats;
 mod discovery;
+mod email;
 mod identity;
 mod jwks;
 mod layers;
@@ -14,10 +16,12 @@ mod messages;
 mod openapi;
 mod origins;
 mod page;
+mod passwords;
 mod pictures;
 mod problem;
 mod rate_limits;
 mod sending;
+mod throttle;
 mod users;
 
 use std::net::SocketAddr;
@@ -74,8 +78,15 @@ fn endpoints<B: Backend>(api: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
         .route("/login", post(identity::login::<B>))
         .route("/token/refresh", post(logins::refresh::<B>))
         .route("/logout", post(logins::log_out::<B>))
-        .route("/user/{id}", get(users::read::<B>).put(users::change::<B>))
+        .route("/password/forgot", post(passwords::forgot::<B>))
+        .route("/password/reset", post(passwords::reset::<B>))
+        .route("/email/verify", post(email::verify::<B>))
+        .route("/user/{id}", get(users::read::<B>).put(users::change::<B>).delete(accounts::erase::<B>))
+        .route("/user/{id}/deactivate", post(accounts::deactivate::<B>))
+        .route("/user/{id}/export", get(accounts::export::<B>))
         .route("/user/{id}/picture", put(pictures::put::<B>).delete(pictures::remove::<B>))
+        .route("/user/{id}/password", put(passwords::change::<B>))
+        .route("/user/{id}/email/verification", post(email::send_verification::<B>))
         .route("/pictures/{user}/{file}", get(pictures::read::<B>))
         .route("/user/{id}/logins", get(logins::list::<B>).delete(logins::end_others::<B>))
         .route("/user/{id}/logins/{login}", delete(logins::end_one::<B>))

@@ -14,7 +14,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response as Documented, ResponseBuilder};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{bulk, chats, discovery, identity, jwks, logins, members, messages, pictures, users};
+use super::{
+    accounts, bulk, chats, discovery, email, identity, jwks, logins, members, messages, passwords, pictures, users,
+};
 
 /// Neither changes while this process runs.
 const FOR_A_WHILE: (HeaderName, HeaderValue) = (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
@@ -36,6 +38,14 @@ const PAGE_POLICY: (HeaderName, HeaderValue) = (
     paths(
         identity::register,
         identity::login,
+        accounts::deactivate,
+        accounts::erase,
+        accounts::export,
+        passwords::forgot,
+        passwords::reset,
+        passwords::change,
+        email::send_verification,
+        email::verify,
         logins::refresh,
         logins::log_out,
         logins::list,

@@ -6,13 +6,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use panda_protocol::{ErrorCode, UserId};
 use panda_storage::cache::Profile;
-use panda_storage::user_store::{PictureUrl, USERS_MAX, User, UserChange, Username};
+use panda_storage::user_store::{AccountState, PictureUrl, USERS_MAX, User, UserChange, Username};
 use panda_storage::{Cache as _, UserStore as _, UserStoreError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::body::{Body, InPath, Json, nullable};
+use super::email;
 use super::identity::parse_email;
 use super::problem::{Answer, Problem};
 use crate::Api;
@@ -21,12 +22,23 @@ use crate::backend::Backend;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ProfileJson {
     id: String,
-    username: String,
+    /// Absent of who is erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
     picture: Option<String>,
     version: u64,
+    /// Its user put the account aside.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    deactivated: bool,
+    /// Its user had the account erased.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    erased: bool,
     /// The caller's own only.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<Option<String>>,
+    /// The caller's own only: whether that address is proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email_verified: Option<bool>,
 }
 
 /// What is absent stays; `null` empties.
@@ -60,13 +72,16 @@ pub(crate) async fn read<B: Backend>(
     if id == caller.0 {
         return Ok(own(&of(&api, id).await?));
     }
-    let profile = profile(&api, id).await?;
+    let (profile, state) = profile(&api, id).await?;
     let json = ProfileJson {
         id: profile.id.to_string(),
-        username: profile.username.to_string(),
+        username: (state != AccountState::Erased).then(|| profile.username.to_string()),
         picture: profile.picture.as_ref().map(PictureUrl::to_string),
         version: profile.version,
+        deactivated: state == AccountState::Deactivated,
+        erased: state == AccountState::Erased,
         email: None,
+        email_verified: None,
     };
     Ok((tag(profile.version), Json(json)))
 }
@@ -101,7 +116,14 @@ pub(crate) async fn change<B: Backend>(
     let change = UserChange { username, email, picture };
     let version = version_asked(&headers)?;
     // On a task of its own: a caller who hangs up ends this one, and between the two others would go on seeing what was.
-    let changing = tokio::spawn(async move { change_own(&api, caller.0, change, version).await });
+    let changing = tokio::spawn(async move {
+        let before = if change.email.is_some() { Some(of(&api, caller.0).await?) } else { None };
+        let user = change_own(&api, caller.0, change, version).await?;
+        if let Some(before) = before {
+            email::tell_of_address(&api, &before, &user).await;
+        }
+        Ok::<_, Problem>(user)
+    });
     // Whether it was changed is not known of a task that broke.
     let user = changing.await.map_err(|_| Problem::new(ErrorCode::OutcomeUnknown))??;
     Ok(own(&user))
@@ -131,8 +153,19 @@ pub(crate) async fn change_own<B: Backend>(
     Ok(user)
 }
 
-/// A user as stored.
+/// Lets everybody see what was changed of a user. Runs on a task that nobody ends.
+pub(crate) async fn show_change<B: Backend>(api: &Api<B>, user: &User) {
+    invalidate(api, user.id, user.version).await;
+    fill(api, user).await;
+}
+
+/// A user as stored, who is not erased.
 pub(crate) async fn of<B: Backend>(api: &Api<B>, id: UserId) -> Answer<User> {
+    let user = Some(stored(api, id).await?).filter(|user| user.state != AccountState::Erased);
+    user.ok_or_else(|| Problem::new(ErrorCode::NotFound))
+}
+
+async fn stored<B: Backend>(api: &Api<B>, id: UserId) -> Answer<User> {
     api.parts.users.users(vec![id]).await?.pop().flatten().ok_or_else(|| Problem::new(ErrorCode::NotFound))
 }
 
@@ -156,22 +189,25 @@ fn tag(version: u64) -> [(HeaderName, HeaderValue); 1] {
 pub(crate) fn own(user: &User) -> Tagged {
     let json = ProfileJson {
         id: user.id.to_string(),
-        username: user.username.to_string(),
+        username: Some(user.username.to_string()),
         picture: user.picture.as_ref().map(PictureUrl::to_string),
         version: user.version,
+        deactivated: false,
+        erased: false,
         email: Some(user.email.as_ref().map(ToString::to_string)),
+        email_verified: Some(user.email_verified),
     };
     (tag(user.version), Json(json))
 }
 
 /// What everybody may know of a user, from the cache or the store.
-async fn profile<B: Backend>(api: &Api<B>, id: UserId) -> Answer<Profile> {
+async fn profile<B: Backend>(api: &Api<B>, id: UserId) -> Answer<(Profile, AccountState)> {
     if let Ok(Some(profile)) = api.parts.cache.profile(id, api.now()).await {
-        return Ok(profile);
+        return Ok((profile, AccountState::Active));
     }
-    let user = of(api, id).await?;
+    let user = stored(api, id).await?;
     fill(api, &user).await;
-    Ok(profile_of(&user))
+    Ok((profile_of(&user), user.state))
 }
 
 /// Which version of a profile everybody is to see after a change; none if nothing changed. A store that
@@ -191,6 +227,10 @@ async fn invalidate<B: Backend>(api: &Api<B>, id: UserId, version: u64) {
 }
 
 async fn fill<B: Backend>(api: &Api<B>, user: &User) {
+    // The cache knows active users only.
+    if user.state != AccountState::Active {
+        return;
+    }
     if let Err(error) = api.parts.cache.fill_profile(profile_of(user), api.now()).await {
         tracing::debug!(%error, "a profile was not cached");
     }
@@ -231,7 +271,8 @@ pub(crate) async fn existing<B: Backend>(api: &Api<B>, field: &'static str, name
         );
         for text in chunk {
             let found = if text.starts_with('@') { by_name.next() } else { by_id.next() };
-            ids.push(found.flatten().ok_or_else(|| unknown(text))?.id);
+            let found = found.flatten().filter(|user| user.state != AccountState::Erased);
+            ids.push(found.ok_or_else(|| unknown(text))?.id);
         }
     }
     let mut seen = std::collections::HashSet::with_capacity(ids.len());
@@ -254,6 +295,8 @@ mod tests {
     #[test]
     fn a_change_that_may_have_happened_is_kept_out_of_the_cache() {
         let user = User {
+            email_verified: false,
+            state: AccountState::Active,
             id: UserId::from_random([1; 16]),
             username: Username::parse("ada").unwrap(),
             email: None,

@@ -3,6 +3,7 @@
 mod bootstrap;
 mod ended;
 mod keys;
+mod mailed;
 mod password;
 mod programs;
 
@@ -12,5 +13,6 @@ pub use ended::EndedLogins;
 pub(crate) use ended::follow;
 pub(crate) use keys::follow_keys;
 pub use keys::{SigningError, SigningKeys};
+pub(crate) use mailed::MailedToken;
 pub(crate) use password::{HashError, PasswordHasher};
 pub(crate) use programs::Programs;

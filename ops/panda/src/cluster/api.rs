@@ -49,7 +49,8 @@ impl Role for ApiRole {
         door.register(registry);
         let discovery = Discovery { api_only: true, edges: config.http.edges.clone(), ..Discovery::default() };
         let pictures = config.pictures.store(None)?;
-        let parts = ApiParts { log, link, users, cache, identity, pictures };
+        let mail = config.mail.way(None)?;
+        let parts = ApiParts { log, link, users, cache, identity, pictures, mail };
         let api = api::start(config, discovery, parts, registry, to_api)?;
         Ok(Self { door, api, ways })
     }

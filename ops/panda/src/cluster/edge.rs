@@ -36,7 +36,7 @@ impl Role for EdgeRole {
         let log = services::commands(config).await?;
         let (ways, links) = Ways::open(config, &fleet, front::workers(config) + 1, &log, registry).await?;
         let pictures = config.pictures.store(None)?;
-        let behind = Behind { log, links, users, cache, fleet, pictures };
+        let behind = Behind { log, links, users, cache, fleet, pictures, logs_mail: false };
         let front = front::start(config, &config.data, behind, registry).await?;
         Ok(Self { front, ways })
     }

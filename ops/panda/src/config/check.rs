@@ -9,7 +9,7 @@ use toml::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::fault::{Fault, Place};
-use super::{Config, keys};
+use super::{Config, TlsMode, keys};
 
 /// What is wrong with a key's value, if anything is.
 pub(super) fn value(key: &str, value: &Value, default: &Value) -> Result<(), String> {
@@ -28,6 +28,9 @@ pub(super) fn value(key: &str, value: &Value, default: &Value) -> Result<(), Str
             "users.url" => text.is_empty() || PostgresConfig::new(text.as_str()).check_url().is_ok(),
             "cache.url" => text.is_empty() || RedisConfig::new(text.as_str()).check_url().is_ok(),
             "pictures.endpoint" => text.is_empty() || is_edge(text),
+            "mail.server" => text.is_empty() || is_host_and_port(text),
+            "mail.tls" => matches!(text.as_str(), "starttls" | "implicit" | "none"),
+            "mail.links_base" => text.is_empty() || is_edge(text),
             "router.advertise" => text.is_empty() || is_host_and_port(text),
             _ => default.parse::<SocketAddr>().is_err() || text.parse::<SocketAddr>().is_ok(),
         },
@@ -136,6 +139,26 @@ pub(super) fn together(config: &Config, place: impl Fn(&str) -> Place, faults: &
         pictures.bucket.is_empty()
             || !pictures.access_key_id.is_empty() && !pictures.secret_key_file.as_os_str().is_empty(),
         "and `pictures.access_key_id` are needed where `pictures.bucket` is named",
+    );
+    let (mail, sends) = (&config.mail, !config.mail.server.is_empty());
+    must("mail.from", &["mail.server"], !sends || !mail.from.is_empty(), "is needed where `mail.server` is named");
+    must(
+        "mail.links_base",
+        &["mail.server"],
+        !sends || !mail.links_base.is_empty(),
+        "is needed where `mail.server` is named: links in mails begin with it",
+    );
+    must(
+        "mail.password_file",
+        &["mail.user"],
+        mail.user.is_empty() || !mail.password_file.as_os_str().is_empty(),
+        "is needed where `mail.user` is named",
+    );
+    must(
+        "mail.user",
+        &["mail.tls"],
+        mail.user.is_empty() || mail.tls != TlsMode::None,
+        "would send its password unencrypted with `mail.tls` none: encrypt, or take the user out",
     );
     // Each is named twice in the policy of every file of the page.
     must("http.edges", &[], http.edges.len() <= 16, "names at most 16 edges: put more of them behind one name");

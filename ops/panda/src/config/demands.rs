@@ -39,24 +39,25 @@ const LINKS: &[&str] = &["links.authorities", "links.certificate", "links.key"];
 const USERS: &[&str] = &["users.authorities"];
 const EVENTS: &[&str] = &["events.password_file"];
 const PICTURES: &[&str] = &["pictures.secret_key_file"];
+const MAIL: &[&str] = &["mail.password_file", "mail.authorities"];
 /// All files that a key may name.
-const FILES: &[&[&str]] = &[FLEET, HTTP, QUIC, LINKS, USERS, EVENTS, PICTURES];
+const FILES: &[&[&str]] = &[FLEET, HTTP, QUIC, LINKS, USERS, EVENTS, PICTURES, MAIL];
 
 impl Demands {
     /// Of `panda serve`.
     pub(crate) const SERVE: Self = Self {
         needs: &[],
-        files: &[HTTP, QUIC, PICTURES],
+        files: &[HTTP, QUIC, PICTURES, MAIL],
         keeps: true,
         listens: &["http.address", "health.address"],
         alone: Alone::Yes("panda serve"),
     };
     /// Of `panda edge`.
-    pub(crate) const EDGE: Self = Self { files: &[FLEET, HTTP, QUIC, LINKS, USERS, PICTURES], ..Self::API };
+    pub(crate) const EDGE: Self = Self { files: &[FLEET, HTTP, QUIC, LINKS, USERS, PICTURES, MAIL], ..Self::API };
     /// Of `panda api`.
     pub(crate) const API: Self = Self {
         needs: &["fleet_secret", "commands.brokers", "users.url", "cache.url"],
-        files: &[FLEET, HTTP, LINKS, USERS, PICTURES],
+        files: &[FLEET, HTTP, LINKS, USERS, PICTURES, MAIL],
         keeps: true,
         listens: &["http.address", "health.address"],
         alone: Alone::No,
@@ -196,6 +197,14 @@ impl Config {
             let text = format!("`pictures.secret_key_file` cannot be used: {error:#}");
             faults.push(self.fault("pictures.secret_key_file", text));
         }
+        let mail_reads = |key: &str| self.file(key).as_os_str().is_empty() || readable(&[key]);
+        if files.contains(&MAIL)
+            && !self.mail.server.is_empty()
+            && MAIL.iter().all(|key| mail_reads(key))
+            && let Err(error) = self.mail.smtp()
+        {
+            faults.push(self.fault("mail.server", format!("`mail.server` cannot be used: {error:#}")));
+        }
         faults
     }
 
@@ -234,6 +243,8 @@ impl Config {
             "links.key" => Some(&self.links.key),
             "users.authorities" => Some(&self.users.authorities),
             "events.password_file" => Some(&self.events.password_file),
+            "mail.authorities" => Some(&self.mail.authorities),
+            "mail.password_file" => Some(&self.mail.password_file),
             "pictures.secret_key_file" => Some(&self.pictures.secret_key_file),
             _ => None,
         };

@@ -113,6 +113,10 @@ pub(super) fn wanted(key: &str, default: &Value) -> String {
         _ if key == "cache.url" => "a URL such as redis://:password@host:6379/0".to_owned(),
         _ if key == "router.advertise" => "a host and a port, such as router-1.example:9700".to_owned(),
         _ if key == "pictures.endpoint" => "a URL such as https://storage.example:9000".to_owned(),
+        _ if key == "mail.server" => "a host and a port, such as mail.example:587".to_owned(),
+        _ if key == "mail.tls" => "starttls, implicit or none".to_owned(),
+        _ if key == "mail.from" => "a mail address, such as Panda <panda@chat.example>".to_owned(),
+        _ if key == "mail.links_base" => "the origin of the page, such as https://chat.example".to_owned(),
         _ if key == "log.format" => "auto, human or json".to_owned(),
         _ if key == "log.level" => {
             "error, warn, info, debug or trace, or a list such as info,panda_router=debug".to_owned()

@@ -5,6 +5,7 @@ mod demands;
 mod fault;
 mod file;
 mod keys;
+mod mail;
 mod pictures;
 mod services;
 mod source;
@@ -18,6 +19,7 @@ use anyhow::Context as _;
 pub(crate) use demands::Demands;
 pub(crate) use fault::ConfigError;
 use fault::Place;
+pub(crate) use mail::{MailConfig, TlsMode};
 use panda_access::FleetSecret;
 pub(crate) use pictures::PicturesConfig;
 use serde::{Deserialize, Serialize};
@@ -57,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) cache: CacheConfig,
     /// Pictures of people.
     pub(crate) pictures: PicturesConfig,
+    /// Mail to users.
+    pub(crate) mail: MailConfig,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
     /// Where each key that is set is set; no key itself.
@@ -84,6 +88,7 @@ impl Default for Config {
             users: UsersConfig::default(),
             cache: CacheConfig::default(),
             pictures: PicturesConfig::default(),
+            mail: MailConfig::default(),
             log: LogConfig::default(),
             places: Places::new(),
         }

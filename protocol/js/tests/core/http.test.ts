@@ -39,6 +39,13 @@ describe("a refresh", () => {
   });
 });
 
+test("who is erased is nobody any more", async () => {
+  const gone = { id: "00000000000000000000000000", picture: null, version: 3, erased: true };
+  const fetch = () => Promise.resolve(new Response(JSON.stringify(gone)));
+  const api = createHttpApi({ url: "http://localhost", fetch });
+  await expect(api.user("me")).rejects.toMatchObject({ refusal: { label: "not_found" } });
+});
+
 test("logging out outlives the page that asks for it", async () => {
   const { api, requests } = noting();
   await api.logOut("r1");

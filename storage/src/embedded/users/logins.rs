@@ -3,12 +3,12 @@
 use panda_protocol::{LoginId, Time, UserId};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 
-use super::queries::{begin, unexpected, unsigned, user};
+use super::queries::{begin, there, unexpected, unsigned};
 use super::schema::to_integer;
 use crate::error::StoreError;
 use crate::user_store::logins::{Decision, ENDED_KEPT, Replaced, StoredLogin, after, decide, making_room};
 use crate::user_store::{
-    EndedLogin, Login, LoginLabel, LoginLimits, NewLogin, Refresh, Refreshed, UserStoreError, WhichLogins,
+    AccountState, EndedLogin, Login, LoginLabel, LoginLimits, NewLogin, Refresh, Refreshed, UserStoreError, WhichLogins,
 };
 
 const COLUMNS: &str = "user_id, id, label, created_us, used_us, access_ends_us, refresh_digest, replaced_digest, \
@@ -20,7 +20,11 @@ pub(super) fn add_login(
     limits: &LoginLimits,
 ) -> Result<Vec<EndedLogin>, UserStoreError> {
     let transaction = begin(connection)?;
-    user(&transaction, new.user)?.ok_or(UserStoreError::NotFound)?;
+    if there(&transaction, new.user)?.state == AccountState::Deactivated {
+        transaction
+            .prepare_cached("UPDATE users SET deactivated_us = NULL, version = version + 1 WHERE id = ?1")?
+            .execute([new.user.as_bytes()])?;
+    }
     let leaving = making_room(of_user(&transaction, new.user)?, limits, new.created);
     let ended = end(&transaction, &leaving, new.created)?;
     store(&transaction, &StoredLogin::new(new, limits))?;
@@ -75,11 +79,21 @@ pub(super) fn end_logins(
     now: Time,
 ) -> Result<Vec<EndedLogin>, UserStoreError> {
     let transaction = begin(connection)?;
-    let mut leaving = of_user(&transaction, user)?;
-    leaving.retain(|login| which.has(login.id));
-    let ended = end(&transaction, &leaving, now)?;
+    let ended = end_in(&transaction, user, which, now)?;
     transaction.commit()?;
     Ok(ended)
+}
+
+/// Ends logins of a user beside what else is done.
+pub(super) fn end_in(
+    transaction: &Transaction<'_>,
+    user: UserId,
+    which: WhichLogins,
+    now: Time,
+) -> Result<Vec<EndedLogin>, UserStoreError> {
+    let mut leaving = of_user(transaction, user)?;
+    leaving.retain(|login| which.has(login.id));
+    end(transaction, &leaving, now)
 }
 
 pub(super) fn ended_logins(

@@ -1,6 +1,8 @@
 //! Users in one SQLite file: one thread writes, a few read, each behind a bounded queue.
 
+mod accounts;
 mod api_keys;
+mod failures;
 mod import;
 mod logins;
 mod queries;
@@ -17,9 +19,10 @@ use rusqlite::Connection;
 
 use crate::error::StoreError;
 use crate::user_store::{
-    ApiKey, ApiKeyDigest, ApiKeyId, Credential, ENDED_LOGINS_MAX, EndedLogin, Login, LoginLimits, NewLogin, NewUser,
-    Refresh, Refreshed, SealedSigningKey, USERS_MAX, User, UserChange, UserStore, UserStoreError, Username,
-    WhichLogins,
+    ApiKey, ApiKeyDigest, ApiKeyId, Credential, ENDED_LOGINS_MAX, Email, EndedLogin, FAILURE_KEYS_MAX, FailureKey,
+    FailureRule, Failures, Login, LoginLimits, MailLimit, MailPurpose, MailTokenDigest, NewLogin, NewMailToken,
+    NewUser, PasswordChange, PasswordHash, Refresh, Refreshed, SealedSigningKey, USERS_MAX, User, UserChange,
+    UserStore, UserStoreError, Username, WhichLogins,
 };
 use threads::Threads;
 
@@ -78,6 +81,10 @@ const fn check_count(count: usize) -> Result<(), UserStoreError> {
 
 const fn check_ended(count: usize) -> Result<(), UserStoreError> {
     if count > ENDED_LOGINS_MAX { Err(UserStoreError::TooMany(ENDED_LOGINS_MAX)) } else { Ok(()) }
+}
+
+const fn check_keys(count: usize) -> Result<(), UserStoreError> {
+    if count > FAILURE_KEYS_MAX { Err(UserStoreError::TooMany(FAILURE_KEYS_MAX)) } else { Ok(()) }
 }
 
 impl UserStore for SqliteUsers {
@@ -194,6 +201,75 @@ impl UserStore for SqliteUsers {
     async fn ended_logins(&self, after: u64, limit: usize) -> Result<Vec<EndedLogin>, UserStoreError> {
         check_ended(limit)?;
         self.read(move |connection| logins::ended_logins(connection, after, limit)).await
+    }
+
+    async fn credential_of(&self, user: UserId) -> Result<Option<Credential>, UserStoreError> {
+        self.read(move |connection| accounts::credential_of(connection, user)).await
+    }
+
+    async fn user_by_verified_email(&self, email: Email) -> Result<Option<User>, UserStoreError> {
+        self.read(move |connection| accounts::user_by_verified_email(connection, &email)).await
+    }
+
+    async fn add_mail_token(
+        &self,
+        token: NewMailToken,
+        limit: MailLimit,
+    ) -> Result<Result<(), Duration>, UserStoreError> {
+        self.write(move |connection| accounts::add_mail_token(connection, &token, &limit)).await
+    }
+
+    async fn mail_token(
+        &self,
+        digest: MailTokenDigest,
+        purpose: MailPurpose,
+        now: Time,
+    ) -> Result<Option<UserId>, UserStoreError> {
+        self.read(move |connection| accounts::mail_token(connection, digest, purpose, now)).await
+    }
+
+    async fn verify_email(&self, digest: MailTokenDigest, now: Time) -> Result<Option<User>, UserStoreError> {
+        self.write(move |connection| accounts::verify_email(connection, digest, now)).await
+    }
+
+    async fn reset_password(
+        &self,
+        digest: MailTokenDigest,
+        password: PasswordHash,
+        now: Time,
+    ) -> Result<Option<(User, Vec<EndedLogin>)>, UserStoreError> {
+        self.write(move |connection| accounts::reset_password(connection, digest, &password, now)).await
+    }
+
+    async fn change_password(&self, change: PasswordChange) -> Result<Option<Vec<EndedLogin>>, UserStoreError> {
+        self.write(move |connection| accounts::change_password(connection, &change)).await
+    }
+
+    async fn login_failures(&self, keys: Vec<FailureKey>) -> Result<Vec<Option<Failures>>, UserStoreError> {
+        check_keys(keys.len())?;
+        self.read(move |connection| failures::login_failures(connection, &keys)).await
+    }
+
+    async fn note_login_failures(
+        &self,
+        failures: Vec<(FailureKey, FailureRule)>,
+        now: Time,
+    ) -> Result<(), UserStoreError> {
+        check_keys(failures.len())?;
+        self.write(move |connection| failures::note_login_failures(connection, &failures, now)).await
+    }
+
+    async fn forget_login_failures(&self, keys: Vec<FailureKey>) -> Result<(), UserStoreError> {
+        check_keys(keys.len())?;
+        self.write(move |connection| failures::forget_login_failures(connection, &keys)).await
+    }
+
+    async fn deactivate_user(&self, user: UserId, now: Time) -> Result<(User, Vec<EndedLogin>), UserStoreError> {
+        self.write(move |connection| accounts::deactivate_user(connection, user, now)).await
+    }
+
+    async fn erase_user(&self, user: UserId, now: Time) -> Result<(User, Vec<EndedLogin>), UserStoreError> {
+        self.write(move |connection| accounts::erase_user(connection, user, now)).await
     }
 }
 

@@ -6,10 +6,12 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, Transaction, 
 
 use super::schema::{store_error, to_integer};
 use crate::user_store::{
-    Credential, Email, NewUser, PasswordHash, PictureUrl, UniqueField, User, UserChange, UserStoreError, Username,
+    AccountState, Credential, Email, NewUser, PasswordHash, PictureUrl, UniqueField, User, UserChange, UserStoreError,
+    Username, same_address,
 };
 
-pub(super) const USER_COLUMNS: &str = "id, username, email, picture, version, created_us";
+pub(super) const USER_COLUMNS: &str = "id, username, email, picture, version, created_us, verified_email_key IS NOT NULL, \
+                                       (erased_us IS NOT NULL) * 2 + (deactivated_us IS NOT NULL)";
 
 impl From<rusqlite::Error> for UserStoreError {
     fn from(error: rusqlite::Error) -> Self {
@@ -22,6 +24,9 @@ impl From<rusqlite::Error> for UserStoreError {
         }
         if failure.code == ErrorCode::ConstraintViolation && text.ends_with("users.id") {
             return Self::Taken(UniqueField::Id);
+        }
+        if failure.code == ErrorCode::ConstraintViolation && text.ends_with("users.verified_email_key") {
+            return Self::Taken(UniqueField::Email);
         }
         Self::Store(store_error(&error))
     }
@@ -52,7 +57,7 @@ pub(super) fn update_user(
     if_version: Option<u64>,
 ) -> Result<User, UserStoreError> {
     let transaction = begin(connection)?;
-    let mut user = user(&transaction, id)?.ok_or(UserStoreError::NotFound)?;
+    let mut user = there(&transaction, id)?;
     if if_version.is_some_and(|version| version != user.version) {
         return Err(UserStoreError::VersionConflict { current: user.version });
     }
@@ -60,6 +65,7 @@ pub(super) fn update_user(
         user.username = username.clone();
     }
     if let Some(email) = &change.email {
+        user.email_verified &= same_address(user.email.as_ref(), email.as_ref());
         user.email.clone_from(email);
     }
     if let Some(picture) = &change.picture {
@@ -68,7 +74,8 @@ pub(super) fn update_user(
     user.version += 1;
     transaction
         .prepare_cached(
-            "UPDATE users SET username = ?2, username_key = ?3, email = ?4, picture = ?5, version = ?6 WHERE id = ?1",
+            "UPDATE users SET username = ?2, username_key = ?3, email = ?4, picture = ?5, version = ?6, \
+             verified_email_key = ?7 WHERE id = ?1",
         )?
         .execute((
             user.id.as_bytes(),
@@ -77,6 +84,7 @@ pub(super) fn update_user(
             user.email.as_ref().map(Email::as_str),
             user.picture.as_ref().map(PictureUrl::as_str),
             to_integer(user.version),
+            user.email.as_ref().filter(|_| user.email_verified).map(Email::key),
         ))?;
     transaction.commit()?;
     Ok(user)
@@ -87,14 +95,29 @@ pub(super) fn user(connection: &Connection, id: UserId) -> Result<Option<User>, 
     Ok(connection.prepare_cached(&sql)?.query_row([id.as_bytes()], read_user).optional()?)
 }
 
+/// A user who is not erased.
+pub(super) fn there(connection: &Connection, id: UserId) -> Result<User, UserStoreError> {
+    user(connection, id)?.filter(|user| user.state != AccountState::Erased).ok_or(UserStoreError::NotFound)
+}
+
+/// Of what [`USER_COLUMNS`] says of it.
+pub(super) const fn state(number: i64) -> AccountState {
+    match number {
+        0 => AccountState::Active,
+        1 => AccountState::Deactivated,
+        _ => AccountState::Erased,
+    }
+}
+
 pub(super) fn user_by_name(connection: &Connection, name: &Username) -> Result<Option<User>, UserStoreError> {
-    let sql = format!("SELECT {USER_COLUMNS} FROM users WHERE username_key = ?1");
+    let sql = format!("SELECT {USER_COLUMNS} FROM users WHERE username_key = ?1 AND erased_us IS NULL");
     Ok(connection.prepare_cached(&sql)?.query_row([name.key()], read_user).optional()?)
 }
 
 pub(super) fn credential(connection: &Connection, name: &Username) -> Result<Option<Credential>, UserStoreError> {
     let sql = format!(
-        "SELECT {USER_COLUMNS}, password_hash FROM users LEFT JOIN credentials ON user_id = id WHERE username_key = ?1"
+        "SELECT {USER_COLUMNS}, password_hash FROM users LEFT JOIN credentials ON user_id = id \
+         WHERE username_key = ?1 AND erased_us IS NULL"
     );
     Ok(connection.prepare_cached(&sql)?.query_row([name.key()], read_credential).optional()?)
 }
@@ -125,6 +148,8 @@ fn insert_user(transaction: &Transaction<'_>, user: &NewUser) -> Result<User, Us
         id: user.id,
         username: user.username.clone(),
         email: user.email.clone(),
+        email_verified: false,
+        state: AccountState::Active,
         picture: None,
         version: 1,
         created: user.created,
@@ -132,12 +157,14 @@ fn insert_user(transaction: &Transaction<'_>, user: &NewUser) -> Result<User, Us
 }
 
 /// Reads [`USER_COLUMNS`]. Stored values are held to the rules of their fields, too.
-fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
+pub(super) fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
     let text = |column: usize| row.get::<_, Option<String>>(column);
     Ok(User {
         id: UserId::from_bytes(row.get(0)?).map_err(|error| unexpected(0, error))?,
         username: Username::parse(&row.get::<_, String>(1)?).map_err(|error| unexpected(1, error))?,
         email: text(2)?.map(|email| Email::parse(&email)).transpose().map_err(|error| unexpected(2, error))?,
+        email_verified: row.get(6)?,
+        state: state(row.get(7)?),
         picture: text(3)?.map(|url| PictureUrl::stored(&url)).transpose().map_err(|error| unexpected(3, error))?,
         version: unsigned(row, 4)?,
         created: Time(unsigned(row, 5)?),
@@ -146,7 +173,7 @@ fn read_user(row: &Row<'_>) -> rusqlite::Result<User> {
 
 /// Reads [`USER_COLUMNS`] and the password's hash behind them.
 pub(super) fn read_credential(row: &Row<'_>) -> rusqlite::Result<Credential> {
-    Ok(Credential { user: read_user(row)?, password: row.get::<_, Option<String>>(6)?.map(PasswordHash) })
+    Ok(Credential { user: read_user(row)?, password: row.get::<_, Option<String>>(8)?.map(PasswordHash) })
 }
 
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {

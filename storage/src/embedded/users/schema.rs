@@ -73,6 +73,38 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE api_keys ADD COLUMN revoked_us INTEGER;
     ALTER TABLE api_keys ADD COLUMN used_us INTEGER;
 ",
+    "
+    -- The address in lower case, where its user proved to read mail there.
+    ALTER TABLE users ADD COLUMN verified_email_key TEXT;
+    CREATE UNIQUE INDEX users_verified_email_unique ON users (verified_email_key) WHERE verified_email_key IS NOT NULL;
+    -- Since when its user does not use the account, and when it was erased. The key of an erased user's name stays, so that
+    -- nobody takes it; the name itself goes.
+    ALTER TABLE users ADD COLUMN deactivated_us INTEGER;
+    ALTER TABLE users ADD COLUMN erased_us INTEGER;
+    CREATE TABLE mail_tokens (
+        digest BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+        user_id BLOB NOT NULL REFERENCES users (id),
+        -- 1: proves the address; 2: sets a new password.
+        purpose INTEGER NOT NULL,
+        -- Where it was sent, in lower case.
+        email_key TEXT NOT NULL,
+        created_us INTEGER NOT NULL,
+        ends_us INTEGER NOT NULL,
+        used INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX mail_tokens_of_user ON mail_tokens (user_id, purpose);
+    -- Each one that is sent forgets those that are over.
+    CREATE INDEX mail_tokens_over ON mail_tokens (ends_us);
+    CREATE TABLE login_failures (
+        key BLOB NOT NULL PRIMARY KEY CHECK (length(key) = 32),
+        -- In how long all of them are forgotten, as it was at `at_us`.
+        debt_us INTEGER NOT NULL,
+        at_us INTEGER NOT NULL,
+        until_us INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    -- Each one that is noted forgets those that are over.
+    CREATE INDEX login_failures_over ON login_failures (at_us);
+",
 ];
 
 /// Memory of each connection for pages.

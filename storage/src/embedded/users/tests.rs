@@ -36,6 +36,8 @@ async fn the_embedded_store_keeps_the_contract() {
     contract::logins::all(make).await;
     contract::signing_keys::all(make).await;
     contract::api_keys::all(make).await;
+    contract::accounts::all(make).await;
+    contract::failures::all(make).await;
 }
 
 #[tokio::test]

@@ -55,6 +55,8 @@ async fn the_store_in_postgres_keeps_the_contract() {
     contract::logins::all(make).await;
     contract::signing_keys::all(make).await;
     contract::api_keys::all(make).await;
+    contract::accounts::all(make).await;
+    contract::failures::all(make).await;
     for database in databases.take() {
         server.drop_database(&database).await;
     }

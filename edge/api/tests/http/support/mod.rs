@@ -5,6 +5,7 @@ mod client;
 #[path = "../../../../tests/support/forger.rs"]
 mod forger;
 mod held_cache;
+mod smtp_sink;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use panda_access::FleetSecret;
-use panda_api::{ApiConfig, Bootstrap, Connection, Metrics, Parts, bootstrap, serve};
+use panda_api::{ApiConfig, Bootstrap, Connection, MailConfig, Metrics, Parts, bootstrap, serve};
 use panda_protocol::{Time, UserId};
 use panda_storage::embedded::{MemoryCache, SqliteUsers};
 use panda_storage::redis::{RedisCache, RedisConfig};
@@ -29,6 +30,7 @@ pub(crate) use chats::MemoryChats;
 pub(crate) use client::{Answer, Request};
 pub(crate) use forger::Forger;
 pub(crate) use held_cache::HeldCache;
+pub(crate) use smtp_sink::SmtpSink;
 
 pub(crate) type TestBackend = (SqliteUsers, MemoryCache, MemoryChats);
 
@@ -80,6 +82,7 @@ async fn parts_in(chats: &MemoryChats, folder: Arc<TempDir>) -> (Parts<TestBacke
         refresh_tokens: identity.refresh_tokens.clone(),
         ended: identity.ended.clone(),
         pictures: Some(PictureStore::in_folder(&folder.path().join("pictures")).unwrap()),
+        mail: None,
         clock: || NOW,
     };
     (parts, identity, admin_key, folder)
@@ -148,10 +151,20 @@ impl Server {
         Self::of(ApiConfig::default(), None, parts, (chats, identity, admin_key, folder)).await
     }
 
+    /// Starts with a mail server.
+    pub(crate) async fn with_mail(mail: MailConfig, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        let mut config = ApiConfig::default();
+        change(&mut config);
+        let chats = MemoryChats::default();
+        let (parts, identity, admin_key, folder) = parts(&chats).await;
+        let parts = Parts { mail: Some(mail), ..parts };
+        Self::of(config, None, parts, (chats, identity, admin_key, folder)).await
+    }
+
     pub(crate) async fn with_cache<C: Cache>(cache: C) -> Self {
         let chats = MemoryChats::default();
         let (parts, identity, admin_key, folder) = parts(&chats).await;
-        let Parts { users, cache: _, chats: link, keys, refresh_tokens, ended, pictures, clock } = parts;
+        let Parts { users, cache: _, chats: link, keys, refresh_tokens, ended, pictures, mail, clock } = parts;
         let parts = Parts::<(SqliteUsers, C, MemoryChats)> {
             users,
             cache,
@@ -160,6 +173,7 @@ impl Server {
             refresh_tokens,
             ended,
             pictures,
+            mail,
             clock,
         };
         Self::of(ApiConfig::default(), None, parts, (chats, identity, admin_key, folder)).await

@@ -11,7 +11,10 @@
 //! An archive is whole or it is none: the trailer comes last, the file takes its name once it is synced,
 //! and whoever reads it looks at the trailer before anything is done. Rows are as the event store has them,
 //! deleted ones too. It holds hashes of passwords, digests of those API keys that open something, and signing keys that are sealed
-//! under the fleet secret, which is not in it; only its owner may read the file.
+//! under the fleet secret, which is not in it; only its owner may read the file. That an address was proven is not in it,
+//! nor links that were sent: where it is read, addresses are proven anew. Nor is that an account was put aside or erased: one
+//! that was erased comes without name, address and password, under a name that stands for nobody, and the name that it had is
+//! free there.
 
 mod read;
 mod records;

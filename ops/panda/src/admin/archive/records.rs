@@ -5,8 +5,8 @@ use panda_protocol::codec::{DecodeError, Reader, Writer};
 use panda_protocol::limits::EVENT_BYTES_MAX;
 use panda_storage::event_store::ROW_KEY_BYTES_MAX;
 use panda_storage::user_store::{
-    ApiKey, ApiKeyLabel, Credential, EMAIL_BYTES_MAX, Email, PICTURE_URL_BYTES_MAX, PasswordHash, PictureUrl, Scopes,
-    SealedSigningKey, USERNAME_CHARS_MAX, User, Username,
+    AccountState, ApiKey, ApiKeyLabel, Credential, EMAIL_BYTES_MAX, Email, PICTURE_URL_BYTES_MAX, PasswordHash,
+    PictureUrl, Scopes, SealedSigningKey, USERNAME_CHARS_MAX, User, Username,
 };
 use panda_storage::{EventRow, RowKey, StateRow};
 
@@ -115,6 +115,8 @@ impl Record {
                     id: input.value()?,
                     username: field(&text(input, USERNAME_CHARS_MAX)?, Username::parse)?,
                     email: input.option(|input| field(&text(input, EMAIL_BYTES_MAX)?, Email::parse))?,
+                    email_verified: false,
+                    state: AccountState::Active,
                     picture: input.option(|input| field(&text(input, PICTURE_URL_BYTES_MAX)?, PictureUrl::stored))?,
                     version: input.varint()?,
                     created: input.value()?,

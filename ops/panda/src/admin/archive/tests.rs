@@ -4,7 +4,7 @@ use std::path::Path;
 use bytes::Bytes;
 use panda_protocol::{ChatId, Counter, DeviceId, Position, Seq, UserId};
 use panda_storage::RowKey;
-use panda_storage::user_store::{ApiKeyLabel, Email, PasswordHash, PictureUrl, Scopes, User, Username};
+use panda_storage::user_store::{AccountState, ApiKeyLabel, Email, PasswordHash, PictureUrl, Scopes, User, Username};
 
 use super::read::ArchiveError;
 use super::*;
@@ -21,7 +21,10 @@ fn credential(byte: u8, bare: bool) -> Record {
     let (email, picture) = (Email::parse("a@b.org").unwrap(), PictureUrl::parse("https://example.org/a").unwrap());
     let (email, picture) = if bare { (None, None) } else { (Some(email), Some(picture)) };
     let password = (!bare).then(|| PasswordHash("$argon2id$x".into()));
-    Record::User(Credential { user: User { id, username, email, picture, version: 300, created: Time(1) }, password })
+    let (version, created) = (300, Time(1));
+    let user =
+        User { id, username, email, email_verified: false, state: AccountState::Active, picture, version, created };
+    Record::User(Credential { user, password })
 }
 
 fn event(seq: u64) -> Record {

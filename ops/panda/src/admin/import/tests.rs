@@ -8,7 +8,7 @@ use panda_router::fold::RULES_FIRST;
 use panda_storage::embedded::{DataFolder, EmbeddedEvents, EmbeddedLog, SqliteUsers};
 use panda_storage::event_store::BUCKET_EVENTS;
 use panda_storage::user_store::{
-    ApiKey, ApiKeyLabel, Credential, PasswordHash, Scopes, SealedSigningKey, USERS_MAX, User, Username,
+    AccountState, ApiKey, ApiKeyLabel, Credential, PasswordHash, Scopes, SealedSigningKey, USERS_MAX, User, Username,
 };
 use panda_storage::{
     CommandLog as _, Copies, EntityStore as _, EventBatch, EventRow, OwedEffect, ReadOrder, RowKey, ShardReader as _,
@@ -33,7 +33,17 @@ fn user(number: u64) -> UserId {
 
 fn credential(number: u64) -> Credential {
     let username = Username::parse(&format!("user{number}")).unwrap();
-    let user = User { id: user(number), username, email: None, picture: None, version: 2, created: Time(number) };
+    let (id, created) = (user(number), Time(number));
+    let user = User {
+        id,
+        username,
+        email: None,
+        email_verified: false,
+        state: AccountState::Active,
+        picture: None,
+        version: 2,
+        created,
+    };
     Credential { user, password: Some(PasswordHash("$argon2id$x".into())) }
 }
 
