@@ -261,7 +261,7 @@ function readLogins(answer: unknown): readonly Login[] {
 function readProfile(answer: unknown): Profile {
   const { id, username, picture, version, email, erased } = members(answer);
   // There is nobody any more to show: as who was never there.
-  if (erased === true) throw new RefusedError(refusalOf(notFound));
+  if (erased === true) throw refused(refusalOf(notFound));
   if (typeof id !== "string" || typeof username !== "string" || typeof version !== "number") {
     throw refusedHere("unreachable");
   }
