@@ -25,7 +25,7 @@ use crate::backend::Backend;
 // No `Debug`: it holds a password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Proof {
+pub(crate) struct OwnPassword {
     password: String,
 }
 
@@ -56,7 +56,7 @@ struct ExportedProfile {
     tag = "users",
     summary = "Puts one's own account aside until the next login, and ends all logins",
     params(("id" = String, Path, description = "An identifier, `@username` or `me`")),
-    request_body = Proof,
+    request_body = OwnPassword,
     responses((status = 200, description = "How many logins were ended", body = Ended)),
     security(("access_token" = [])),
 )]
@@ -65,7 +65,7 @@ pub(crate) async fn deactivate<B: Backend>(
     caller: Caller,
     Extension(peer): Extension<Peer>,
     InPath(id): InPath<String>,
-    Body(proof): Body<Proof>,
+    Body(proof): Body<OwnPassword>,
 ) -> Answer<Json<Ended>> {
     must_be_own(&api, caller, &id).await?;
     prove(&api, caller.0, peer, &proof.password).await?;
@@ -85,7 +85,7 @@ pub(crate) async fn deactivate<B: Backend>(
     tag = "users",
     summary = "Erases one's own account for ever, and ends all logins",
     params(("id" = String, Path, description = "An identifier, `@username` or `me`")),
-    request_body = Proof,
+    request_body = OwnPassword,
     responses((status = 200, description = "How many logins were ended", body = Ended)),
     security(("access_token" = [])),
 )]
@@ -94,7 +94,7 @@ pub(crate) async fn erase<B: Backend>(
     caller: Caller,
     Extension(peer): Extension<Peer>,
     InPath(id): InPath<String>,
-    Body(proof): Body<Proof>,
+    Body(proof): Body<OwnPassword>,
 ) -> Answer<Json<Ended>> {
     must_be_own(&api, caller, &id).await?;
     prove(&api, caller.0, peer, &proof.password).await?;

@@ -25,7 +25,7 @@ use crate::identity::MailedToken;
 use crate::mail::{Letter, MailRefused, Mailer};
 
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Sent {
+pub(crate) struct LinkSent {
     /// The address.
     sent_to: String,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Sent {
 // No `Debug`: it holds a token.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Proof {
+pub(crate) struct MailedProof {
     token: String,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Proven {
     summary = "Sends a link that proves one's own mail address",
     params(("id" = String, Path, description = "An identifier, `@username` or `me`")),
     responses(
-        (status = 202, description = "It is on its way", body = Sent),
+        (status = 202, description = "It is on its way", body = LinkSent),
         (status = 409, description = "`nothing_to_do`: the address is proven"),
     ),
     security(("access_token" = [])),
@@ -59,7 +59,7 @@ pub(crate) async fn send_verification<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     caller: Caller,
     InPath(id): InPath<String>,
-) -> Answer<(StatusCode, Json<Sent>)> {
+) -> Answer<(StatusCode, Json<LinkSent>)> {
     must_be_own(&api, caller, &id).await?;
     let mailer = mailer(&api)?;
     let user = of(&api, caller.0).await?;
@@ -70,7 +70,7 @@ pub(crate) async fn send_verification<B: Backend>(
     }
     let letter = |token| Letter::Verification { username: user.username.clone(), token };
     send_token(&api, mailer, &user, &email, MailPurpose::Verification, letter).await?;
-    Ok((StatusCode::ACCEPTED, Json(Sent { sent_to: email.to_string() })))
+    Ok((StatusCode::ACCEPTED, Json(LinkSent { sent_to: email.to_string() })))
 }
 
 #[utoipa::path(
@@ -78,13 +78,13 @@ pub(crate) async fn send_verification<B: Backend>(
     path = "/email/verify",
     tag = "identity",
     summary = "Proves a mail address by the token of a link that went there",
-    request_body = Proof,
+    request_body = MailedProof,
     responses((status = 200, description = "Whose it is", body = Proven), (status = 409, description = "`taken`")),
 )]
 pub(crate) async fn verify<B: Backend>(
     State(api): State<Arc<Api<B>>>,
     Extension(peer): Extension<Peer>,
-    Body(proof): Body<Proof>,
+    Body(proof): Body<MailedProof>,
 ) -> Answer<Json<Proven>> {
     take_address(&api, peer).await?;
     let token = MailedToken::parse(&proof.token).ok_or_else(bad_link)?;

@@ -21,6 +21,7 @@ use super::throttle;
 use crate::Api;
 use crate::backend::Backend;
 use crate::config::{PASSWORD_BYTES_MAX, PASSWORD_CHARS_MIN};
+use crate::identity::Place;
 
 // No `Debug`: these hold passwords.
 #[derive(Deserialize, ToSchema)]
@@ -101,17 +102,27 @@ pub(crate) async fn login<B: Backend>(
     if asked.password.len() > PASSWORD_BYTES_MAX {
         return Err(refused());
     }
+    // Before any store is asked: a flood that cannot be hashed costs them nothing.
+    let place = placed(&api)?;
     let tried = throttle::begin(&api, &username, peer).await?;
     take_guess(&api, &username, peer).await?;
     let credential = api.parts.users.credential(username).await?;
     let (user, password) = credential.map_or((None, None), |found| (Some(found.user), found.password));
-    let same = hashed(&api, api.hasher.verify(&asked.password, password).await)?;
+    let same = hashed(&api, place.verify(&asked.password, password).await)?;
     let Some(user) = user.filter(|_| same) else {
         tried.failed(&api).await;
         return Err(refused());
     };
     tried.succeeded(&api).await;
     Ok(Json(logins::begin(&api, &user, label).await?))
+}
+
+fn placed<B: Backend>(api: &Api<B>) -> Answer<Place<'_>> {
+    let place = api.hasher.place();
+    if place.is_err() {
+        api.metrics.hashing_refused.inc();
+    }
+    Ok(place?)
 }
 
 pub(crate) fn hashed<B: Backend, T>(api: &Api<B>, outcome: Result<T, crate::identity::HashError>) -> Answer<T> {

@@ -214,6 +214,32 @@ mod tests {
         assert_eq!(documented, routes);
     }
 
+    /// Two of one name would be one in the document: the last.
+    #[test]
+    fn no_two_bodies_have_one_name() {
+        let mut names = BTreeSet::new();
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+        let mut folders = vec![folder];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                for declared in text.split("ToSchema)]\n").skip(1) {
+                    let line = declared.lines().find(|line| line.contains("struct ") || line.contains("enum "));
+                    let rest =
+                        line.and_then(|line| line.split("struct ").nth(1).or_else(|| line.split("enum ").nth(1)));
+                    let name = rest.and_then(|rest| rest.split([' ', '<', '(']).next()).unwrap_or_default().to_owned();
+                    assert!(names.insert(name.clone()), "{name} in {} is there already", path.display());
+                }
+            }
+        }
+        assert!(names.len() > 30, "{names:?}");
+    }
+
     #[test]
     fn a_refusal_is_what_the_document_says() {
         let document = document();

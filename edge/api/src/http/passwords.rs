@@ -51,7 +51,7 @@ pub(crate) struct Reset {
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Change {
+pub(crate) struct NewPassword {
     old: String,
     new: String,
 }
@@ -140,7 +140,7 @@ pub(crate) async fn reset<B: Backend>(
     tag = "identity",
     summary = "Changes one's own password, and ends all other logins",
     params(("id" = String, Path, description = "An identifier, `@username` or `me`")),
-    request_body = Change,
+    request_body = NewPassword,
     responses(
         (status = 200, description = "How many logins were ended", body = Ended),
         (status = 412, description = "`version_conflict`: it was changed meanwhile"),
@@ -152,7 +152,7 @@ pub(crate) async fn change<B: Backend>(
     caller: CallersLogin,
     Extension(peer): Extension<Peer>,
     InPath(id): InPath<String>,
-    Body(asked): Body<Change>,
+    Body(asked): Body<NewPassword>,
 ) -> Answer<Json<Ended>> {
     must_be_own(&api, Caller(caller.user), &id).await?;
     check_new_password(&asked.new)?;

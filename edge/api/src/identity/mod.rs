@@ -14,5 +14,5 @@ pub(crate) use ended::follow;
 pub(crate) use keys::follow_keys;
 pub use keys::{SigningError, SigningKeys};
 pub(crate) use mailed::MailedToken;
-pub(crate) use password::{HashError, PasswordHasher};
+pub(crate) use password::{HashError, PasswordHasher, Place};
 pub(crate) use programs::Programs;

@@ -61,25 +61,37 @@ impl PasswordHasher {
         Ok(Self { jobs })
     }
 
+    /// A place in the queue, for who has to ask a store before it is known what is to be hashed: a flood is refused
+    /// before it costs the store anything. It is free again when it is dropped.
+    pub(crate) fn place(&self) -> Result<Place<'_>, HashError> {
+        self.jobs.try_reserve().map(Place).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => HashError::Busy,
+            mpsc::error::TrySendError::Closed(()) => HashError::Failed,
+        })
+    }
+
     /// Hashes a new password.
     pub(crate) async fn hash(&self, password: &str) -> Result<PasswordHash, HashError> {
         let (answer, answered) = oneshot::channel();
-        self.submit(Job::Hash { password: password.into(), answer })?;
+        self.place()?.0.send(Job::Hash { password: password.into(), answer });
         answered.await.ok().flatten().ok_or(HashError::Failed)
     }
 
-    /// Whether a password is the one that was hashed. It takes its time even where there is no hash.
+    /// As [`Place::verify`], where a place is free.
     pub(crate) async fn verify(&self, password: &str, hash: Option<PasswordHash>) -> Result<bool, HashError> {
-        let (answer, answered) = oneshot::channel();
-        self.submit(Job::Verify { password: password.into(), hash, answer })?;
-        answered.await.map_err(|_| HashError::Failed)
+        self.place()?.verify(password, hash).await
     }
+}
 
-    fn submit(&self, job: Job) -> Result<(), HashError> {
-        self.jobs.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => HashError::Busy,
-            mpsc::error::TrySendError::Closed(_) => HashError::Failed,
-        })
+/// A place in the queue of what is to be hashed.
+pub(crate) struct Place<'a>(mpsc::Permit<'a, Job>);
+
+impl Place<'_> {
+    /// Whether a password is the one that was hashed. It takes its time even where there is no hash.
+    pub(crate) async fn verify(self, password: &str, hash: Option<PasswordHash>) -> Result<bool, HashError> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Job::Verify { password: password.into(), hash, answer });
+        answered.await.map_err(|_| HashError::Failed)
     }
 }
 
@@ -127,6 +139,16 @@ mod tests {
         assert_eq!(hasher.verify("nobody's password", None).await, Ok(false));
         assert_eq!(hasher.verify("correct horse", Some(PasswordHash("no hash".into()))).await, Ok(false));
         assert_ne!(hasher.hash("correct horse").await.unwrap(), hash, "every hash has its own salt");
+    }
+
+    #[tokio::test]
+    async fn a_place_counts_until_it_is_given_back() {
+        let hasher = PasswordHasher::start(1, 2).unwrap();
+        let (one, other) = (hasher.place().unwrap(), hasher.place().unwrap());
+        assert_eq!(hasher.place().err(), Some(HashError::Busy));
+        drop(one);
+        assert_eq!(hasher.place().unwrap().verify("guess", None).await, Ok(false));
+        assert_eq!(other.verify("guess", None).await, Ok(false));
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ const KEY: &str = r"^[!-~]+$";
 fn of_field(name: &str) -> Option<Form> {
     Some(match name {
         "username" => (3, USERNAME_CHARS_MAX, Some(USERNAME)),
-        "password" => (PASSWORD_CHARS_MIN, PASSWORD_BYTES_MAX, None),
+        "password" | "new" => (PASSWORD_CHARS_MIN, PASSWORD_BYTES_MAX, None),
         "email" => (3, EMAIL_BYTES_MAX, Some(EMAIL)),
         "label" => (1, LOGIN_LABEL_CHARS_MAX, Some(LABEL)),
         "name" => (0, CHAT_NAME_BYTES_MAX, None),
