@@ -7,6 +7,7 @@ mod accounts;
 pub(crate) mod api_keys;
 pub(crate) mod failures;
 mod fields;
+pub(crate) mod identities;
 pub(crate) mod logins;
 pub(crate) mod signing_keys;
 
@@ -20,8 +21,10 @@ pub use api_keys::{API_KEYS_MAX, ApiKey, ApiKeyDigest, ApiKeyId, Scopes};
 pub use failures::{FAILURE_KEYS_MAX, FailureKey, FailureRule, Failures};
 pub use fields::{
     ApiKeyLabel, EMAIL_BYTES_MAX, Email, FieldError, KEPT_PICTURES, LOGIN_LABEL_CHARS_MAX, LoginLabel,
-    PICTURE_URL_BYTES_MAX, PictureUrl, USERNAME_CHARS_MAX, USERNAME_CHARS_MIN, Username,
+    PICTURE_URL_BYTES_MAX, PROVIDER_NAME_CHARS_MAX, PictureUrl, ProviderName, SUBJECT_BYTES_MAX, Subject,
+    USERNAME_CHARS_MAX, USERNAME_CHARS_MIN, Username,
 };
+pub use identities::{CodeId, IDENTITIES_MAX, Identity, IdentityKey, ToldIdentity};
 pub use logins::{
     ENDED_LOGINS_MAX, EndedLogin, LOGINS_MAX, Login, LoginLimits, NewLogin, Refresh, RefreshDigest, Refreshed,
     WhichLogins,
@@ -123,6 +126,8 @@ pub enum UniqueField {
     Id,
     /// The mail address, where it was proven.
     Email,
+    /// Whom a login provider means: another user logs in as that.
+    Identity,
 }
 
 impl UniqueField {
@@ -132,6 +137,7 @@ impl UniqueField {
             Self::Username => "username",
             Self::Id => "id",
             Self::Email => "email",
+            Self::Identity => "identity",
         }
     }
 }
@@ -157,6 +163,9 @@ pub enum UserStoreError {
         /// When it does.
         signs_from: Time,
     },
+    /// Nothing else would let the user in. Nothing changed.
+    #[error("it is the only way into this account")]
+    LastWayIn,
     /// More than a call or the store takes. Nothing changed.
     #[error("more than the limit of {0}")]
     TooMany(usize),
@@ -165,7 +174,7 @@ pub enum UserStoreError {
     Store(#[from] StoreError),
 }
 
-/// Users, their credentials and logins, and the deployment's keys.
+/// Users, their credentials, identities and logins, and the deployment's keys.
 pub trait UserStore: Clone + Send + Sync + 'static {
     /// Creates a user.
     ///
@@ -503,4 +512,63 @@ pub trait UserStore: Clone + Send + Sync + 'static {
         user: UserId,
         now: Time,
     ) -> impl Future<Output = Result<(User, Vec<EndedLogin>), UserStoreError>> + Send;
+
+    /// The user whom a login provider means, and notes that it was used and what the provider told of it; none: nobody
+    /// logs in as that.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn user_of_identity(&self, told: ToldIdentity)
+    -> impl Future<Output = Result<Option<User>, UserStoreError>> + Send;
+
+    /// Creates a user who logs in as that, or neither.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Taken`]: of a name, or of what somebody logs in as already.
+    fn create_user_of_identity(
+        &self,
+        user: NewUser,
+        told: ToldIdentity,
+    ) -> impl Future<Output = Result<User, UserStoreError>> + Send;
+
+    /// Lets a user log in as that, too. Of one that does already only what was told is noted.
+    ///
+    /// # Errors
+    /// [`UserStoreError::NotFound`]: no such user. [`UserStoreError::Taken`]: another user logs in as that.
+    /// [`UserStoreError::TooMany`] beyond [`IDENTITIES_MAX`].
+    fn link_identity(
+        &self,
+        user: UserId,
+        told: ToldIdentity,
+    ) -> impl Future<Output = Result<Identity, UserStoreError>> + Send;
+
+    /// As what a user logs in at providers, in the order of their names and subjects; at most [`IDENTITIES_MAX`].
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`].
+    fn identities(&self, user: UserId) -> impl Future<Output = Result<Vec<Identity>, UserStoreError>> + Send;
+
+    /// Lets a user log in as that no more. `usable` are the providers that let anybody in now: one of those, or a
+    /// password, must be left.
+    ///
+    /// # Errors
+    /// [`UserStoreError::NotFound`]: the user does not log in as that. [`UserStoreError::LastWayIn`].
+    fn unlink_identity(
+        &self,
+        user: UserId,
+        key: IdentityKey,
+        usable: Vec<ProviderName>,
+    ) -> impl Future<Output = Result<(), UserStoreError>> + Send;
+
+    /// Uses a code that may be used once and not after `until`; false: it was used before, by whatever process. Its use is
+    /// forgotten a minute after that: whoever takes codes looks at their end first.
+    ///
+    /// # Errors
+    /// [`UserStoreError::Store`]: whether it was used is not known, and it is not to be taken.
+    fn use_code(
+        &self,
+        code: CodeId,
+        until: Time,
+        now: Time,
+    ) -> impl Future<Output = Result<bool, UserStoreError>> + Send;
 }

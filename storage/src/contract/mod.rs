@@ -11,6 +11,7 @@ pub(crate) mod entities;
 pub(crate) mod epochs;
 pub(crate) mod events;
 pub(crate) mod failures;
+pub(crate) mod identities;
 pub(crate) mod logins;
 pub(crate) mod own_cluster;
 pub(crate) mod ownership;

@@ -22,6 +22,7 @@ fn taken(error: &DbError) -> Option<UniqueField> {
         "users_username_key_unique" => Some(UniqueField::Username),
         "users_id_unique" => Some(UniqueField::Id),
         "users_verified_email_unique" => Some(UniqueField::Email),
+        "identities_unique" => Some(UniqueField::Identity),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ mod api_keys;
 mod config;
 mod errors;
 mod failures;
+mod identities;
 mod import;
 mod logins;
 mod pool;
@@ -25,10 +26,10 @@ pub use self::config::{PostgresConfig, PostgresLimits};
 use self::pool::Connections;
 use crate::error::StoreError;
 use crate::user_store::{
-    ApiKey, ApiKeyDigest, ApiKeyId, Credential, ENDED_LOGINS_MAX, Email, EndedLogin, FAILURE_KEYS_MAX, FailureKey,
-    FailureRule, Failures, Login, LoginLimits, MailLimit, MailPurpose, MailTokenDigest, NewLogin, NewMailToken,
-    NewUser, PasswordChange, PasswordHash, Refresh, Refreshed, SealedSigningKey, USERS_MAX, User, UserChange,
-    UserStore, UserStoreError, Username, WhichLogins,
+    ApiKey, ApiKeyDigest, ApiKeyId, CodeId, Credential, ENDED_LOGINS_MAX, Email, EndedLogin, FAILURE_KEYS_MAX, FailureKey,
+    FailureRule, Failures, Identity, IdentityKey, Login, LoginLimits, MailLimit, MailPurpose, MailTokenDigest, NewLogin,
+    NewMailToken, NewUser, PasswordChange, PasswordHash, ProviderName, Refresh, Refreshed, SealedSigningKey, ToldIdentity,
+    USERS_MAX, User, UserChange, UserStore, UserStoreError, Username, WhichLogins,
 };
 
 /// The user store of a cluster. Clones share its connections.
@@ -255,6 +256,35 @@ impl UserStore for PostgresUsers {
 
     async fn erase_user(&self, user: UserId, now: Time) -> Result<(User, Vec<EndedLogin>), UserStoreError> {
         self.connections.call(async |client| accounts::erase_user(client, user, now).await).await
+    }
+
+    async fn user_of_identity(&self, told: ToldIdentity) -> Result<Option<User>, UserStoreError> {
+        self.connections.call(async |client| identities::user_of_identity(client, &told).await).await
+    }
+
+    async fn create_user_of_identity(&self, user: NewUser, told: ToldIdentity) -> Result<User, UserStoreError> {
+        self.connections.call(async |client| identities::create_user_of_identity(client, &user, &told).await).await
+    }
+
+    async fn link_identity(&self, user: UserId, told: ToldIdentity) -> Result<Identity, UserStoreError> {
+        self.connections.call(async |client| identities::link_identity(client, user, &told).await).await
+    }
+
+    async fn identities(&self, user: UserId) -> Result<Vec<Identity>, UserStoreError> {
+        self.connections.call(async |client| identities::identities(client, user).await).await
+    }
+
+    async fn unlink_identity(
+        &self,
+        user: UserId,
+        key: IdentityKey,
+        usable: Vec<ProviderName>,
+    ) -> Result<(), UserStoreError> {
+        self.connections.call(async |client| identities::unlink_identity(client, user, &key, &usable).await).await
+    }
+
+    async fn use_code(&self, code: CodeId, until: Time, now: Time) -> Result<bool, UserStoreError> {
+        self.connections.call(async |client| identities::use_code(client, &code, until, now).await).await
     }
 }
 

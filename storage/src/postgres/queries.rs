@@ -32,7 +32,7 @@ macro_rules! insert_users {
     };
 }
 
-pub(super) async fn create_user(client: &Client, user: &NewUser) -> Result<User, UserStoreError> {
+pub(super) async fn create_user(client: &impl GenericClient, user: &NewUser) -> Result<User, UserStoreError> {
     let statement = client.prepare_cached(insert_users!("")).await?;
     NewUsers::of([user]).insert(client, &statement).await?;
     Ok(User {
@@ -77,7 +77,7 @@ async fn ensure_in(
     found.into_iter().map(|user| user.ok_or_else(renamed)).collect()
 }
 
-pub(super) async fn users(client: &Client, ids: &[UserId]) -> Result<Vec<Option<User>>, UserStoreError> {
+pub(super) async fn users(client: &impl GenericClient, ids: &[UserId]) -> Result<Vec<Option<User>>, UserStoreError> {
     let sql = concat!("SELECT ", user_columns!(), " FROM users WHERE id = ANY ($1)");
     let statement = client.prepare_cached(sql).await?;
     let asked: Vec<&[u8]> = ids.iter().map(|id| &id.as_bytes()[..]).collect();

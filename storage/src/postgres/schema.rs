@@ -111,6 +111,27 @@ pub(super) const MIGRATIONS: &[&str] = &[
     -- Each one that is noted forgets those that are over.
     CREATE INDEX login_failures_over ON panda.login_failures (at_us);
 "#,
+    r#"
+    CREATE TABLE panda.identities (
+        -- Whom a login provider means: its name here, and its own word for the person.
+        provider TEXT COLLATE "C" NOT NULL,
+        subject TEXT COLLATE "C" NOT NULL,
+        user_id BYTEA NOT NULL REFERENCES panda.users (id),
+        -- As the provider told it last, and whether it says that it is that person's. No account is found by it.
+        email TEXT,
+        email_verified BOOLEAN NOT NULL,
+        linked_us BIGINT NOT NULL,
+        used_us BIGINT NOT NULL,
+        CONSTRAINT identities_unique PRIMARY KEY (provider, subject)
+    );
+    CREATE INDEX identities_of_user ON panda.identities (user_id);
+    -- Codes that may be used once, and were; kept until no process would take them for their age.
+    CREATE TABLE panda.used_codes (
+        id BYTEA NOT NULL PRIMARY KEY CHECK (octet_length(id) = 16),
+        until_us BIGINT NOT NULL
+    );
+    CREATE INDEX used_codes_over ON panda.used_codes (until_us);
+"#,
 ];
 
 /// Taken while migrating: "pandausr". One process migrates, the others wait and find it done.

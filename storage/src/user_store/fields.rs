@@ -16,6 +16,10 @@ pub const PICTURE_URL_BYTES_MAX: usize = 2_048;
 pub const KEPT_PICTURES: &str = "/pictures/";
 /// The most characters of a login's label.
 pub const LOGIN_LABEL_CHARS_MAX: usize = 64;
+/// The most characters of a login provider's name.
+pub const PROVIDER_NAME_CHARS_MAX: usize = 32;
+/// Bytes of a subject (OpenID Connect Core 1.0, section 2).
+pub const SUBJECT_BYTES_MAX: usize = 255;
 
 /// Why a value is not allowed in its field. The text is for the person who filled it in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +86,53 @@ field!(
     /// What a person calls an API key, such as "the shop's back end": as a [`LoginLabel`].
     ApiKeyLabel
 );
+
+field!(
+    /// What a deployment calls a login provider: 1 to 32 characters, each a lower-case ASCII letter, a digit or `-`; the
+    /// first is a letter. It stands in addresses and beside every identity of that provider, so it never gets another
+    /// meaning.
+    ProviderName
+);
+field!(
+    /// Whom a login provider means: 1 to 255 bytes of printable ASCII, compared byte by byte (OpenID Connect Core 1.0,
+    /// section 2). Nobody reads it.
+    Subject
+);
+
+impl ProviderName {
+    /// Takes the text if it keeps the rule.
+    ///
+    /// # Errors
+    /// [`FieldError`].
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        if text.len() > PROVIDER_NAME_CHARS_MAX {
+            return Err(FieldError::TooLong(PROVIDER_NAME_CHARS_MAX));
+        }
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !text.starts_with(|first: char| first.is_ascii_lowercase()) || !text.bytes().all(allowed) {
+            return Err(FieldError::Form(
+                "a login provider's name has 1 to 32 lower-case letters (a-z), digits or '-', and begins with a letter",
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Subject {
+    /// Takes the text if it keeps the rule.
+    ///
+    /// # Errors
+    /// [`FieldError`].
+    pub fn parse(text: &str) -> Result<Self, FieldError> {
+        if text.len() > SUBJECT_BYTES_MAX {
+            return Err(FieldError::TooLong(SUBJECT_BYTES_MAX));
+        }
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+            return Err(FieldError::Form("a subject has 1 to 255 printable ASCII characters"));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
 
 impl Username {
     /// What stands in the place of the name of a user who is erased.

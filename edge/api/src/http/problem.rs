@@ -6,7 +6,7 @@ use panda_access::AccessError;
 use panda_link::CommandRefused;
 use panda_protocol::link::Rejection;
 use panda_protocol::{ErrorCode, UserId};
-use panda_storage::user_store::FieldError;
+use panda_storage::user_store::{FieldError, UniqueField};
 use panda_storage::{StoreError, UserStoreError};
 use serde_json::{Map, Value, json};
 
@@ -228,6 +228,15 @@ impl From<HashError> for Problem {
 impl From<UserStoreError> for Problem {
     fn from(error: UserStoreError) -> Self {
         match error {
+            UserStoreError::Taken(UniqueField::Identity) => {
+                let taken =
+                    Self::new(ErrorCode::Taken).title("This login is another account's; unlink it there first.");
+                Self { field: Some(UniqueField::Identity.name()), ..taken }
+            }
+            UserStoreError::LastWayIn => {
+                let title = "Nothing else would let you in; link another login first, or set a password.";
+                Self { field: Some(UniqueField::Identity.name()), ..Self::new(ErrorCode::Forbidden).title(title) }
+            }
             UserStoreError::Taken(field) => Self { field: Some(field.name()), ..Self::new(ErrorCode::Taken) },
             UserStoreError::NotFound => Self::new(ErrorCode::NotFound),
             UserStoreError::VersionConflict { .. } => Self::new(ErrorCode::VersionConflict),

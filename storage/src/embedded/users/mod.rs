@@ -3,6 +3,7 @@
 mod accounts;
 mod api_keys;
 mod failures;
+mod identities;
 mod import;
 mod logins;
 mod queries;
@@ -19,10 +20,10 @@ use rusqlite::Connection;
 
 use crate::error::StoreError;
 use crate::user_store::{
-    ApiKey, ApiKeyDigest, ApiKeyId, Credential, ENDED_LOGINS_MAX, Email, EndedLogin, FAILURE_KEYS_MAX, FailureKey,
-    FailureRule, Failures, Login, LoginLimits, MailLimit, MailPurpose, MailTokenDigest, NewLogin, NewMailToken,
-    NewUser, PasswordChange, PasswordHash, Refresh, Refreshed, SealedSigningKey, USERS_MAX, User, UserChange,
-    UserStore, UserStoreError, Username, WhichLogins,
+    ApiKey, ApiKeyDigest, ApiKeyId, CodeId, Credential, ENDED_LOGINS_MAX, Email, EndedLogin, FAILURE_KEYS_MAX, FailureKey,
+    FailureRule, Failures, Identity, IdentityKey, Login, LoginLimits, MailLimit, MailPurpose, MailTokenDigest, NewLogin,
+    NewMailToken, NewUser, PasswordChange, PasswordHash, ProviderName, Refresh, Refreshed, SealedSigningKey, ToldIdentity,
+    USERS_MAX, User, UserChange, UserStore, UserStoreError, Username, WhichLogins,
 };
 use threads::Threads;
 
@@ -270,6 +271,35 @@ impl UserStore for SqliteUsers {
 
     async fn erase_user(&self, user: UserId, now: Time) -> Result<(User, Vec<EndedLogin>), UserStoreError> {
         self.write(move |connection| accounts::erase_user(connection, user, now)).await
+    }
+
+    async fn user_of_identity(&self, told: ToldIdentity) -> Result<Option<User>, UserStoreError> {
+        self.write(move |connection| identities::user_of_identity(connection, &told)).await
+    }
+
+    async fn create_user_of_identity(&self, user: NewUser, told: ToldIdentity) -> Result<User, UserStoreError> {
+        self.write(move |connection| identities::create_user_of_identity(connection, &user, &told)).await
+    }
+
+    async fn link_identity(&self, user: UserId, told: ToldIdentity) -> Result<Identity, UserStoreError> {
+        self.write(move |connection| identities::link_identity(connection, user, &told)).await
+    }
+
+    async fn identities(&self, user: UserId) -> Result<Vec<Identity>, UserStoreError> {
+        self.read(move |connection| identities::identities(connection, user)).await
+    }
+
+    async fn unlink_identity(
+        &self,
+        user: UserId,
+        key: IdentityKey,
+        usable: Vec<ProviderName>,
+    ) -> Result<(), UserStoreError> {
+        self.write(move |connection| identities::unlink_identity(connection, user, &key, &usable)).await
+    }
+
+    async fn use_code(&self, code: CodeId, until: Time, now: Time) -> Result<bool, UserStoreError> {
+        self.write(move |connection| identities::use_code(connection, &code, until, now)).await
     }
 }
 

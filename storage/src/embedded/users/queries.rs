@@ -28,6 +28,9 @@ impl From<rusqlite::Error> for UserStoreError {
         if failure.code == ErrorCode::ConstraintViolation && text.ends_with("users.verified_email_key") {
             return Self::Taken(UniqueField::Email);
         }
+        if failure.code == ErrorCode::ConstraintViolation && text.ends_with("identities.provider, identities.subject") {
+            return Self::Taken(UniqueField::Identity);
+        }
         Self::Store(store_error(&error))
     }
 }
@@ -127,7 +130,7 @@ pub(super) fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction
     connection.transaction_with_behavior(TransactionBehavior::Immediate)
 }
 
-fn insert_user(transaction: &Transaction<'_>, user: &NewUser) -> Result<User, UserStoreError> {
+pub(super) fn insert_user(transaction: &Transaction<'_>, user: &NewUser) -> Result<User, UserStoreError> {
     transaction
         .prepare_cached(
             "INSERT INTO users (id, username, username_key, email, version, created_us) VALUES (?1, ?2, ?3, ?4, 1, ?5)",

@@ -105,6 +105,27 @@ const MIGRATIONS: &[&str] = &[
     -- Each one that is noted forgets those that are over.
     CREATE INDEX login_failures_over ON login_failures (at_us);
 ",
+    "
+    CREATE TABLE identities (
+        -- Whom a login provider means: its name here, and its own word for the person.
+        provider TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        user_id BLOB NOT NULL REFERENCES users (id),
+        -- As the provider told it last, and whether it says that it is that person's. No account is found by it.
+        email TEXT,
+        email_verified INTEGER NOT NULL CHECK (email_verified IN (0, 1)),
+        linked_us INTEGER NOT NULL,
+        used_us INTEGER NOT NULL,
+        PRIMARY KEY (provider, subject)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX identities_of_user ON identities (user_id);
+    -- Codes that may be used once, and were; kept until no process would take them for their age.
+    CREATE TABLE used_codes (
+        id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+        until_us INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX used_codes_over ON used_codes (until_us);
+",
 ];
 
 /// Memory of each connection for pages.

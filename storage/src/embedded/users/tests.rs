@@ -38,6 +38,7 @@ async fn the_embedded_store_keeps_the_contract() {
     contract::api_keys::all(make).await;
     contract::accounts::all(make).await;
     contract::failures::all(make).await;
+    contract::identities::all(make).await;
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ async fn the_store_in_postgres_keeps_the_contract() {
     contract::api_keys::all(make).await;
     contract::accounts::all(make).await;
     contract::failures::all(make).await;
+    contract::identities::all(make).await;
     for database in databases.take() {
         server.drop_database(&database).await;
     }
