@@ -27,6 +27,8 @@ pub enum Purpose {
     SigningKeys,
     /// Refresh tokens.
     RefreshToken,
+    /// What a login at a provider carries through a browser.
+    ProviderLogin,
     /// TLS session tickets.
     TlsTicket,
     /// QUIC address validation tokens.
@@ -47,6 +49,7 @@ impl Purpose {
             Self::Proof => b"panda membership proof 1",
             Self::SigningKeys => b"panda signing keys 1",
             Self::RefreshToken => b"panda refresh token 1",
+            Self::ProviderLogin => b"panda provider login 1",
             Self::TlsTicket => b"panda tls ticket 1",
             Self::QuicToken => b"panda quic token 1",
             Self::QuicReset => b"panda quic reset 1",
@@ -287,6 +290,7 @@ mod tests {
             secret.derive(Purpose::Proof).current,
             secret.derive(Purpose::SigningKeys).current,
             secret.derive(Purpose::RefreshToken).current,
+            secret.derive(Purpose::ProviderLogin).current,
             other.derive(Purpose::Ticket).current,
         ];
         for (index, key) in keys.iter().enumerate() {

@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod fleet_secret;
+mod login_flow;
 mod neighbourhood;
 mod origin;
 mod proof;
@@ -18,6 +19,7 @@ mod ticket;
 mod token;
 
 pub use fleet_secret::{DerivedKeys, FleetSecret, FleetSecretError, Purpose};
+pub use login_flow::{FlowSealer, FlowStep};
 pub use neighbourhood::Neighbourhood;
 pub use origin::{ORIGIN_REFUSED, PageOrigin};
 pub use proof::{PROOF_LEN, ProofOf, ProofSealer};

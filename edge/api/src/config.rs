@@ -6,6 +6,8 @@ use std::time::Duration;
 use panda_storage::cache::RateLimit;
 use panda_storage::user_store::{LoginLimits, MailLimit};
 
+use crate::providers::LoginProvider;
+
 /// The fewest characters of a password.
 pub const PASSWORD_CHARS_MIN: usize = 8;
 /// The most bytes of a password.
@@ -89,6 +91,8 @@ pub struct ApiConfig {
     pub notices_per_user: RateLimit,
     /// Origins of pages that may use the API from a browser, besides the page of the address itself. Default: none.
     pub origins: Vec<String>,
+    /// Whose word about a person is taken. Default: none.
+    pub login_providers: Vec<LoginProvider>,
     /// What `/.well-known/panda` tells.
     pub discovery: Discovery,
 }
@@ -120,6 +124,7 @@ impl Default for ApiConfig {
             exports_per_user: RateLimit { count: 10, window: Duration::from_secs(3_600) },
             notices_per_user: RateLimit { count: 10, window: Duration::from_secs(3_600) },
             origins: Vec::new(),
+            login_providers: Vec::new(),
             discovery: Discovery::default(),
         }
     }

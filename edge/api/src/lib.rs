@@ -12,6 +12,7 @@ mod identity;
 mod mail;
 mod metrics;
 mod pictures;
+mod providers;
 mod server;
 
 use std::sync::Arc;
@@ -23,9 +24,10 @@ pub use identity::{
 };
 pub use mail::{FIRST_WAIT, MailConfig, MailWay, SmtpConfig, SmtpConfigError, SmtpTls};
 pub use metrics::Metrics;
-use panda_access::RefreshTokens;
+use panda_access::{FlowSealer, RefreshTokens};
 use panda_protocol::Time;
 use panda_storage::PictureStore;
+pub use providers::{GITHUB, GOOGLE, LOGIN_PROVIDERS_MAX, LoginProvider, ProviderKind};
 pub use server::{ApiThreads, Connection, serve, start};
 use tokio::sync::Semaphore;
 
@@ -33,6 +35,7 @@ use crate::config::FORGETTING_MAX;
 use crate::identity::{PasswordHasher, Programs};
 use crate::mail::Mailer;
 use crate::pictures::Pictures;
+use crate::providers::Providers;
 
 /// What the API works with.
 pub struct Parts<B: Backend> {
@@ -46,6 +49,8 @@ pub struct Parts<B: Backend> {
     pub keys: SigningKeys,
     /// Knows refresh tokens.
     pub refresh_tokens: RefreshTokens,
+    /// Seals what logins at other providers carry.
+    pub flows: FlowSealer,
     /// Which logins were ended.
     pub ended: EndedLogins,
     /// Where pictures are kept; none: nobody can send one.
@@ -65,6 +70,7 @@ pub(crate) struct Api<B: Backend> {
     pictures: Option<Pictures>,
     mailer: Option<Mailer>,
     forgetting: Arc<Semaphore>,
+    providers: Providers,
     metrics: Metrics,
 }
 
@@ -72,6 +78,7 @@ impl<B: Backend> Api<B> {
     pub(crate) fn new(config: ApiConfig, parts: Parts<B>, metrics: Metrics) -> std::io::Result<Arc<Self>> {
         let hasher = PasswordHasher::start(config.hash_threads, config.hash_queue_max)?;
         let pictures = parts.pictures.clone().map(Pictures::start).transpose()?;
+        let providers = Providers::new(&config.login_providers, parts.clock)?;
         let mailer = parts.mail.clone().map(|mail| Mailer::start(mail, metrics.clone())).transpose()?;
         let forgetting = Arc::new(Semaphore::new(FORGETTING_MAX));
         Ok(Arc::new(Self {
@@ -82,6 +89,7 @@ impl<B: Backend> Api<B> {
             pictures,
             mailer,
             forgetting,
+            providers,
             metrics,
         }))
     }

@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::config::{Config, LoginProviderConfig};
 use crate::lifecycle::now;
 
 /// How long requests may take to end at a stop.
@@ -83,13 +83,16 @@ pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
     handed_over: mpsc::Receiver<HandedOver>,
 ) -> anyhow::Result<Api> {
     let ApiParts { log, link, users, cache, identity, pictures, mail } = parts;
-    let Bootstrap { keys, refresh_tokens, ended, .. } = identity;
+    let Bootstrap { keys, refresh_tokens, flows, ended, .. } = identity;
     let (chats, driver) = client(link, log);
-    let parts = panda_api::Parts { users, cache, chats, keys, refresh_tokens, ended, pictures, mail, clock: now };
+    let parts =
+        panda_api::Parts { users, cache, chats, keys, refresh_tokens, flows, ended, pictures, mail, clock: now };
     let metrics = panda_api::Metrics::default();
     metrics.register(registry);
     let limits = &config.api;
     let origins = config.http.page_origins();
+    let login_providers =
+        config.login_providers.iter().map(LoginProviderConfig::provider).collect::<anyhow::Result<_>>()?;
     let config = ApiConfig {
         threads: limits.threads,
         hash_threads: limits.hash_threads,
@@ -97,6 +100,7 @@ pub(crate) fn start<L: CommandLog, U: UserStore, C: Cache>(
         connections_max: limits.connections_max,
         token_ttl: limits.token_lifetime(),
         origins,
+        login_providers,
         login_idle: Duration::from_secs(limits.login_idle_s),
         login_lifetime: Duration::from_secs(limits.login_lifetime_s),
         refresh_grace: Duration::from_secs(limits.refresh_grace_s),

@@ -36,6 +36,10 @@ pub(crate) enum Command {
     Admin(AdminCommand),
     /// Chats in this terminal.
     Chat(crate::chat::ChatArgs),
+    /// Logs in with an account elsewhere, for `panda chat` on this machine.
+    Login(crate::chat::login::LoginArgs),
+    /// Ends what `panda login` began.
+    Logout(crate::chat::login::LogoutArgs),
 }
 
 /// What `panda admin` does. What works on a cluster takes the configuration that `panda router` takes.

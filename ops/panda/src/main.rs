@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         Command::Router(args) => run::<cluster::RouterRole>(&args.config, &args.overrides()),
         Command::Admin(command) => admin::run(&command),
         Command::Chat(args) => chat::run(&args),
+        Command::Login(args) => chat::login::run(&args),
+        Command::Logout(args) => chat::login::log_out(&args),
         Command::CheckConfig(args) => check_config::run(&args),
     };
     outcome.unwrap_or_else(|error| {

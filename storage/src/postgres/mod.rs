@@ -26,10 +26,10 @@ pub use self::config::{PostgresConfig, PostgresLimits};
 use self::pool::Connections;
 use crate::error::StoreError;
 use crate::user_store::{
-    ApiKey, ApiKeyDigest, ApiKeyId, CodeId, Credential, ENDED_LOGINS_MAX, Email, EndedLogin, FAILURE_KEYS_MAX, FailureKey,
-    FailureRule, Failures, Identity, IdentityKey, Login, LoginLimits, MailLimit, MailPurpose, MailTokenDigest, NewLogin,
-    NewMailToken, NewUser, PasswordChange, PasswordHash, ProviderName, Refresh, Refreshed, SealedSigningKey, ToldIdentity,
-    USERS_MAX, User, UserChange, UserStore, UserStoreError, Username, WhichLogins,
+    ApiKey, ApiKeyDigest, ApiKeyId, CodeId, Credential, ENDED_LOGINS_MAX, Email, EndedLogin, FAILURE_KEYS_MAX,
+    FailureKey, FailureRule, Failures, Identity, IdentityKey, Login, LoginLimits, MailLimit, MailPurpose,
+    MailTokenDigest, NewLogin, NewMailToken, NewUser, PasswordChange, PasswordHash, ProviderName, Refresh, Refreshed,
+    SealedSigningKey, ToldIdentity, USERS_MAX, User, UserChange, UserStore, UserStoreError, Username, WhichLogins,
 };
 
 /// The user store of a cluster. Clones share its connections.

@@ -14,6 +14,7 @@ use super::body::Json;
 use crate::Api;
 use crate::backend::Backend;
 use crate::config::Discovery;
+use crate::providers::LoginProvider;
 
 /// Versions of the protocol that this server speaks.
 const VERSIONS: [u16; 1] = [1];
@@ -44,6 +45,10 @@ pub(crate) async fn discovery<B: Backend>(
     if !config.edges.is_empty() {
         body.insert("edges".to_owned(), json!(config.edges));
     }
+    let providers: Vec<_> = api.providers.all().map(|provider| &provider.config).map(described).collect();
+    if !providers.is_empty() {
+        body.insert("login_providers".to_owned(), json!(providers));
+    }
     let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     if let Some(quic) = quic_address(config, asked) {
         body.insert("quic".to_owned(), json!(quic));
@@ -54,6 +59,11 @@ pub(crate) async fn discovery<B: Backend>(
         }
     }
     Json(Value::Object(body))
+}
+
+/// What a client has to know of a login provider.
+fn described(provider: &LoginProvider) -> Value {
+    json!({ "name": provider.name.as_str(), "label": provider.label })
 }
 
 /// Where the client finds QUIC: the configured host, or the address served, or, if that is every

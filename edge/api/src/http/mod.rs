@@ -19,6 +19,7 @@ mod page;
 mod passwords;
 mod pictures;
 mod problem;
+mod providers;
 mod rate_limits;
 mod sending;
 mod throttle;
@@ -76,6 +77,11 @@ fn endpoints<B: Backend>(api: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
         .route("/openapi", get(openapi::page))
         .route("/register", post(identity::register::<B>))
         .route("/login", post(identity::login::<B>))
+        .route("/login/provider/redeem", post(providers::redeem::<B>))
+        .route("/login/{provider}", post(providers::begin::<B>))
+        .route("/login/{provider}/callback", get(providers::callback::<B>))
+        .route("/login/{provider}/device", post(providers::begin_device::<B>))
+        .route("/login/{provider}/device/poll", post(providers::poll_device::<B>))
         .route("/token/refresh", post(logins::refresh::<B>))
         .route("/logout", post(logins::log_out::<B>))
         .route("/password/forgot", post(passwords::forgot::<B>))
@@ -90,6 +96,9 @@ fn endpoints<B: Backend>(api: &Arc<Api<B>>) -> Router<Arc<Api<B>>> {
         .route("/pictures/{user}/{file}", get(pictures::read::<B>))
         .route("/user/{id}/logins", get(logins::list::<B>).delete(logins::end_others::<B>))
         .route("/user/{id}/logins/{login}", delete(logins::end_one::<B>))
+        .route("/user/{id}/identities", get(providers::identities::<B>).post(providers::link::<B>))
+        .route("/user/{id}/identities/{provider}", post(providers::begin_link::<B>))
+        .route("/user/{id}/identities/{provider}/{subject}", delete(providers::unlink::<B>))
         .route("/chats", get(chats::list::<B>).post(chats::create::<B>))
         .route("/chats/{id}", get(chats::read::<B>))
         .route("/chats/{id}/messages", post(messages::send::<B>))

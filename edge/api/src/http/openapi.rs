@@ -15,7 +15,8 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response as Document
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::{
-    accounts, bulk, chats, discovery, email, identity, jwks, logins, members, messages, passwords, pictures, users,
+    accounts, bulk, chats, discovery, email, identity, jwks, logins, members, messages, passwords, pictures, providers,
+    users,
 };
 
 /// Neither changes while this process runs.
@@ -46,11 +47,20 @@ const PAGE_POLICY: (HeaderName, HeaderValue) = (
         passwords::change,
         email::send_verification,
         email::verify,
+        providers::begin,
+        providers::callback,
+        providers::redeem,
+        providers::begin_device,
+        providers::poll_device,
         logins::refresh,
         logins::log_out,
         logins::list,
         logins::end_others,
         logins::end_one,
+        providers::identities,
+        providers::link,
+        providers::begin_link,
+        providers::unlink,
         users::read,
         users::change,
         pictures::put,

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use panda_access::{FleetSecret, RefreshTokens, SealError, SigningKey};
+use panda_access::{FleetSecret, FlowSealer, RefreshTokens, SealError, SigningKey};
 use panda_protocol::Time;
 use panda_storage::user_store::{ApiKey, ApiKeyDigest, ApiKeyLabel, Scopes, SealedSigningKey};
 use panda_storage::{StoreError, UserStore, UserStoreError};
@@ -52,6 +52,8 @@ pub struct Bootstrap {
     pub keys: SigningKeys,
     /// Knows refresh tokens.
     pub refresh_tokens: RefreshTokens,
+    /// Seals what logins at other providers carry.
+    pub flows: FlowSealer,
     /// The logins that were ended so far.
     pub ended: EndedLogins,
     /// Whether the admin key was made now.
@@ -88,7 +90,8 @@ pub async fn bootstrap<U: UserStore>(
     // Before anybody is let in: whoever was logged out stays out.
     let mut ended = EndedLogins::default();
     ended.read_on(users).await?;
-    Ok(Bootstrap { keys, refresh_tokens: RefreshTokens::new(secret), ended, admin_key_made })
+    let (refresh_tokens, flows) = (RefreshTokens::new(secret), FlowSealer::new(secret));
+    Ok(Bootstrap { keys, refresh_tokens, flows, ended, admin_key_made })
 }
 
 async fn ensure_admin_key<U: UserStore>(users: &U, path: &Path, now: Time) -> Result<bool, BootstrapError> {

@@ -11,5 +11,6 @@ mod logins;
 mod mail;
 mod origins;
 mod pictures;
+mod providers;
 mod support;
 mod throttle;

@@ -9,12 +9,14 @@ use panda_protocol::UserId;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::login::saved::SavedLogins;
+
 /// The longest that one call takes.
 const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 /// The longest that a goodbye takes: nobody waits for a server that does not answer.
 const LOG_OUT_TIME_MAX: Duration = Duration::from_secs(2);
 /// What this client's logins are called in the list of one's own.
-const LABEL: &str = "panda chat";
+pub(super) const LABEL: &str = "panda chat";
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -36,9 +38,20 @@ pub(super) struct Credentials {
 #[derive(Clone)]
 pub(super) struct Login {
     server: Server,
-    credentials: Credentials,
-    /// Absent of a server that gives none.
-    refresh_token: Arc<Mutex<Option<String>>>,
+    means: Means,
+}
+
+/// By what a login goes on.
+#[derive(Clone)]
+enum Means {
+    /// It is of this process alone, and ends with it.
+    Own {
+        credentials: Credentials,
+        /// Absent of a server that gives none.
+        refresh_token: Arc<Mutex<Option<String>>>,
+    },
+    /// It stays on this machine, and others may be using it.
+    Saved(SavedLogins),
 }
 
 /// A user who is logged in.
@@ -51,11 +64,12 @@ pub(super) struct Account {
     pub(super) token: String,
 }
 
+/// What the server gives to who is logged in.
 #[derive(Deserialize)]
-struct LoggedIn {
-    access_token: String,
-    refresh_token: Option<String>,
-    user: Named,
+pub(super) struct LoggedIn {
+    pub(super) access_token: String,
+    pub(super) refresh_token: Option<String>,
+    pub(super) user: Named,
 }
 
 /// A user as the API shows one.
@@ -87,9 +101,22 @@ impl Server {
         Ok(Self { agent: config.new_agent(), base: base.trim_end_matches('/').into() })
     }
 
-    fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
+    pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
         let url = format!("{}{path}", self.base);
         read_answer(self.agent.post(&url).send_json(body).map_err(|error| self.unreached(&error))?)
+    }
+
+    /// What it is known by.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Ends a login. A server that does not answer ends it once nobody has used it for long enough.
+    pub(super) fn log_out(&self, refresh_token: &str) {
+        let request = self.agent.post(format!("{}/logout", self.base));
+        let request = request.config().timeout_global(Some(LOG_OUT_TIME_MAX)).build();
+        // Whoever leaves can do nothing about it.
+        request.send_json(json!({ "refresh_token": refresh_token })).ok();
     }
 
     fn get(&self, path: &str, token: Option<&str>) -> anyhow::Result<Vec<u8>> {
@@ -138,18 +165,21 @@ impl Login {
     /// The login was ended by its user or an operator, who do not want it to begin again by itself; the name or the password
     /// is wrong; or the server does not answer, and may be asked again.
     pub(super) fn renew(&self) -> anyhow::Result<String> {
-        let mut kept = self.refresh_token.lock().unwrap_or_else(PoisonError::into_inner);
+        match &self.means {
+            Means::Own { credentials, refresh_token } => self.renew_own(credentials, refresh_token),
+            Means::Saved(logins) => Ok(renew_saved(&self.server, logins)?.access_token),
+        }
+    }
+
+    fn renew_own(&self, credentials: &Credentials, refresh_token: &Mutex<Option<String>>) -> anyhow::Result<String> {
+        let mut kept = refresh_token.lock().unwrap_or_else(PoisonError::into_inner);
+        let log_in = || self.server.post("/login", &credentials.body());
         let refreshed = match kept.as_deref() {
             Some(token) => self.server.post("/token/refresh", &json!({ "refresh_token": token })),
-            None => self.log_in(),
+            None => log_in(),
         };
-        let label = |error: &anyhow::Error| error.downcast_ref::<Refused>()?.label.clone();
         let answer = match refreshed {
-            Err(error)
-                if ["token_expired", "token_invalid", "not_found"].map(Some).contains(&label(&error).as_deref()) =>
-            {
-                self.log_in()?
-            }
+            Err(error) if is_refused_with(&error, &["token_expired", "token_invalid", "not_found"]) => log_in()?,
             refreshed => refreshed?,
         };
         let LoggedIn { access_token, refresh_token, .. } = logged_in(&answer)?;
@@ -157,26 +187,49 @@ impl Login {
         Ok(access_token)
     }
 
-    /// Ends it. A server that does not answer ends it once nobody has used it for long enough; nor is one waited for that
-    /// is to [renew](Self::renew) it just now, and does not.
+    /// Ends it, unless it stays on this machine. A server that does not answer ends it once nobody has used it for long
+    /// enough; nor is one waited for that is to [renew](Self::renew) it just now, and does not.
     pub(super) fn log_out(&self) {
-        let mut kept = match self.refresh_token.try_lock() {
+        let Means::Own { refresh_token, .. } = &self.means else { return };
+        let mut kept = match refresh_token.try_lock() {
             Ok(kept) => kept,
             Err(TryLockError::Poisoned(error)) => error.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
         let token = kept.take();
         drop(kept);
-        let Some(token) = token else { return };
-        let request = self.server.agent.post(format!("{}/logout", self.server.base));
-        let request = request.config().timeout_global(Some(LOG_OUT_TIME_MAX)).build();
-        // Whoever leaves can do nothing about it.
-        request.send_json(json!({ "refresh_token": token })).ok();
+        if let Some(token) = token {
+            self.server.log_out(&token);
+        }
     }
+}
 
-    fn log_in(&self) -> anyhow::Result<Vec<u8>> {
-        self.server.post("/login", &self.credentials.body())
-    }
+/// Goes on with the login that stays; the next refresh token is on the disk before anybody is given the access token.
+fn renew_saved(server: &Server, logins: &SavedLogins) -> anyhow::Result<LoggedIn> {
+    logins.change(server.base(), |stays| {
+        let Some(login) = stays.as_mut() else {
+            bail!("nobody is logged in at {} on this machine: give --user, or log in with `panda login`", server.base())
+        };
+        let answer = match server.post("/token/refresh", &json!({ "refresh_token": login.refresh_token })) {
+            Err(error) if is_refused_with(&error, &["token_expired", "token_invalid", "revoked"]) => {
+                *stays = None;
+                return Err(error).context("this login is over: log in again with `panda login`");
+            }
+            answer => answer?,
+        };
+        let logged_in = logged_in(&answer)?;
+        login.username.clone_from(&logged_in.user.username);
+        if let Some(next) = &logged_in.refresh_token {
+            login.refresh_token.clone_from(next);
+        }
+        Ok(logged_in)
+    })
+}
+
+/// Whether the server refused with one of these labels.
+pub(super) fn is_refused_with(error: &anyhow::Error, labels: &[&str]) -> bool {
+    let label = error.downcast_ref::<Refused>().and_then(|refused| refused.label.as_deref());
+    label.is_some_and(|label| labels.contains(&label))
 }
 
 impl Credentials {
@@ -200,12 +253,23 @@ impl Account {
         let LoggedIn { access_token: token, refresh_token, user } = logged_in(&answer)?;
         let id = user.id.parse().context("read the user's identifier")?;
         let refresh_token = Arc::new(Mutex::new(refresh_token));
-        let login = Login { server: server.clone(), credentials, refresh_token };
+        let login = Login { server: server.clone(), means: Means::Own { credentials, refresh_token } };
+        Ok(Self { server, login, user: id, name: user.username, token })
+    }
+
+    /// Goes on with the login that stays on this machine.
+    ///
+    /// # Errors
+    /// There is none at this server, it is over, or the server does not answer.
+    pub(super) fn saved(server: Server, logins: SavedLogins) -> anyhow::Result<Self> {
+        let LoggedIn { access_token: token, user, .. } = renew_saved(&server, &logins)?;
+        let id = user.id.parse().context("read the user's identifier")?;
+        let login = Login { server: server.clone(), means: Means::Saved(logins) };
         Ok(Self { server, login, user: id, name: user.username, token })
     }
 }
 
-fn logged_in(answer: &[u8]) -> anyhow::Result<LoggedIn> {
+pub(super) fn logged_in(answer: &[u8]) -> anyhow::Result<LoggedIn> {
     serde_json::from_slice(answer).context("read the server's answer")
 }
 
@@ -235,7 +299,8 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
         let credentials = Credentials { username: "ada".into(), password: "correct horse".into() };
-        let login = Login { server, credentials, refresh_token: Arc::new(Mutex::new(Some("panda_rt_".into()))) };
+        let refresh_token = Arc::new(Mutex::new(Some("panda_rt_".into())));
+        let login = Login { server, means: Means::Own { credentials, refresh_token } };
         let (renewing, leaving) = (login.clone(), login);
         std::thread::spawn(move || renewing.renew().err());
         // The renewal has begun: it holds what it renews by.

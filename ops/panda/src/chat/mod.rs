@@ -8,6 +8,7 @@ mod account;
 mod harmless;
 mod input;
 mod lines;
+pub(crate) mod login;
 mod password;
 mod quiet;
 mod request;
@@ -25,6 +26,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use self::account::{Account, Credentials, Server};
+use self::login::saved::SavedLogins;
 use self::state::Naming;
 use self::talk::{Talk, Way};
 
@@ -34,11 +36,11 @@ pub(crate) struct ChatArgs {
     /// Base URL of the server.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     server: String,
-    /// Your username.
+    /// Your username; without it, as whoever `panda login` logged in here.
     #[arg(long, value_name = "NAME")]
-    user: String,
+    user: Option<String>,
     /// Makes the user first.
-    #[arg(long)]
+    #[arg(long, requires = "user")]
     register: bool,
     /// Connects by WebSocket instead of QUIC.
     #[arg(long, conflicts_with = "quic")]
@@ -75,13 +77,17 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<ExitCode> {
     let server = Server::new(&args.server)?;
     // Nobody types a password for a server that is not there.
     let target = server.target()?;
-    let password = match password::password(args.password_file.as_deref(), args.register) {
-        // As a shell says it of who was interrupted.
-        Err(error) if error.is::<password::GivenUp>() => return Ok(ExitCode::from(130)),
-        password => password?,
+    let account = match &args.user {
+        None => Account::saved(server, SavedLogins::own()?)?,
+        Some(username) => {
+            let password = match password::password(args.password_file.as_deref(), args.register) {
+                // As a shell says it of who was interrupted.
+                Err(error) if error.is::<password::GivenUp>() => return Ok(ExitCode::from(130)),
+                password => password?,
+            };
+            Account::open(server, Credentials { username: username.clone(), password }, args.register)?
+        }
     };
-    let credentials = Credentials { username: args.user.clone(), password };
-    let account = Account::open(server, credentials, args.register)?;
     let login = account.login.clone();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the client's runtime")?;

@@ -9,10 +9,13 @@ use toml::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::fault::{Fault, Place};
-use super::{Config, TlsMode, keys};
+use super::{Config, TlsMode, keys, login_providers};
 
 /// What is wrong with a key's value, if anything is.
 pub(super) fn value(key: &str, value: &Value, default: &Value) -> Result<(), String> {
+    if key == login_providers::KEY {
+        return login_providers::check(value);
+    }
     let good = match (default, value) {
         (Value::Integer(_), Value::Integer(number)) => {
             let (least, most) = keys::range(key);

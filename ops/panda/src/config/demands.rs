@@ -40,24 +40,27 @@ const USERS: &[&str] = &["users.authorities"];
 const EVENTS: &[&str] = &["events.password_file"];
 const PICTURES: &[&str] = &["pictures.secret_key_file"];
 const MAIL: &[&str] = &["mail.password_file", "mail.authorities"];
+/// Of tables, in which the files are named.
+const PROVIDERS: &[&str] = &[super::login_providers::KEY];
 /// All files that a key may name.
-const FILES: &[&[&str]] = &[FLEET, HTTP, QUIC, LINKS, USERS, EVENTS, PICTURES, MAIL];
+const FILES: &[&[&str]] = &[FLEET, HTTP, QUIC, LINKS, USERS, EVENTS, PICTURES, MAIL, PROVIDERS];
 
 impl Demands {
     /// Of `panda serve`.
     pub(crate) const SERVE: Self = Self {
         needs: &[],
-        files: &[HTTP, QUIC, PICTURES, MAIL],
+        files: &[HTTP, QUIC, PICTURES, MAIL, PROVIDERS],
         keeps: true,
         listens: &["http.address", "health.address"],
         alone: Alone::Yes("panda serve"),
     };
     /// Of `panda edge`.
-    pub(crate) const EDGE: Self = Self { files: &[FLEET, HTTP, QUIC, LINKS, USERS, PICTURES, MAIL], ..Self::API };
+    pub(crate) const EDGE: Self =
+        Self { files: &[FLEET, HTTP, QUIC, LINKS, USERS, PICTURES, MAIL, PROVIDERS], ..Self::API };
     /// Of `panda api`.
     pub(crate) const API: Self = Self {
         needs: &["fleet_secret", "commands.brokers", "users.url", "cache.url"],
-        files: &[FLEET, HTTP, LINKS, USERS, PICTURES, MAIL],
+        files: &[FLEET, HTTP, LINKS, USERS, PICTURES, MAIL, PROVIDERS],
         keeps: true,
         listens: &["http.address", "health.address"],
         alone: Alone::No,
@@ -204,6 +207,12 @@ impl Config {
             && let Err(error) = self.mail.smtp()
         {
             faults.push(self.fault("mail.server", format!("`mail.server` cannot be used: {error:#}")));
+        }
+        for provider in self.login_providers.iter().filter(|_| files.contains(&PROVIDERS)) {
+            if let Err(error) = provider.provider() {
+                let key = super::login_providers::KEY;
+                faults.push(self.fault(key, format!("`{key}`: {:?} cannot be used: {error:#}", provider.name)));
+            }
         }
         faults
     }

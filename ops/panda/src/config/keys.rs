@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, login_providers};
 
 /// What every variable of this project begins with.
 pub(super) const VARIABLE_PREFIX: &str = "PANDA_";
@@ -105,6 +105,7 @@ pub(super) fn wanted(key: &str, default: &Value) -> String {
         Value::Array(_) if key == "http.edges" => {
             "a list of http and https origins without a path, such as [\"https://edge-1.example\"]".to_owned()
         }
+        Value::Array(_) if key == login_providers::KEY => login_providers::WANTED.to_owned(),
         Value::Array(_) => "a list of texts in brackets, such as [\"one\", \"two\"]".to_owned(),
         Value::String(text) if text.parse::<SocketAddr>().is_ok() => {
             format!("an IP address and a port, such as {text}")
@@ -174,6 +175,9 @@ mod tests {
                 Value::Integer(_) => {
                     let (least, most) = range(key);
                     format!("| `{key}` | {} | {least} to {most} | ", shown(default))
+                }
+                Value::Array(_) if key == login_providers::KEY => {
+                    format!("| `{key}` | {} | list of tables | ", shown(default))
                 }
                 Value::Array(_) => format!("| `{key}` | {} | list of texts | ", shown(default)),
                 Value::Boolean(_) => format!("| `{key}` | {} | true or false | ", shown(default)),

@@ -5,6 +5,7 @@ mod demands;
 mod fault;
 mod file;
 mod keys;
+mod login_providers;
 mod mail;
 mod pictures;
 mod services;
@@ -19,6 +20,7 @@ use anyhow::Context as _;
 pub(crate) use demands::Demands;
 pub(crate) use fault::ConfigError;
 use fault::Place;
+pub(crate) use login_providers::LoginProviderConfig;
 pub(crate) use mail::{MailConfig, TlsMode};
 use panda_access::FleetSecret;
 pub(crate) use pictures::PicturesConfig;
@@ -63,6 +65,8 @@ pub(crate) struct Config {
     pub(crate) mail: MailConfig,
     /// What is logged, and how.
     pub(crate) log: LogConfig,
+    /// Whose word about a person is taken.
+    pub(crate) login_providers: Vec<LoginProviderConfig>,
     /// Where each key that is set is set; no key itself.
     #[serde(skip)]
     pub(crate) places: Places,
@@ -90,6 +94,7 @@ impl Default for Config {
             pictures: PicturesConfig::default(),
             mail: MailConfig::default(),
             log: LogConfig::default(),
+            login_providers: Vec::new(),
             places: Places::new(),
         }
     }

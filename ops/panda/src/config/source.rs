@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::fault::{ConfigError, Fault, Place};
 use super::file::{self, Setting};
-use super::{Config, check, keys};
+use super::{Config, check, keys, login_providers};
 
 /// What flags say; they win over file and environment.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +101,7 @@ fn lay_variables(
     for (name, text) in environment {
         if let Some((key, default)) = known.iter().find(|(key, _)| keys::variable(key) == name) {
             settings.retain(|setting| setting.key != *key);
-            let value = variable_value(&text, default);
+            let value = variable_value(key, &text, default);
             settings.push(Setting { key: key.clone(), place: Place::Variable(name), value });
         } else if name.starts_with(keys::VARIABLE_PREFIX) && !keys::OTHER_VARIABLES.contains(&name.as_str()) {
             let variables: Vec<String> = known.iter().map(|(key, _)| keys::variable(key)).collect();
@@ -113,10 +113,11 @@ fn lay_variables(
 }
 
 /// A variable's text as the type that its key's default has; as a text if it is none of that type.
-fn variable_value(text: &str, default: &Value) -> Value {
+fn variable_value(key: &str, text: &str, default: &Value) -> Value {
     let read = match default {
         Value::Integer(_) => text.parse().ok().map(Value::Integer),
         Value::Boolean(_) => text.parse().ok().map(Value::Boolean),
+        Value::Array(_) if key == login_providers::KEY => login_providers::of_variable(text),
         Value::Array(_) => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Some(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))

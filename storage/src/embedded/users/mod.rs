@@ -20,10 +20,10 @@ use rusqlite::Connection;
 
 use crate::error::StoreError;
 use crate::user_store::{
-    ApiKey, ApiKeyDigest, ApiKeyId, CodeId, Credential, ENDED_LOGINS_MAX, Email, EndedLogin, FAILURE_KEYS_MAX, FailureKey,
-    FailureRule, Failures, Identity, IdentityKey, Login, LoginLimits, MailLimit, MailPurpose, MailTokenDigest, NewLogin,
-    NewMailToken, NewUser, PasswordChange, PasswordHash, ProviderName, Refresh, Refreshed, SealedSigningKey, ToldIdentity,
-    USERS_MAX, User, UserChange, UserStore, UserStoreError, Username, WhichLogins,
+    ApiKey, ApiKeyDigest, ApiKeyId, CodeId, Credential, ENDED_LOGINS_MAX, Email, EndedLogin, FAILURE_KEYS_MAX,
+    FailureKey, FailureRule, Failures, Identity, IdentityKey, Login, LoginLimits, MailLimit, MailPurpose,
+    MailTokenDigest, NewLogin, NewMailToken, NewUser, PasswordChange, PasswordHash, ProviderName, Refresh, Refreshed,
+    SealedSigningKey, ToldIdentity, USERS_MAX, User, UserChange, UserStore, UserStoreError, Username, WhichLogins,
 };
 use threads::Threads;
 

@@ -5,6 +5,7 @@ mod client;
 #[path = "../../../../tests/support/forger.rs"]
 mod forger;
 mod held_cache;
+mod provider;
 mod smtp_sink;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ pub(crate) use chats::MemoryChats;
 pub(crate) use client::{Answer, Request};
 pub(crate) use forger::Forger;
 pub(crate) use held_cache::HeldCache;
+pub(crate) use provider::{OpenProvider, Sent, Twist};
 pub(crate) use smtp_sink::SmtpSink;
 
 pub(crate) type TestBackend = (SqliteUsers, MemoryCache, MemoryChats);
@@ -80,6 +82,7 @@ async fn parts_in(chats: &MemoryChats, folder: Arc<TempDir>) -> (Parts<TestBacke
         chats: chats.clone(),
         keys: identity.keys.clone(),
         refresh_tokens: identity.refresh_tokens.clone(),
+        flows: identity.flows.clone(),
         ended: identity.ended.clone(),
         pictures: Some(PictureStore::in_folder(&folder.path().join("pictures")).unwrap()),
         mail: None,
@@ -164,13 +167,14 @@ impl Server {
     pub(crate) async fn with_cache<C: Cache>(cache: C) -> Self {
         let chats = MemoryChats::default();
         let (parts, identity, admin_key, folder) = parts(&chats).await;
-        let Parts { users, cache: _, chats: link, keys, refresh_tokens, ended, pictures, mail, clock } = parts;
+        let Parts { users, cache: _, chats: link, keys, refresh_tokens, flows, ended, pictures, mail, clock } = parts;
         let parts = Parts::<(SqliteUsers, C, MemoryChats)> {
             users,
             cache,
             chats: link,
             keys,
             refresh_tokens,
+            flows,
             ended,
             pictures,
             mail,

@@ -14,7 +14,8 @@
 //! under the fleet secret, which is not in it; only its owner may read the file. That an address was proven is not in it,
 //! nor links that were sent: where it is read, addresses are proven anew. Nor is that an account was put aside or erased: one
 //! that was erased comes without name, address and password, under a name that stands for nobody, and the name that it had is
-//! free there.
+//! free there. Nor are logins in it, nor as whom users log in at other providers: `CONFIG.md` tells operators what
+//! that means for accounts without a password.
 
 mod read;
 mod records;
