@@ -5,10 +5,13 @@
 import { RefusedError, type Refusal } from "./api.js";
 import { notFound, originRefused } from "./codec/codes.js";
 import { isOriginRefused } from "./origin.js";
+import { providerLogins, type ProviderLogins } from "./provider_logins.js";
 import { localRefusal, refusalOf } from "./refusals.js";
 import { refused, refusedHere, worded } from "./words.js";
 import type { UserId } from "./ids.js";
 import { fetchTelling, type OnSent } from "./upload.js";
+
+export type { LinkedIdentity, LoginProvider, ProviderLogins } from "./provider_logins.js";
 
 export interface Account {
   /** Opaque; for {@link HttpApiOptions.token} and the client's token supplier. */
@@ -84,7 +87,7 @@ export interface HttpApiOptions {
  * `unreachable` where nothing, or nothing of Panda's, answered, or `origin_refused` where the server is there and lets no
  * page of this origin read what it says.
  */
-export interface HttpApi {
+export interface HttpApi extends ProviderLogins {
   /** `taken`, `invalid_request` and `too_large` name the `field`. */
   register(account: {
     readonly username: string;
@@ -174,6 +177,7 @@ export function createHttpApi(options: HttpApiOptions): HttpApi {
   };
   const label = options.label === undefined ? {} : { label: options.label };
   return {
+    ...providerLogins(call, label, readAccount),
     register: async (account) => readAccount(await call("POST", "/register", { ...account, ...label })),
     login: async (account) => readAccount(await call("POST", "/login", { ...account, ...label })),
     refresh: async (token) => {

@@ -10,6 +10,7 @@ import { Link } from "../shell/Link";
 import { refusalOf, useAccounts, useSession } from "../shell/services";
 import { go } from "../shell/router";
 import { useLocale } from "../texts/locale";
+import { ProviderButtons } from "./providers/ProviderButtons";
 import type { Refusal } from "@panda/client";
 
 /** The characters of the shortest password that the server takes. */
@@ -136,6 +137,7 @@ export function SignIn({ isNew }: { isNew: boolean }) {
         <Button type="submit" look="main" className="button-wide" aria-disabled={busy}>
           {busy ? texts.busy : texts.action}
         </Button>
+        <ProviderButtons purpose="login" />
         <p className="door-other">
           {texts.other} <Link to={{ screen: isNew ? "signIn" : "signUp" }}>{texts.otherAction}</Link>
         </p>
@@ -165,6 +167,7 @@ export function SignInAgain({ onClose }: { onClose: () => void }) {
         <p className="dialog-text">{t.signIn.againWhy(username)}</p>
         <input className="hidden" name="username" autoComplete="username" value={username} readOnly tabIndex={-1} aria-hidden="true" />
         <PasswordField isNew={false} error={refusal ? say(refusal) : null} value={password} onChange={setPassword} />
+        <ProviderButtons purpose="login" />
         <div className="dialog-actions">
           <Button onClick={onClose}>{t.cancel}</Button>
           <Button type="submit" look="main" aria-disabled={busy}>

@@ -2,6 +2,7 @@
 
 import type { Profile as Account, ProfileChanges } from "@panda/client";
 import { useEffect, useState, type SubmitEvent } from "react";
+import { LinkedAccounts } from "../account/providers/LinkedAccounts";
 import { isKeptPicture } from "../parts/Avatar";
 import { Button, IconButton } from "../parts/Button";
 import { Choice } from "../parts/Choice";
@@ -216,6 +217,7 @@ export function Profile() {
             {t.devices.show}
           </Link>
         </section>
+        <LinkedAccounts />
         <Look />
         <section className="form">
           <Button onClick={() => setIsHelp(true)}>{t.profile.keyboard}</Button>

@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "react";
 import { Devices } from "../account/Devices";
+import { ProviderReturn } from "../account/providers/ProviderReturn";
 import { SignIn } from "../account/SignIn";
 import { ChatList } from "../chats/ChatList";
 import { NewChat } from "../chats/NewChat";
@@ -27,11 +28,18 @@ export function App() {
   useEffect(() => {
     if (route.screen !== "chat") document.title = t.name;
   }, [route.screen, t]);
-  if (!session) return <SignIn key={route.screen} isNew={route.screen === "signUp"} />;
-  return (
+  const shown = session ? (
     <SessionContext value={session} key={session.account.user.id}>
       <Inside route={route} />
     </SessionContext>
+  ) : (
+    <SignIn key={route.screen} isNew={route.screen === "signUp"} />
+  );
+  return (
+    <>
+      {shown}
+      <ProviderReturn />
+    </>
   );
 }
 

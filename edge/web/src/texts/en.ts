@@ -37,6 +37,22 @@ export const en = {
     leftBehind:
       "You are logged out, but this browser did not let everything be removed: your chats may still be kept in it. Close its other windows of this page, and remove the data of this site in its settings.",
   },
+  providers: {
+    title: "Accounts elsewhere",
+    help: "With these you log in here, too.",
+    logIn: (label: string) => `Log in with ${own(label)}`,
+    link: (label: string) => `Link an account of ${own(label)}`,
+    unlink: "Unlink",
+    unlinkWhich: (label: string) => `Unlink the account of ${own(label)}`,
+    lastWayIn: "Nothing else would let you in: link another account first.",
+    failed: "That did not work",
+    failures: {
+      denied: "You did not agree there. Nothing happened.",
+      refused: "The answer from there was not accepted. Begin again.",
+      unavailable: "There is no answer from there. Try again in a moment.",
+      elsewhere: "This login was begun in another window or browser. Begin again here.",
+    },
+  },
   signUp: {
     title: "Create an account",
     usernameHelp: "3 to 32 letters, digits or . _ - (English letters)",

@@ -46,6 +46,8 @@ export async function openPage(more: Partial<HttpApi> = {}): Promise<OpenPage> {
       const known = Object.entries(names).find(([key, name]) => key === id || name === id) ?? [id, `somebody-${id.slice(-2)}`];
       return Promise.resolve({ id: known[0], username: known[1], picture: null, version: 1 });
     },
+    loginProviders: () => Promise.resolve([]),
+    identities: () => Promise.resolve([]),
     ...more,
   };
   const accounts = new Accounts({ store, open: () => client, api: () => http as unknown as HttpApi, url: "http://localhost" });
