@@ -49,10 +49,8 @@ impl SavedLogins {
     }
 
     /// The login at a server, if one stays.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub(in crate::chat) fn find(&self, server: &str) -> anyhow::Result<Option<SavedLogin>> {
+    #[cfg(test)]
+    fn find(&self, server: &str) -> anyhow::Result<Option<SavedLogin>> {
         Ok(self.read()?.remove(server))
     }
 
