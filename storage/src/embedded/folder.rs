@@ -12,8 +12,8 @@ use crate::private;
 /// they know, is no other version.
 ///
 /// 1: every event is a row of the index. 2: events may stand in blocks. What 1 wrote is read as it is, and stays so.
-/// 3: users have logins.
-const VERSION: u32 = 3;
+/// 3: users have logins. 4: keys have ends, and accounts proven addresses, counted failures and logins elsewhere.
+const VERSION: u32 = 4;
 const LOCK_NAME: &str = "lock";
 const VERSION_NAME: &str = "version";
 /// Being written; it takes its name when it is whole.
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(folder.path(), path);
         drop(folder);
         DataFolder::open(&path).unwrap();
-        assert_eq!(fs::read_to_string(path.join("version")).unwrap(), "panda data 3\n");
+        assert_eq!(fs::read_to_string(path.join("version")).unwrap(), "panda data 4\n");
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
         drop(DataFolder::open(place.path()).unwrap().events().unwrap());
         fs::write(place.path().join("version"), "panda data 1\n").unwrap();
         DataFolder::open(place.path()).unwrap();
-        assert_eq!(fs::read_to_string(place.path().join("version")).unwrap(), "panda data 3\n");
+        assert_eq!(fs::read_to_string(place.path().join("version")).unwrap(), "panda data 4\n");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use panda_storage::{Copies, EntityStore as _, EventStore as _, UserStore as _};
 
 const ALL: usize = 1_000;
 /// The newest version.
-const NEWEST: u32 = 3;
+const NEWEST: u32 = 4;
 
 fn sample(version: u32) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data_folder/samples/version-{version}"))
