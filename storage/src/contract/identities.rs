@@ -17,6 +17,7 @@ pub(crate) async fn all<S: UserStore>(make: impl AsyncFn() -> S) {
     what_is_told_later_is_noted(make().await).await;
     linking_needs_a_user_and_has_a_limit(make().await).await;
     the_last_way_in_stays(make().await).await;
+    who_is_erased_is_found_by_no_identity(make().await).await;
     racing_first_logins_make_one_user(make().await).await;
     racing_unlinks_leave_one_way_in(make().await).await;
     a_code_is_used_once_until_it_is_over(make().await).await;
@@ -65,6 +66,16 @@ async fn nobody_is_found_by_a_mail_address(store: impl UserStore) {
     assert_eq!(found(&store, "google", "1").await, None);
     let other = store.create_user_of_identity(NewUser { email, ..new_user(2) }, told("google", "1", 1)).await.unwrap();
     assert_eq!(found(&store, "google", "1").await, Some(other.id));
+}
+
+async fn who_is_erased_is_found_by_no_identity(store: impl UserStore) {
+    let ada = store.create_user_of_identity(new_user(1), told("google", "1", 1)).await.unwrap().id;
+    store.erase_user(ada, at(2)).await.unwrap();
+    assert_eq!((found(&store, "google", "1").await, keys(&store, ada).await), (None, vec![]));
+    // Whoever comes with it is somebody new.
+    let other = store.create_user_of_identity(new_user(2), told("google", "1", 3)).await.unwrap().id;
+    assert_eq!(found(&store, "google", "1").await, Some(other));
+    assert!(store.link_identity(ada, told("google", "2", 4)).await.is_err(), "who is erased gets no way in");
 }
 
 async fn a_name_that_is_taken_leaves_no_identity_behind(store: impl UserStore) {

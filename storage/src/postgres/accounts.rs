@@ -255,7 +255,11 @@ async fn erase_in(
 ) -> Result<(User, Vec<EndedLogin>), UserStoreError> {
     held_there(transaction, id).await?;
     let key = &id.as_bytes()[..];
-    for sql in ["DELETE FROM credentials WHERE user_id = $1", "DELETE FROM mail_tokens WHERE user_id = $1"] {
+    for sql in [
+        "DELETE FROM credentials WHERE user_id = $1",
+        "DELETE FROM mail_tokens WHERE user_id = $1",
+        "DELETE FROM identities WHERE user_id = $1",
+    ] {
         let statement = transaction.prepare_cached(sql).await?;
         transaction.execute(&statement, &[&key]).await?;
     }

@@ -126,9 +126,10 @@ pub(super) async fn use_code(client: &Client, code: &CodeId, until: Time, now: T
     Ok(client.execute(&note, &[&&code[..], &to_integer(until.0)]).await? == 1)
 }
 
-/// Whether there is such a user; nobody else changes by what it logs in until the transaction's end.
+/// Whether there is such a user, who is not erased; nobody else changes by what it logs in until the transaction's end.
 async fn hold_user(transaction: &Transaction<'_>, user: UserId) -> Result<bool, UserStoreError> {
-    let statement = transaction.prepare_cached("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE").await?;
+    const SQL: &str = "SELECT 1 FROM users WHERE id = $1 AND erased_us IS NULL FOR NO KEY UPDATE";
+    let statement = transaction.prepare_cached(SQL).await?;
     Ok(transaction.query_opt(&statement, &[&&user.as_bytes()[..]]).await?.is_some())
 }
 

@@ -167,7 +167,11 @@ pub(super) fn erase_user(
     let transaction = begin(connection)?;
     there(&transaction, id)?;
     let ended = end_in(&transaction, id, WhichLogins::All, now)?;
-    for sql in ["DELETE FROM credentials WHERE user_id = ?1", "DELETE FROM mail_tokens WHERE user_id = ?1"] {
+    for sql in [
+        "DELETE FROM credentials WHERE user_id = ?1",
+        "DELETE FROM mail_tokens WHERE user_id = ?1",
+        "DELETE FROM identities WHERE user_id = ?1",
+    ] {
         transaction.prepare_cached(sql)?.execute([id.as_bytes()])?;
     }
     transaction

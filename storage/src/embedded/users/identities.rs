@@ -3,7 +3,7 @@
 use panda_protocol::{Time, UserId};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction};
 
-use super::queries::{begin, insert_user, unexpected, unsigned, user};
+use super::queries::{begin, insert_user, there, unexpected, unsigned, user};
 use super::schema::to_integer;
 use crate::user_store::identities::{codes_kept_from, link, may_unlink};
 use crate::user_store::{
@@ -44,7 +44,7 @@ pub(super) fn link_identity(
     told: &ToldIdentity,
 ) -> Result<Identity, UserStoreError> {
     let transaction = begin(connection)?;
-    user(&transaction, owner)?.ok_or(UserStoreError::NotFound)?;
+    there(&transaction, owner)?;
     let has = identities(&transaction, owner)?.len();
     let found = stored(&transaction, &told.key)?;
     let is_new = found.is_none();
