@@ -1,7 +1,7 @@
 //! The deployment's signing keys as this process knows them: which signs now, and whose tokens are accepted.
 //!
 //! Keys are rows of the user store, and every process reads them again and again. A new one signs
-//! [`SIGNING_KEY_LEAD`](panda_storage::user_store::SIGNING_KEY_LEAD) after it was published, and nobody signs by what it
+//! [`SIGNING_KEY_LEAD`] after it was published, and nobody signs by what it
 //! read longer ago than [`SIGNED_BY_MAX`]: so whoever signs knows of a turn before it happens, and whoever verifies has read
 //! the key before the first token of it is there.
 
