@@ -1,4 +1,4 @@
-import type { Page } from "@playwright/test";
+import type { FileChooser, Page } from "@playwright/test";
 import { randomBytes } from "node:crypto";
 import { landscape, png } from "./support/image";
 import { expect, test } from "./support/journey";
@@ -25,10 +25,17 @@ test("a picture is chosen with the keyboard, looked at, sent, seen by others who
   await ben.says("hello");
   await opensProfile(ada);
 
+  // A browser is told to hand over what it would open as soon as somebody listens, and that has to be before the key.
+  const choosers: FileChooser[] = [];
+  ada.page.on("filechooser", (chooser) => choosers.push(chooser));
+  const opened = async (count: number) => {
+    await ada.page.keyboard.press("Enter");
+    await expect.poll(() => choosers.length).toBe(count);
+    return choosers.at(-1);
+  };
   const choose = ada.page.getByRole("button", { name: "Choose a picture" });
   await choose.focus();
-  const [chooser] = await Promise.all([ada.page.waitForEvent("filechooser"), ada.page.keyboard.press("Enter")]);
-  await chooser.setFiles(file(landscape()));
+  await (await opened(1))?.setFiles(file(landscape()));
   const dialog = ada.page.getByRole("dialog", { name: "Your new picture" });
   await expect(dialog.getByRole("img", { name: "How your picture will look" })).toBeVisible();
   // The middle of it is drawn, and not the whole.
@@ -40,8 +47,7 @@ test("a picture is chosen with the keyboard, looked at, sent, seen by others who
   await expect(choose).toBeFocused();
   await expect(ada.page.locator(".profile-who img")).toHaveCount(0);
 
-  const [again] = await Promise.all([ada.page.waitForEvent("filechooser"), ada.page.keyboard.press("Enter")]);
-  await again.setFiles(file(landscape()));
+  await (await opened(2))?.setFiles(file(landscape()));
   await expect(dialog.getByRole("button", { name: "Use this picture" })).toBeFocused();
   await ada.page.keyboard.press("Enter");
   await expect(dialog).toHaveCount(0);
