@@ -116,12 +116,14 @@ async function browsers() {
 
 async function refusals() {
   const page = await person();
-  // The way back stops before the page has the code.
+  // The way back stops before this browser has gone it. It is a redirect, which routes of Playwright do not see.
   let back = null;
-  await page.route(`${url}/login/corp/callback**`, (route) => {
-    back = route.request().url();
-    return route.abort();
+  const devtools = await page.context().newCDPSession(page);
+  devtools.on("Fetch.requestPaused", ({ requestId, request }) => {
+    back = request.url;
+    devtools.send("Fetch.failRequest", { requestId, errorReason: "Aborted" });
   });
+  await devtools.send("Fetch.enable", { patterns: [{ urlPattern: `${url}/login/corp/callback*` }] });
   await goThere(page);
   await agree(page, "eve").catch(() => undefined);
   for (const end = Date.now() + PATIENCE_MS; back === null && Date.now() < end; ) await page.waitForTimeout(50);
