@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
-use panda_protocol::ErrorCode;
 use panda_storage::UserStore as _;
 use panda_storage::user_store::{EndedLogin, PictureUrl, User};
 use serde::{Deserialize, Serialize};
@@ -16,8 +15,9 @@ use super::body::{Body, InPath, Json};
 use super::chats::{self, ListedChat};
 use super::logins::{self, Ended, LoginJson, note};
 use super::passwords::prove;
-use super::problem::{Answer, Problem};
+use super::problem::Answer;
 use super::rate_limits::take;
+use super::uninterrupted::uninterrupted;
 use super::users::{must_be_own, of, show_change};
 use crate::Api;
 use crate::backend::Backend;
@@ -69,14 +69,13 @@ pub(crate) async fn deactivate<B: Backend>(
 ) -> Answer<Json<Ended>> {
     must_be_own(&api, caller, &id).await?;
     prove(&api, caller.0, peer, &proof.password).await?;
-    // On a task of its own: a caller who hangs up ends this one.
-    let deactivating = tokio::spawn(async move {
+    uninterrupted(async move {
         let (user, ended) = api.parts.users.deactivate_user(caller.0, api.now()).await?;
         done(&api, &user, &ended).await;
         tracing::info!(user = %user.id, "an account was put aside");
         Ok(Json(Ended::of(&ended)))
-    });
-    deactivating.await.map_err(|_| Problem::new(ErrorCode::OutcomeUnknown))?
+    })
+    .await
 }
 
 #[utoipa::path(
@@ -98,7 +97,7 @@ pub(crate) async fn erase<B: Backend>(
 ) -> Answer<Json<Ended>> {
     must_be_own(&api, caller, &id).await?;
     prove(&api, caller.0, peer, &proof.password).await?;
-    let erasing = tokio::spawn(async move {
+    uninterrupted(async move {
         // First: a store of pictures that is away leaves an account whose user can try again.
         if let Some(pictures) = &api.pictures {
             pictures.store.remove_all(caller.0).await?;
@@ -107,8 +106,8 @@ pub(crate) async fn erase<B: Backend>(
         done(&api, &user, &ended).await;
         tracing::info!(user = %user.id, "an account was erased");
         Ok(Json(Ended::of(&ended)))
-    });
-    erasing.await.map_err(|_| Problem::new(ErrorCode::OutcomeUnknown))?
+    })
+    .await
 }
 
 async fn done<B: Backend>(api: &Api<B>, user: &User, ended: &[EndedLogin]) {

@@ -17,6 +17,7 @@ use super::body::{Body, InPath, Json};
 use super::identity::take_address;
 use super::problem::{Answer, Problem};
 use super::rate_limits::take;
+use super::uninterrupted::uninterrupted;
 use super::users::{must_be_own, of, show_change};
 use crate::Api;
 use crate::backend::Backend;
@@ -88,8 +89,7 @@ pub(crate) async fn verify<B: Backend>(
 ) -> Answer<Json<Proven>> {
     take_address(&api, peer).await?;
     let token = MailedToken::parse(&proof.token).ok_or_else(bad_link)?;
-    // On a task of its own, as every change of a profile.
-    let verifying = tokio::spawn(async move {
+    let user = uninterrupted(async move {
         let verified = api.parts.users.verify_email(token.digest(), api.now()).await;
         let taken = || Problem::new(ErrorCode::Taken).title("Another account has proven this address.");
         let user = match verified {
@@ -99,8 +99,8 @@ pub(crate) async fn verify<B: Backend>(
         show_change(&api, &user).await;
         tracing::info!(user = %user.id, "a mail address was proven");
         Ok(user)
-    });
-    let user = verifying.await.map_err(|_| Problem::new(ErrorCode::OutcomeUnknown))??;
+    })
+    .await?;
     let email = user.email.as_ref().map(ToString::to_string).unwrap_or_default();
     Ok(Json(Proven { username: user.username.to_string(), email }))
 }

@@ -23,6 +23,7 @@ mod providers;
 mod rate_limits;
 mod sending;
 mod throttle;
+mod uninterrupted;
 mod users;
 
 use std::net::SocketAddr;

@@ -19,6 +19,7 @@ use super::identity::{check_new_password, hashed, parse_email, take_address, tak
 use super::logins::{Ended, note};
 use super::problem::{Answer, Problem};
 use super::throttle;
+use super::uninterrupted::uninterrupted;
 use super::users::must_be_own;
 use crate::Api;
 use crate::backend::Backend;
@@ -128,10 +129,13 @@ pub(crate) async fn reset<B: Backend>(
     // A link that is not good costs no hash. The store decides again: two may bring one at once.
     api.parts.users.mail_token(digest, MailPurpose::Reset, api.now()).await?.ok_or_else(bad_link)?;
     let password = hashed(&api, api.hasher.hash(&asked.password).await)?;
-    let (user, ended) = api.parts.users.reset_password(digest, password, api.now()).await?.ok_or_else(bad_link)?;
-    note(&api, &ended);
-    changed(&api, &user).await;
-    Ok(Json(Ended::of(&ended)))
+    uninterrupted(async move {
+        let (user, ended) = api.parts.users.reset_password(digest, password, api.now()).await?.ok_or_else(bad_link)?;
+        note(&api, &ended);
+        changed(&api, &user).await;
+        Ok(Json(Ended::of(&ended)))
+    })
+    .await
 }
 
 #[utoipa::path(
@@ -159,11 +163,14 @@ pub(crate) async fn change<B: Backend>(
     let (user, before) = prove(&api, caller.user, peer, &asked.old).await?;
     let password = hashed(&api, api.hasher.hash(&asked.new).await)?;
     let change = PasswordChange { user: user.id, before, password, keep: caller.login, now: api.now() };
-    let ended = api.parts.users.change_password(change).await?;
-    let ended = ended.ok_or_else(|| Problem::new(ErrorCode::VersionConflict))?;
-    note(&api, &ended);
-    changed(&api, &user).await;
-    Ok(Json(Ended::of(&ended)))
+    uninterrupted(async move {
+        let ended = api.parts.users.change_password(change).await?;
+        let ended = ended.ok_or_else(|| Problem::new(ErrorCode::VersionConflict))?;
+        note(&api, &ended);
+        changed(&api, &user).await;
+        Ok(Json(Ended::of(&ended)))
+    })
+    .await
 }
 
 /// Refuses whoever does not know the password of the account; returns what was proven.

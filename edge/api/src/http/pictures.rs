@@ -16,6 +16,7 @@ use super::auth::Caller;
 use super::body::{self, InPath};
 use super::problem::{Answer, Problem};
 use super::rate_limits::take;
+use super::uninterrupted::uninterrupted;
 use super::users::{self, ProfileJson, Tagged};
 use crate::Api;
 use crate::backend::Backend;
@@ -57,16 +58,16 @@ pub(crate) async fn put<B: Backend>(
     let Rendered { format, bytes } = pictures.render(sent).await.map_err(refusal)?;
     let name = PictureName::of(caller.0, format, &bytes);
     let change = UserChange { picture: Some(Some(PictureUrl::kept(&name))), ..UserChange::default() };
-    // On a task of its own: whoever hangs up leaves no profile behind that names a picture that is not there.
-    let changing = tokio::spawn(async move {
+    // Whoever hangs up leaves no profile behind that names a picture that is not there.
+    uninterrupted(async move {
         let (_until_here, store) = (upload, store);
         let before = users::of(&api, caller.0).await?.picture.and_then(|url| url.kept_name());
         store.put(&name, Bytes::from(bytes)).await?;
         let user = users::change_own(&api, caller.0, change, version).await?;
         tidy(&api, &store, &name, before).await;
         Ok(users::own(&user))
-    });
-    changing.await.map_err(|_| Problem::new(ErrorCode::OutcomeUnknown))?
+    })
+    .await
 }
 
 #[utoipa::path(
@@ -87,14 +88,14 @@ pub(crate) async fn remove<B: Backend>(
     users::must_be_own(&api, caller, &id).await?;
     let version = users::version_asked(&headers)?;
     let change = UserChange { picture: Some(None), ..UserChange::default() };
-    let changing = tokio::spawn(async move {
+    uninterrupted(async move {
         let user = users::change_own(&api, caller.0, change, version).await?;
         if let Some(pictures) = &api.pictures {
             tell(caller.0, pictures.store.remove_all(caller.0).await.map(drop));
         }
         Ok(users::own(&user))
-    });
-    changing.await.map_err(|_| Problem::new(ErrorCode::OutcomeUnknown))?
+    })
+    .await
 }
 
 #[utoipa::path(

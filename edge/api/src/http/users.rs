@@ -16,6 +16,7 @@ use super::body::{Body, InPath, Json, nullable};
 use super::email;
 use super::identity::parse_email;
 use super::problem::{Answer, Problem};
+use super::uninterrupted::uninterrupted;
 use crate::Api;
 use crate::backend::Backend;
 
@@ -115,17 +116,15 @@ pub(crate) async fn change<B: Backend>(
     let picture = picture.map_err(|error| Problem::of_field("picture", error))?;
     let change = UserChange { username, email, picture };
     let version = version_asked(&headers)?;
-    // On a task of its own: a caller who hangs up ends this one, and between the two others would go on seeing what was.
-    let changing = tokio::spawn(async move {
+    let user = uninterrupted(async move {
         let before = if change.email.is_some() { Some(of(&api, caller.0).await?) } else { None };
         let user = change_own(&api, caller.0, change, version).await?;
         if let Some(before) = before {
             email::tell_of_address(&api, &before, &user).await;
         }
-        Ok::<_, Problem>(user)
-    });
-    // Whether it was changed is not known of a task that broke.
-    let user = changing.await.map_err(|_| Problem::new(ErrorCode::OutcomeUnknown))??;
+        Ok(user)
+    })
+    .await?;
     Ok(own(&user))
 }
 

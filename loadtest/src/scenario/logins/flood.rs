@@ -26,7 +26,7 @@ const A_SECOND_OF_ADDRESS: u32 = 8;
 const USERS: u32 = 64;
 /// What a browser waits for; the server answers within 30 s.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(40);
-/// How long a server takes for an answer that refuses.
+/// How long a connection may take to open.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 /// Wait before a registration is repeated, unless its answer names a longer one.
 const REPEAT_AFTER: Duration = Duration::from_millis(250);
